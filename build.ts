@@ -1,0 +1,156 @@
+/**
+ * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed), then embeds
+ * it and the demo text into one executable with `bun build --compile`.
+ * `bun build.ts --library-only` stops after the library (what `bun test` and development need).
+ */
+import { execFile } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+
+const root = import.meta.dir;
+const buildDir = path.join(root, "build");
+const libraryPath = path.join(buildDir, "libmagnet_cpu.so");
+const run = promisify(execFile);
+
+const CXX = process.env.CXX ?? "g++";
+/**
+ * -ffp-contract=off and no fast-math: the same bits from every path (a fused multiply-add is written as
+ * one). No -march: SIMD paths are functions with target attributes, chosen at run time.
+ */
+const COMPILE_FLAGS = [
+  "-std=c++20",
+  "-O3",
+  "-g0",
+  "-fPIC",
+  "-Wall",
+  "-Wextra",
+  "-Wpedantic",
+  "-Wshadow",
+  "-Werror",
+  "-ffp-contract=off",
+  "-fno-math-errno",
+  "-fvisibility=hidden",
+  "-fvisibility-inlines-hidden",
+  "-ffunction-sections",
+  "-fdata-sections",
+];
+const LINK_FLAGS = [
+  "-shared",
+  "-static-libstdc++",
+  "-static-libgcc",
+  "-Wl,--exclude-libs,ALL",
+  `-Wl,--version-script=${path.join(root, "cpp/exports.map")}`,
+  "-Wl,--gc-sections",
+  "-Wl,-z,now",
+  "-Wl,-z,relro",
+  "-Wl,--no-undefined",
+  "-s",
+  "-lpthread",
+  "-ldl",
+];
+
+const say = (text: string) => process.stderr.write(`build: ${text}\n`);
+
+function sources(dir: string, pattern: RegExp): string[] {
+  return fs
+    .readdirSync(path.join(root, dir), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && pattern.test(entry.name))
+    .map((entry) => path.join(entry.parentPath, entry.name))
+    .filter((file) => !file.includes(`${path.sep}tests${path.sep}`))
+    .sort();
+}
+
+function mtime(file: string): number {
+  return fs.existsSync(file) ? fs.statSync(file).mtimeMs : 0;
+}
+
+/** Runs jobs with at most `limit` at once; the first failure rejects. */
+async function inParallel<T>(items: T[], limit: number, job: (item: T) => Promise<void>) {
+  const queue = [...items];
+  await Promise.all(
+    Array.from({ length: Math.min(limit, items.length) }, async () => {
+      for (let item = queue.shift(); item !== undefined; item = queue.shift()) await job(item);
+    }),
+  );
+}
+
+async function compiler(args: string[]): Promise<void> {
+  try {
+    await run(CXX, args, { maxBuffer: 1 << 26 });
+  } catch (error) {
+    const failure = error as { stderr?: string; code?: string };
+    if (failure.code === "ENOENT") say(`${CXX} not found; install it: sudo apt-get install g++`);
+    throw new Error(`${CXX} ${args.join(" ")}\n${failure.stderr ?? String(error)}`);
+  }
+}
+
+async function buildLibrary(): Promise<void> {
+  const objects = path.join(buildDir, "obj");
+  fs.mkdirSync(objects, { recursive: true });
+  const flagsFile = path.join(objects, "flags");
+  const flags = [CXX, ...COMPILE_FLAGS, ...LINK_FLAGS].join(" ");
+  const sameFlags = fs.existsSync(flagsFile) && fs.readFileSync(flagsFile, "utf8") === flags;
+  const headers = [...sources("cpp", /\.(h|hpp|inc)$/), path.join(root, "cpp/exports.map")];
+  const newestHeader = Math.max(...headers.map(mtime));
+  const files = sources("cpp", /\.cpp$/);
+  const objectOf = (file: string) =>
+    path.join(objects, `${path.relative(root, file).replaceAll(path.sep, "_")}.o`);
+  const stale = files.filter(
+    (f) => !sameFlags || mtime(objectOf(f)) < Math.max(mtime(f), newestHeader),
+  );
+  const current = new Set(files.map(objectOf));
+  for (const f of fs.readdirSync(objects))
+    if (f.endsWith(".o") && !current.has(path.join(objects, f))) fs.rmSync(path.join(objects, f));
+  if (stale.length === 0 && mtime(libraryPath) >= Math.max(...files.map((f) => mtime(objectOf(f)))))
+    return;
+  say(`compiling ${stale.length} of ${files.length} C++ files`);
+  await inParallel(stale, os.availableParallelism(), async (file) => {
+    await compiler([...COMPILE_FLAGS, "-c", file, "-o", `${objectOf(file)}.tmp`]);
+    fs.renameSync(`${objectOf(file)}.tmp`, objectOf(file));
+  });
+  await compiler([...files.map(objectOf), ...LINK_FLAGS, "-o", `${libraryPath}.tmp`]);
+  fs.renameSync(`${libraryPath}.tmp`, libraryPath);
+  fs.writeFileSync(flagsFile, flags);
+}
+
+/**
+ * msgpackr's optional native addon would be opened by its build path from inside the binary: it is
+ * replaced by nothing, and msgpackr falls back to JavaScript.
+ */
+const withoutNativeAddons: Bun.BunPlugin = {
+  name: "without-native-addons",
+  setup(build) {
+    build.onResolve({ filter: /^msgpackr-extract$/ }, () => ({ path: "none", namespace: "none" }));
+    build.onLoad({ filter: /.*/, namespace: "none" }, () => ({
+      contents: "export default null",
+      loader: "js",
+    }));
+  },
+};
+
+async function buildBinary(): Promise<void> {
+  const outfile = path.join(root, "dist", "magnet");
+  fs.mkdirSync(path.dirname(outfile), { recursive: true });
+  const result = await Bun.build({
+    entrypoints: [path.join(root, "src/main.ts"), path.join(root, "src/native/worker.ts")],
+    root: path.join(root, "src"),
+    compile: { outfile, autoloadBunfig: false, autoloadDotenv: false },
+    minify: true,
+    bytecode: true,
+    format: "esm",
+    plugins: [withoutNativeAddons],
+    throw: true,
+  });
+  if (!result.success) throw new Error("bun build failed");
+  say(`dist/magnet, ${(fs.statSync(outfile).size / 1e6).toFixed(0)} MB`);
+}
+
+try {
+  await buildLibrary();
+  if (!process.argv.includes("--library-only")) await buildBinary();
+} catch (error) {
+  say(error instanceof Error ? error.message : String(error));
+  process.exit(1);
+}

@@ -1,0 +1,1 @@
+/* codec section of the C ABI. Included by magnet.h inside extern "C"; do not include alone. */

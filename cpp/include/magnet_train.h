@@ -1,0 +1,43 @@
+/* Training section of the C ABI. Included by magnet.h inside extern "C"; do not include alone. */
+typedef struct mg_adamw {  /* 40 bytes */
+  float lr;          /*  0 */
+  float beta1;       /*  4 */
+  float beta2;       /*  8 */
+  float eps;         /* 12 */
+  float weight_decay;/* 16: matrices only (embedding included), norms never */
+  float clip;        /* 20: global-norm limit; 0 = off */
+  uint64_t step;     /* 24: 1-based, for the bias correction */
+  uint64_t reserved; /* 32: 0 */
+} mg_adamw;
+
+typedef struct mg_step_result {  /* 32 bytes */
+  double  loss;        /*  0: mean cross-entropy, nats per token */
+  double  grad_norm;   /*  8: before clipping */
+  uint64_t tokens;     /* 16: targets counted */
+  uint64_t reserved;   /* 24 */
+} mg_step_result;
+
+/* A trainer owns params, m, v and grad arenas (each n = mg_model_param_count floats) and activations for
+ * batch x context tokens. */
+MG_API int32_t mg_trainer_create(const mg_model_config* config, uint32_t batch, uint32_t context,
+                                 uint32_t threads, void** out_trainer);
+MG_API int32_t mg_trainer_free(void* trainer);
+/* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad. */
+MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
+/* tokens: (accumulate, batch, context + 1) int32, target -100 = not counted. One optimizer step: zero the
+ * gradient, forward and backward over `accumulate` micro-batches, clip, AdamW. NaN or Inf in loss or
+ * gradient norm: MG_E_NUMERIC and the parameters stay as they were. */
+MG_API int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
+                               const mg_adamw* adamw, const int32_t* cancel, mg_step_result* out);
+/* Forward and backward only, into the grad arena (zeroed first); for tests and audits. */
+MG_API int32_t mg_trainer_gradient(void* trainer, const int32_t* tokens, const int32_t* cancel,
+                                   mg_step_result* out);
+/* Forward only: sum of negative log-likelihoods (nats) over the counted targets. tokens: (rows, context+1),
+ * rows <= batch. */
+MG_API int32_t mg_trainer_eval(void* trainer, const int32_t* tokens, uint32_t rows, const int32_t* cancel,
+                               double* out_nll_sum, uint64_t* out_count);
+/* Logits of every position of one sequence, (n_tokens, vocab) float32; n_tokens <= context. */
+MG_API int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_tokens, float* out);
+/* Learning rate at a 1-based step. kind: 0 constant, 1 WSD (warmup 1%, stable, linear decay over the last
+ * 15% to 0), 2 cosine with 1% warmup. Computed here so that every host gets the same bits. */
+MG_API int32_t mg_schedule(uint32_t kind, uint64_t step, uint64_t total_steps, float peak, float* out_lr);

@@ -1,0 +1,1 @@
+/** Loaded before every test file. */
