@@ -8,6 +8,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
+import { gzipSync } from "node:zlib";
 
 const root = import.meta.dir;
 const buildDir = path.join(root, "build");
@@ -116,6 +117,31 @@ async function buildLibrary(): Promise<void> {
 }
 
 /**
+ * The demo's text: Moby Dick and the State of the Union addresses (public domain, from npm data
+ * packages), one document per chapter or address, as gzipped JSON [{name, text}].
+ */
+function buildDemoText(): void {
+  const outfile = path.join(buildDir, "demo-text.json.gz");
+  if (fs.existsSync(outfile)) return;
+  const documents = ["datasets-moby-dick", "datasets-sotu"].flatMap((name) => {
+    const folder = path.join(root, "node_modules/@stdlib", name, "data");
+    return fs
+      .readdirSync(folder)
+      .filter((file) => file.endsWith(".txt"))
+      .sort()
+      .map((file) => ({
+        name: `${name}/${file}`,
+        text: fs.readFileSync(path.join(folder, file), "utf8").trim(),
+      }));
+  });
+  // The package also holds the whole book in one file: it would put held-out chapters into training.
+  const chapters = documents.filter(({ name }) => name !== "datasets-moby-dick/data.txt");
+  fs.writeFileSync(`${outfile}.tmp`, gzipSync(JSON.stringify(chapters), { level: 9 }));
+  fs.renameSync(`${outfile}.tmp`, outfile);
+  say(`demo text, ${chapters.length} documents`);
+}
+
+/**
  * msgpackr's optional native addon would be opened by its build path from inside the binary: it is
  * replaced by nothing, and msgpackr falls back to JavaScript.
  */
@@ -149,6 +175,7 @@ async function buildBinary(): Promise<void> {
 
 try {
   await buildLibrary();
+  buildDemoText();
   if (!process.argv.includes("--library-only")) await buildBinary();
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));

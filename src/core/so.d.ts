@@ -1,5 +1,0 @@
-/** A shared library imported as a file: its path. */
-declare module "*.so" {
-  const path: string;
-  export default path;
-}
