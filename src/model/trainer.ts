@@ -1,0 +1,244 @@
+/**
+ * One model in training: parameters, AdamW moments and gradient in native memory, and the calls that
+ * advance them (paper 4). All arithmetic is native and gives the same bits for every thread count and CPU
+ * path. One call at a time: a second one while the first runs is refused, and so is any call after close.
+ */
+import { invariant, MagnetError } from "../core/errors.ts";
+import { type Address, addressSlot, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
+import { modelAsync } from "../native/model.ts";
+import { trainer as native, trainerAsync } from "../native/train.ts";
+import { type ModelConfig, packModelConfig, paramCount } from "./config.ts";
+
+/** Target id of a position that is not counted in the loss. */
+export const IGNORED_TARGET = -100;
+
+export interface TrainerOptions {
+  /** Sequences per micro-batch. */
+  batch: number;
+  /** Tokens per sequence, at most the model's context. */
+  context: number;
+  /** 0 = all online CPUs. The result does not depend on it. */
+  threads: number;
+}
+
+/** Parameters of one AdamW step (formulas: tests/golden/bitnet/README.md). */
+export interface AdamW {
+  lr: number;
+  beta1: number;
+  beta2: number;
+  eps: number;
+  /** Applies to matrices only (embedding included). */
+  weight_decay: number;
+  /** Global-norm limit of the gradient; 0 = off. */
+  clip: number;
+  /** 1-based number of this optimizer step, for the bias correction. */
+  step: number;
+}
+
+export interface StepResult {
+  /** Mean cross-entropy over the counted targets, nats. */
+  loss: number;
+  /** L2 norm of the whole gradient before clipping. */
+  grad_norm: number;
+  /** Targets counted. */
+  tokens: number;
+}
+
+/** The 40 bytes of mg_adamw. */
+function packAdamW(o: AdamW): Uint8Array {
+  const bytes = new Uint8Array(40);
+  const view = new DataView(bytes.buffer);
+  const floats = [o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.clip];
+  for (const [i, value] of floats.entries()) view.setFloat32(4 * i, value, true);
+  view.setBigUint64(24, BigInt(o.step), true);
+  return bytes;
+}
+
+function unpackResult(bytes: Uint8Array): StepResult {
+  const view = new DataView(bytes.buffer);
+  return {
+    loss: view.getFloat64(0, true),
+    grad_norm: view.getFloat64(8, true),
+    tokens: Number(view.getBigUint64(16, true)),
+  };
+}
+
+export class Trainer {
+  /** Number of parameters: the length of every arena. */
+  readonly param_count: number;
+  #handle: Address;
+  #busy = false;
+
+  private constructor(
+    readonly config: ModelConfig,
+    readonly options: Readonly<TrainerOptions>,
+    handle: Address,
+  ) {
+    this.#handle = handle;
+    this.param_count = paramCount(config);
+  }
+
+  /**
+   * Allocates everything a step needs; parameters start at zero, see `initialise`. Throws OUT_OF_MEMORY
+   * with the number of bytes, or the error of a configuration that is out of range.
+   */
+  static create(config: ModelConfig, options: TrainerOptions): Trainer {
+    const slot = addressSlot();
+    native.mg_trainer_create(
+      packModelConfig(config),
+      options.batch,
+      options.context,
+      options.threads,
+      slot,
+    );
+    return new Trainer(config, { ...options }, takeAddress(slot));
+  }
+
+  /** Bytes that `create` allocates, for the estimate before a run. */
+  static bytesNeeded(config: ModelConfig, batch: number, context: number): number {
+    const out = new BigUint64Array(1);
+    native.mg_trainer_bytes(packModelConfig(config), batch, context, out);
+    return Number(out[0]);
+  }
+
+  #arena(which: number): Float32Array {
+    const slot = addressSlot();
+    native.mg_trainer_arena(this.#open(), which, slot);
+    return floatsAt(takeAddress(slot), this.param_count);
+  }
+  /**
+   * Views over the native arenas, all in the order of `tensorInfos`. They are valid until `close` (reading
+   * one afterwards is a use of freed memory) and must not be touched while a call is running.
+   */
+  get params(): Float32Array {
+    return this.#arena(0);
+  }
+  /** First moment of AdamW. */
+  get m(): Float32Array {
+    return this.#arena(1);
+  }
+  /** Second moment of AdamW. */
+  get v(): Float32Array {
+    return this.#arena(2);
+  }
+  /** Gradient of the last `step` (before clipping) or `gradient`. */
+  get grad(): Float32Array {
+    return this.#arena(3);
+  }
+
+  #open(): Address {
+    if (this.#handle === NULL)
+      throw new MagnetError("TRAINER_CLOSED", "this trainer has been closed");
+    return this.#handle;
+  }
+
+  async #exclusive<T>(call: (handle: Address) => Promise<T>): Promise<T> {
+    const handle = this.#open();
+    if (this.#busy)
+      throw new MagnetError("TRAINER_BUSY", "this trainer is already running a call", {
+        hint: "await the running call first",
+        retryable: true,
+      });
+    this.#busy = true;
+    try {
+      return await call(handle);
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  #checkTokens(tokens: Int32Array, sequences: number): void {
+    const expected = sequences * (this.options.context + 1);
+    if (tokens.length !== expected)
+      throw new MagnetError(
+        "SHAPE_MISMATCH",
+        `${tokens.length} tokens given, ${sequences} sequences of context + 1 need ${expected}`,
+      );
+  }
+
+  /** Gaussian initial parameters from a 64-bit seed, the same bits on every host; moments to zero. */
+  async initialise(seed: bigint): Promise<void> {
+    await this.#exclusive(async () => {
+      const packed = packModelConfig(this.config);
+      await modelAsync.mg_model_init(undefined, packed, seed, this.params, this.param_count);
+      this.m.fill(0);
+      this.v.fill(0);
+    });
+  }
+
+  /**
+   * One optimizer step over `accumulate` micro-batches. tokens: (accumulate, batch, context + 1). Throws
+   * NOT_A_NUMBER (parameters and moments unchanged) or CANCELLED (the same).
+   */
+  step(
+    tokens: Int32Array,
+    accumulate: number,
+    adamw: AdamW,
+    signal?: AbortSignal,
+  ): Promise<StepResult> {
+    return this.#exclusive(async (handle) => {
+      this.#checkTokens(tokens, accumulate * this.options.batch);
+      const out = new Uint8Array(32);
+      const packed = packAdamW(adamw);
+      await trainerAsync.mg_trainer_step(signal, handle, tokens, accumulate, packed, out);
+      return unpackResult(out);
+    });
+  }
+
+  /** Forward and backward of one micro-batch into `grad`; parameters and moments stay. */
+  gradient(tokens: Int32Array, signal?: AbortSignal): Promise<StepResult> {
+    return this.#exclusive(async (handle) => {
+      this.#checkTokens(tokens, this.options.batch);
+      const out = new Uint8Array(32);
+      await trainerAsync.mg_trainer_gradient(signal, handle, tokens, out);
+      return unpackResult(out);
+    });
+  }
+
+  /** Sum of negative log-likelihoods (nats) of `rows` <= batch sequences. tokens: (rows, context + 1). */
+  evaluate(
+    tokens: Int32Array,
+    rows: number,
+    signal?: AbortSignal,
+  ): Promise<{ nll_sum: number; count: number }> {
+    return this.#exclusive(async (handle) => {
+      this.#checkTokens(tokens, rows);
+      const sum = new Float64Array(1);
+      const count = new BigUint64Array(1);
+      await trainerAsync.mg_trainer_eval(signal, handle, tokens, rows, sum, count);
+      return { nll_sum: sum[0]!, count: Number(count[0]) };
+    });
+  }
+
+  /** Logits of every position of one sequence: (tokens.length, vocab_size), row-major. */
+  logits(tokens: Int32Array): Promise<Float32Array> {
+    return this.#exclusive(async (handle) => {
+      const out = new Float32Array(tokens.length * this.config.vocab_size);
+      await trainerAsync.mg_trainer_logits(undefined, handle, tokens, tokens.length, out);
+      return out;
+    });
+  }
+
+  /** Frees all native memory; a second close is a no-op. Not while a call runs. */
+  close(): void {
+    invariant(!this.#busy, "a trainer is closed while a call runs");
+    native.mg_trainer_free(this.#handle);
+    this.#handle = NULL;
+  }
+}
+
+/** Learning-rate schedules; `wsd`: warm-up 1%, stable, linear decay to 0 over the last 15%. */
+export const SCHEDULES = ["constant", "wsd", "cosine"] as const;
+export type Schedule = (typeof SCHEDULES)[number];
+
+/** Learning rate of a 1-based step. Computed natively, so that every host gets the same bits. */
+export function learningRate(
+  kind: Schedule,
+  step: number,
+  total_steps: number,
+  peak: number,
+): number {
+  const out = new Float32Array(1);
+  native.mg_schedule(SCHEDULES.indexOf(kind), step, total_steps, peak, out);
+  return out[0]!;
+}
