@@ -1,0 +1,12 @@
+/** Every message type that a node understands, with its schema and limit: the whole protocol. */
+import { roundMessages } from "../diloco/round-messages.ts";
+import { electionMessages } from "../network/election-messages.ts";
+import { membershipMessages } from "../network/membership-messages.ts";
+import type { MessageSpec } from "../network/protocol.ts";
+
+/** All message declarations of the node's machines; types are unique. */
+export const protocol: readonly MessageSpec[] = [
+  ...membershipMessages,
+  ...electionMessages,
+  ...roundMessages,
+];
