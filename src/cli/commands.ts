@@ -1,0 +1,16 @@
+/**
+ * The command tree: names, one-line summaries and where each command lives. Modules are imported only
+ * when their command runs, so that `magnet version` loads nothing else.
+ */
+import type { Group } from "./frame/command.ts";
+
+export const COMMANDS: Group = {
+  kind: "group",
+  summary: "magnet: ordinary machines grow expert language models together",
+  commands: {
+    version: {
+      summary: "version, platform and protocol",
+      load: async () => (await import("./version.ts")).version,
+    },
+  },
+};
