@@ -59,6 +59,7 @@ export class SafetensorsFile {
     readonly path: string,
     private readonly handle: fs.FileHandle,
     private readonly header: SafetensorsHeader,
+    readonly size_bytes: number,
   ) {}
 
   static async open(path: string): Promise<SafetensorsFile> {
@@ -72,7 +73,7 @@ export class SafetensorsFile {
       await readExactly(handle, path, first8, 0, "SAFETENSORS_CORRUPT");
       const json = new Uint8Array(headerLength(first8, stat.size));
       await readExactly(handle, path, json, 8, "SAFETENSORS_CORRUPT");
-      return new SafetensorsFile(path, handle, parseHeader(json, stat.size));
+      return new SafetensorsFile(path, handle, parseHeader(json, stat.size), stat.size);
     } catch (error) {
       await handle?.close();
       const known = toMagnetError(error);
@@ -104,6 +105,13 @@ export class SafetensorsFile {
       hint: "the file belongs to another architecture",
       exit: "verification",
     });
+  }
+
+  /** Everything before the data, as it is in the file. */
+  async headerBytes(): Promise<Uint8Array> {
+    const target = new Uint8Array(this.header.data_start);
+    await readExactly(this.handle, this.path, target, 0, "SAFETENSORS_CORRUPT");
+    return target;
   }
 
   /** Reads a tensor's bytes into `target`, whose length must be the tensor's. */
