@@ -8,6 +8,14 @@ export const COMMANDS: Group = {
   kind: "group",
   summary: "magnet: ordinary machines grow expert language models together",
   commands: {
+    config: {
+      summary: "settings: show, get, set, path, check",
+      load: async () => (await import("./config.ts")).config,
+    },
+    doctor: {
+      summary: "checks this machine and says what to fix",
+      load: async () => (await import("./doctor.ts")).doctor,
+    },
     version: {
       summary: "version, platform and protocol",
       load: async () => (await import("./version.ts")).version,

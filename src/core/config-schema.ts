@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { parseSize } from "./bytes.ts";
+import { TIERS } from "./tiers.ts";
 
 export type SettingScope = "local" | "network";
 interface SettingMeta {
@@ -43,15 +44,8 @@ const size = z.union([z.int().nonnegative(), text]).transform((value, context) =
   return z.NEVER;
 });
 
-export const TIERS = [
-  "auto",
-  "claude_session",
-  "gpu_compute",
-  "storage_node",
-  "cpu_only",
-  "mobile_light",
-] as const;
-export type TierSetting = (typeof TIERS)[number];
+const TIER_SETTINGS = ["auto", ...TIERS] as const;
+export type TierSetting = (typeof TIER_SETTINGS)[number];
 /** Short words accepted for a tier; output prints the full names. */
 export const TIER_ALIASES: Record<string, TierSetting> = {
   claude: "claude_session",
@@ -61,7 +55,7 @@ export const TIER_ALIASES: Record<string, TierSetting> = {
   mobile: "mobile_light",
 };
 const tier = z
-  .preprocess((value) => TIER_ALIASES[String(value)] ?? value, z.enum(TIERS))
+  .preprocess((value) => TIER_ALIASES[String(value)] ?? value, z.enum(TIER_SETTINGS))
   .default("auto");
 
 const node = z.strictObject({
@@ -84,6 +78,12 @@ const network = z.strictObject({
     "crash: floor(N/2)+1 acknowledgements; byzantine: more than 2N/3",
     z.enum(["crash", "byzantine"]).default("crash"),
   ),
+});
+
+const p2p = z.strictObject({
+  cert: local("PEM certificate of a private authority, instead of an own one", text.default("")),
+  key: local("PEM private key of that certificate", text.default("")),
+  ca: local("PEM certificates of the authority", text.default("")),
 });
 
 const round = z.strictObject({
@@ -120,7 +120,7 @@ const log = z.strictObject({
   ),
 });
 
-const sections = { node, network, round, storage, training, log };
+const sections = { node, network, p2p, round, storage, training, log };
 type Sections = typeof sections;
 export type SectionName = keyof Sections;
 /** All settings by section, checked, with defaults filled in. */

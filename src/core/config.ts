@@ -54,7 +54,7 @@ export function loadConfig(sources: ConfigSources): Config {
   const chosen = sources.config_path ?? (sources.env.MAGNET_CONFIG || undefined);
   const file = chosen ?? (fs.existsSync(paths.config_file) ? paths.config_file : undefined);
   const layers: [Origin, Map<string, unknown>][] = [
-    ["file", file === undefined ? new Map() : readConfigFile(file)],
+    ["file", file === undefined ? new Map() : parseConfigText(file, readConfigText(file))],
     ["environment", fromEnvironment(sources.env)],
     ["flag", fromFlags(sources.flags ?? {})],
   ];
@@ -107,9 +107,9 @@ export function settingOf(key: string, where = "the configuration"): Setting {
   );
 }
 
-/** Parses a TOML file into values by dotted key. Throws CONFIG_* and the system's own failures. */
-export function readConfigFile(file: string): Map<string, unknown> {
-  const parsed = parseToml(file, readText(file));
+/** Values of a TOML text by dotted key, not yet checked against their settings. Throws CONFIG_*. */
+export function parseConfigText(file: string, text: string): Map<string, unknown> {
+  const parsed = parseToml(file, text);
   const values = new Map<string, unknown>();
   for (const [section, body] of Object.entries(parsed)) {
     if (!(SECTION_NAMES as string[]).includes(section))
@@ -133,7 +133,8 @@ export function readConfigFile(file: string): Map<string, unknown> {
   return values;
 }
 
-function readText(file: string): string {
+/** The text of a configuration file. Throws CONFIG_* and the system's own failures. */
+export function readConfigText(file: string): string {
   try {
     const { size } = fs.statSync(file);
     if (size <= FILE_BYTES_MAX)
