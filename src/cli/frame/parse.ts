@@ -178,8 +178,8 @@ function numberValue(rawName: string, flag: Flag & { min?: number; max?: number 
     ? Number(text.replaceAll("_", ""))
     : Number.NaN;
   const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = flag;
-  const whole = flag.type !== "integer" || Number.isSafeInteger(value);
-  if (!(whole && value >= min && value <= max)) {
+  const fits = flag.type === "integer" ? Number.isSafeInteger(value) : Number.isFinite(value);
+  if (!(fits && value >= min && value <= max)) {
     const kind = flag.type === "integer" ? "a whole number" : "a number";
     const low = Number.isFinite(min) ? ` from ${min}` : "";
     const high = Number.isFinite(max) ? ` to ${max}` : low ? " up" : "";
