@@ -8,6 +8,10 @@ export const COMMANDS: Group = {
   kind: "group",
   summary: "magnet: ordinary machines grow expert language models together",
   commands: {
+    completion: {
+      summary: "completion script for bash, zsh or fish",
+      load: async () => (await import("./completion.ts")).completion,
+    },
     config: {
       summary: "settings: show, get, set, path, check",
       load: async () => (await import("./config.ts")).config,
