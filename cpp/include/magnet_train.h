@@ -17,6 +17,9 @@ typedef struct mg_step_result {  /* 32 bytes */
   uint64_t reserved;   /* 24 */
 } mg_step_result;
 
+/* Bytes that mg_trainer_create maps (committed when first touched), and the logits of one chunk. */
+MG_API int32_t mg_trainer_bytes(const mg_model_config* config, uint32_t batch, uint32_t context,
+                                uint64_t* out_bytes);
 /* A trainer owns params, m, v and grad arenas (each n = mg_model_param_count floats) and activations for
  * batch x context tokens. */
 MG_API int32_t mg_trainer_create(const mg_model_config* config, uint32_t batch, uint32_t context,
@@ -24,7 +27,9 @@ MG_API int32_t mg_trainer_create(const mg_model_config* config, uint32_t batch, 
 MG_API int32_t mg_trainer_free(void* trainer);
 /* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad. */
 MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
-/* tokens: (accumulate, batch, context + 1) int32, target -100 = not counted. One optimizer step: zero the
+/* tokens: (accumulate, batch, context + 1) int32; -100 = a target that is not counted (as an input it
+ * reads as token 0, so padding belongs at the end). The loss is the mean over the counted targets of all
+ * micro-batches. One optimizer step: zero the
  * gradient, forward and backward over `accumulate` micro-batches, clip, AdamW. NaN or Inf in loss or
  * gradient norm: MG_E_NUMERIC and the parameters stay as they were. */
 MG_API int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,

@@ -1,0 +1,210 @@
+// BitLinear: quantisers, integer forward product, float32 backward from the quantised operands.
+#include "bitlinear.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "gemm.hpp"
+#include "scratch.hpp"
+#include "simd.hpp"
+#include "thread_pool.hpp"
+
+#define MAGNET_KERNELS "bitlinear.inc"
+#include "both_paths.inc"
+
+namespace magnet {
+namespace {
+
+/** Integer products of rows [begin, end) of x with all n rows of w. */
+struct TernaryProduct {
+  QuantizedRows x;
+  TernaryMatrix w;
+  int64_t n;
+  int64_t k;
+  const float* residual;
+  float* y;
+};
+
+/** The one place where the integer sum becomes a float: both paths end here or in the same two steps. */
+inline float finish(int32_t sum, float scale, const float* residual) {
+  const auto exact = static_cast<float>(sum);
+  return residual == nullptr ? exact * scale : std::fma(exact, scale, *residual);
+}
+
+}  // namespace
+}  // namespace magnet
+
+namespace magnet::scalar {
+namespace {
+void ternary_product(const TernaryProduct& p, int64_t begin, int64_t end) {
+  const int64_t stride = padded_codes(p.k);
+  for (int64_t i = begin; i < end; i++)
+    for (int64_t j = 0; j < p.n; j++) {
+      int32_t sum = 0;
+      for (int64_t k = 0; k < p.k; k++) sum += p.x.q[i * stride + k] * p.w.t[j * p.k + k];
+      const int64_t at = i * p.n + j;
+      p.y[at] = finish(sum, p.x.inverse[i] * p.w.inverse, p.residual ? p.residual + at : nullptr);
+    }
+}
+}  // namespace
+}  // namespace magnet::scalar
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,f16c")
+namespace magnet::avx2 {
+namespace {
+
+constexpr int64_t ROWS = 6;
+constexpr int64_t COLUMNS = 16;
+constexpr int64_t COLUMN_BLOCK = 256;
+/** A pair of products is at most 2 * 2 * 127 = 508, so 64 of them fit in int16. */
+constexpr int64_t K_BLOCK = 256;
+
+/** Columns as panels of 16: for every 4 k, 16 groups of 4 unsigned codes t + 1. */
+void pack_codes(const TernaryMatrix& w, int64_t n0, int64_t n, int64_t k, uint8_t* out) {
+  const int64_t groups = (k + 3) / 4;
+  for (int64_t j = 0; j < n; j += COLUMNS, out += groups * 64) {
+    for (int64_t c = 0; c < COLUMNS; c++) {
+      uint8_t* o = out + c * 4;
+      if (j + c >= n) {
+        for (int64_t g = 0; g < groups; g++) std::memset(o + g * 64, 0, 4);
+        continue;
+      }
+      const int8_t* const row = w.t + (n0 + j + c) * k;
+      int64_t g = 0;
+      for (; g < k / 4; g++) {
+        uint32_t codes;
+        std::memcpy(&codes, row + 4 * g, 4);
+        codes = ((codes & 0x7F7F7F7Fu) + 0x01010101u) ^ (codes & 0x80808080u);
+        std::memcpy(o + g * 64, &codes, 4);
+      }
+      if (g < groups)
+        for (int64_t i = 0; i < 4; i++)
+          o[g * 64 + i] = 4 * g + i < k ? static_cast<uint8_t>(row[4 * g + i] + 1) : uint8_t{0};
+    }
+  }
+}
+
+/** sums (6, 16) = products of 6 rows of q with one panel of 16 columns. */
+inline void tile(const int8_t* const* q, const uint8_t* panel, int64_t k, int32_t* sums) {
+  const int64_t groups = (k + 3) / 4;
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int64_t g0 = 0; g0 < groups; g0 += K_BLOCK / 4) {
+    const int64_t g1 = std::min(groups, g0 + K_BLOCK / 4);
+    __m256i s0[ROWS], s1[ROWS];
+#pragma GCC unroll 6
+    for (int64_t i = 0; i < ROWS; i++) s0[i] = s1[i] = _mm256_setzero_si256();
+    for (int64_t g = g0; g < g1; g++) {
+      const __m256i w0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(panel + g * 64));
+      const __m256i w1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(panel + g * 64 + 32));
+#pragma GCC unroll 6
+      for (int64_t i = 0; i < ROWS; i++) {
+        int32_t codes;
+        std::memcpy(&codes, q[i] + 4 * g, 4);
+        const __m256i a = _mm256_set1_epi32(codes);
+        s0[i] = _mm256_add_epi16(s0[i], _mm256_maddubs_epi16(w0, a));
+        s1[i] = _mm256_add_epi16(s1[i], _mm256_maddubs_epi16(w1, a));
+      }
+    }
+#pragma GCC unroll 6
+    for (int64_t i = 0; i < ROWS; i++) {
+      auto* const to = reinterpret_cast<__m256i*>(sums + i * COLUMNS);
+      __m256i t0 = _mm256_madd_epi16(s0[i], ones);
+      __m256i t1 = _mm256_madd_epi16(s1[i], ones);
+      if (g0 > 0) {
+        t0 = _mm256_add_epi32(t0, _mm256_load_si256(to));
+        t1 = _mm256_add_epi32(t1, _mm256_load_si256(to + 1));
+      }
+      _mm256_store_si256(to, t0);
+      _mm256_store_si256(to + 1, t1);
+    }
+  }
+}
+
+void finish_row(const TernaryProduct& p, int64_t row, int64_t j, int64_t columns, int32_t* sums) {
+  const float scale = p.x.inverse[row] * p.w.inverse;
+  const __m256i shift = _mm256_set1_epi32(p.x.sum[row]);  // the codes were t + 1
+  const int64_t at = row * p.n + j;
+  if (columns < COLUMNS) {
+    for (int64_t c = 0; c < columns; c++)
+      p.y[at + c] = finish(sums[c] - p.x.sum[row], scale, p.residual ? p.residual + at + c : nullptr);
+    return;
+  }
+  for (int64_t c = 0; c < COLUMNS; c += 8) {
+    const __m256i raw = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + c));
+    const F8 exact{_mm256_cvtepi32_ps(_mm256_sub_epi32(raw, shift))};
+    store(p.y + at + c, p.residual == nullptr ? mul(exact, set1(scale))
+                                              : fma8(exact, set1(scale), load(p.residual + at + c)));
+  }
+}
+
+void ternary_product(const TernaryProduct& p, int64_t begin, int64_t end) {
+  thread_local Scratch<uint8_t> scratch;
+  const int64_t panel_bytes = (p.k + 3) / 4 * 64;
+  uint8_t* const packed = scratch.reserve(panel_bytes * (COLUMN_BLOCK / COLUMNS));
+  const int64_t stride = padded_codes(p.k);
+  alignas(64) int32_t sums[ROWS * COLUMNS];
+  for (int64_t n0 = 0; n0 < p.n; n0 += COLUMN_BLOCK) {
+    const int64_t n = std::min(COLUMN_BLOCK, p.n - n0);
+    pack_codes(p.w, n0, n, p.k, packed);
+    for (int64_t i = begin; i < end; i += ROWS) {
+      const int8_t* rows[ROWS];
+      for (int64_t r = 0; r < ROWS; r++) rows[r] = p.x.q + std::min(i + r, end - 1) * stride;
+      for (int64_t j = 0; j < n; j += COLUMNS) {
+        tile(rows, packed + j / COLUMNS * panel_bytes, p.k, sums);
+        for (int64_t r = 0; r < std::min(ROWS, end - i); r++)
+          finish_row(p, i + r, n0 + j, std::min(COLUMNS, n - j), sums + r * COLUMNS);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace magnet::avx2
+#pragma GCC pop_options
+
+namespace magnet {
+
+void quantize_row(const float* x, int64_t k, int8_t* q, float* inverse, int32_t* sum) {
+  MAGNET_DISPATCH(quantize_row, x, k, q, inverse, sum);
+}
+
+float ternarize(uint32_t threads, const float* w, int64_t count, int8_t* t) {
+  constexpr int64_t CHUNK = 4096;
+  const int64_t chunks = (count + CHUNK - 1) / CHUNK;
+  std::vector<double> sums(static_cast<size_t>(chunks));
+  auto size_of = [&](int64_t chunk) { return std::min(CHUNK, count - chunk * CHUNK); };
+  parallel_for(threads, chunks, [&](int64_t begin, int64_t end, uint32_t) {
+    for (int64_t c = begin; c < end; c++)
+      sums[static_cast<size_t>(c)] = MAGNET_DISPATCH(abs_sum_chunk, w + c * CHUNK, size_of(c));
+  });
+  double total = 0.0;
+  for (const double sum : sums) total += sum;
+  const auto mean = static_cast<float>(total / static_cast<double>(count));
+  if (!std::isfinite(mean)) return std::nanf("");
+  const float scale = 1.0f / (mean < 1e-5f ? 1e-5f : mean);
+  parallel_for(threads, chunks, [&](int64_t begin, int64_t end, uint32_t) {
+    for (int64_t c = begin; c < end; c++)
+      MAGNET_DISPATCH(ternarize_chunk, w + c * CHUNK, size_of(c), scale, t + c * CHUNK);
+  });
+  return 1.0f / scale;
+}
+
+void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w, int64_t rows,
+                       int64_t n, int64_t k, const float* residual, float* y) {
+  const TernaryProduct product{x, w, n, k, residual, y};
+  constexpr int64_t UNIT = 6;  // whole register tiles
+  parallel_for(threads, (rows + UNIT - 1) / UNIT, [&](int64_t begin, int64_t end, uint32_t) {
+    MAGNET_DISPATCH(ternary_product, product, begin * UNIT, std::min(rows, end * UNIT));
+  });
+}
+
+void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w, const float* dy,
+                        int64_t rows, int64_t n, int64_t k, bool accumulate_dx, float* dx, float* dw) {
+  GemmRight weights{nullptr, k, 1, w.t, w.inverse, nullptr};
+  gemm(threads, {rows, k, n}, {dy, n, 1}, weights, dx, k, accumulate_dx);
+  GemmRight inputs{nullptr, padded_codes(k), 1, x.q, 1.0f, x.inverse};
+  gemm(threads, {n, k, rows}, {dy, 1, n}, inputs, dw, k, true);
+}
+
+}  // namespace magnet

@@ -1,0 +1,63 @@
+// Cross-entropy and tied head. Chunking over rows changes no bits: every logit, dx row and running sum of
+// dembedding is the same chain whatever the chunk.
+#include "loss.hpp"
+
+#include <algorithm>
+
+#include "gemm.hpp"
+#include "math.hpp"
+#include "scratch.hpp"
+#include "simd.hpp"
+#include "thread_pool.hpp"
+
+#define MAGNET_KERNELS "loss.inc"
+#include "both_paths.inc"
+
+namespace magnet {
+
+double cross_entropy_row(float* logits, int64_t vocab, int32_t target, float gradient_scale) {
+  return MAGNET_DISPATCH(cross_entropy_row, logits, vocab, target, gradient_scale);
+}
+
+void head_logits(uint32_t threads, const Head& head, const float* x, int64_t rows, float* logits) {
+  gemm(threads, {rows, head.vocab, head.width}, {x, head.width, 1}, {head.embedding, 1, head.width},
+       logits, head.vocab, false);
+}
+
+int64_t head_chunk_rows(int64_t vocab) {
+  constexpr int64_t CHUNK_FLOATS = 1 << 20;  // 4 MiB of logits, or 48 rows of a large vocabulary
+  return std::max<int64_t>(48, CHUNK_FLOATS / vocab / 48 * 48);
+}
+
+double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets, int64_t rows,
+                 float gradient_scale, double* nll, float* dx, float* dembedding) {
+  thread_local Scratch<float> scratch;
+  const int64_t chunk = std::min(rows, head_chunk_rows(head.vocab));
+  float* const logits = scratch.reserve(chunk * head.vocab);
+  for (int64_t row = 0; row < rows; row += chunk) {
+    const int64_t count = std::min(chunk, rows - row);
+    const float* const xc = x + row * head.width;
+    head_logits(threads, head, xc, count, logits);
+    parallel_for(threads, count, [&](int64_t begin, int64_t end, uint32_t) {
+      for (int64_t i = begin; i < end; i++) {
+        float* const l = logits + i * head.vocab;
+        const int32_t target = targets[row + i];
+        nll[row + i] = 0.0;
+        if (target != IGNORED_TARGET)
+          nll[row + i] = cross_entropy_row(l, head.vocab, target, gradient_scale);
+        else if (gradient_scale != 0.0f)
+          std::fill_n(l, head.vocab, 0.0f);
+      }
+    });
+    if (gradient_scale == 0.0f) continue;
+    gemm(threads, {count, head.width, head.vocab}, {logits, head.vocab, 1},
+         {head.embedding, head.width, 1}, dx + row * head.width, head.width, false);
+    gemm(threads, {head.vocab, head.width, count}, {logits, 1, head.vocab}, {xc, head.width, 1},
+         dembedding, head.width, true);
+  }
+  double sum = 0.0;
+  for (int64_t i = 0; i < rows; i++) sum += nll[i];
+  return sum;
+}
+
+}  // namespace magnet

@@ -1,0 +1,118 @@
+// mg_trainer_*: argument checks around Trainer. One call at a time per trainer.
+#include <limits>
+
+#include "optimizer.hpp"
+#include "thread_pool.hpp"
+#include "trainer.hpp"
+
+using namespace magnet;
+
+namespace {
+
+/** The trainer behind a handle, marked as in use for a scope, with the kernels' float environment. */
+class Use {
+ public:
+  explicit Use(void* handle) : trainer_(static_cast<Trainer*>(handle)) {
+    require(handle != nullptr, MG_E_INVALID, "trainer: the handle is null");
+    require(!trainer_->busy.test_and_set(), MG_E_INVALID, "trainer: another call is running");
+  }
+  ~Use() { trainer_->busy.clear(); }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  Trainer* operator->() const { return trainer_; }
+
+ private:
+  Trainer* trainer_;
+  FloatEnvironment environment_;
+};
+
+}  // namespace
+
+extern "C" {
+
+int32_t mg_trainer_bytes(const mg_model_config* config, uint32_t batch, uint32_t context,
+                         uint64_t* out_bytes) {
+  return guard([&] {
+    check_config(config);
+    require(out_bytes != nullptr, MG_E_INVALID, "mg_trainer_bytes: out is null");
+    *out_bytes = Trainer::bytes_needed(*config, batch, context);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_create(const mg_model_config* config, uint32_t batch, uint32_t context,
+                          uint32_t threads, void** out_trainer) {
+  return guard([&] {
+    check_config(config);
+    require(out_trainer != nullptr, MG_E_INVALID, "mg_trainer_create: out is null");
+    if (threads > THREADS_MAX)
+      fail(MG_E_INVALID, "trainer: threads is %u, must be 0..%u", threads, THREADS_MAX);
+    cpu_path();  // an unusable MAGNET_CPU is reported here, not in the first step
+    Trainer::bytes_needed(*config, batch, context);  // checks batch and context
+    *out_trainer = new Trainer(*config, batch, context, threads);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_free(void* trainer) {
+  return guard([&] {
+    delete static_cast<Trainer*>(trainer);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out) {
+  return guard([&] {
+    require(trainer != nullptr && out != nullptr, MG_E_INVALID, "mg_trainer_arena: null argument");
+    *out = static_cast<Trainer*>(trainer)->arena(which);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
+                        const mg_adamw* adamw, const int32_t* cancel, mg_step_result* out) {
+  return guard([&] {
+    const Use use(trainer);
+    require(tokens != nullptr && out != nullptr, MG_E_INVALID, "mg_trainer_step: null argument");
+    if (accumulate < 1 || accumulate > 65536)
+      fail(MG_E_INVALID, "trainer: accumulate is %u, must be 1..65536", accumulate);
+    check_adamw(adamw);
+    *out = use->step(tokens, accumulate, *adamw, cancel);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_gradient(void* trainer, const int32_t* tokens, const int32_t* cancel,
+                            mg_step_result* out) {
+  return guard([&] {
+    const Use use(trainer);
+    require(tokens != nullptr && out != nullptr, MG_E_INVALID, "mg_trainer_gradient: null argument");
+    *out = use->gradient(tokens, 1, cancel);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_eval(void* trainer, const int32_t* tokens, uint32_t rows, const int32_t* cancel,
+                        double* out_nll_sum, uint64_t* out_count) {
+  return guard([&] {
+    const Use use(trainer);
+    require(tokens != nullptr && out_nll_sum != nullptr && out_count != nullptr, MG_E_INVALID,
+            "mg_trainer_eval: null argument");
+    if (rows < 1 || rows > use->batch())
+      fail(MG_E_INVALID, "mg_trainer_eval: rows is %u, must be 1..%u", rows, use->batch());
+    use->evaluate(tokens, rows, cancel, out_nll_sum, out_count);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_tokens, float* out) {
+  return guard([&] {
+    const Use use(trainer);
+    require(tokens != nullptr && out != nullptr, MG_E_INVALID, "mg_trainer_logits: null argument");
+    if (n_tokens < 1 || n_tokens > use->context())
+      fail(MG_E_INVALID, "mg_trainer_logits: %u tokens, must be 1..%u", n_tokens, use->context());
+    use->logits(tokens, n_tokens, out);
+    return int32_t{MG_OK};
+  });
+}
+}
