@@ -50,9 +50,9 @@ export class GoldenFile {
 
   /** The model of a `train` or `diloco` file. */
   config(): ModelConfig {
-    const c = this.json<Record<string, number & string>>("config");
+    const c = this.json<Record<string, number | string>>("config");
     return parseModelConfig({
-      variant: (c.variant as string) === "subln" ? "bitnet" : "llama",
+      variant: c.variant === "subln" ? "bitnet" : "llama",
       vocab_size: c.vocab,
       d_model: c.dim,
       n_layers: c.n_layers,
