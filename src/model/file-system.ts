@@ -10,6 +10,8 @@ import { MagnetError, toMagnetError } from "../core/errors.ts";
 export interface OutputFile {
   /** Writes all of `bytes`; they must not change until the promise settles. */
   write(bytes: Uint8Array): Promise<void>;
+  /** Writes over bytes that were written before. */
+  overwrite(bytes: Uint8Array, position: number): Promise<void>;
   /** Returns once everything written is on the disk. */
   sync(): Promise<void>;
   close(): Promise<void>;
@@ -30,18 +32,22 @@ export interface FileSystem {
   list(path: string): Promise<string[]>;
 }
 
+async function writeAll(handle: fs.FileHandle, bytes: Uint8Array, position: number | null) {
+  for (let done = 0; done < bytes.length; ) {
+    const length = Math.min(CHUNK_BYTES, bytes.length - done);
+    const at = position === null ? null : position + done;
+    done += (await handle.write(bytes, done, length, at)).bytesWritten;
+  }
+}
+
 /** One read or write: the hash of a piece this size takes a few milliseconds. */
 export const CHUNK_BYTES = 4 * 1024 * 1024;
 
 async function createFile(path: string): Promise<OutputFile> {
   const handle = await fs.open(path, "wx", 0o644);
   return {
-    async write(bytes) {
-      for (let done = 0; done < bytes.length; ) {
-        const length = Math.min(CHUNK_BYTES, bytes.length - done);
-        done += (await handle.write(bytes, done, length, null)).bytesWritten;
-      }
-    },
+    write: (bytes) => writeAll(handle, bytes, null),
+    overwrite: (bytes, position) => writeAll(handle, bytes, position),
     sync: () => handle.sync(),
     close: () => handle.close(),
   };
@@ -76,7 +82,7 @@ export const hostFileSystem: FileSystem = {
 };
 
 /** Writes through to `file` and hashes what passes. */
-export function hashingFile(file: OutputFile): OutputFile & { result(): FileDigest } {
+function hashingFile(file: OutputFile): Omit<OutputFile, "overwrite"> & { result(): FileDigest } {
   const hasher = new Bun.CryptoHasher("sha256");
   let size_bytes = 0;
   return {
@@ -103,7 +109,7 @@ export interface FileDigest {
 export async function writeDurably(
   disk: FileSystem,
   path: string,
-  write: (file: OutputFile) => Promise<void>,
+  write: (file: Pick<OutputFile, "write">) => Promise<void>,
 ): Promise<FileDigest> {
   const file = hashingFile(await disk.create(path));
   try {
@@ -119,7 +125,7 @@ export async function writeDurably(
 export async function replaceFile(
   disk: FileSystem,
   path: string,
-  write: (file: OutputFile) => Promise<void>,
+  write: (file: Pick<OutputFile, "write">) => Promise<void>,
 ): Promise<FileDigest> {
   const temporary = `${path}.tmp`;
   await disk.remove(temporary);

@@ -32,7 +32,7 @@ export const bytesOf = (array: NodeJS.TypedArray): Uint8Array =>
 
 /** Writes a whole safetensors file into an open one; the same input gives the same bytes. */
 export async function writeSafetensors(
-  file: OutputFile,
+  file: Pick<OutputFile, "write">,
   tensors: readonly TensorData[],
   metadata: Record<string, string> = {},
 ): Promise<void> {

@@ -41,6 +41,7 @@ export function faultyDisk(at: number, kind: "crash" | "ENOSPC" | "EACCES"): Fau
             }
             await file.write(bytes);
           },
+          overwrite: guard(file.overwrite),
           sync: guard(() => file.sync()),
           close: () => file.close(),
         };
