@@ -17,6 +17,8 @@ import {
 const SPEC_MAX = 64 << 10;
 /** Jobs known at one time, running and waiting; a further one is refused. */
 export const JOBS_MAX = 16;
+/** Ended jobs remembered; the oldest is forgotten first. */
+export const FINISHED_MAX = 64;
 
 /** A job as the round machine needs it; `spec` is the whole of it for the trainer. */
 export const jobOfferSchema = z.strictObject({
@@ -134,9 +136,14 @@ export type MergePlan = z.infer<typeof mergePlanSchema>;
 
 export const jobsMessage = defineMessage({
   type: "round.jobs",
-  schema: z.strictObject({ jobs: z.array(jobOfferSchema).min(1).max(JOBS_MAX) }),
-  limit_bytes: JOBS_MAX * (SPEC_MAX + 1024),
-  why: "every job known, each of at most 64 KiB",
+  schema: z.strictObject({
+    /** Jobs running or waiting at the sender, in its order. */
+    jobs: z.array(jobOfferSchema).max(JOBS_MAX),
+    /** Jobs that ended lately: a node that was away must not start them again. */
+    finished: z.array(hashSchema).max(FINISHED_MAX),
+  }),
+  limit_bytes: JOBS_MAX * (SPEC_MAX + 1024) + FINISHED_MAX * 80,
+  why: "every job known, each of at most 64 KiB, and the identities of ended ones",
 });
 
 export const jobsRequestMessage = defineMessage({
