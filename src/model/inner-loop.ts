@@ -1,0 +1,90 @@
+/**
+ * Inner steps: one optimiser step after another over one slice of the data, with schedule, clipping and
+ * the watch for divergence. Used by whole runs (training-run.ts) and by the rounds of a network, which
+ * take H steps at a time. What it holds besides the trainer's arenas is three numbers; they and the
+ * options determine the continuation bit for bit.
+ */
+import { toMagnetError } from "../core/errors.ts";
+import type { BatchReader } from "./batch-reader.ts";
+import { diverged, smoothLoss } from "./divergence.ts";
+import { learningRate, type Schedule, type Trainer } from "./trainer.ts";
+
+/** How weights are updated; all of it enters the checkpoint hash. */
+export interface Hyperparameters {
+  /** Peak learning rate. */
+  lr: number;
+  schedule: Schedule;
+  /** Steps that the schedule spans. */
+  total_steps: number;
+  weight_decay: number;
+  beta1: number;
+  beta2: number;
+  eps: number;
+  /** Global-norm limit of the gradient; 0 = off. */
+  clip: number;
+  /** Micro-batches of an optimiser step. */
+  accumulate: number;
+}
+export interface InnerState {
+  /** Optimiser steps done. */
+  step: number;
+  /** Sequences consumed by this slice. */
+  position: number;
+  /** Smoothed training loss; null before the first step. */
+  loss_average: number | null;
+}
+export const INITIAL_STATE: Readonly<InnerState> = { step: 0, position: 0, loss_average: null };
+
+export interface StepReport {
+  /** Steps done, this one included. */
+  step: number;
+  /** Mean cross-entropy of the step's targets before its update, nats. */
+  loss: number;
+  lr: number;
+  /** L2 norm of the gradient before clipping. */
+  grad_norm: number;
+  tokens: number;
+}
+
+export class InnerLoop {
+  private current: InnerState;
+
+  constructor(
+    private readonly trainer: Pick<Trainer, "step" | "config" | "options">,
+    private readonly batches: BatchReader,
+    private readonly hyper: Hyperparameters,
+    state: InnerState = INITIAL_STATE,
+  ) {
+    this.current = { ...state };
+  }
+
+  get state(): InnerState {
+    return { ...this.current };
+  }
+
+  /**
+   * One optimiser step. Throws TRAINING_DIVERGED or CANCELLED; after CANCELLED the state is that of the
+   * last whole step and training can go on.
+   */
+  async next(signal?: AbortSignal): Promise<StepReport> {
+    const { hyper, trainer } = this;
+    const { position, loss_average } = this.current;
+    const step = this.current.step + 1;
+    const sequences = trainer.options.batch * hyper.accumulate;
+    const tokens = this.batches.read(position, sequences);
+    const lr = learningRate(hyper.schedule, step, hyper.total_steps, hyper.lr);
+    const { beta1, beta2, eps, weight_decay, clip } = hyper;
+    const adamw = { lr, beta1, beta2, eps, weight_decay, clip, step };
+    try {
+      const result = await trainer.step(tokens, hyper.accumulate, adamw, signal);
+      const { vocab_size } = trainer.config;
+      const average = smoothLoss(loss_average, { step, loss: result.loss, vocab_size });
+      this.current = { step, position: position + sequences, loss_average: average };
+      return { step, lr, ...result };
+    } catch (error) {
+      const known = toMagnetError(error);
+      if (known.code === "NOT_A_NUMBER") throw diverged(step, known.message, error);
+      throw known;
+    }
+  }
+}

@@ -1,0 +1,173 @@
+/**
+ * Settings of a training run and their defaults (paper 4, 8: AdamW with beta2 0.98, global-norm clip 1,
+ * WSD schedule), and how they are carried by a checkpoint.
+ */
+import { z } from "zod";
+import { MagnetError } from "../core/errors.ts";
+import type { Hash } from "../core/types.ts";
+import type { CheckpointManifest, CheckpointState } from "./checkpoint-manifest.ts";
+import { type ModelConfig, modelConfigSchema, parseModelConfig } from "./config.ts";
+import type { Hyperparameters, InnerState } from "./inner-loop.ts";
+import { SCHEDULES } from "./trainer.ts";
+
+const seed = z
+  .union([
+    z.int().nonnegative(),
+    z
+      .bigint()
+      .nonnegative()
+      .max(2n ** 64n - 1n),
+  ])
+  .transform(BigInt);
+
+export const trainingConfigSchema = z
+  .strictObject({
+    model: modelConfigSchema,
+    /** Optimiser steps of the whole run; the schedule spans them. */
+    steps: z
+      .int()
+      .min(1)
+      .max(2 ** 40),
+    /** Sequences of a micro-batch. */
+    batch: z.int().min(1).max(65_536).default(16),
+    /** Micro-batches of an optimiser step. */
+    accumulate: z.int().min(1).max(65_536).default(1),
+    /** Tokens of a sequence, at most the model's context; its context unless given. */
+    context: z.int().min(1).optional(),
+    /** Peak learning rate. */
+    lr: z.number().positive().max(10).default(1.5e-3),
+    schedule: z.enum(SCHEDULES).default("wsd"),
+    weight_decay: z.number().min(0).max(10).default(0.1),
+    beta1: z.number().min(0).lt(1).default(0.9),
+    beta2: z.number().min(0).lt(1).default(0.98),
+    eps: z.number().positive().max(1).default(1e-8),
+    /** Global-norm limit of the gradient; 0 = off. */
+    clip: z.number().min(0).default(1),
+    /** Seed of the initial weights and of the order of the data, unsigned 64 bits. */
+    seed: seed.default(1n),
+    /** This node's part of the data: slice_index of slice_count disjoint ones. */
+    slice_index: z.int().min(0).default(0),
+    slice_count: z.int().min(1).max(65_536).default(1),
+    /** 0 = all CPUs; never changes a result. */
+    threads: z.int().min(0).max(4096).default(0),
+    /** Steps between checkpoints; one is always saved at the end. */
+    checkpoint_interval: z.int().min(1).default(500),
+    /** Checkpoints kept. */
+    keep: z.int().min(1).max(1000).default(3),
+    /** Steps between held-out evaluations; 0 = at the start and the end only. */
+    eval_interval: z.int().min(0).default(500),
+    /** Held-out targets of an evaluation. */
+    eval_tokens: z.int().min(1).default(65_536),
+  })
+  .refine((c) => c.slice_index < c.slice_count, {
+    path: ["slice_index"],
+    message: "must be below slice_count",
+  })
+  .transform((c) => ({ ...c, context: c.context ?? c.model.context }))
+  .refine((c) => c.context <= c.model.context, {
+    path: ["context"],
+    message: "must be at most the model's context",
+  });
+/** What a caller gives; everything but `model` and `steps` has a default. */
+export type TrainingSettings = z.input<typeof trainingConfigSchema>;
+export type TrainingConfig = z.output<typeof trainingConfigSchema>;
+
+/** Checks settings and fills in defaults. Throws BAD_TRAINING_CONFIG naming the fields. */
+export function parseTrainingConfig(settings: TrainingSettings): TrainingConfig {
+  const result = trainingConfigSchema.safeParse(settings);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((i) => `${i.path.join(".") || "value"}: ${i.message}`);
+  throw new MagnetError("BAD_TRAINING_CONFIG", problems.slice(0, 5).join("; "), {
+    hint: "see the limits with: magnet train --help",
+    exit: "config",
+  });
+}
+
+export const hyperparametersOf = (c: TrainingConfig): Hyperparameters => ({
+  lr: c.lr,
+  schedule: c.schedule,
+  total_steps: c.steps,
+  weight_decay: c.weight_decay,
+  beta1: c.beta1,
+  beta2: c.beta2,
+  eps: c.eps,
+  clip: c.clip,
+  accumulate: c.accumulate,
+});
+
+/** The part of a checkpoint's manifest that a run determines. */
+export function checkpointState(
+  c: TrainingConfig,
+  state: InnerState,
+  hashes: { train_hash: Hash; tokenizer_hash: Hash },
+): CheckpointState {
+  const { beta1, beta2, eps, weight_decay, clip } = c;
+  return {
+    model: { ...c.model },
+    tokenizer_hash: hashes.tokenizer_hash,
+    step: state.step,
+    init_seed: String(c.seed),
+    data: {
+      train_hash: hashes.train_hash,
+      position: state.position,
+      order_seed: String(c.seed),
+      slice_index: c.slice_index,
+      slice_count: c.slice_count,
+      batch: c.batch,
+      accumulate: c.accumulate,
+      context: c.context,
+    },
+    optimizer: { name: "adamw", beta1, beta2, eps, weight_decay, clip },
+    schedule: { kind: c.schedule, peak_lr: c.lr, total_steps: c.steps },
+    loss_average: state.loss_average,
+  };
+}
+
+/** The settings that a checkpoint was trained with. Throws BAD_MODEL_CONFIG. */
+export function settingsOf(
+  manifest: CheckpointManifest,
+): TrainingSettings & { model: ModelConfig } {
+  const { name: _name, ...optimizer } = manifest.optimizer;
+  const { batch, accumulate, context, slice_index, slice_count } = manifest.data;
+  return {
+    model: parseModelConfig(manifest.model, "the checkpoint's model"),
+    steps: manifest.schedule.total_steps,
+    lr: manifest.schedule.peak_lr,
+    schedule: manifest.schedule.kind,
+    seed: BigInt(manifest.init_seed),
+    ...{ batch, accumulate, context, slice_index, slice_count },
+    ...optimizer,
+  };
+}
+
+export const innerStateOf = (manifest: CheckpointManifest): InnerState => ({
+  step: manifest.step,
+  position: manifest.data.position,
+  loss_average: manifest.loss_average,
+});
+
+/**
+ * Throws RESUME_MISMATCH naming every setting, besides the number of steps, in which a resumed run would
+ * not be the continuation of its checkpoint.
+ */
+export function requireContinuation(
+  manifest: CheckpointManifest,
+  config: TrainingConfig,
+  hashes: { train_hash: Hash; tokenizer_hash: Hash },
+): void {
+  const wanted = checkpointState(config, innerStateOf(manifest), hashes);
+  const flat = (value: object, prefix = ""): [string, unknown][] =>
+    Object.entries(value).flatMap(([key, v]) =>
+      typeof v === "object" && v !== null ? flat(v, `${prefix}${key}.`) : [[prefix + key, v]],
+    );
+  const saved = new Map(flat(manifest));
+  const differing = flat(wanted)
+    .filter(([key, value]) => key !== "schedule.total_steps" && saved.get(key) !== value)
+    .map(([key, value]) => `${key} is ${saved.get(key)} there and ${value} here`);
+  if (differing.length === 0) return;
+  throw new MagnetError(
+    "RESUME_MISMATCH",
+    `the checkpoint is of another run: ${differing.slice(0, 5).join("; ")}`,
+    { hint: "resume with the same data and settings, or start a new run in another --out" },
+  );
+}

@@ -1,0 +1,295 @@
+/**
+ * A training run on one machine (`magnet train`): inner steps, held-out evaluations, checkpoints,
+ * metrics.jsonl. A resumed run continues bit for bit. An aborted one (SIGTERM, Ctrl-C) saves and ends; a
+ * crash loses at most one checkpoint interval; a diverged one ends with an error and saves nothing.
+ */
+import path from "node:path";
+import type { Clock } from "../core/clock.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
+import type { Hash } from "../core/types.ts";
+import { BatchOrder } from "./batch-order.ts";
+import { BatchReader } from "./batch-reader.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { CheckpointStore } from "./checkpoint-store.ts";
+import { tensorInfos } from "./config.ts";
+import { type Evaluation, evaluateTokens } from "./evaluate.ts";
+import { type FileSystem, hostFileSystem } from "./file-system.ts";
+import { INITIAL_STATE, InnerLoop, type StepReport } from "./inner-loop.ts";
+import { availableMemoryBytes, requireMemory } from "./memory.ts";
+import { MetricsFile } from "./metrics-file.ts";
+import type { TokenFile } from "./token-file.ts";
+import { Trainer } from "./trainer.ts";
+import {
+  checkpointState,
+  hyperparametersOf,
+  innerStateOf,
+  requireContinuation,
+  type TrainingConfig,
+} from "./training-config.ts";
+
+/** What happens during a run, in order. */
+export type TrainingEvent =
+  | {
+      type: "started";
+      step: number;
+      steps: number;
+      params: number;
+      memory_bytes: number;
+      tokens: number;
+    }
+  | ({ type: "step"; steps: number; tokens_per_s: number; eta_ms: number } & StepReport)
+  | ({ type: "evaluated"; step: number } & Evaluation)
+  | { type: "checkpoint"; step: number; folder: string; checkpoint_hash: string };
+
+export interface TrainingOptions {
+  config: TrainingConfig;
+  train: TokenFile;
+  /** null: no evaluation. */
+  heldout: TokenFile | null;
+  tokenizer: { json: string; hash: Hash; byte_lengths: Uint16Array };
+  /** Gets metrics.jsonl and checkpoints/. */
+  out_dir: string;
+  /** Continue from this checkpoint. */
+  resume?: Checkpoint | null;
+  clock: Clock;
+  /** Aborting saves a checkpoint and ends the run normally. */
+  signal?: AbortSignal;
+  onEvent?: (event: TrainingEvent) => void;
+  disk?: FileSystem;
+  /** Memory the run may take; measured unless given, null = unknown. */
+  memory_available_bytes?: number | null;
+}
+
+export interface TrainingResult {
+  /** Hash of the last checkpoint. */
+  checkpoint_hash: string;
+  /** Its folder. */
+  checkpoint: string;
+  /** "aborted": the signal ended it before its last step. */
+  ended: "completed" | "aborted";
+  step: number;
+  /** Loss of the last step, nats per token; null where no step was done. */
+  loss: number | null;
+  /** Held-out figures before the first step of this call and at its end. */
+  heldout_before: Evaluation | null;
+  heldout: Evaluation | null;
+  /** Targets trained on in this call. */
+  tokens: number;
+  /** Targets per second of training steps, evaluations and saves not counted. */
+  tokens_per_s: number;
+  took_ms: number;
+}
+
+/** Speed shown is that of about this many last steps. */
+const SPEED_WINDOW = 20;
+
+/** Steps timed by the given clock. */
+class Speed {
+  tokens = 0;
+  steps_ms = 0;
+  private recent: { tokens: number; ms: number }[] = [];
+
+  add(tokens: number, ms: number): { tokens_per_s: number; step_ms: number } {
+    this.tokens += tokens;
+    this.steps_ms += ms;
+    this.recent.push({ tokens, ms });
+    if (this.recent.length > SPEED_WINDOW) this.recent.shift();
+    const sum = (f: "tokens" | "ms") => this.recent.reduce((total, r) => total + r[f], 0);
+    return {
+      tokens_per_s: rate(sum("tokens"), sum("ms")),
+      step_ms: sum("ms") / this.recent.length,
+    };
+  }
+}
+/** Per second, rounded; a span too short for the clock counts as 1 ms. */
+const rate = (tokens: number, ms: number) => Math.round((1000 * tokens) / Math.max(1, ms));
+
+class TrainingRun {
+  readonly speed = new Speed();
+  private readonly loop: InnerLoop;
+  private readonly store: CheckpointStore;
+  private last: { folder: string; checkpoint_hash: string; step: number } | null = null;
+  private last_loss: number | null = null;
+  private last_evaluation: (Evaluation & { step: number }) | null = null;
+
+  constructor(
+    private readonly options: TrainingOptions,
+    private readonly trainer: Trainer,
+    private readonly metrics: MetricsFile,
+  ) {
+    const { config, train, resume, disk = hostFileSystem } = options;
+    const order = new BatchOrder({ ...config, token_count: train.token_count });
+    const state = resume ? innerStateOf(resume.manifest) : INITIAL_STATE;
+    const hyper = hyperparametersOf(config);
+    this.loop = new InnerLoop(trainer, new BatchReader(train, order), hyper, state);
+    const root = path.join(options.out_dir, "checkpoints");
+    this.store = new CheckpointStore(root, { keep: config.keep, disk });
+  }
+
+  async run(): Promise<TrainingResult> {
+    const { config, clock } = this.options;
+    const started_ms = clock.now_ms();
+    const heldout_before = await this.evaluate();
+    while (this.step < config.steps && !this.aborted) {
+      if (!(await this.trainStep())) break;
+      const isLast = this.step === config.steps;
+      if (!isLast && config.eval_interval > 0 && this.step % config.eval_interval === 0)
+        await this.evaluate();
+      if (isLast || this.step % config.checkpoint_interval === 0) await this.save();
+    }
+    const ended = this.step < config.steps ? "aborted" : "completed";
+    if (this.last?.step !== this.step) await this.save();
+    const heldout = ended === "aborted" ? this.last_evaluation : await this.evaluate();
+    return {
+      checkpoint_hash: this.last!.checkpoint_hash,
+      checkpoint: this.last!.folder,
+      ended,
+      step: this.step,
+      loss: this.last_loss,
+      heldout_before,
+      heldout,
+      tokens: this.speed.tokens,
+      tokens_per_s: rate(this.speed.tokens, this.speed.steps_ms),
+      took_ms: clock.now_ms() - started_ms,
+    };
+  }
+
+  private get step(): number {
+    return this.loop.state.step;
+  }
+  private get aborted(): boolean {
+    return this.options.signal?.aborted ?? false;
+  }
+
+  /** One step with its event and metrics; false where it was aborted. */
+  private async trainStep(): Promise<boolean> {
+    const { config, clock, signal, onEvent } = this.options;
+    const before_ms = clock.now_ms();
+    const report = await this.loop.next(signal).catch((error) => {
+      if (toMagnetError(error).code === "CANCELLED" && this.aborted) return null;
+      throw error;
+    });
+    if (report === null) return false;
+    this.last_loss = report.loss;
+    const now_ms = clock.now_ms();
+    const { tokens_per_s, step_ms } = this.speed.add(report.tokens, now_ms - before_ms);
+    const eta_ms = Math.round(step_ms * (config.steps - report.step));
+    const { step, loss, lr, grad_norm, tokens } = report;
+    const time = new Date(now_ms).toISOString();
+    await this.metrics.append({ step, loss, lr, grad_norm, tokens, tokens_per_s, time });
+    onEvent?.({ type: "step", ...report, steps: config.steps, tokens_per_s, eta_ms });
+    return true;
+  }
+
+  /** Held-out figures of the current weights; computed once a step. */
+  private async evaluate(): Promise<Evaluation | null> {
+    const { heldout, tokenizer, config, signal, onEvent } = this.options;
+    const { step } = this;
+    if (heldout === null || this.aborted) return null;
+    if (this.last_evaluation?.step === step) return this.last_evaluation;
+    const evaluation = await evaluateTokens({
+      trainer: this.trainer,
+      file: heldout,
+      byte_lengths: tokenizer.byte_lengths,
+      tokens_max: config.eval_tokens,
+      signal,
+    }).catch((error) => {
+      if (toMagnetError(error).code === "CANCELLED" && this.aborted) return null;
+      throw error;
+    });
+    if (evaluation === null) return null;
+    this.last_evaluation = { ...evaluation, step };
+    const { loss, bits_per_byte } = evaluation;
+    await this.metrics.append({ step, heldout_loss: loss, heldout_bits_per_byte: bits_per_byte });
+    onEvent?.({ type: "evaluated", step, ...evaluation });
+    return evaluation;
+  }
+
+  private async save(): Promise<void> {
+    const { config, tokenizer, train } = this.options;
+    const { params, m, v } = this.trainer;
+    const hashes = { train_hash: train.content_hash, tokenizer_hash: tokenizer.hash };
+    const { folder, manifest } = await this.store.save({
+      layout: tensorInfos(config.model),
+      ...{ params, m, v },
+      tokenizer_json: tokenizer.json,
+      state: checkpointState(config, this.loop.state, hashes),
+      losses: { train: this.last_loss, heldout: this.last_evaluation?.loss ?? null },
+    });
+    this.last = { folder, checkpoint_hash: manifest.checkpoint_hash, step: manifest.step };
+    this.options.onEvent?.({ type: "checkpoint", ...this.last });
+  }
+}
+
+function checkData({ config, train, heldout, tokenizer }: TrainingOptions): void {
+  for (const file of heldout ? [train, heldout] : [train]) {
+    file.expectTokenizer(tokenizer.hash);
+    if (file.header.vocab_size <= config.model.vocab_size) continue;
+    throw new MagnetError(
+      "VOCABULARY_MISMATCH",
+      `${file.name} has ${file.header.vocab_size} tokens, the model ${config.model.vocab_size}`,
+      { hint: "use a tokenizer of the model's vocabulary size", exit: "config" },
+    );
+  }
+}
+
+/** A trainer with initial weights or those of the checkpoint. The caller closes it. */
+async function startTrainer(options: TrainingOptions): Promise<Trainer> {
+  const { config, resume } = options;
+  const { model, batch, context, threads } = config;
+  const trainer = Trainer.create(model, { batch, context, threads });
+  try {
+    if (resume) await resume.load(tensorInfos(model), trainer);
+    else await trainer.initialise(config.seed);
+    return trainer;
+  } catch (error) {
+    trainer.close();
+    throw error;
+  }
+}
+
+/**
+ * Trains until `config.steps` or until the signal. Throws TRAINING_DIVERGED, NOT_ENOUGH_MEMORY (exit
+ * kind hardware, both numbers), OUT_IN_USE (out_dir holds another run), RESUME_MISMATCH, DATA_TOO_SMALL,
+ * TOKENIZER_MISMATCH, VOCABULARY_MISMATCH, CHECKPOINT_CORRUPT, DISK_FULL; earlier checkpoints are intact.
+ */
+export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
+  const { config, out_dir, train, tokenizer, resume, disk = hostFileSystem } = options;
+  const { model, batch, context } = config;
+  checkData(options);
+  const hashes = { train_hash: train.content_hash, tokenizer_hash: tokenizer.hash };
+  if (resume) requireContinuation(resume.manifest, config, hashes);
+  const goes_on =
+    resume && path.resolve(resume.folder).startsWith(path.resolve(out_dir) + path.sep);
+  if (!goes_on) await requireUnused(out_dir, disk);
+  const memory_bytes = Trainer.bytesNeeded(model, batch, context);
+  const available = options.memory_available_bytes;
+  requireMemory(memory_bytes, available === undefined ? availableMemoryBytes() : available);
+  const trainer = await startTrainer(options);
+  let metrics: MetricsFile | undefined;
+  try {
+    await disk.makeFolder(out_dir);
+    const step = resume?.manifest.step ?? 0;
+    metrics = await MetricsFile.open(path.join(out_dir, "metrics.jsonl"), step);
+    const run = new TrainingRun(options, trainer, metrics);
+    const tokens = train.token_count;
+    const params = trainer.param_count;
+    options.onEvent?.({ type: "started", step, steps: config.steps, params, memory_bytes, tokens });
+    return await run.run();
+  } catch (error) {
+    throw toMagnetError(error);
+  } finally {
+    await metrics?.close();
+    trainer.close();
+  }
+}
+
+async function requireUnused(out_dir: string, disk: FileSystem): Promise<void> {
+  const store = new CheckpointStore(path.join(out_dir, "checkpoints"), { keep: 1, disk });
+  const latest = await store.latest();
+  if (latest === null) return;
+  throw new MagnetError("OUT_IN_USE", `${out_dir} holds a run already (${path.basename(latest)})`, {
+    hint: "go on with it (--resume), or choose another --out",
+    exit: "usage",
+  });
+}
