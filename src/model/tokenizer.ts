@@ -1,0 +1,220 @@
+/**
+ * The tokenizer: byte-level BPE with the Llama-3 pattern, trained here or read from a tokenizer.json.
+ * Invariants: decodeBytes(encodeBytes(x)) = x for every x; the text of a special token becomes that
+ * token only where the caller asks for it. Ids equal those of @huggingface/tokenizers and llama.cpp.
+ */
+import fs from "node:fs/promises";
+import { canonicalJson, sha256Hex } from "../core/bytes.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
+import type { Hash } from "../core/types.ts";
+import { NativeBpeTrainer, NativeTokenizer, VOCAB_MAX } from "../native/tokenizer.ts";
+import { BYTES_IN_ORDER, toByteAlphabet } from "./byte-alphabet.ts";
+import {
+  badTokenizer,
+  parseTokenizerJson,
+  type SpecialToken,
+  TOKENIZER_JSON_BYTES_MAX,
+  type TokenizerData,
+  tokenizerJson,
+} from "./tokenizer-json.ts";
+
+/** The last ids of a trained vocabulary, in this order. */
+export const DEFAULT_SPECIAL_TOKENS: readonly string[] = [
+  "<|begin_of_text|>",
+  "<|end_of_text|>",
+  "<|user|>",
+  "<|assistant|>",
+];
+const BOS_NAMES = ["<|begin_of_text|>", "<|startoftext|>", "<s>", "<|endoftext|>"];
+const EOS_NAMES = ["<|end_of_text|>", "<|endoftext|>", "</s>"];
+
+/** Token types of GGUF's tokenizer.ggml.token_type. */
+export const GGUF_TOKEN_NORMAL = 1;
+export const GGUF_TOKEN_CONTROL = 3;
+
+export interface TrainOptions {
+  /** Tokens in all: 256 bytes, merges, special tokens. */
+  vocab_size: number;
+  special_tokens?: readonly string[];
+  /** Pairs that occur less often are not joined. */
+  min_count?: number;
+  /**
+   * What no token may span: a line (the default; the reference trainer reads files so, and gives the
+   * same merges), or a text as it is handed over.
+   */
+  unit?: "line" | "text";
+  signal?: AbortSignal;
+}
+export interface EncodeOptions {
+  /** The text of a special token becomes that token. Never for text of a user. */
+  parse_special?: boolean;
+}
+export interface DecodeOptions {
+  /** Leaves special tokens out. */
+  skip_special?: boolean;
+}
+
+export class Tokenizer {
+  readonly vocab_size: number;
+  readonly specials: readonly SpecialToken[];
+  /** Begin and end of text, where the vocabulary has a special token of a known name for it. */
+  readonly bos_id: number | null;
+  readonly eos_id: number | null;
+  readonly #data: TokenizerData;
+  readonly #native: NativeTokenizer;
+  #hash: Hash | undefined;
+
+  /** Throws BAD_TOKENIZER where the vocabulary breaks a rule (see mg_tokenizer_create). */
+  constructor(data: TokenizerData) {
+    this.#data = data;
+    try {
+      this.#native = new NativeTokenizer({
+        tokens: data.tokens,
+        merges: data.merges,
+        special_ids: Uint32Array.from(data.specials, ({ id }) => id),
+        ignore_merges: data.ignore_merges,
+      });
+    } catch (error) {
+      const failure = toMagnetError(error);
+      throw failure.code === "BAD_FORMAT" ? badTokenizer(failure.message) : failure;
+    }
+    this.vocab_size = data.tokens.length;
+    this.specials = data.specials;
+    this.bos_id = this.#firstOf(BOS_NAMES);
+    this.eos_id = this.#firstOf(EOS_NAMES);
+  }
+
+  /**
+   * Trains on documents. The result has exactly vocab_size tokens: the bytes, the merges, the special
+   * tokens. Throws CORPUS_TOO_SMALL where the texts do not give that many.
+   */
+  static async train(
+    texts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+    options: TrainOptions,
+  ): Promise<Tokenizer> {
+    const special_tokens = options.special_tokens ?? DEFAULT_SPECIAL_TOKENS;
+    const limit = options.vocab_size - special_tokens.length;
+    if (!Number.isInteger(limit) || limit < 256 || options.vocab_size > VOCAB_MAX)
+      throw new MagnetError("BAD_VOCAB_SIZE", `vocab_size ${options.vocab_size} is out of range`, {
+        hint: `choose ${256 + special_tokens.length} to ${VOCAB_MAX}`,
+        exit: "config",
+      });
+    const trainer = new NativeBpeTrainer();
+    try {
+      const by_line = options.unit !== "text";
+      for await (const text of texts) await trainer.feed(text, by_line, options.signal);
+      const { made, merges } = await trainer.run(limit, options.min_count ?? 1, options.signal);
+      const tokens = BYTES_IN_ORDER.map((byte) => Uint8Array.of(byte));
+      for (let i = 0; i < made.length; i += 2)
+        tokens.push(Buffer.concat([tokens[made[i]!]!, tokens[made[i + 1]!]!]));
+      if (tokens.length < limit)
+        throw new MagnetError(
+          "CORPUS_TOO_SMALL",
+          `the texts give ${tokens.length} tokens, not the ${limit} of a vocabulary of ${options.vocab_size}`,
+          { hint: `lower --vocab-size to ${tokens.length + special_tokens.length}, or add text` },
+        );
+      const specials = special_tokens.map((content, i) => ({ id: limit + i, content }));
+      tokens.push(...special_tokens.map((content) => new TextEncoder().encode(content)));
+      return new Tokenizer({ tokens, merges, specials, ignore_merges: true });
+    } finally {
+      trainer.free();
+    }
+  }
+
+  /** Reads a tokenizer.json of this family; anything else is BAD_TOKENIZER with its name. */
+  static fromJson(text: string): Tokenizer {
+    return new Tokenizer(parseTokenizerJson(text));
+  }
+
+  static async load(path: string): Promise<Tokenizer> {
+    try {
+      if ((await fs.stat(path)).size > TOKENIZER_JSON_BYTES_MAX)
+        throw badTokenizer(`${path} is larger than ${TOKENIZER_JSON_BYTES_MAX} bytes`);
+      return Tokenizer.fromJson(await fs.readFile(path, "utf8"));
+    } catch (error) {
+      throw toMagnetError(error);
+    }
+  }
+
+  encode(text: string, options: EncodeOptions = {}): Int32Array {
+    return this.encodeBytes(new TextEncoder().encode(text), options);
+  }
+  /** Any bytes; those that are not UTF-8 come back as they are from decodeBytes. */
+  encodeBytes(bytes: Uint8Array, options: EncodeOptions = {}): Int32Array {
+    return this.#native.encode(bytes, options.parse_special ?? false);
+  }
+  /** As encodeBytes, on a worker thread; the bytes must not change meanwhile. */
+  encodeBytesAsync(
+    bytes: Uint8Array,
+    options: EncodeOptions & { signal?: AbortSignal } = {},
+  ): Promise<Int32Array> {
+    return this.#native.encodeAsync(bytes, options.parse_special ?? false, options.signal);
+  }
+
+  /** Text of ids; bytes that are not UTF-8 become U+FFFD. */
+  decode(ids: ArrayLike<number>, options: DecodeOptions = {}): string {
+    const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+    return decoder.decode(this.decodeBytes(ids, options));
+  }
+  decodeBytes(ids: ArrayLike<number>, options: DecodeOptions = {}): Uint8Array {
+    const array = ids instanceof Int32Array ? ids : Int32Array.from(ids);
+    return this.#native.decode(array, options.skip_special ?? false);
+  }
+
+  /** Id of a special token by its text, or null. */
+  specialId(content: string): number | null {
+    return this.specials.find((special) => special.content === content)?.id ?? null;
+  }
+  isSpecial(id: number): boolean {
+    return this.specials.some((special) => special.id === id);
+  }
+
+  /** Bytes of every token, by id. Do not modify. */
+  tokens(): Uint8Array[] {
+    return this.#data.tokens;
+  }
+  /** Pairs of ids, by rank. */
+  merges(): [number, number][] {
+    const { merges } = this.#data;
+    return Array.from({ length: merges.length / 2 }, (_, i) => [
+      merges[2 * i]!,
+      merges[2 * i + 1]!,
+    ]);
+  }
+
+  /** tokenizer.json; the same vocabulary gives the same text. */
+  toJson(): string {
+    return `${JSON.stringify(tokenizerJson(this.#data))}\n`;
+  }
+  /** SHA-256 of the canonical JSON of tokenizer.json: what identifies a tokenizer. */
+  get hash(): Hash {
+    this.#hash ??= sha256Hex(canonicalJson(tokenizerJson(this.#data))) as Hash;
+    return this.#hash;
+  }
+
+  /** tokenizer.ggml.tokens: GPT-2's byte alphabet, special tokens as their text. */
+  ggufTokens(): string[] {
+    const names = this.#data.tokens.map(toByteAlphabet);
+    for (const { id, content } of this.specials) names[id] = content;
+    return names;
+  }
+  /** tokenizer.ggml.token_type: normal or control. */
+  ggufTokenTypes(): Int32Array {
+    const types = new Int32Array(this.vocab_size).fill(GGUF_TOKEN_NORMAL);
+    for (const { id } of this.specials) types[id] = GGUF_TOKEN_CONTROL;
+    return types;
+  }
+  /** tokenizer.ggml.merges: "left right" in the byte alphabet, by rank. */
+  ggufMerges(): string[] {
+    const names = this.#data.tokens.map(toByteAlphabet);
+    return this.merges().map(([left, right]) => `${names[left]} ${names[right]}`);
+  }
+
+  #firstOf(names: readonly string[]): number | null {
+    for (const name of names) {
+      const id = this.specialId(name);
+      if (id !== null) return id;
+    }
+    return null;
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * Bindings of the tokenizer section (cpp/include/magnet_tokenizer.h). Text goes in as bytes; every
+ * check of the vocabulary is the library's (BAD_FORMAT). Handles are freed by `free`, or by the
+ * garbage collector when they are forgotten.
+ */
+import { invariant } from "../core/errors.ts";
+import { type Address, addressSlot, bind, bindAsync, NULL, takeAddress } from "./ffi.ts";
+
+const native = bind({
+  mg_pretokenize: ["buffer", "u64", "buffer", "u64", "buffer"],
+  mg_tokenizer_create: [
+    "buffer",
+    "u64",
+    "buffer",
+    "u32",
+    "buffer",
+    "u32",
+    "buffer",
+    "u32",
+    "u32",
+    "buffer",
+  ],
+  mg_tokenizer_free: ["buffer"],
+  mg_tokenizer_encode: ["handle", "buffer", "u64", "u32", "buffer", "u64", "buffer", "cancel"],
+  mg_tokenizer_decode: ["handle", "buffer", "u64", "u32", "buffer", "u64", "buffer"],
+  mg_bpe_trainer_create: ["buffer"],
+  mg_bpe_trainer_free: ["buffer"],
+  mg_bpe_trainer_result: ["handle", "buffer", "buffer"],
+});
+const background = bindAsync({
+  mg_tokenizer_encode: ["handle", "buffer", "u64", "u32", "buffer", "u64", "buffer", "cancel"],
+  mg_bpe_trainer_feed: ["handle", "buffer", "u64", "u32", "cancel"],
+  mg_bpe_trainer_run: ["handle", "u32", "u64", "buffer", "buffer", "cancel"],
+});
+
+/** Limits of magnet_tokenizer.h that callers check before they build arrays. */
+export const VOCAB_MAX = 1 << 20;
+export const MERGES_MAX = 1 << 21;
+export const TOKEN_BYTES_MAX = 4096;
+/** Bytes of one text; a longer one is split by its owner. */
+export const ENCODE_BYTES_MAX = 1 << 28;
+
+const freeTokenizer = new FinalizationRegistry<Address>((handle) =>
+  native.mg_tokenizer_free(handle),
+);
+const freeTrainer = new FinalizationRegistry<Address>((handle) =>
+  native.mg_bpe_trainer_free(handle),
+);
+
+/** Exclusive end positions of the pre-tokens of a text. */
+export function pretokenEnds(text: Uint8Array): Uint32Array {
+  const ends = new Uint32Array(text.length);
+  const count = new BigUint64Array(1);
+  native.mg_pretokenize(text, text.length, ends, ends.length, count);
+  return ends.slice(0, Number(count[0]));
+}
+
+export interface NativeVocabulary {
+  tokens: readonly Uint8Array[];
+  /** left, right ids of each merge, by rank. */
+  merges: Uint32Array;
+  special_ids: Uint32Array;
+  ignore_merges: boolean;
+}
+
+/** An encoder over a checked vocabulary. Safe to use from several asynchronous calls at once. */
+export class NativeTokenizer {
+  #handle: Address;
+  #running = 0;
+
+  constructor(vocabulary: NativeVocabulary) {
+    const { tokens, merges, special_ids } = vocabulary;
+    const offsets = new Uint32Array(tokens.length + 1);
+    for (const [i, token] of tokens.entries()) offsets[i + 1] = offsets[i]! + token.length;
+    const bytes = new Uint8Array(offsets[tokens.length]!);
+    for (const [i, token] of tokens.entries()) bytes.set(token, offsets[i]!);
+    const slot = addressSlot();
+    native.mg_tokenizer_create(
+      bytes,
+      bytes.length,
+      offsets,
+      tokens.length,
+      merges,
+      merges.length / 2,
+      special_ids,
+      special_ids.length,
+      vocabulary.ignore_merges ? 1 : 0,
+      slot,
+    );
+    this.#handle = takeAddress(slot);
+    freeTokenizer.register(this, this.#handle, this);
+  }
+
+  /** Ids of a text; `parse_special` turns the text of special tokens into their ids. */
+  encode(text: Uint8Array, parse_special: boolean): Int32Array {
+    const ids = new Int32Array(text.length);
+    const count = new BigUint64Array(1);
+    const special = parse_special ? 1 : 0;
+    native.mg_tokenizer_encode(this.#handle, text, text.length, special, ids, ids.length, count);
+    return ids.slice(0, Number(count[0]));
+  }
+
+  /** As encode, on a worker thread. The text must not change meanwhile. */
+  async encodeAsync(
+    text: Uint8Array,
+    parse_special: boolean,
+    signal?: AbortSignal,
+  ): Promise<Int32Array> {
+    const ids = new Int32Array(text.length);
+    const count = new BigUint64Array(1);
+    const special = parse_special ? 1 : 0;
+    this.#running++;
+    try {
+      await background.mg_tokenizer_encode(
+        signal,
+        this.#handle,
+        text,
+        text.length,
+        special,
+        ids,
+        ids.length,
+        count,
+      );
+    } finally {
+      this.#running--;
+    }
+    return ids.slice(0, Number(count[0]));
+  }
+
+  /** Bytes of the ids. Throws NATIVE_INVALID on an id outside the vocabulary. */
+  decode(ids: Int32Array, skip_special: boolean): Uint8Array {
+    const size = new BigUint64Array(1);
+    const skip = skip_special ? 1 : 0;
+    native.mg_tokenizer_decode(this.#handle, ids, ids.length, skip, null, 0, size);
+    const out = new Uint8Array(Number(size[0]));
+    native.mg_tokenizer_decode(this.#handle, ids, ids.length, skip, out, out.length, size);
+    return out;
+  }
+
+  free(): void {
+    invariant(this.#running === 0, "freed during a call");
+    freeTokenizer.unregister(this);
+    native.mg_tokenizer_free(this.#handle);
+    this.#handle = NULL;
+  }
+}
+
+/** What training gives: for each token beyond the 256 bytes the pair that made it, and all merges. */
+export interface TrainedPairs {
+  made: Uint32Array;
+  merges: Uint32Array;
+}
+
+/** Counts texts and trains a vocabulary, on a worker thread; one call at a time. */
+export class NativeBpeTrainer {
+  #handle: Address;
+  #running = 0;
+
+  constructor() {
+    const slot = addressSlot();
+    native.mg_bpe_trainer_create(slot);
+    this.#handle = takeAddress(slot);
+    freeTrainer.register(this, this.#handle, this);
+  }
+
+  /** Counts the words of one text; `by_line`: of its lines, each a text of its own. */
+  async feed(text: Uint8Array, by_line: boolean, signal?: AbortSignal): Promise<void> {
+    this.#running++;
+    try {
+      await background.mg_bpe_trainer_feed(
+        signal,
+        this.#handle,
+        text,
+        text.length,
+        by_line ? 1 : 0,
+      );
+    } finally {
+      this.#running--;
+    }
+  }
+
+  /** Trains until there are `token_limit` tokens (256 bytes included) or nothing is left to join. */
+  async run(token_limit: number, min_count: number, signal?: AbortSignal): Promise<TrainedPairs> {
+    const tokens = new Uint32Array(1);
+    const count = new Uint32Array(1);
+    this.#running++;
+    try {
+      await background.mg_bpe_trainer_run(
+        signal,
+        this.#handle,
+        token_limit,
+        min_count,
+        tokens,
+        count,
+      );
+    } finally {
+      this.#running--;
+    }
+    const made = new Uint32Array(2 * tokens[0]!);
+    const merges = new Uint32Array(2 * count[0]!);
+    native.mg_bpe_trainer_result(this.#handle, made, merges);
+    return { made, merges };
+  }
+
+  free(): void {
+    invariant(this.#running === 0, "freed during a call");
+    freeTrainer.unregister(this);
+    native.mg_bpe_trainer_free(this.#handle);
+    this.#handle = NULL;
+  }
+}
