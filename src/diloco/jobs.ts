@@ -6,6 +6,7 @@ import { z } from "zod";
 import { sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
+import type { Sink } from "../network/effects.ts";
 import { hashSchema } from "../network/wire-types.ts";
 import { FINISHED_MAX, JOBS_MAX, type JobOffer, jobOfferSchema } from "./round-messages.ts";
 import type { RoundEffect } from "./round-types.ts";
@@ -66,7 +67,7 @@ export class JobBook {
   }
 
   /** Adds a job; false if it is known, ended, inconsistent, or one too many. */
-  add(offer: JobOffer, out: RoundEffect[]): boolean {
+  add(offer: JobOffer, out: Sink<RoundEffect>): boolean {
     const { job_id, spec } = offer;
     if (this.#jobs.has(job_id) || this.isFinished(job_id)) return false;
     if (this.#jobs.size >= JOBS_MAX || sha256Hex(spec) !== job_id) return false;
@@ -75,7 +76,7 @@ export class JobBook {
     return true;
   }
 
-  finish(job_id: Hash, out: RoundEffect[]): void {
+  finish(job_id: Hash, out: Sink<RoundEffect>): void {
     if (this.isFinished(job_id)) return;
     this.#jobs.delete(job_id);
     this.#finished = [...this.#finished, job_id].slice(-FINISHED_MAX);
@@ -84,7 +85,7 @@ export class JobBook {
   }
 
   /** Asks for the preparation of every job that needs it. */
-  advance(sources: () => readonly PublicKey[], now_ms: number, out: RoundEffect[]): void {
+  advance(sources: () => readonly PublicKey[], now_ms: number, out: Sink<RoundEffect>): void {
     for (const entry of this.#jobs.values()) {
       const due = entry.state === "new" || (entry.state === "failed" && now_ms >= entry.retry_ms);
       if (!due) continue;
@@ -118,7 +119,7 @@ export class JobBook {
     this.#jobs.set(offer.job_id, { offer, state: "new", reason: "", retry_ms: 0 });
   }
 
-  #persist(out: RoundEffect[]): void {
+  #persist(out: Sink<RoundEffect>): void {
     const jobs = [...this.#jobs.values()].map((entry) => entry.offer);
     const value = { jobs, finished: [...this.#finished] };
     out.push({ type: "persist", key: "jobs", value });

@@ -71,7 +71,7 @@ export function announcement(
   round: number,
   next: Next,
   job: JobOffer,
-  slices: PublicKey[],
+  slices: readonly PublicKey[],
 ): Announcement {
   return {
     round,

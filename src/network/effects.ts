@@ -46,3 +46,8 @@ export interface EvidenceEffect {
   type: "evidence";
   evidence: Evidence;
 }
+
+/** Where a machine puts its effects; a room above may hand in a list that also holds its own. */
+export interface Sink<Effect> {
+  push(effect: Effect): unknown;
+}

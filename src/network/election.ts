@@ -17,6 +17,7 @@ import type {
   LogEffect,
   PersistEffect,
   SendEffect,
+  Sink,
 } from "./effects.ts";
 import type { Ack, Certificate, Proposal, Step, ViewTimeout } from "./election-messages.ts";
 import { STEPS } from "./election-messages.ts";
@@ -114,7 +115,7 @@ export class Election {
   }
 
   /** Reads the durable state back. Throws STATE_CORRUPT. */
-  start(persisted: unknown, now_ms: number, out: ElectionEffect[]): void {
+  start(persisted: unknown, now_ms: number, out: Sink<ElectionEffect>): void {
     this.#state = readElection(persisted);
     this.#progress_ms = this.view_since_ms = this.step_since_ms = now_ms;
     const { proposed, view } = this.#state;
@@ -130,7 +131,7 @@ export class Election {
   }
 
   /** Proposes `content` for the present step. Only while `mayPropose`. */
-  propose(content: string, now_ms: number, out: ElectionEffect[]): void {
+  propose(content: string, now_ms: number, out: Sink<ElectionEffect>): void {
     invariant(this.mayPropose, "proposed without a mandate");
     const { round, view } = this.#state;
     const proposal = this.ballots.propose({ round, view, step: this.step }, content);
@@ -145,7 +146,7 @@ export class Election {
    * Acknowledges the pending proposal with what this node computed from it. The promise is durable
    * before the acknowledgement leaves. A second, different result for the same content is refused.
    */
-  acknowledge(result_hash: Hash, now_ms: number, out: ElectionEffect[]): void {
+  acknowledge(result_hash: Hash, now_ms: number, out: Sink<ElectionEffect>): void {
     const proposal = this.pending;
     const state = this.#state;
     if (!proposal || this.changingView || !this.ballots.isMember(this.#self)) return;
@@ -176,7 +177,7 @@ export class Election {
       : null;
   }
 
-  message({ from, type, body }: ReceivedMessage, now_ms: number, out: ElectionEffect[]): void {
+  message({ from, type, body }: ReceivedMessage, now_ms: number, out: Sink<ElectionEffect>): void {
     if (type === "election.propose") this.#onProposal(from, body as Proposal, now_ms, out);
     else if (type === "election.ack") this.#onAck(from, body as Ack, now_ms, out);
     else if (type === "election.view_timeout")
@@ -190,12 +191,18 @@ export class Election {
   }
 
   /** A peer's heartbeat says how far it is: ask it for what this node lacks. */
-  peerIsAt(peer: PublicKey, round: number, decided: number, now_ms: number, out: ElectionEffect[]) {
+  peerIsAt(
+    peer: PublicKey,
+    round: number,
+    decided: number,
+    now_ms: number,
+    out: Sink<ElectionEffect>,
+  ) {
     const { round: own, decided: steps } = this.#state;
     if (round > own || (round === own && decided > steps.length)) this.#ask(peer, now_ms, out);
   }
 
-  tick(context: ElectionContext, now_ms: number, out: ElectionEffect[]): void {
+  tick(context: ElectionContext, now_ms: number, out: Sink<ElectionEffect>): void {
     if (!context.active || !context.quorum_alive) this.#progress_ms = now_ms;
     else if (!this.changingView && this.#isOverdue(context, now_ms))
       this.#requestView(this.#state.view + 1, now_ms, out);
@@ -212,7 +219,7 @@ export class Election {
     return now_ms - Math.max(this.#progress_ms, context.leader_lost_ms) >= patience_ms;
   }
 
-  #resend(out: ElectionEffect[]): void {
+  #resend(out: Sink<ElectionEffect>): void {
     const { view, promised } = this.#state;
     if (this.changingView) {
       this.#sendTimeout(promised, null, out);
@@ -225,7 +232,7 @@ export class Election {
     }
   }
 
-  #sendTimeout(view: number, to: PublicKey | null, out: ElectionEffect[]): void {
+  #sendTimeout(view: number, to: PublicKey | null, out: Sink<ElectionEffect>): void {
     if (!this.ballots.isMember(this.#self)) return;
     const { round, decided, lock } = this.#state;
     // The lock belongs to a view below the one asked for: from there on nothing was acknowledged.
@@ -237,7 +244,7 @@ export class Election {
     out.push(to === null ? { type: "broadcast", message } : { type: "send", to, message });
   }
 
-  #requestView(view: number, now_ms: number, out: ElectionEffect[]): void {
+  #requestView(view: number, now_ms: number, out: Sink<ElectionEffect>): void {
     if (!this.ballots.isMember(this.#self)) return;
     const { round } = this.#state;
     out.push(log("info", "view_timeout", { round, view, step: this.step }));
@@ -248,7 +255,7 @@ export class Election {
     this.#countTimeouts(view, now_ms, out);
   }
 
-  #enterView(view: number, now_ms: number, out: ElectionEffect[]): void {
+  #enterView(view: number, now_ms: number, out: Sink<ElectionEffect>): void {
     invariant(view > this.#state.view, "views only grow");
     const { round } = this.#state;
     this.#state.view = view;
@@ -263,7 +270,12 @@ export class Election {
     if (!this.changingView) this.#sendTimeout(view, this.leader, out);
   }
 
-  #onViewTimeout(from: PublicKey, body: ViewTimeout, now_ms: number, out: ElectionEffect[]): void {
+  #onViewTimeout(
+    from: PublicKey,
+    body: ViewTimeout,
+    now_ms: number,
+    out: Sink<ElectionEffect>,
+  ): void {
     if (body.round < this.#state.round) {
       this.#help(from, body.round, body.decided.length, now_ms, out);
       return;
@@ -284,14 +296,14 @@ export class Election {
   }
 
   /** Tells a member that lags views behind where the others are. */
-  #sendTimeoutBack(to: PublicKey, now_ms: number, out: ElectionEffect[]): void {
+  #sendTimeoutBack(to: PublicKey, now_ms: number, out: Sink<ElectionEffect>): void {
     const last_ms = this.#synced.get(to);
     if (last_ms !== undefined && now_ms - last_ms < this.#params.resend_ms / 2) return;
     this.#remember(to, now_ms);
     this.#sendTimeout(this.#state.promised, to, out);
   }
 
-  #countTimeouts(view: number, now_ms: number, out: ElectionEffect[]): void {
+  #countTimeouts(view: number, now_ms: number, out: Sink<ElectionEffect>): void {
     if (view < this.#state.view || this.#timeouts.count(view) < this.ballots.quorum) return;
     if (view > this.#state.view) this.#enterView(view, now_ms, out);
     if (!this.isLeader || this.#mandate === view || this.changingView) return;
@@ -302,7 +314,12 @@ export class Election {
     this.propose(lock.proposal.content, now_ms, out);
   }
 
-  #onProposal(from: PublicKey, proposal: Proposal, now_ms: number, out: ElectionEffect[]): void {
+  #onProposal(
+    from: PublicKey,
+    proposal: Proposal,
+    now_ms: number,
+    out: Sink<ElectionEffect>,
+  ): void {
     const state = this.#state;
     const index = STEPS.indexOf(proposal.step);
     if (proposal.round > state.round) this.#ask(from, now_ms, out);
@@ -318,7 +335,7 @@ export class Election {
   }
 
   /** Keeps the proof if the leader signed two contents for one term; the first stands. */
-  #isSecond(proposal: Proposal, out: ElectionEffect[]): boolean {
+  #isSecond(proposal: Proposal, out: Sink<ElectionEffect>): boolean {
     const term = `${proposal.view}/${proposal.step}`;
     const first = this.#seen.get(term);
     if (!first) this.#seen.set(term, proposal);
@@ -329,7 +346,7 @@ export class Election {
     return true;
   }
 
-  #setPending(proposal: Proposal, now_ms: number, out: ElectionEffect[]): void {
+  #setPending(proposal: Proposal, now_ms: number, out: Sink<ElectionEffect>): void {
     this.#progress_ms = now_ms;
     this.pending = proposal;
     const { lock } = this.#state;
@@ -339,13 +356,13 @@ export class Election {
     this.acknowledge(lock.result_hash, now_ms, out);
   }
 
-  #onAck(from: PublicKey, ack: Ack, now_ms: number, out: ElectionEffect[]): void {
+  #onAck(from: PublicKey, ack: Ack, now_ms: number, out: Sink<ElectionEffect>): void {
     if (ack.round < this.#state.round) this.#help(from, ack.round, 0, now_ms, out);
     if (!this.isLeader || !this.ballots.checkAck(ack, from)) return;
     this.#countAck(from, ack, now_ms, out);
   }
 
-  #countAck(from: PublicKey, ack: Ack, now_ms: number, out: ElectionEffect[]): void {
+  #countAck(from: PublicKey, ack: Ack, now_ms: number, out: Sink<ElectionEffect>): void {
     const proposal = this.pending;
     if (!proposal || ack.round !== proposal.round || ack.view !== proposal.view) return;
     if (ack.step !== proposal.step || ack.content_hash !== contentHash(proposal.content)) return;
@@ -359,7 +376,7 @@ export class Election {
     out.push({ type: "broadcast", message: { type: "election.certificates", body } });
   }
 
-  #learn(certificate: Certificate, now_ms: number, out: ElectionEffect[]): void {
+  #learn(certificate: Certificate, now_ms: number, out: Sink<ElectionEffect>): void {
     const { round, step } = certificate.proposal;
     const index = STEPS.indexOf(step);
     const wanted =
@@ -370,7 +387,7 @@ export class Election {
       this.#decide(certificate, now_ms, out);
   }
 
-  #decide(certificate: Certificate, now_ms: number, out: ElectionEffect[]): void {
+  #decide(certificate: Certificate, now_ms: number, out: Sink<ElectionEffect>): void {
     const { proposal, result_hash } = certificate;
     const { round, view, step } = proposal;
     const state = this.#state;
@@ -397,7 +414,7 @@ export class Election {
     round: number,
     decided: number,
     now_ms: number,
-    out: ElectionEffect[],
+    out: Sink<ElectionEffect>,
   ): void {
     const { round: own, head, decided: steps } = this.#state;
     const certificates = round < own ? [...(head ? [head] : []), ...steps] : steps.slice(decided);
@@ -415,7 +432,7 @@ export class Election {
     this.#synced.set(peer, now_ms);
   }
 
-  #ask(to: PublicKey, now_ms: number, out: ElectionEffect[]): void {
+  #ask(to: PublicKey, now_ms: number, out: Sink<ElectionEffect>): void {
     if (now_ms - this.#asked_ms < this.#params.resend_ms) return;
     this.#asked_ms = now_ms;
     const body = { round: this.#state.round, decided: this.#state.decided.length };
@@ -429,7 +446,7 @@ export class Election {
   }
 
   /** A copy: the state changes in place, what was persisted must not. */
-  #persist(out: ElectionEffect[]): void {
+  #persist(out: Sink<ElectionEffect>): void {
     out.push({ type: "persist", key: "election", value: { ...this.#state } });
   }
 }
