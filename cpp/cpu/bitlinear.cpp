@@ -104,6 +104,8 @@ inline void tile(const int8_t* const* q, const uint8_t* panel, int64_t k, int32_
         const __m256i a = _mm256_set1_epi32(codes);
         s0[i] = _mm256_add_epi16(s0[i], _mm256_maddubs_epi16(w0, a));
         s1[i] = _mm256_add_epi16(s1[i], _mm256_maddubs_epi16(w1, a));
+        // One row at a time: left alone, the compiler loads all six first and spills accumulators.
+        asm volatile("" : "+x"(s0[i]), "+x"(s1[i]));
       }
     }
 #pragma GCC unroll 6

@@ -50,7 +50,10 @@ void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, 
     const int64_t rows = std::min(MR, m - i);
     const float* const from = a.data + (m0 + i) * a.row + k0 * a.col;
     if (rows < MR) std::fill(out, out + MR * k, 0.0f);
-    if (a.row == 1) {
+    if (a.row == 1 && rows == MR) {
+      for (int64_t p = 0; p < k; p++)
+        std::memcpy(out + p * MR, from + p * a.col, MR * sizeof(float));
+    } else if (a.row == 1) {
       for (int64_t p = 0; p < k; p++)
         for (int64_t r = 0; r < rows; r++) out[p * MR + r] = from[p * a.col + r];
     } else if (rows == MR && a.col == 1) {

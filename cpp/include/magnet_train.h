@@ -46,3 +46,48 @@ MG_API int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t 
 /* Learning rate at a 1-based step. kind: 0 constant, 1 WSD (warmup 1%, stable, linear decay over the last
  * 15% to 0), 2 cosine with 1% warmup. Computed here so that every host gets the same bits. */
 MG_API int32_t mg_schedule(uint32_t kind, uint64_t step, uint64_t total_steps, float peak, float* out_lr);
+
+/* ---- single operations (cpp/cpu/ops.cpp) --------------------------------------------------------
+ * The kernels of training one by one, row-major float32; formulas in tests/golden/bitnet/README.md.
+ * Outputs are overwritten, except those marked "added to". */
+/* c (m, n) = or (accumulate) += A B; a is (m, k), transposed (k, m); b is (k, n), transposed (n, k). */
+MG_API int32_t mg_op_gemm(uint32_t threads, uint32_t m, uint32_t n, uint32_t k, const float* a,
+                          uint32_t a_transposed, const float* b, uint32_t b_transposed,
+                          uint32_t accumulate, float* c);
+MG_API int32_t mg_op_rmsnorm(uint32_t threads, const float* x, const float* w, uint32_t rows, uint32_t n,
+                             float eps, float* out);
+/* dw (n) is added to. */
+MG_API int32_t mg_op_rmsnorm_backward(uint32_t threads, const float* x, const float* w, const float* dy,
+                                      uint32_t rows, uint32_t n, float eps, float* dx, float* dw);
+/* x (rows, heads * head_dim) in place; row i is at position i % context. */
+MG_API int32_t mg_op_rope(uint32_t threads, float* x, uint32_t rows, uint32_t context, uint32_t heads,
+                          uint32_t head_dim, float theta, uint32_t backward);
+MG_API int32_t mg_op_swiglu(const float* gate, const float* up, uint64_t n, float* h);
+MG_API int32_t mg_op_swiglu_backward(const float* gate, const float* up, const float* dh, uint64_t n,
+                                     float* dgate, float* dup);
+/* q, o (sequences, context, heads, head_dim); k, v (sequences, context, kv_heads, head_dim); causal. */
+MG_API int32_t mg_op_gqa(uint32_t threads, const float* q, const float* k, const float* v,
+                         uint32_t sequences, uint32_t context, uint32_t heads, uint32_t kv_heads,
+                         uint32_t head_dim, float* o);
+MG_API int32_t mg_op_gqa_backward(uint32_t threads, const float* q, const float* k, const float* v,
+                                  const float* d_o, uint32_t sequences, uint32_t context, uint32_t heads,
+                                  uint32_t kv_heads, uint32_t head_dim, float* dq, float* dk, float* dv);
+/* y (rows, n) = x (rows, k) w^T (n, k), both quantised; the codes and reciprocal scales are returned. */
+MG_API int32_t mg_op_bitlinear(uint32_t threads, const float* x, const float* w, uint32_t rows,
+                               uint32_t n, uint32_t k, float* y, int8_t* w_ternary, float* w_inverse,
+                               int8_t* x_int8, float* x_inverse);
+/* dw is added to. */
+MG_API int32_t mg_op_bitlinear_backward(uint32_t threads, const float* x, const float* w,
+                                        const float* dy, uint32_t rows, uint32_t n, uint32_t k,
+                                        float* dx, float* dw);
+/* Mean over the rows whose target is not -100. */
+MG_API int32_t mg_op_cross_entropy(const float* logits, const int32_t* targets, uint32_t rows,
+                                   uint32_t vocab, double* out_loss, float* dlogits);
+MG_API int32_t mg_op_embed(const float* embedding, const int32_t* ids, uint32_t rows, uint32_t width,
+                           uint32_t vocab, float* x);
+/* dembedding (vocab, width) is added to. */
+MG_API int32_t mg_op_embed_backward(const float* dx, const int32_t* ids, uint32_t rows, uint32_t width,
+                                    uint32_t vocab, float* dembedding);
+/* One AdamW step on n elements of one matrix, clip included. */
+MG_API int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p, float* m,
+                           float* v, uint64_t n);
