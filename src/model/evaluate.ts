@@ -6,6 +6,7 @@
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import type { TokenFile } from "./token-file.ts";
+import type { Tokenizer } from "./tokenizer.ts";
 import { IGNORED_TARGET, type Trainer } from "./trainer.ts";
 
 export interface Evaluation {
@@ -32,12 +33,9 @@ export interface EvaluateOptions {
 }
 
 /** Bytes of text of each id of a tokenizer; special tokens have none. */
-export function tokenByteLengths(tokenizer: {
-  tokens(): readonly Uint8Array[];
-  readonly special_ids: readonly number[];
-}): Uint16Array {
+export function tokenByteLengths(tokenizer: Pick<Tokenizer, "tokens" | "specials">): Uint16Array {
   const lengths = Uint16Array.from(tokenizer.tokens(), (bytes) => bytes.length);
-  for (const id of tokenizer.special_ids) lengths[id] = 0;
+  for (const { id } of tokenizer.specials) lengths[id] = 0;
   return lengths;
 }
 

@@ -74,7 +74,8 @@ export const hostFileSystem: FileSystem = {
       await fs.lstat(path);
       return true;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "ENOENT") return false;
+      const { code } = error as NodeJS.ErrnoException;
+      if (code === "ENOENT" || code === "ENOTDIR") return false;
       throw error;
     }
   },

@@ -17,11 +17,16 @@ export interface TextEncoding {
   readonly bos_id: number | null;
   readonly eos_id: number | null;
   encodeBytes(text: Uint8Array): Int32Array;
+  /** The same off the main thread, for long texts. */
+  encodeBytesAsync?(text: Uint8Array): Promise<Int32Array>;
   toJson(): string;
 }
 
 /** 0.05: enough targets for a stable loss, little lost for training. */
 export const HELDOUT_FRACTION = 0.05;
+
+/** A longer text would hold up timers and sockets by more than some milliseconds. */
+const LONG_TEXT_BYTES = 64 * 1024;
 
 /** Tokenises one part behind the tokens written so far. */
 export async function writePart(
@@ -32,7 +37,11 @@ export async function writePart(
   writer.startDocument();
   const { bos_id, eos_id } = tokenizer;
   if (part.starts && bos_id !== null) await writer.add(Int32Array.of(bos_id), 0);
-  await writer.add(tokenizer.encodeBytes(part.bytes), part.bytes.length);
+  const isLong = part.bytes.length > LONG_TEXT_BYTES && tokenizer.encodeBytesAsync !== undefined;
+  const tokens = isLong
+    ? await tokenizer.encodeBytesAsync!(part.bytes)
+    : tokenizer.encodeBytes(part.bytes);
+  await writer.add(tokens, part.bytes.length);
   if (part.ends && eos_id !== null) await writer.add(Int32Array.of(eos_id), 0);
 }
 

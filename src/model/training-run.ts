@@ -284,7 +284,11 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   }
 }
 
-async function requireUnused(out_dir: string, disk: FileSystem): Promise<void> {
+/** Throws OUT_IN_USE where a folder holds checkpoints of a run. */
+export async function requireUnused(
+  out_dir: string,
+  disk: FileSystem = hostFileSystem,
+): Promise<void> {
   const store = new CheckpointStore(path.join(out_dir, "checkpoints"), { keep: 1, disk });
   const latest = await store.latest();
   if (latest === null) return;

@@ -1,0 +1,113 @@
+/**
+ * Reads the parts of text and JSONL files from disk, a piece at a time, and what is decided over all of
+ * them: which are held out, and which a tokenizer is trained on.
+ */
+import fs from "node:fs/promises";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { bucketOf, HeldoutSplit } from "./heldout-split.ts";
+import {
+  jsonlSplitter,
+  partBytesFor,
+  type Splitter,
+  type TextPart,
+  textSplitter,
+} from "./text-parts.ts";
+import { findInputs, type TextInput } from "./text-source.ts";
+import { HELDOUT_FRACTION } from "./tokenise.ts";
+
+/** Read at once. */
+const PIECE_BYTES = 1024 * 1024;
+
+const splitterOf = (input: TextInput, only_file: boolean): Splitter =>
+  input.kind === "jsonl"
+    ? jsonlSplitter(input.path)
+    : textSplitter(input.path, partBytesFor(input.size_bytes, only_file));
+
+/** The parts of all inputs, in order. Throws DATA_NOT_TEXT, DATA_BAD_JSON, CANCELLED. */
+export async function* partsOf(
+  inputs: readonly TextInput[],
+  options: { signal?: AbortSignal | undefined; onBytes?: ((bytes: number) => void) | undefined },
+): AsyncGenerator<TextPart> {
+  const buffer = new Uint8Array(PIECE_BYTES);
+  for (const input of inputs) {
+    const splitter = splitterOf(input, inputs.length === 1);
+    const handle = await fs.open(input.path, "r");
+    try {
+      for (;;) {
+        if (options.signal?.aborted)
+          throw new MagnetError("CANCELLED", "preparing the data was cancelled", {
+            exit: "interrupted",
+          });
+        const { bytesRead } = await handle.read(buffer, 0, buffer.length, null);
+        if (bytesRead === 0) break;
+        yield* splitter.push(buffer.subarray(0, bytesRead));
+        options.onBytes?.(bytesRead);
+      }
+      yield* splitter.finish();
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+/**
+ * The first bucket that is trained on (see `HeldoutSplit`). Throws DATA_EMPTY, DATA_TOO_SMALL.
+ */
+export async function boundaryOf(
+  parts: AsyncIterable<TextPart>,
+  inputs: readonly string[],
+  heldout_fraction: number,
+): Promise<number> {
+  const split = new HeldoutSplit();
+  for await (const part of parts) split.add(part.bytes);
+  if (split.total_bytes === 0)
+    throw new MagnetError("DATA_EMPTY", `${inputs.join(", ")}: only white space`, {
+      hint: "name a text file, a JSONL file with a text field, or a folder of them",
+    });
+  return split.boundary(heldout_fraction);
+}
+
+/** All parts of files and folders, in memory. Errors as `prepareData`. */
+export async function readParts(
+  inputs: readonly string[],
+  signal?: AbortSignal,
+): Promise<TextPart[]> {
+  try {
+    const parts: TextPart[] = [];
+    const found = await findInputs(inputs);
+    for await (const part of partsOf(found.inputs, { signal })) parts.push(part);
+    return parts;
+  } catch (error) {
+    throw toMagnetError(error);
+  }
+}
+
+/**
+ * Texts to train a tokenizer on: the parts that are not held out, at most `sample_bytes_max` of them,
+ * chosen by content (the same for every order of the files). Errors as `prepareData`.
+ */
+export async function tokenizerSample(options: {
+  inputs: readonly string[];
+  heldout_fraction?: number;
+  /** 64 MiB unless given: more text hardly changes the merges. */
+  sample_bytes_max?: number;
+  signal?: AbortSignal;
+}): Promise<Uint8Array[]> {
+  const { signal, sample_bytes_max = 64 * 1024 * 1024 } = options;
+  try {
+    const found = await findInputs(options.inputs);
+    const parts = () => partsOf(found.inputs, { signal });
+    const fraction = options.heldout_fraction ?? HELDOUT_FRACTION;
+    const boundary = await boundaryOf(parts(), options.inputs, fraction);
+    const wanted = Math.min(1, sample_bytes_max / found.size_bytes);
+    const above = boundary + wanted * (65_536 - boundary);
+    const sample: Uint8Array[] = [];
+    for await (const { bytes } of parts()) {
+      const bucket = bucketOf(bytes);
+      if (bucket >= boundary && bucket < above) sample.push(bytes);
+    }
+    return sample;
+  } catch (error) {
+    throw toMagnetError(error);
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * `magnet train` from paths: opens or prepares the data (training a tokenizer where none is given),
+ * settles the configuration from preset, flags and, on resume, the checkpoint, and runs the training.
+ */
+import path from "node:path";
+import type { Clock } from "../core/clock.ts";
+import { MagnetError } from "../core/errors.ts";
+import type { Hash } from "../core/types.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { resolveCheckpoint } from "./checkpoint-store.ts";
+import { type ModelConfig, resolveModelConfig } from "./config.ts";
+import { isPrepared, openData, type PreparedData, prepareData, tokenizerSample } from "./data.ts";
+import { tokenByteLengths } from "./evaluate.ts";
+import { Tokenizer } from "./tokenizer.ts";
+import { parseTrainingConfig, settingsOf, type TrainingSettings } from "./training-config.ts";
+import {
+  requireUnused,
+  runTraining,
+  type TrainingEvent,
+  type TrainingResult,
+} from "./training-run.ts";
+
+export interface TrainFromFilesOptions {
+  /** Preset or JSON file; `demo` unless given, or the checkpoint's on resume. */
+  model?: string | undefined;
+  /**
+   * One prepared folder, or text and JSONL files and folders, which are prepared into OUT/data. May be
+   * left out on resume of a run that prepared its own.
+   */
+  data?: readonly string[] | undefined;
+  /** A tokenizer.json; otherwise the data's, or one is trained on the text. */
+  tokenizer?: string | undefined;
+  /** Size of a tokenizer that is trained; the preset's vocabulary unless given. */
+  vocab_size?: number | undefined;
+  heldout_fraction?: number | undefined;
+  out_dir: string;
+  /** A checkpoint or run folder to go on from. */
+  resume?: string | undefined;
+  /** Settings that were given explicitly; the rest comes from the checkpoint or the defaults. */
+  settings: Partial<Omit<TrainingSettings, "model">>;
+  clock: Clock;
+  signal?: AbortSignal;
+  onEvent?: (event: TrainingEvent) => void;
+  onPrepare?: (progress: { done_bytes: number; total_bytes: number }) => void;
+}
+
+/** What the JSON line of `magnet train` holds besides the result. */
+export interface TrainedFromFiles extends TrainingResult {
+  out_dir: string;
+  vocab_size: number;
+  tokenizer_hash: Hash;
+  params: number;
+}
+
+async function tokenizerFor(
+  options: TrainFromFilesOptions,
+  inputs: readonly string[],
+  checkpoint: Checkpoint | null,
+): Promise<Tokenizer> {
+  if (options.tokenizer !== undefined) return Tokenizer.load(options.tokenizer);
+  if (checkpoint) return Tokenizer.fromJson(await checkpoint.tokenizerJson());
+  const { heldout_fraction, signal } = options;
+  const sample = await tokenizerSample({
+    inputs,
+    ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const vocab_size = options.vocab_size ?? resolveModelConfig(options.model ?? "demo").vocab_size;
+  return Tokenizer.train(sample, { vocab_size, ...(signal === undefined ? {} : { signal }) });
+}
+
+/** Opens the data, preparing it first where it is text. */
+async function dataFor(
+  options: TrainFromFilesOptions,
+  checkpoint: Checkpoint | null,
+): Promise<PreparedData> {
+  const own = path.join(options.out_dir, "data");
+  const given = options.data ?? [];
+  if (given.length === 1 && (await isPrepared(given[0]!))) return openData(given[0]!);
+  if (checkpoint && (await isPrepared(own))) return openData(own);
+  if (given.length === 0)
+    throw new MagnetError("DATA_EMPTY", "no data to train on is named", {
+      hint: "name text, JSONL or a prepared folder: --data PATH",
+      exit: "usage",
+    });
+  const { signal, onPrepare: onProgress, heldout_fraction } = options;
+  await prepareData({
+    inputs: given,
+    tokenizer: await tokenizerFor(options, given, checkpoint),
+    out_dir: own,
+    ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
+    ...(signal === undefined ? {} : { signal }),
+    ...(onProgress === undefined ? {} : { onProgress }),
+  });
+  return openData(own);
+}
+
+/** The model of a run and the settings of its training, explicit ones first. */
+function configFor(
+  options: TrainFromFilesOptions,
+  checkpoint: Checkpoint | null,
+  vocab_size: number,
+) {
+  const saved: Partial<TrainingSettings> & { model?: ModelConfig } = checkpoint
+    ? settingsOf(checkpoint.manifest)
+    : {};
+  const model =
+    saved.model && options.model === undefined
+      ? saved.model
+      : resolveModelConfig(options.model ?? "demo", { vocab_size });
+  const given = Object.entries(options.settings).filter(([, value]) => value !== undefined);
+  const settings = { ...saved, ...Object.fromEntries(given), model };
+  if (settings.steps === undefined)
+    throw new MagnetError("BAD_TRAINING_CONFIG", "the number of steps is not given", {
+      hint: "give --steps N",
+      exit: "usage",
+    });
+  return parseTrainingConfig(settings as TrainingSettings);
+}
+
+/**
+ * Trains from paths. Throws as `runTraining`, `prepareData`, `openData` and `resolveCheckpoint`, and
+ * CORPUS_TOO_SMALL where the text does not give the vocabulary.
+ */
+export async function trainFromFiles(options: TrainFromFilesOptions): Promise<TrainedFromFiles> {
+  const { out_dir, resume, clock, signal, onEvent } = options;
+  const checkpoint = resume === undefined ? null : await resolveCheckpoint(resume);
+  if (!checkpoint) await requireUnused(out_dir);
+  const data = await dataFor(options, checkpoint);
+  try {
+    const tokenizer = Tokenizer.fromJson(data.tokenizer_json);
+    data.train.expectTokenizer(tokenizer.hash);
+    if (options.tokenizer !== undefined)
+      data.train.expectTokenizer((await Tokenizer.load(options.tokenizer)).hash);
+    const { vocab_size, hash } = tokenizer;
+    let params = 0;
+    const result = await runTraining({
+      config: configFor(options, checkpoint, vocab_size),
+      train: data.train,
+      heldout: data.heldout,
+      tokenizer: { json: data.tokenizer_json, hash, byte_lengths: tokenByteLengths(tokenizer) },
+      out_dir,
+      resume: checkpoint,
+      clock,
+      ...(signal === undefined ? {} : { signal }),
+      onEvent(event) {
+        if (event.type === "started") params = event.params;
+        onEvent?.(event);
+      },
+    });
+    return { ...result, out_dir, vocab_size, tokenizer_hash: hash, params };
+  } finally {
+    data.close();
+  }
+}
