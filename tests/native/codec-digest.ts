@@ -3,15 +3,21 @@
  * thread counts by codec.test.ts, which compares the lines.
  */
 import { sha256Hex } from "../../src/core/bytes.ts";
-import { seededRandom } from "../../src/core/random.ts";
 import * as codec from "../../src/native/codec.ts";
 
-const random = seededRandom(5);
+let state = 5;
+/** mulberry32 (Ettinger 2017), in [0, 1): quick, since much data is needed. */
+function random(): number {
+  state = (state + 0x6d2b79f5) | 0;
+  let t = Math.imul(state ^ (state >>> 15), 1 | state);
+  t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+}
 const n = 200_003; // several chunks and an odd end
 const floats = (scale: number) =>
   Float32Array.from({ length: n }, () => {
-    const magnitude = 2 ** -random.below(40); // subnormal halves included
-    return (random.next() * 2 - 1) * scale * magnitude;
+    const magnitude = 2 ** -Math.floor(random() * 40); // subnormal halves included
+    return (random() * 2 - 1) * scale * magnitude;
   });
 const raw = (a: Float32Array) => new Uint8Array(a.buffer, a.byteOffset, a.byteLength);
 
@@ -34,7 +40,9 @@ for (const [data_shards, parity_shards] of [
   [4, 2],
   [10, 4],
 ] as const) {
-  const data = Array.from({ length: data_shards }, () => random.bytes(70_001));
+  const data = Array.from({ length: data_shards }, () =>
+    Uint8Array.from({ length: 70_001 }, () => random() * 256),
+  );
   const code = { data_shards, parity_shards };
   const parity = await codec.rsEncode(data, code, { threads });
   const holes = [null, ...data.slice(1), ...parity];
