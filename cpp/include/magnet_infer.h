@@ -1,1 +1,114 @@
-/* infer section of the C ABI. Included by magnet.h inside extern "C"; do not include alone. */
+/* Inference section of the C ABI: model files (GGUF), ternary packing, inference models, sessions and
+ * sampling. Included by magnet.h inside extern "C"; do not include alone. */
+
+/* ---- packing of one tensor (cpp/cpu/quants*.cpp) ------------------------------------------------ */
+enum {  /* ggml type ids, as they stand in GGUF files */
+  MG_TYPE_F32 = 0,
+  MG_TYPE_F16 = 1,
+  MG_TYPE_Q6_K = 14,   /* read only */
+  MG_TYPE_TQ1_0 = 34,
+  MG_TYPE_TQ2_0 = 35,
+  MG_TYPE_I2_S = 36,   /* bitnet.cpp, x86 layout */
+};
+/* Bytes of a packed (rows, cols) tensor. MG_E_SHAPE where cols is no multiple of the type's block
+ * (256 for TQ1_0, TQ2_0 and Q6_K; 128 for I2_S). */
+MG_API int32_t mg_pack_size(uint32_t type, uint64_t rows, uint64_t cols, uint64_t* out_bytes);
+/* Packs latent float32 weights (rows, cols) into `out` (bytes as mg_pack_size says).
+ * ternary = 1: ternarises first, per tensor: s = 1/max(mean|w|, 1e-5), t = clamp(rint(w*s), -1, 1), and
+ * stores t times the scale max(mean|w|, 1e-5) (rounded to f16 where the type keeps an f16 scale).
+ * ternary = 0: only for F16 and F32. heads > 0: rows are regrouped for interleaved rotary pairs, for each
+ * of `heads` heads: out row 2j = in row j, out row 2j+1 = in row j + hd/2. out_scale may be null. */
+MG_API int32_t mg_pack_tensor(uint32_t type, uint32_t ternary, uint32_t heads, const float* weights,
+                              uint64_t rows, uint64_t cols, uint8_t* out, uint64_t out_bytes,
+                              float* out_scale);
+/* The inverse, to float32 (rows, cols). I2_S and TQ types give t * scale. */
+MG_API int32_t mg_unpack_tensor(uint32_t type, const uint8_t* packed, uint64_t packed_bytes, uint64_t rows,
+                                uint64_t cols, float* out);
+
+/* ---- GGUF files (cpp/cpu/gguf*.cpp) ------------------------------------------------------------- */
+typedef struct mg_gguf_value {  /* 64 bytes; pointers are into the file's bytes, valid until it is freed */
+  uint64_t key;           /*  0: address of the key, not NUL-terminated */
+  uint64_t key_bytes;     /*  8 */
+  uint64_t data;          /* 16: address of the value: a scalar, a string's bytes, or an array's items */
+  uint64_t data_bytes;    /* 24 */
+  uint64_t count;         /* 32: items of an array, else 1 */
+  uint32_t type;          /* 40: GGUF value type */
+  uint32_t element_type;  /* 44: of an array, else the type again */
+  uint64_t reserved[2];   /* 48 */
+} mg_gguf_value;
+typedef struct mg_gguf_tensor {  /* 64 bytes */
+  uint64_t name;          /*  0: address */
+  uint64_t name_bytes;    /*  8 */
+  uint64_t data;          /* 16: address */
+  uint64_t data_bytes;    /* 24 */
+  uint64_t cols;          /* 32: ne0 */
+  uint64_t rows;          /* 40: product of the other dimensions */
+  uint32_t type;          /* 48: ggml type */
+  uint32_t n_dims;        /* 52 */
+  uint64_t reserved;      /* 56 */
+} mg_gguf_tensor;
+/* Reads a whole GGUF v3 file and checks every length, offset, count, type, alignment and overlap.
+ * MG_E_FORMAT names what is wrong and its limit; nothing of a refused file stays. path: UTF-8 bytes. */
+MG_API int32_t mg_gguf_open(const uint8_t* path, uint64_t path_bytes, void** out_file);
+/* The same from memory (copied). */
+MG_API int32_t mg_gguf_parse(const uint8_t* bytes, uint64_t n, void** out_file);
+MG_API int32_t mg_gguf_free(void* file);
+MG_API int32_t mg_gguf_counts(void* file, uint64_t* out_values, uint64_t* out_tensors);
+MG_API int32_t mg_gguf_value_at(void* file, uint64_t index, mg_gguf_value* out);
+MG_API int32_t mg_gguf_tensor_at(void* file, uint64_t index, mg_gguf_tensor* out);
+
+/* ---- inference models (cpp/cpu/infer*.cpp) ------------------------------------------------------ */
+/* From a latent parameter arena of n floats (copied and ternarised; the arena may go). threads: of every
+ * call on the model and its sessions. */
+MG_API int32_t mg_infer_from_params(const mg_model_config* config, const float* params, uint64_t n,
+                                    uint32_t threads, void** out_model);
+/* From an open GGUF file (which may be freed afterwards): arch llama or bitnet; tensors F32, F16, TQ1_0,
+ * TQ2_0, I2_S, and Q6_K for embedding and head. */
+MG_API int32_t mg_infer_from_gguf(void* file, uint32_t threads, void** out_model);
+/* Sessions keep what they need of it alive. */
+MG_API int32_t mg_infer_free(void* model);
+MG_API int32_t mg_infer_config(void* model, mg_model_config* out);
+/* bytes_weights: bytes read for one decoded token (ternary codes, scales, norms and head). */
+MG_API int32_t mg_infer_bytes(void* model, uint64_t* out_bytes_weights);
+
+enum { MG_ROUNDING_BITNET = 0, MG_ROUNDING_LLAMACPP = 1 };
+typedef struct mg_session_options {  /* 16 bytes */
+  uint32_t context;   /*  0: most tokens kept; 0 = the model's context */
+  uint32_t rounding;  /*  4: 0 = per-token int8 as in training; 1 = as llama.cpp (flash attention off) */
+  uint32_t kv_bits;   /*  8: 16 or 32 (32 only with rounding 0; what the trainer computes) */
+  uint32_t reserved;  /* 12: 0 */
+} mg_session_options;
+/* A session is one sequence with its KV cache. Not to be used by two threads at once. */
+MG_API int32_t mg_session_create(void* model, const mg_session_options* options, void** out_session);
+MG_API int32_t mg_session_free(void* session);
+/* Appends n tokens. out_logits: (n - first_logits, vocab) floats, of the positions from first_logits on;
+ * null with first_logits = n. A row's bits do not depend on how tokens are cut into calls, on threads or
+ * on the CPU path. Cancelled: the session keeps the tokens of the chunks that were complete. */
+MG_API int32_t mg_session_eval(void* session, const int32_t* tokens, uint64_t n, uint64_t first_logits,
+                               float* out_logits, const int32_t* cancel);
+/* One token for each of n distinct sessions of one model and rounding; out_logits (n, vocab). Cancelled:
+ * no session moves on. */
+MG_API int32_t mg_session_decode(void* const* sessions, const int32_t* tokens, uint64_t n,
+                                 float* out_logits, const int32_t* cancel);
+MG_API int32_t mg_session_length(void* session, uint64_t* out_tokens);
+/* Forgets all but the first n tokens (prefix reuse). */
+MG_API int32_t mg_session_truncate(void* session, uint64_t n);
+
+typedef struct mg_sampling {  /* 48 bytes */
+  float temperature;         /*  0: 0 = greedy */
+  float top_p;               /*  4: 1 = off */
+  float min_p;               /*  8: 0 = off; share of the most likely token's probability */
+  float repetition_penalty;  /* 12: 1 = off; logits of recent tokens are divided (positive) or multiplied */
+  uint32_t top_k;            /* 16: 0 = off */
+  uint32_t reserved;         /* 20: 0 */
+  uint64_t seed;             /* 24 */
+  uint64_t step;             /* 32: number of the sampled token in its sequence: (seed, step) fixes the draw */
+  uint64_t reserved2;        /* 40: 0 */
+} mg_sampling;
+/* Draws a token. Order: bias, repetition penalty, temperature, top-k, top-p, min-p. Ties go to the lower
+ * id. out_logprob (may be null): natural log of its probability under the unmodified logits. bias_ids and
+ * bias_values: n_bias pairs, may be null. MG_E_NUMERIC where a logit is NaN or all are -Inf. */
+MG_API int32_t mg_sample(const float* logits, uint64_t vocab, const mg_sampling* sampling,
+                         const int32_t* recent, uint64_t n_recent, const int32_t* bias_ids,
+                         const float* bias_values, uint64_t n_bias, int32_t* out_token,
+                         float* out_logprob);

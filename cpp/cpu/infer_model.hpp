@@ -1,0 +1,75 @@
+// An inference model: packed ternary matrices, norms, and embedding and head in float32 or binary16. Built
+// once (from a latent arena or a GGUF file), immutable afterwards, shared by its sessions.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common.hpp"
+
+namespace magnet {
+
+/** Rows of 2-bit codes (trit + 1) in blocks of 128 columns: element 128b + 32g + p stands in bits 2g, 2g+1 of
+ *  byte 32b + p of the row. Columns beyond `cols` hold code 1 (a zero weight). */
+struct TernaryMatrix {
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  uint32_t blocks = 0;               // of 128 columns in a row
+  std::vector<uint8_t> codes;        // rows x blocks x 32
+  float scale = 0;                   // of the whole tensor
+  std::vector<float> block_scales;   // rows x cols/256, only where a file's blocks differ
+  bool is_tq = false;                // came from TQ1_0 or TQ2_0: llama.cpp multiplies it with Q8_K
+};
+
+/** Row-major floats; exactly one of the two vectors is used. */
+struct DenseMatrix {
+  uint32_t rows = 0;
+  uint32_t cols = 0;
+  std::vector<uint16_t> half;
+  std::vector<float> single;
+  bool empty() const { return rows == 0; }
+};
+
+/** A projection. A float tensor whose values are all 0 or +-a is held both ways: packed for the training
+ *  arithmetic, dense for llama.cpp's. */
+struct Linear {
+  TernaryMatrix ternary;
+  DenseMatrix dense;
+  uint32_t rows() const { return ternary.rows != 0 ? ternary.rows : dense.rows; }
+};
+
+struct Layer {
+  std::vector<float> attn_norm, ffn_norm;
+  std::vector<float> attn_sub_norm, ffn_sub_norm;  // empty in the llama variant
+  Linear q, k, v, o, gate, up, down;
+};
+
+struct Model {
+  mg_model_config config{};
+  DenseMatrix embedding;
+  DenseMatrix head;  // empty: tied to the embedding
+  std::vector<Layer> layers;
+  std::vector<float> norm;
+  std::vector<double> inverse_frequency;  // (head_dim / 2), theta^(-2j/hd)
+  bool from_gguf = false;
+  uint32_t threads = 0;
+
+  const DenseMatrix& head_matrix() const { return head.empty() ? embedding : head; }
+};
+
+/** Checks every field's range; throws MG_E_INVALID or MG_E_SHAPE naming it. */
+void check_infer_config(const mg_model_config& config);
+/** Fills what follows from the config (rotary frequencies). */
+void finish_model(Model& model);
+/** Packs (rows, cols) trits; `row_of(r)` gives row r's trits. */
+void set_row_codes(TernaryMatrix& matrix, uint32_t row, const int8_t* trits);
+TernaryMatrix empty_ternary(uint32_t rows, uint32_t cols);
+
+std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params, uint64_t n);
+struct GgufFile;
+std::shared_ptr<Model> model_from_gguf(const GgufFile& file);
+/** The model behind a handle of the C ABI. */
+const std::shared_ptr<Model>& model_of(void* handle);
+
+}  // namespace magnet
