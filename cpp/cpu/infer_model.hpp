@@ -28,6 +28,7 @@ struct DenseMatrix {
   uint32_t cols = 0;
   std::vector<uint16_t> half;
   std::vector<float> single;
+  bool is_q6k = false;  // unpacked to `single`: llama.cpp multiplies it with Q8_K
   bool empty() const { return rows == 0; }
 };
 
@@ -58,17 +59,16 @@ struct Model {
   const DenseMatrix& head_matrix() const { return head.empty() ? embedding : head; }
 };
 
-/** Checks every field's range; throws MG_E_INVALID or MG_E_SHAPE naming it. */
-void check_infer_config(const mg_model_config& config);
 /** Fills what follows from the config (rotary frequencies). */
 void finish_model(Model& model);
 /** Packs (rows, cols) trits; `row_of(r)` gives row r's trits. */
 void set_row_codes(TernaryMatrix& matrix, uint32_t row, const int8_t* trits);
 TernaryMatrix empty_ternary(uint32_t rows, uint32_t cols);
 
-std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params, uint64_t n);
+std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params, uint64_t n,
+                                         uint32_t threads);
 struct GgufFile;
-std::shared_ptr<Model> model_from_gguf(const GgufFile& file);
+std::shared_ptr<Model> model_from_gguf(const GgufFile& file, uint32_t threads);
 /** The model behind a handle of the C ABI. */
 const std::shared_ptr<Model>& model_of(void* handle);
 

@@ -1,0 +1,171 @@
+// Building an inference model from a latent arena, and the parts that both builders share.
+#include "infer_model.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "gguf.hpp"
+#include "math.hpp"
+#include "model.hpp"
+#include "quants.hpp"
+#include "thread_pool.hpp"
+
+namespace magnet {
+
+TernaryMatrix empty_ternary(uint32_t rows, uint32_t cols) {
+  TernaryMatrix m;
+  m.rows = rows;
+  m.cols = cols;
+  m.blocks = (cols + 127) / 128;
+  m.codes.assign(uint64_t{rows} * m.blocks * 32, 0x55);  // code 1 everywhere: zero weights
+  return m;
+}
+
+void set_row_codes(TernaryMatrix& matrix, uint32_t row, const int8_t* trits) {
+  uint8_t* out = matrix.codes.data() + uint64_t{row} * matrix.blocks * 32;
+  for (uint32_t b = 0; b < matrix.blocks; b++, out += 32) {
+    const uint32_t left = matrix.cols - 128 * b;
+    for (uint32_t p = 0; p < 32; p++) {
+      unsigned byte = 0;
+      for (uint32_t g = 0; g < 4; g++) {
+        const uint32_t i = 32 * g + p;
+        const int code = i < left ? trits[128 * b + i] + 1 : 1;
+        byte |= static_cast<unsigned>(code) << (2 * g);
+      }
+      out[p] = static_cast<uint8_t>(byte);
+    }
+  }
+}
+
+void finish_model(Model& model) {
+  const uint32_t half = model.config.head_dim / 2;
+  const double log_theta = log_fixed(static_cast<double>(model.config.rope_theta));
+  model.inverse_frequency.resize(half);
+  for (uint32_t j = 0; j < half; j++)
+    model.inverse_frequency[j] =
+        exp_fixed(-2.0 * static_cast<double>(j) / static_cast<double>(model.config.head_dim) * log_theta);
+}
+
+namespace {
+
+void require_finite(const float* x, uint64_t n, const std::string& name) {
+  if (!std::all_of(x, x + n, [](float v) { return std::isfinite(v); }))
+    fail(MG_E_NUMERIC, "%s holds NaN or infinity", name.c_str());
+}
+
+Linear pack_latent(const float* w, const Tensor& tensor, uint32_t threads) {
+  Linear linear;
+  require_finite(w, tensor.size(), tensor.name);
+  linear.ternary = empty_ternary(tensor.rows, tensor.cols);
+  linear.ternary.scale = ternary_scale(w, tensor.size());
+  parallel_for(threads, tensor.rows, [&](int64_t begin, int64_t end, uint32_t) {
+    std::vector<int8_t> trits(tensor.cols);
+    for (auto r = static_cast<uint32_t>(begin); r < static_cast<uint32_t>(end); r++) {
+      ternarize(w + uint64_t{r} * tensor.cols, tensor.cols, linear.ternary.scale, trits.data());
+      set_row_codes(linear.ternary, r, trits.data());
+    }
+  });
+  return linear;
+}
+
+}  // namespace
+
+std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params, uint64_t n,
+                                         uint32_t threads) {
+  check_config(&config);
+  const ModelLayout layout = model_layout(config);
+  if (n != layout.count)
+    fail(MG_E_SHAPE, "the arena has %llu parameters, the configuration %llu",
+         static_cast<unsigned long long>(n), static_cast<unsigned long long>(layout.count));
+  auto model = std::make_shared<Model>();
+  model->config = config;
+  model->threads = threads;
+  auto tensor_at = [&](uint64_t offset) -> const Tensor& {
+    return *std::find_if(layout.tensors.begin(), layout.tensors.end(),
+                         [&](const Tensor& t) { return t.offset == offset; });
+  };
+  auto floats = [&](uint64_t offset) {
+    if (offset == LayerOffsets::NONE) return std::vector<float>{};
+    const Tensor& t = tensor_at(offset);
+    require_finite(params + offset, t.size(), t.name);
+    return std::vector<float>(params + offset, params + offset + t.size());
+  };
+  auto linear = [&](uint64_t offset) { return pack_latent(params + offset, tensor_at(offset), threads); };
+  model->embedding = {config.vocab_size, config.d_model, {}, floats(layout.embedding), false};
+  model->norm = floats(layout.final_norm);
+  for (const LayerOffsets& at : layout.layers)
+    model->layers.push_back({floats(at.input_norm), floats(at.post_norm), floats(at.attn_sub_norm),
+                             floats(at.ffn_sub_norm), linear(at.q), linear(at.k), linear(at.v), linear(at.o),
+                             linear(at.gate), linear(at.up), linear(at.down)});
+  finish_model(*model);
+  return model;
+}
+
+const std::shared_ptr<Model>& model_of(void* handle) {
+  require(handle != nullptr, MG_E_INVALID, "the model handle is null");
+  return *static_cast<const std::shared_ptr<Model>*>(handle);
+}
+
+namespace {
+uint64_t bytes_of(const DenseMatrix& m) { return m.half.size() * 2 + m.single.size() * 4; }
+uint64_t bytes_of(const Linear& l) {
+  return l.ternary.rows != 0 ? l.ternary.codes.size() + l.ternary.block_scales.size() * 4 : bytes_of(l.dense);
+}
+}  // namespace
+}  // namespace magnet
+
+using namespace magnet;
+
+extern "C" {
+
+int32_t mg_infer_from_params(const mg_model_config* config, const float* params, uint64_t n,
+                             uint32_t threads, void** out_model) {
+  return guard([&] {
+    const FloatEnvironment environment;
+    require(config != nullptr && params != nullptr && out_model != nullptr, MG_E_INVALID,
+            "mg_infer_from_params: null argument");
+    auto model = model_from_params(*config, params, n, resolve_threads(threads));
+    *out_model = new std::shared_ptr<Model>(std::move(model));
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_infer_from_gguf(void* file, uint32_t threads, void** out_model) {
+  return guard([&] {
+    const FloatEnvironment environment;
+    require(out_model != nullptr, MG_E_INVALID, "mg_infer_from_gguf: null argument");
+    auto model = model_from_gguf(gguf_of(file), resolve_threads(threads));
+    *out_model = new std::shared_ptr<Model>(std::move(model));
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_infer_free(void* model) {
+  return guard([&] {
+    delete static_cast<std::shared_ptr<Model>*>(model);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_infer_config(void* model, mg_model_config* out) {
+  return guard([&] {
+    require(out != nullptr, MG_E_INVALID, "mg_infer_config: null argument");
+    *out = model_of(model)->config;
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_infer_bytes(void* model, uint64_t* out_bytes_weights) {
+  return guard([&] {
+    require(out_bytes_weights != nullptr, MG_E_INVALID, "mg_infer_bytes: null argument");
+    const Model& m = *model_of(model);
+    uint64_t bytes = bytes_of(m.head_matrix()) + m.norm.size() * 4;
+    for (const Layer& l : m.layers) {
+      bytes += (l.attn_norm.size() + l.ffn_norm.size() + l.attn_sub_norm.size() + l.ffn_sub_norm.size()) * 4;
+      for (const Linear* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) bytes += bytes_of(*w);
+    }
+    *out_bytes_weights = bytes;
+    return int32_t{MG_OK};
+  });
+}
+}
