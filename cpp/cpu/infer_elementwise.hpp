@@ -96,6 +96,15 @@ MG_INLINE void softmax(float* x, float scale, uint32_t n) {
   for (i = 0; i < n; i++) x[i] *= inverse;
 }
 
+MG_INLINE double sum_exp(const float* x, float max, uint32_t n) {
+  double lanes[8] = {};
+  uint32_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (uint32_t l = 0; l < 8; l++) lanes[l] += static_cast<double>(exp_f32(x[i + l] - max));
+  for (; i < n; i++) lanes[i % 8] += static_cast<double>(exp_f32(x[i] - max));
+  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+}
+
 /** 32 lanes to one float. */
 MG_INLINE float fold32(const float* lanes) {
   float a[16], b[8];

@@ -41,6 +41,8 @@ struct Kernels {
   void (*swiglu)(float* gate, const float* up, uint32_t n);
   /** x = exp(x * scale - max) / sum, sum in double in order of the lanes. */
   void (*softmax)(float* x, float scale, uint32_t n);
+  /** Sum of exp(x - max), in double, k % 8 lanes. */
+  double (*sum_exp)(const float* x, float max, uint32_t n);
   /** Rounds to binary16 and back. */
   void (*round_half)(float* x, uint32_t n);
   void (*to_half_row)(const float* x, uint32_t n, uint16_t* out);

@@ -186,6 +186,7 @@ MG_AVX2 void norm_apply(const float* x, const float* w, float r, uint32_t n, flo
 }
 MG_AVX2 void swiglu(float* gate, const float* up, uint32_t n) { elementwise::swiglu(gate, up, n); }
 MG_AVX2 void softmax(float* x, float scale, uint32_t n) { elementwise::softmax(x, scale, n); }
+MG_AVX2 double sum_exp(const float* x, float max, uint32_t n) { return elementwise::sum_exp(x, max, n); }
 
 MG_AVX2 inline __m128i half_of(const float* x) {
   return _mm256_cvtps_ph(_mm256_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -207,7 +208,8 @@ MG_AVX2 void round_half(float* x, uint32_t n) {
 }
 }  // namespace
 
-const Kernels avx2_kernels = {ternary,         ternary_blocks, dot,    dot_half, weighted,   weighted_half, quantize,
-                              quantize_blocks, norm_apply,     swiglu, softmax,  round_half, to_half_row,   from_half_row};
+const Kernels avx2_kernels = {
+    ternary,  ternary_blocks,  dot,        dot_half, weighted, weighted_half, quantize,
+    quantize_blocks, norm_apply, swiglu,   softmax,  sum_exp,  round_half,    to_half_row, from_half_row};
 
 }  // namespace magnet

@@ -90,6 +90,7 @@ void norm_apply(const float* x, const float* w, float r, uint32_t n, float* y) {
 }
 void swiglu(float* gate, const float* up, uint32_t n) { elementwise::swiglu(gate, up, n); }
 void softmax(float* x, float scale, uint32_t n) { elementwise::softmax(x, scale, n); }
+double sum_exp(const float* x, float max, uint32_t n) { return elementwise::sum_exp(x, max, n); }
 void round_half(float* x, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) x[i] = from_half(to_half(x[i]));
 }
@@ -101,8 +102,9 @@ void from_half_row(const uint16_t* x, uint32_t n, float* out) {
 }
 }  // namespace
 
-const Kernels scalar_kernels = {ternary,         ternary_blocks, dot,    dot_half, weighted,   weighted_half, quantize,
-                                quantize_blocks, norm_apply,     swiglu, softmax,  round_half, to_half_row,   from_half_row};
+const Kernels scalar_kernels = {
+    ternary,  ternary_blocks,  dot,        dot_half, weighted, weighted_half, quantize,
+    quantize_blocks, norm_apply, swiglu,   softmax,  sum_exp,  round_half,    to_half_row, from_half_row};
 
 const Kernels& kernels() { return cpu_path() == CpuPath::avx2 ? avx2_kernels : scalar_kernels; }
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common.hpp"
+#include "infer_kernels.hpp"
 #include "math.hpp"
 
 namespace magnet {
@@ -67,25 +68,28 @@ std::vector<float> adjusted(const float* logits, uint64_t vocab, const mg_sampli
   return out;
 }
 
-/** Sorts enough of the front for top-k and top-p, and cuts there. Weights are filled in. */
-void keep_top(std::vector<Candidate>& c, const mg_sampling& s) {
-  if (s.top_k > 0 && s.top_k < c.size()) {
-    std::partial_sort(c.begin(), c.begin() + s.top_k, c.end(), before);
-    c.resize(s.top_k);
-  }
+/** The top_k most likely, in order. */
+void keep_top_k(std::vector<Candidate>& c, uint32_t top_k) {
+  if (top_k == 0 || top_k >= c.size()) return;
+  std::partial_sort(c.begin(), c.begin() + top_k, c.end(), before);
+  c.resize(top_k);
+}
+
+/** The fewest most likely that hold top_p of the weight; sorts only as many as needed. */
+void keep_top_p(std::vector<Candidate>& c, float top_p) {
+  if (top_p >= 1.0f) return;
   double total = 0;
   for (const Candidate& k : c) total += k.weight;
-  if (s.top_p >= 1.0f) return;
   size_t sorted = 0;
   double sum = 0;
   for (size_t i = 0; i < c.size(); i++) {
     if (i == sorted) {
       sorted = std::min(c.size(), std::max(FIRST_RANKS, 4 * sorted));
-      std::partial_sort(c.begin() + static_cast<std::ptrdiff_t>(i), c.begin() + static_cast<std::ptrdiff_t>(sorted),
-                        c.end(), before);
+      std::partial_sort(c.begin() + static_cast<std::ptrdiff_t>(i),
+                        c.begin() + static_cast<std::ptrdiff_t>(sorted), c.end(), before);
     }
     sum += c[i].weight;
-    if (sum >= static_cast<double>(s.top_p) * total) {
+    if (sum >= static_cast<double>(top_p) * total) {
       c.resize(i + 1);  // at least one stays
       return;
     }
@@ -93,15 +97,16 @@ void keep_top(std::vector<Candidate>& c, const mg_sampling& s) {
 }
 
 int32_t draw(const std::vector<float>& logits, float highest, const mg_sampling& s) {
-  std::vector<Candidate> c;
-  c.reserve(logits.size());
+  const double top = static_cast<double>(highest);
   const double inverse = 1.0 / static_cast<double>(s.temperature);
-  for (size_t i = 0; i < logits.size(); i++) {
-    // A temperature so low that the exponent overflows leaves the highest alone, which is the limit.
-    const double weight = exp_fixed((static_cast<double>(logits[i]) - static_cast<double>(highest)) * inverse);
-    if (weight > 0) c.push_back({logits[i], static_cast<int32_t>(i), weight});
-  }
-  keep_top(c, s);
+  // Below e^-40 of the highest, a million tokens together would be drawn once in 10^11 times.
+  const double lowest = top - 40.0 * static_cast<double>(s.temperature);
+  std::vector<Candidate> c;
+  for (size_t i = 0; i < logits.size(); i++)
+    if (static_cast<double>(logits[i]) >= lowest) c.push_back({logits[i], static_cast<int32_t>(i), 0});
+  keep_top_k(c, s.top_k);
+  for (Candidate& k : c) k.weight = exp_fixed((static_cast<double>(k.logit) - top) * inverse);
+  keep_top_p(c, s.top_p);
   // The most likely token weighs 1, so min_p is a bound on the weight.
   if (s.min_p > 0) std::erase_if(c, [&](const Candidate& k) { return k.weight < static_cast<double>(s.min_p); });
   double total = 0;
@@ -115,10 +120,9 @@ int32_t draw(const std::vector<float>& logits, float highest, const mg_sampling&
 }
 
 float log_probability(const float* logits, uint64_t vocab, int32_t token) {
-  const double highest = static_cast<double>(*std::max_element(logits, logits + vocab));
-  double sum = 0;
-  for (uint64_t i = 0; i < vocab; i++) sum += exp_fixed(static_cast<double>(logits[i]) - highest);
-  return static_cast<float>(static_cast<double>(logits[token]) - highest - log_fixed(sum));
+  const float highest = *std::max_element(logits, logits + vocab);
+  const double sum = kernels().sum_exp(logits, highest, static_cast<uint32_t>(vocab));
+  return static_cast<float>(static_cast<double>(logits[token]) - static_cast<double>(highest) - log_fixed(sum));
 }
 
 }  // namespace
@@ -135,6 +139,7 @@ extern "C" int32_t mg_sample(const float* logits, uint64_t vocab, const mg_sampl
                 (recent != nullptr || n_recent == 0) &&
                 ((bias_ids != nullptr && bias_values != nullptr) || n_bias == 0),
             MG_E_INVALID, "mg_sample: null argument");
+    require(vocab < (1u << 31), MG_E_INVALID, "mg_sample: vocabulary beyond 2^31");
     const mg_sampling s = *sampling;
     check_sampling(s);
     require(std::none_of(logits, logits + vocab, [](float v) { return std::isnan(v); }), MG_E_NUMERIC,

@@ -1,0 +1,42 @@
+/** Bindings of the inference section of the C ABI; layouts and rules in cpp/include/magnet_infer.h. */
+import { bind, bindAsync } from "./ffi.ts";
+
+/** Calls that are over in microseconds (sampling: in about a millisecond for a large vocabulary). */
+export const infer = bind({
+  mg_pack_size: ["u32", "u64", "u64", "buffer"],
+  mg_gguf_free: ["buffer"],
+  mg_gguf_counts: ["handle", "buffer", "buffer"],
+  mg_gguf_value_at: ["handle", "u64", "buffer"],
+  mg_gguf_tensor_at: ["handle", "u64", "buffer"],
+  mg_infer_free: ["buffer"],
+  mg_infer_config: ["handle", "buffer"],
+  mg_infer_bytes: ["handle", "buffer"],
+  mg_session_create: ["handle", "buffer", "buffer"],
+  mg_session_free: ["buffer"],
+  mg_session_length: ["handle", "buffer"],
+  mg_session_truncate: ["handle", "u64"],
+  mg_sample: [
+    "buffer",
+    "u64",
+    "buffer",
+    "buffer",
+    "u64",
+    "buffer",
+    "buffer",
+    "u64",
+    "buffer",
+    "buffer",
+  ],
+});
+
+/** Calls that read or compute whole tensors, on the worker pool. */
+export const inferAsync = bindAsync({
+  mg_pack_tensor: ["u32", "u32", "u32", "buffer", "u64", "u64", "buffer", "u64", "buffer"],
+  mg_unpack_tensor: ["u32", "buffer", "u64", "u64", "u64", "buffer"],
+  mg_gguf_open: ["buffer", "u64", "buffer"],
+  mg_gguf_parse: ["buffer", "u64", "buffer"],
+  mg_infer_from_params: ["buffer", "buffer", "u64", "u32", "buffer"],
+  mg_infer_from_gguf: ["handle", "u32", "buffer"],
+  mg_session_eval: ["handle", "buffer", "u64", "u64", "buffer", "cancel"],
+  mg_session_decode: ["buffer", "buffer", "u64", "buffer", "cancel"],
+});
