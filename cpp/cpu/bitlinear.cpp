@@ -54,7 +54,7 @@ void ternary_product(const TernaryProduct& p, int64_t begin, int64_t end) {
 namespace magnet::avx2 {
 namespace {
 
-constexpr int64_t ROWS = 6;
+constexpr int64_t ROWS = 4;      // 8 accumulators, 2 of w, 1 of q, temporaries: more would spill
 constexpr int64_t COLUMNS = 16;
 constexpr int64_t COLUMN_BLOCK = 256;
 /** A pair of products is at most 2 * 2 * 127 = 508, so 64 of them fit in int16. */
@@ -85,41 +85,55 @@ void pack_codes(const TernaryMatrix& w, int64_t n0, int64_t n, int64_t k, uint8_
   }
 }
 
-/** sums (6, 16) = products of 6 rows of q with one panel of 16 columns. */
-inline void tile(const int8_t* const* q, const uint8_t* panel, int64_t k, int32_t* sums) {
+/** int16 sums of one row with 16 columns. */
+struct RowSums {
+  __m256i low;
+  __m256i high;
+
+  static inline RowSums zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  inline void add(const int8_t* codes, __m256i w0, __m256i w1) {
+    int32_t four;
+    std::memcpy(&four, codes, 4);
+    const __m256i a = _mm256_set1_epi32(four);
+    low = _mm256_add_epi16(low, _mm256_maddubs_epi16(w0, a));
+    high = _mm256_add_epi16(high, _mm256_maddubs_epi16(w1, a));
+    // One row at a time: left alone, the compiler loads all rows first and spills accumulators.
+    asm volatile("" : "+x"(low), "+x"(high));
+  }
+  /** Widens into 16 int32. */
+  inline void flush(int32_t* sums, bool fresh) const {
+    const __m256i ones = _mm256_set1_epi16(1);
+    auto* const to = reinterpret_cast<__m256i*>(sums);
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i old0 = fresh ? zero : _mm256_load_si256(to);
+    const __m256i old1 = fresh ? zero : _mm256_load_si256(to + 1);
+    _mm256_store_si256(to, _mm256_add_epi32(old0, _mm256_madd_epi16(low, ones)));
+    _mm256_store_si256(to + 1, _mm256_add_epi32(old1, _mm256_madd_epi16(high, ones)));
+  }
+};
+
+/** sums (4, 16) = products of 4 rows of q with one panel of 16 columns. */
+void tile(const int8_t* const* q, const uint8_t* panel, int64_t k, int32_t* sums) {
+  static_assert(ROWS == 4);
   const int64_t groups = (k + 3) / 4;
-  const __m256i ones = _mm256_set1_epi16(1);
   for (int64_t g0 = 0; g0 < groups; g0 += K_BLOCK / 4) {
     const int64_t g1 = std::min(groups, g0 + K_BLOCK / 4);
-    __m256i s0[ROWS], s1[ROWS];
-#pragma GCC unroll 6
-    for (int64_t i = 0; i < ROWS; i++) s0[i] = s1[i] = _mm256_setzero_si256();
+    RowSums r0 = RowSums::zero();
+    RowSums r1 = RowSums::zero();
+    RowSums r2 = RowSums::zero();
+    RowSums r3 = RowSums::zero();
     for (int64_t g = g0; g < g1; g++) {
       const __m256i w0 = _mm256_load_si256(reinterpret_cast<const __m256i*>(panel + g * 64));
       const __m256i w1 = _mm256_load_si256(reinterpret_cast<const __m256i*>(panel + g * 64 + 32));
-#pragma GCC unroll 6
-      for (int64_t i = 0; i < ROWS; i++) {
-        int32_t codes;
-        std::memcpy(&codes, q[i] + 4 * g, 4);
-        const __m256i a = _mm256_set1_epi32(codes);
-        s0[i] = _mm256_add_epi16(s0[i], _mm256_maddubs_epi16(w0, a));
-        s1[i] = _mm256_add_epi16(s1[i], _mm256_maddubs_epi16(w1, a));
-        // One row at a time: left alone, the compiler loads all six first and spills accumulators.
-        asm volatile("" : "+x"(s0[i]), "+x"(s1[i]));
-      }
+      r0.add(q[0] + 4 * g, w0, w1);
+      r1.add(q[1] + 4 * g, w0, w1);
+      r2.add(q[2] + 4 * g, w0, w1);
+      r3.add(q[3] + 4 * g, w0, w1);
     }
-#pragma GCC unroll 6
-    for (int64_t i = 0; i < ROWS; i++) {
-      auto* const to = reinterpret_cast<__m256i*>(sums + i * COLUMNS);
-      __m256i t0 = _mm256_madd_epi16(s0[i], ones);
-      __m256i t1 = _mm256_madd_epi16(s1[i], ones);
-      if (g0 > 0) {
-        t0 = _mm256_add_epi32(t0, _mm256_load_si256(to));
-        t1 = _mm256_add_epi32(t1, _mm256_load_si256(to + 1));
-      }
-      _mm256_store_si256(to, t0);
-      _mm256_store_si256(to + 1, t1);
-    }
+    r0.flush(sums, g0 == 0);
+    r1.flush(sums + COLUMNS, g0 == 0);
+    r2.flush(sums + 2 * COLUMNS, g0 == 0);
+    r3.flush(sums + 3 * COLUMNS, g0 == 0);
   }
 }
 
@@ -195,7 +209,7 @@ float ternarize(uint32_t threads, const float* w, int64_t count, int8_t* t) {
 void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w, int64_t rows,
                        int64_t n, int64_t k, const float* residual, float* y) {
   const TernaryProduct product{x, w, n, k, residual, y};
-  constexpr int64_t UNIT = 6;  // whole register tiles
+  constexpr int64_t UNIT = 4;  // whole register tiles
   parallel_for(threads, (rows + UNIT - 1) / UNIT, [&](int64_t begin, int64_t end, uint32_t) {
     MAGNET_DISPATCH(ternary_product, product, begin * UNIT, std::min(rows, end * UNIT));
   });

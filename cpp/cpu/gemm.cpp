@@ -44,35 +44,56 @@ constexpr int64_t KC = 256;  // a 16-column panel of B (16 KiB) stays in the fir
 constexpr int64_t MC = 96;   // a block of A (96 KiB) in the second,
 constexpr int64_t NC = 512;  // a block of B (512 KiB) in the second or third
 
+/** out[p * 6 + r] = from[r * stride + p] for 6 rows: 4x4 transposes of rows 0-3, pairs of rows 4-5. */
+void pack_six_rows(const float* from, int64_t stride, int64_t k, float* out) {
+  const float* const r0 = from;
+  const float *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
+  const float *r4 = r3 + stride, *r5 = r4 + stride;
+  int64_t p = 0;
+  for (; p + 4 <= k; p += 4, out += 4 * MR) {
+    __m128 a = _mm_loadu_ps(r0 + p);
+    __m128 b = _mm_loadu_ps(r1 + p);
+    __m128 c = _mm_loadu_ps(r2 + p);
+    __m128 d = _mm_loadu_ps(r3 + p);
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    const __m128 e = _mm_loadu_ps(r4 + p);
+    const __m128 f = _mm_loadu_ps(r5 + p);
+    const __m128 low = _mm_unpacklo_ps(e, f);
+    const __m128 high = _mm_unpackhi_ps(e, f);
+    _mm_storeu_ps(out, a);
+    _mm_storel_pi(reinterpret_cast<__m64*>(out + 4), low);
+    _mm_storeu_ps(out + 6, b);
+    _mm_storeh_pi(reinterpret_cast<__m64*>(out + 10), low);
+    _mm_storeu_ps(out + 12, c);
+    _mm_storel_pi(reinterpret_cast<__m64*>(out + 16), high);
+    _mm_storeu_ps(out + 18, d);
+    _mm_storeh_pi(reinterpret_cast<__m64*>(out + 22), high);
+  }
+  for (; p < k; p++, out += MR)
+    for (int64_t r = 0; r < MR; r++) out[r] = from[r * stride + p];
+}
+
 /** Panels of 6 rows, k-major; rows past m are zero. */
 void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, float* out) {
-  for (int64_t i = 0; i < m; i += MR, out += MR * k) {
-    const int64_t rows = std::min(MR, m - i);
-    const float* const from = a.data + (m0 + i) * a.row + k0 * a.col;
-    if (rows < MR) std::fill(out, out + MR * k, 0.0f);
-    if (a.row == 1 && rows == MR) {
+  const float* const from = a.data + m0 * a.row + k0 * a.col;
+  const int64_t whole = m / MR * MR;
+  if (a.row == 1) {
+    // Read along the rows of the stored matrix, write to all panels at once.
+    for (int64_t p = 0; p < k; p++)
+      for (int64_t i = 0; i < whole; i += MR)
+        std::memcpy(out + i * k + p * MR, from + p * a.col + i, MR * sizeof(float));
+  } else if (a.col == 1) {
+    for (int64_t i = 0; i < whole; i += MR) pack_six_rows(from + i * a.row, a.row, k, out + i * k);
+  } else {
+    for (int64_t i = 0; i < whole; i++)
       for (int64_t p = 0; p < k; p++)
-        std::memcpy(out + p * MR, from + p * a.col, MR * sizeof(float));
-    } else if (a.row == 1) {
-      for (int64_t p = 0; p < k; p++)
-        for (int64_t r = 0; r < rows; r++) out[p * MR + r] = from[p * a.col + r];
-    } else if (rows == MR && a.col == 1) {
-      const float *r0 = from, *r1 = from + a.row, *r2 = r1 + a.row, *r3 = r2 + a.row,
-                  *r4 = r3 + a.row, *r5 = r4 + a.row;
-      for (int64_t p = 0; p < k; p++) {
-        float* const o = out + p * MR;
-        o[0] = r0[p];
-        o[1] = r1[p];
-        o[2] = r2[p];
-        o[3] = r3[p];
-        o[4] = r4[p];
-        o[5] = r5[p];
-      }
-    } else {
-      for (int64_t r = 0; r < rows; r++)
-        for (int64_t p = 0; p < k; p++) out[p * MR + r] = from[r * a.row + p * a.col];
-    }
+        out[i / MR * MR * k + p * MR + i % MR] = from[i * a.row + p * a.col];
   }
+  if (whole == m) return;
+  float* const last = out + whole * k;
+  std::fill(last, last + MR * k, 0.0f);
+  for (int64_t i = whole; i < m; i++)
+    for (int64_t p = 0; p < k; p++) last[p * MR + i - whole] = from[i * a.row + p * a.col];
 }
 
 /** 8x8 block: out[p * NR + r] = from[r * stride + p]. */

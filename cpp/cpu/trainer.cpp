@@ -158,7 +158,9 @@ mg_step_result Trainer::gradient(const int32_t* tokens, uint32_t accumulate, con
     counted += load_tokens(tokens + a * batch_tokens, batch_, context_);
   require(counted > 0, MG_E_INVALID, "trainer: no target is counted");
   quantize_weights();
-  std::memset(grad_, 0, layout_.count * sizeof(float));
+  parallel_for(threads_, static_cast<int64_t>(layout_.count), [&](int64_t from, int64_t to, uint32_t) {
+    std::memset(grad_ + from, 0, static_cast<size_t>(to - from) * sizeof(float));
+  });
   const auto scale = static_cast<float>(1.0 / static_cast<double>(counted));
   const int64_t rows = int64_t{batch_} * context_;
   double nll = 0.0;
