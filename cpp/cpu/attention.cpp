@@ -1,6 +1,7 @@
-// Attention by blocks of query rows: scores of a block against all keys up to its end, softmax, product
-// with the values. Backward makes the probabilities again instead of keeping them (memory grows with the
-// context, not its square). One task owns a kv head of a sequence, so its dK and dV add up in order.
+// Attention by blocks of query rows: scores of a block against all keys up to its end, softmax,
+// product with the values. Backward makes the probabilities again instead of keeping them (memory
+// grows with the context, not its square). One task owns a kv head of a sequence, so its dK and dV
+// add up in order.
 #include "attention.hpp"
 
 #include <algorithm>
@@ -76,7 +77,8 @@ void backward_head(const AttentionShape& a, const HeadGradient& h, bool fresh) {
       MAGNET_DISPATCH(probabilities_row, p + r * width, i0 + r + 1, width, score_scale(a),
                       h.stats + 2 * (i0 + r));
     scores(a, d_o, h.v, rows, width, dp);
-    gemm_serial({width, a.head_dim, rows}, {p, 1, width}, {d_o, q_stride, 1}, h.dv, kv_stride, true);
+    gemm_serial({width, a.head_dim, rows}, {p, 1, width}, {d_o, q_stride, 1}, h.dv, kv_stride,
+                true);
     for (int64_t r = 0; r < rows; r++)
       MAGNET_DISPATCH(softmax_backward_row, p + r * width, dp + r * width, width, score_scale(a));
     gemm_serial({rows, a.head_dim, width}, {dp, width, 1}, {h.k, kv_stride, 1},
@@ -144,7 +146,7 @@ void attention_backward(uint32_t threads, const AttentionShape& a, const float* 
         const int64_t head = kv_head * group + g;
         const int64_t q_at = (row * a.heads + head) * a.head_dim;
         const float* const s = stats + (sequence * a.heads + head) * a.context * 2;
-        const HeadGradient h{q + q_at,  k + kv_at,  v + kv_at, s,
+        const HeadGradient h{q + q_at,   k + kv_at, v + kv_at,  s,
                              d_o + q_at, dq + q_at, dk + kv_at, dv + kv_at};
         backward_head(a, h, g == 0);
       }

@@ -25,7 +25,8 @@ struct TernaryProduct {
   float* y;
 };
 
-/** The one place where the integer sum becomes a float: both paths end here or in the same two steps. */
+/** The one place where the integer sum becomes a float: both paths end here or in the same two
+ * steps. */
 inline float finish(int32_t sum, float scale, const float* residual) {
   const auto exact = static_cast<float>(sum);
   return residual == nullptr ? exact * scale : std::fma(exact, scale, *residual);
@@ -54,7 +55,7 @@ void ternary_product(const TernaryProduct& p, int64_t begin, int64_t end) {
 namespace magnet::avx2 {
 namespace {
 
-constexpr int64_t ROWS = 4;      // 8 accumulators, 2 of w, 1 of q, temporaries: more would spill
+constexpr int64_t ROWS = 4;  // 8 accumulators, 2 of w, 1 of q, temporaries: more would spill
 constexpr int64_t COLUMNS = 16;
 constexpr int64_t COLUMN_BLOCK = 256;
 /** A pair of products is at most 2 * 2 * 127 = 508, so 64 of them fit in int16. */
@@ -143,14 +144,16 @@ void finish_row(const TernaryProduct& p, int64_t row, int64_t j, int64_t columns
   const int64_t at = row * p.n + j;
   if (columns < COLUMNS) {
     for (int64_t c = 0; c < columns; c++)
-      p.y[at + c] = finish(sums[c] - p.x.sum[row], scale, p.residual ? p.residual + at + c : nullptr);
+      p.y[at + c] =
+          finish(sums[c] - p.x.sum[row], scale, p.residual ? p.residual + at + c : nullptr);
     return;
   }
   for (int64_t c = 0; c < COLUMNS; c += 8) {
     const __m256i raw = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums + c));
     const F8 exact{_mm256_cvtepi32_ps(_mm256_sub_epi32(raw, shift))};
-    store(p.y + at + c, p.residual == nullptr ? mul(exact, set1(scale))
-                                              : fma8(exact, set1(scale), load(p.residual + at + c)));
+    store(p.y + at + c, p.residual == nullptr
+                            ? mul(exact, set1(scale))
+                            : fma8(exact, set1(scale), load(p.residual + at + c)));
   }
 }
 
@@ -206,8 +209,8 @@ float ternarize(uint32_t threads, const float* w, int64_t count, int8_t* t) {
   return 1.0f / scale;
 }
 
-void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w, int64_t rows,
-                       int64_t n, int64_t k, const float* residual, float* y) {
+void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w,
+                       int64_t rows, int64_t n, int64_t k, const float* residual, float* y) {
   const TernaryProduct product{x, w, n, k, residual, y};
   constexpr int64_t UNIT = 4;  // whole register tiles
   parallel_for(threads, (rows + UNIT - 1) / UNIT, [&](int64_t begin, int64_t end, uint32_t) {
@@ -215,8 +218,9 @@ void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMa
   });
 }
 
-void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w, const float* dy,
-                        int64_t rows, int64_t n, int64_t k, bool accumulate_dx, float* dx, float* dw) {
+void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w,
+                        const float* dy, int64_t rows, int64_t n, int64_t k, bool accumulate_dx,
+                        float* dx, float* dw) {
   GemmRight weights{nullptr, k, 1, w.t, w.inverse, nullptr};
   gemm(threads, {rows, k, n}, {dy, n, 1}, weights, dx, k, accumulate_dx);
   GemmRight inputs{nullptr, padded_codes(k), 1, x.q, 1.0f, x.inverse};

@@ -1,4 +1,5 @@
-// Embedding. The gradient is split among threads by columns: a token that occurs twice adds up in order.
+// Embedding. The gradient is split among threads by columns: a token that occurs twice adds up in
+// order.
 #include "embedding.hpp"
 
 #include <algorithm>
@@ -8,8 +9,8 @@
 
 namespace magnet {
 
-void embed(uint32_t threads, const float* embedding, const int32_t* ids, int64_t rows, int64_t width,
-           float* x) {
+void embed(uint32_t threads, const float* embedding, const int32_t* ids, int64_t rows,
+           int64_t width, float* x) {
   parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = begin; i < end; i++)
       std::memcpy(x + i * width, embedding + std::max(ids[i], 0) * width,
@@ -17,8 +18,8 @@ void embed(uint32_t threads, const float* embedding, const int32_t* ids, int64_t
   });
 }
 
-void embed_backward(uint32_t threads, const float* dx, const int32_t* ids, int64_t rows, int64_t width,
-                    float* dembedding) {
+void embed_backward(uint32_t threads, const float* dx, const int32_t* ids, int64_t rows,
+                    int64_t width, float* dembedding) {
   parallel_for(threads, width, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = 0; i < rows; i++) {
       float* const to = dembedding + std::max(ids[i], 0) * width;

@@ -1,4 +1,5 @@
-// float32 GEMM: packed 6x16 FMA kernel for AVX2 (panels in the manner of GotoBLAS), naive scalar twin.
+// float32 GEMM: packed 6x16 FMA kernel for AVX2 (panels in the manner of GotoBLAS), naive scalar
+// twin.
 #include "gemm.hpp"
 
 #include <algorithm>
@@ -44,112 +45,7 @@ constexpr int64_t KC = 256;  // a 16-column panel of B (16 KiB) stays in the fir
 constexpr int64_t MC = 96;   // a block of A (96 KiB) in the second,
 constexpr int64_t NC = 512;  // a block of B (512 KiB) in the second or third
 
-/** out[p * 6 + r] = from[r * stride + p] for 6 rows: 4x4 transposes of rows 0-3, pairs of rows 4-5. */
-void pack_six_rows(const float* from, int64_t stride, int64_t k, float* out) {
-  const float* const r0 = from;
-  const float *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
-  const float *r4 = r3 + stride, *r5 = r4 + stride;
-  int64_t p = 0;
-  for (; p + 4 <= k; p += 4, out += 4 * MR) {
-    __m128 a = _mm_loadu_ps(r0 + p);
-    __m128 b = _mm_loadu_ps(r1 + p);
-    __m128 c = _mm_loadu_ps(r2 + p);
-    __m128 d = _mm_loadu_ps(r3 + p);
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    const __m128 e = _mm_loadu_ps(r4 + p);
-    const __m128 f = _mm_loadu_ps(r5 + p);
-    const __m128 low = _mm_unpacklo_ps(e, f);
-    const __m128 high = _mm_unpackhi_ps(e, f);
-    _mm_storeu_ps(out, a);
-    _mm_storel_pi(reinterpret_cast<__m64*>(out + 4), low);
-    _mm_storeu_ps(out + 6, b);
-    _mm_storeh_pi(reinterpret_cast<__m64*>(out + 10), low);
-    _mm_storeu_ps(out + 12, c);
-    _mm_storel_pi(reinterpret_cast<__m64*>(out + 16), high);
-    _mm_storeu_ps(out + 18, d);
-    _mm_storeh_pi(reinterpret_cast<__m64*>(out + 22), high);
-  }
-  for (; p < k; p++, out += MR)
-    for (int64_t r = 0; r < MR; r++) out[r] = from[r * stride + p];
-}
-
-/** Panels of 6 rows, k-major; rows past m are zero. */
-void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, float* out) {
-  const float* const from = a.data + m0 * a.row + k0 * a.col;
-  const int64_t whole = m / MR * MR;
-  if (a.row == 1) {
-    // Read along the rows of the stored matrix, write to all panels at once.
-    for (int64_t p = 0; p < k; p++)
-      for (int64_t i = 0; i < whole; i += MR)
-        std::memcpy(out + i * k + p * MR, from + p * a.col + i, MR * sizeof(float));
-  } else if (a.col == 1) {
-    for (int64_t i = 0; i < whole; i += MR) pack_six_rows(from + i * a.row, a.row, k, out + i * k);
-  } else {
-    for (int64_t i = 0; i < whole; i++)
-      for (int64_t p = 0; p < k; p++)
-        out[i / MR * MR * k + p * MR + i % MR] = from[i * a.row + p * a.col];
-  }
-  if (whole == m) return;
-  float* const last = out + whole * k;
-  std::fill(last, last + MR * k, 0.0f);
-  for (int64_t i = whole; i < m; i++)
-    for (int64_t p = 0; p < k; p++) last[p * MR + i - whole] = from[i * a.row + p * a.col];
-}
-
-/** 8x8 block: out[p * NR + r] = from[r * stride + p]. */
-inline void transpose8(const float* from, int64_t stride, float* out) {
-  __m256 r[8], t[8];
-  for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(from + i * stride);
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    r[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xEE);
-    r[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
-  }
-  for (int i = 0; i < 4; i++) {
-    _mm256_storeu_ps(out + i * NR, _mm256_permute2f128_ps(r[i], r[i + 4], 0x20));
-    _mm256_storeu_ps(out + (i + 4) * NR, _mm256_permute2f128_ps(r[i], r[i + 4], 0x31));
-  }
-}
-
-/** One panel of up to 16 columns; columns past n are zero. */
-void pack_right_panel(const GemmRight& b, int64_t n0, int64_t columns, int64_t k0, int64_t k,
-                      float* out) {
-  if (columns < NR) std::fill(out, out + NR * k, 0.0f);
-  if (b.codes != nullptr) {
-    for (int64_t p = 0; p < k; p++) {
-      const float scale = b.row_scale == nullptr ? b.scale : b.scale * b.row_scale[k0 + p];
-      const int8_t* const from = b.codes + (k0 + p) * b.row + n0 * b.col;
-      float* const o = out + p * NR;
-      if (b.col == 1 && columns == NR) {
-        store(o, mul(from_int8(from), set1(scale)));
-        store(o + 8, mul(from_int8(from + 8), set1(scale)));
-      } else {
-        for (int64_t r = 0; r < columns; r++) o[r] = static_cast<float>(from[r * b.col]) * scale;
-      }
-    }
-    return;
-  }
-  const float* const from = b.data + k0 * b.row + n0 * b.col;
-  int64_t p = 0;
-  if (columns == NR && b.col == 1) {
-    for (; p < k; p++) {
-      store(out + p * NR, load(from + p * b.row));
-      store(out + p * NR + 8, load(from + p * b.row + 8));
-    }
-  } else if (columns == NR && b.row == 1) {
-    for (; p + 8 <= k; p += 8) {
-      transpose8(from + p, b.col, out + p * NR);
-      transpose8(from + 8 * b.col + p, b.col, out + p * NR + 8);
-    }
-  }
-  for (; p < k; p++)
-    for (int64_t r = 0; r < columns; r++) out[p * NR + r] = from[p * b.row + r * b.col];
-}
+#include "gemm_pack.inc"
 
 /** c (6, 16) = [c +] a panel of 6 rows times a panel of 16 columns. */
 template <bool fresh>
@@ -239,8 +135,8 @@ void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* 
   MAGNET_DISPATCH(gemm_serial, shape, a, b, c, ldc, accumulate);
 }
 
-void gemm(uint32_t threads, GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
-          bool accumulate) {
+void gemm(uint32_t threads, GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c,
+          int64_t ldc, bool accumulate) {
   // Split the longer side, in whole register tiles, so that no two threads share one.
   const bool by_rows = shape.m >= shape.n;
   const int64_t unit = by_rows ? 6 : 16;

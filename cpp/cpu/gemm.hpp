@@ -1,5 +1,5 @@
-// Matrix products of training. Every element of C is one chain of fused multiply-adds along k in order,
-// starting from 0 or from C: blocking and threads change nothing in the bits.
+// Matrix products of training. Every element of C is one chain of fused multiply-adds along k in
+// order, starting from 0 or from C: blocking and threads change nothing in the bits.
 #pragma once
 #include <cstdint>
 
@@ -13,8 +13,9 @@ struct GemmLeft {
 };
 
 /**
- * Right operand: B(k, n) = data[k * row + n * col]; or, where `codes` is set, int8 codes that are scaled
- * while they are packed: codes[k * row + n * col] * scale, times row_scale[k] if that is set.
+ * Right operand: B(k, n) = data[k * row + n * col]; or, where `codes` is set, int8 codes that are
+ * scaled while they are packed: codes[k * row + n * col] * scale, times row_scale[k] if that is
+ * set.
  */
 struct GemmRight {
   const float* data;
@@ -35,7 +36,7 @@ struct GemmShape {
 void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
                  bool accumulate);
 /** The same, C split among threads. */
-void gemm(uint32_t threads, GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
-          bool accumulate);
+void gemm(uint32_t threads, GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c,
+          int64_t ldc, bool accumulate);
 
 }  // namespace magnet

@@ -1,5 +1,5 @@
-// Cross-entropy and tied head. Chunking over rows changes no bits: every logit, dx row and running sum of
-// dembedding is the same chain whatever the chunk.
+// Cross-entropy and tied head. Chunking over rows changes no bits: every logit, dx row and running
+// sum of dembedding is the same chain whatever the chunk.
 #include "loss.hpp"
 
 #include <algorithm>
@@ -29,8 +29,8 @@ int64_t head_chunk_rows(int64_t vocab) {
   return std::max<int64_t>(48, CHUNK_FLOATS / vocab / 48 * 48);
 }
 
-double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets, int64_t rows,
-                 float gradient_scale, double* nll, float* dx, float* dembedding) {
+double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets,
+                 int64_t rows, float gradient_scale, double* nll, float* dx, float* dembedding) {
   thread_local Scratch<float> scratch;
   const int64_t chunk = std::min(rows, head_chunk_rows(head.vocab));
   float* const logits = scratch.reserve(chunk * head.vocab);

@@ -24,12 +24,12 @@ struct Head {
 void head_logits(uint32_t threads, const Head& head, const float* x, int64_t rows, float* logits);
 
 /**
- * Sum of the negative log-likelihoods of the counted rows, in row order; nll (rows) is scratch. Logits are
- * made in chunks of rows, never all at once. If gradient_scale != 0: dx (rows, width) is written and
- * dembedding (vocab, width) added to.
+ * Sum of the negative log-likelihoods of the counted rows, in row order; nll (rows) is scratch.
+ * Logits are made in chunks of rows, never all at once. If gradient_scale != 0: dx (rows, width) is
+ * written and dembedding (vocab, width) added to.
  */
-double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets, int64_t rows,
-                 float gradient_scale, double* nll, float* dx, float* dembedding);
+double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets,
+                 int64_t rows, float gradient_scale, double* nll, float* dx, float* dembedding);
 
 /** Rows of logits that head_loss holds at once. */
 int64_t head_chunk_rows(int64_t vocab);

@@ -1,4 +1,5 @@
-// Large zeroed memory: pages are committed when first touched; huge pages where the system has them.
+// Large zeroed memory: pages are committed when first touched; huge pages where the system has
+// them.
 #pragma once
 #include <sys/mman.h>
 
@@ -13,7 +14,8 @@ class Mapping {
     constexpr int FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, FLAGS, -1, 0);
     if (data_ == MAP_FAILED)
-      fail(MG_E_MEMORY, "cannot allocate %.1f MiB for %s", static_cast<double>(bytes) / 1048576.0, what);
+      fail(MG_E_MEMORY, "cannot allocate %.1f MiB for %s", static_cast<double>(bytes) / 1048576.0,
+           what);
     madvise(data_, bytes_, MADV_HUGEPAGE);
   }
   ~Mapping() { munmap(data_, bytes_); }

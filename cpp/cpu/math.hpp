@@ -1,6 +1,7 @@
 // Own double-precision exp, log, sin, cos: the same bits on every machine and C library. Plain
-// polynomials in fused arithmetic, relative error below 4e-16 for |x| <= 1e6. For tables, schedules,
-// initialisation and the loss; the vector exponential of the kernels is in simd_math.inc.
+// polynomials in fused arithmetic, relative error below 4e-16 for |x| <= 1e6. For tables,
+// schedules, initialisation and the loss; the vector exponential of the kernels is in
+// simd_math.inc.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -20,11 +21,20 @@ inline double exp_fixed(double x) {
   double r = std::fma(-k, LN2_HIGH, x);
   r = std::fma(-k, LN2_LOW, r);
   double sum = 1.0 / 87178291200.0;  // 1/14!
-  constexpr double INVERSE_FACTORIALS[] = {1.0 / 6227020800.0, 1.0 / 479001600.0, 1.0 / 39916800.0,
-                                           1.0 / 3628800.0,    1.0 / 362880.0,    1.0 / 40320.0,
-                                           1.0 / 5040.0,       1.0 / 720.0,       1.0 / 120.0,
-                                           1.0 / 24.0,         1.0 / 6.0,         0.5,
-                                           1.0,                1.0};
+  constexpr double INVERSE_FACTORIALS[] = {1.0 / 6227020800.0,
+                                           1.0 / 479001600.0,
+                                           1.0 / 39916800.0,
+                                           1.0 / 3628800.0,
+                                           1.0 / 362880.0,
+                                           1.0 / 40320.0,
+                                           1.0 / 5040.0,
+                                           1.0 / 720.0,
+                                           1.0 / 120.0,
+                                           1.0 / 24.0,
+                                           1.0 / 6.0,
+                                           0.5,
+                                           1.0,
+                                           1.0};
   for (const double c : INVERSE_FACTORIALS) sum = std::fma(sum, r, c);
   const auto exponent = static_cast<uint64_t>(static_cast<int64_t>(k) + 1023) << 52;
   return k > 1023.0 ? HUGE_VAL : sum * std::bit_cast<double>(exponent);
@@ -69,20 +79,30 @@ inline SinCos sincos_fixed(double x) {
   const double z = r * r;
   double s = 0.0;
   double c = 0.0;
-  constexpr double SIN[] = {-1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0,
-                            1.0 / 362880.0,         -1.0 / 5040.0,      1.0 / 120.0,
-                            -1.0 / 6.0,             1.0};
-  constexpr double COS[] = {1.0 / 20922789888000.0, -1.0 / 87178291200.0, 1.0 / 479001600.0,
-                            -1.0 / 3628800.0,       1.0 / 40320.0,        -1.0 / 720.0,
-                            1.0 / 24.0,             -0.5,                 1.0};
+  constexpr double SIN[] = {
+      -1.0 / 1307674368000.0, 1.0 / 6227020800.0, -1.0 / 39916800.0, 1.0 / 362880.0,
+      -1.0 / 5040.0,          1.0 / 120.0,        -1.0 / 6.0,        1.0};
+  constexpr double COS[] = {1.0 / 20922789888000.0,
+                            -1.0 / 87178291200.0,
+                            1.0 / 479001600.0,
+                            -1.0 / 3628800.0,
+                            1.0 / 40320.0,
+                            -1.0 / 720.0,
+                            1.0 / 24.0,
+                            -0.5,
+                            1.0};
   for (const double k : SIN) s = std::fma(s, z, k);
   for (const double k : COS) c = std::fma(c, z, k);
   s *= r;
   switch (static_cast<int64_t>(n) & 3) {
-    case 0: return {s, c};
-    case 1: return {c, -s};
-    case 2: return {-s, -c};
-    default: return {-c, s};
+    case 0:
+      return {s, c};
+    case 1:
+      return {c, -s};
+    case 2:
+      return {-s, -c};
+    default:
+      return {-c, s};
   }
 }
 

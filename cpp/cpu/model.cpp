@@ -14,8 +14,8 @@ static_assert(sizeof(mg_tensor_info) == 128);
 namespace magnet {
 namespace {
 
-// Limits: every size below multiplies without overflow in 64 bits, and an integer dot product of a row
-// (127 * K) stays exact in float32 (below 2^24) and in int32.
+// Limits: every size below multiplies without overflow in 64 bits, and an integer dot product of a
+// row (127 * K) stays exact in float32 (below 2^24) and in int32.
 constexpr uint32_t VOCAB_MAX = 1u << 20;
 constexpr uint32_t WIDTH_MAX = 1u << 16;
 constexpr uint32_t LAYERS_MAX = 512;
@@ -162,8 +162,7 @@ int32_t mg_model_tensor_info(const mg_model_config* config, uint32_t index, mg_t
     require(out != nullptr, MG_E_INVALID, "mg_model_tensor_info: out is null");
     const ModelLayout layout = model_layout(*config);
     const auto count = static_cast<uint32_t>(layout.tensors.size());
-    if (index >= count)
-      fail(MG_E_INVALID, "tensor %u of a model that has %u", index, count);
+    if (index >= count) fail(MG_E_INVALID, "tensor %u of a model that has %u", index, count);
     const Tensor& tensor = layout.tensors[index];
     std::memset(out, 0, sizeof *out);
     std::snprintf(out->name, sizeof out->name, "%s", tensor.name.c_str());

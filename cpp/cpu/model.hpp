@@ -1,4 +1,5 @@
-// What a model is made of: the checked configuration and the canonical order of tensors in the arena.
+// What a model is made of: the checked configuration and the canonical order of tensors in the
+// arena.
 #pragma once
 #include <string>
 #include <vector>

@@ -1,4 +1,5 @@
-// RMSNorm: rows in parallel, the weight gradient in parallel over columns so that rows add up in order.
+// RMSNorm: rows in parallel, the weight gradient in parallel over columns so that rows add up in
+// order.
 #include "norm.hpp"
 
 #include <algorithm>
@@ -18,13 +19,13 @@ float rmsnorm_row(const float* x, const float* w, int64_t n, float eps, float* o
 void rmsnorm(uint32_t threads, const float* x, const float* w, int64_t rows, int64_t n, float eps,
              float* out, float* r) {
   parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
-    for (int64_t i = begin; i < end; i++)
-      r[i] = rmsnorm_row(x + i * n, w, n, eps, out + i * n);
+    for (int64_t i = begin; i < end; i++) r[i] = rmsnorm_row(x + i * n, w, n, eps, out + i * n);
   });
 }
 
-void rmsnorm_backward(uint32_t threads, const float* x, const float* w, const float* dy, const float* r,
-                      int64_t rows, int64_t n, bool accumulate, float* dx, float* dw) {
+void rmsnorm_backward(uint32_t threads, const float* x, const float* w, const float* dy,
+                      const float* r, int64_t rows, int64_t n, bool accumulate, float* dx,
+                      float* dw) {
   const int64_t blocks = (n + 7) / 8;
   parallel_for(threads, blocks, [&](int64_t begin, int64_t end, uint32_t) {
     const int64_t last = std::min(n, end * 8);
@@ -32,7 +33,8 @@ void rmsnorm_backward(uint32_t threads, const float* x, const float* w, const fl
   });
   parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = begin; i < end; i++)
-      MAGNET_DISPATCH(rmsnorm_backward_row, x + i * n, w, dy + i * n, r[i], n, accumulate, dx + i * n);
+      MAGNET_DISPATCH(rmsnorm_backward_row, x + i * n, w, dy + i * n, r[i], n, accumulate,
+                      dx + i * n);
   });
 }
 

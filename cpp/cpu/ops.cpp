@@ -1,5 +1,5 @@
-// mg_op_*: the kernels of training one by one, for the known-answer tests and for audits. Each calls
-// exactly what the trainer calls.
+// mg_op_*: the kernels of training one by one, for the known-answer tests and for audits. Each
+// calls exactly what the trainer calls.
 #include <algorithm>
 #include <vector>
 
@@ -78,8 +78,8 @@ int32_t op(F&& body) {
 extern "C" {
 
 int32_t mg_op_gemm(uint32_t threads, uint32_t m, uint32_t n, uint32_t k, const float* a,
-                   uint32_t a_transposed, const float* b, uint32_t b_transposed, uint32_t accumulate,
-                   float* c) {
+                   uint32_t a_transposed, const float* b, uint32_t b_transposed,
+                   uint32_t accumulate, float* c) {
   return op([&] {
     check_sizes(m, n, k);
     check_pointers(a, b, c);
@@ -138,8 +138,9 @@ int32_t mg_op_swiglu_backward(const float* gate, const float* up, const float* d
   });
 }
 
-int32_t mg_op_gqa(uint32_t threads, const float* q, const float* k, const float* v, uint32_t sequences,
-                  uint32_t context, uint32_t heads, uint32_t kv_heads, uint32_t head_dim, float* o) {
+int32_t mg_op_gqa(uint32_t threads, const float* q, const float* k, const float* v,
+                  uint32_t sequences, uint32_t context, uint32_t heads, uint32_t kv_heads,
+                  uint32_t head_dim, float* o) {
   return op([&] {
     const AttentionShape shape = attention(sequences, context, heads, kv_heads, head_dim);
     check_pointers(q, k, v, o);
@@ -193,8 +194,8 @@ int32_t mg_op_bitlinear_backward(uint32_t threads, const float* x, const float* 
   });
 }
 
-int32_t mg_op_cross_entropy(const float* logits, const int32_t* targets, uint32_t rows, uint32_t vocab,
-                            double* out_loss, float* dlogits) {
+int32_t mg_op_cross_entropy(const float* logits, const int32_t* targets, uint32_t rows,
+                            uint32_t vocab, double* out_loss, float* dlogits) {
   return op([&] {
     check_sizes(rows, vocab);
     check_pointers(logits, targets, out_loss, dlogits);
@@ -243,8 +244,8 @@ int32_t mg_op_embed_backward(const float* dx, const int32_t* ids, uint32_t rows,
   });
 }
 
-int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p, float* m, float* v,
-                    uint64_t n) {
+int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p, float* m,
+                    float* v, uint64_t n) {
   return op([&] {
     check_adamw(adamw);
     check_pointers(g, p, m, v);

@@ -37,8 +37,8 @@ double power(double x, uint64_t n) {
   return result;
 }
 
-/** The decimal of up to 7 places that a float32 beta stands for: 0.999f alone would put 1 - beta off by
- * 1e-5. */
+/** The decimal of up to 7 places that a float32 beta stands for: 0.999f alone would put 1 - beta
+ * off by 1e-5. */
 double as_decimal(float x) { return std::nearbyint(static_cast<double>(x) * 1e7) / 1e7; }
 
 }  // namespace
@@ -51,9 +51,11 @@ namespace magnet {
 
 void check_adamw(const mg_adamw* o) {
   require(o != nullptr, MG_E_INVALID, "adamw is null");
-  if (!(o->lr >= 0.0f && o->lr <= 10.0f)) fail(MG_E_INVALID, "adamw: lr is %g, must be 0..10", o->lr);
+  if (!(o->lr >= 0.0f && o->lr <= 10.0f))
+    fail(MG_E_INVALID, "adamw: lr is %g, must be 0..10", o->lr);
   if (!(o->beta1 >= 0.0f && o->beta1 < 1.0f) || !(o->beta2 >= 0.0f && o->beta2 < 1.0f))
-    fail(MG_E_INVALID, "adamw: betas are %g and %g, must be at least 0 and below 1", o->beta1, o->beta2);
+    fail(MG_E_INVALID, "adamw: betas are %g and %g, must be at least 0 and below 1", o->beta1,
+         o->beta2);
   if (!(o->eps > 0.0f && o->eps <= 1.0f))
     fail(MG_E_INVALID, "adamw: eps is %g, must be above 0, at most 1", o->eps);
   if (!(o->weight_decay >= 0.0f && o->weight_decay <= 1.0f))

@@ -14,9 +14,10 @@ double l2_norm(uint32_t threads, const float* x, int64_t n);
 /** min(1, clip / (norm + 1e-6)); 1 for clip 0. */
 float clip_factor(double norm, float clip);
 
-/** One step on n elements: p decayed by lr * weight_decay, then moved. g is scaled by `clip` on reading. */
-void adamw_step(uint32_t threads, const mg_adamw& adamw, float weight_decay, float clip, const float* g,
-                float* p, float* m, float* v, int64_t n);
+/** One step on n elements: p decayed by lr * weight_decay, then moved. g is scaled by `clip` on
+ * reading. */
+void adamw_step(uint32_t threads, const mg_adamw& adamw, float weight_decay, float clip,
+                const float* g, float* p, float* m, float* v, int64_t n);
 
 /** See mg_schedule. */
 float scheduled_rate(uint32_t kind, uint64_t step, uint64_t total_steps, float peak);

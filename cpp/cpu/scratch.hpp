@@ -1,4 +1,5 @@
-// Growing 64-byte aligned scratch memory, for thread_local use and for arenas; contents are not kept.
+// Growing 64-byte aligned scratch memory, for thread_local use and for arenas; contents are not
+// kept.
 #pragma once
 #include <cstdint>
 #include <cstdlib>

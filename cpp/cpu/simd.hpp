@@ -1,7 +1,7 @@
-// Eight float32 lanes, twice: magnet::scalar::F8 in plain C++ and magnet::avx2::F8 on AVX2 + FMA. Kernels
-// are written once in a .inc file against F8 and compiled for both (see MAGNET_BOTH_PATHS), so that every
-// lane sees the same operations in the same order and both paths give the same bits. Where speed needs
-// another structure (GEMM), the scalar twin is an independent naive loop.
+// Eight float32 lanes, twice: magnet::scalar::F8 in plain C++ and magnet::avx2::F8 on AVX2 + FMA.
+// Kernels are written once in a .inc file against F8 and compiled for both (see MAGNET_BOTH_PATHS),
+// so that every lane sees the same operations in the same order and both paths give the same bits.
+// Where speed needs another structure (GEMM), the scalar twin is an independent naive loop.
 #pragma once
 #include <immintrin.h>
 
@@ -246,6 +246,6 @@ inline double sum_d4(D4 a, D4 b) {
 #pragma GCC pop_options
 
 /** Calls f of the path in force: magnet::avx2::f or magnet::scalar::f. */
-#define MAGNET_DISPATCH(f, ...) \
+#define MAGNET_DISPATCH(f, ...)                                                     \
   (::magnet::cpu_path() == ::magnet::CpuPath::avx2 ? ::magnet::avx2::f(__VA_ARGS__) \
                                                    : ::magnet::scalar::f(__VA_ARGS__))

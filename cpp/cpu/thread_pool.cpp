@@ -17,7 +17,8 @@
 namespace magnet {
 namespace {
 
-/** One parallel_for in flight, on the caller's stack. Every field is guarded by the pool's mutex. */
+/** One parallel_for in flight, on the caller's stack. Every field is guarded by the pool's mutex.
+ */
 struct Call {
   detail::PartFunction function;
   const void* context;

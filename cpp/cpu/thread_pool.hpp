@@ -1,7 +1,7 @@
-// The library's own threads: parallel_for splits a range into fixed contiguous parts. Several callers
-// (trainers, inference sessions on different Bun workers) share the workers. The caller runs parts itself
-// while it waits, so a call always makes progress, even when every worker is busy with somebody else's.
-// Nothing spins: idle workers sleep on a condition variable.
+// The library's own threads: parallel_for splits a range into fixed contiguous parts. Several
+// callers (trainers, inference sessions on different Bun workers) share the workers. The caller
+// runs parts itself while it waits, so a call always makes progress, even when every worker is busy
+// with somebody else's. Nothing spins: idle workers sleep on a condition variable.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -19,9 +19,9 @@ void run_parts(uint32_t parts, int64_t n, PartFunction function, const void* con
 }  // namespace detail
 
 /**
- * Calls fn(begin, end, part) for `min(threads, n)` contiguous parts of [0, n), of sizes that differ by at
- * most one; returns when all have ended. Part p of the same (threads, n) is always the same range. The
- * first exception of a part is thrown again here. Runs inline for one part.
+ * Calls fn(begin, end, part) for `min(threads, n)` contiguous parts of [0, n), of sizes that differ
+ * by at most one; returns when all have ended. Part p of the same (threads, n) is always the same
+ * range. The first exception of a part is thrown again here. Runs inline for one part.
  */
 template <class F>
 void parallel_for(uint32_t threads, int64_t n, const F& fn) {
@@ -39,7 +39,8 @@ void parallel_for(uint32_t threads, int64_t n, const F& fn) {
       &fn);
 }
 
-/** Sets round-to-nearest, no flush-to-zero, no traps for a scope: kernels rely on it on every thread. */
+/** Sets round-to-nearest, no flush-to-zero, no traps for a scope: kernels rely on it on every
+ * thread. */
 class FloatEnvironment {
  public:
   FloatEnvironment();

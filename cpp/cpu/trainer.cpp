@@ -1,6 +1,6 @@
 // Trainer: memory, and the optimizer step around the passes of trainer_forward.cpp and
-// trainer_backward.cpp. Nothing is changed in parameters or moments before loss and gradient norm are
-// known to be finite.
+// trainer_backward.cpp. Nothing is changed in parameters or moments before loss and gradient norm
+// are known to be finite.
 #include "trainer.hpp"
 
 #include <cmath>
@@ -42,8 +42,9 @@ void check_finite(double loss, double norm) {
 }
 }  // namespace
 
-void Trainer::carve(const mg_model_config& c, const ModelLayout& layout, int64_t batch, int64_t context,
-                    Carver& carver, std::vector<LayerState>& layers, Workspace& w) {
+void Trainer::carve(const mg_model_config& c, const ModelLayout& layout, int64_t batch,
+                    int64_t context, Carver& carver, std::vector<LayerState>& layers,
+                    Workspace& w) {
   const int64_t rows = batch * context;
   const int64_t d = c.d_model;
   const int64_t q_width = int64_t{c.n_heads} * c.head_dim;
@@ -86,7 +87,8 @@ void Trainer::carve(const mg_model_config& c, const ModelLayout& layout, int64_t
 }
 
 uint64_t Trainer::bytes_needed(const mg_model_config& c, uint32_t batch, uint32_t context) {
-  if (batch < 1 || batch > 65536) fail(MG_E_INVALID, "trainer: batch is %u, must be 1..65536", batch);
+  if (batch < 1 || batch > 65536)
+    fail(MG_E_INVALID, "trainer: batch is %u, must be 1..65536", batch);
   if (context < 1 || context > c.context)
     fail(MG_E_INVALID, "trainer: context is %u, must be 1..%u", context, c.context);
   constexpr int64_t ROWS_MAX = 1 << 22;  // 4M positions: sizes in bytes stay far below 2^63
@@ -150,7 +152,8 @@ uint64_t Trainer::load_tokens(const int32_t* tokens, int64_t sequences, int64_t 
   return counted;
 }
 
-mg_step_result Trainer::gradient(const int32_t* tokens, uint32_t accumulate, const int32_t* cancel) {
+mg_step_result Trainer::gradient(const int32_t* tokens, uint32_t accumulate,
+                                 const int32_t* cancel) {
   const int64_t batch_tokens = int64_t{batch_} * (context_ + 1);
   // The mean is over the targets of all micro-batches, so accumulating equals a bigger batch.
   uint64_t counted = 0;
@@ -158,9 +161,10 @@ mg_step_result Trainer::gradient(const int32_t* tokens, uint32_t accumulate, con
     counted += load_tokens(tokens + a * batch_tokens, batch_, context_);
   require(counted > 0, MG_E_INVALID, "trainer: no target is counted");
   quantize_weights();
-  parallel_for(threads_, static_cast<int64_t>(layout_.count), [&](int64_t from, int64_t to, uint32_t) {
-    std::memset(grad_ + from, 0, static_cast<size_t>(to - from) * sizeof(float));
-  });
+  parallel_for(threads_, static_cast<int64_t>(layout_.count),
+               [&](int64_t from, int64_t to, uint32_t) {
+                 std::memset(grad_ + from, 0, static_cast<size_t>(to - from) * sizeof(float));
+               });
   const auto scale = static_cast<float>(1.0 / static_cast<double>(counted));
   const int64_t rows = int64_t{batch_} * context_;
   double nll = 0.0;
@@ -192,8 +196,8 @@ void Trainer::evaluate(const int32_t* tokens, uint32_t rows, const int32_t* canc
   const uint64_t counted = load_tokens(tokens, rows, context_);
   quantize_weights();
   forward(rows, context_, cancel);
-  const double sum = head_loss(threads_, head(), work_.hidden, work_.targets, int64_t{rows} * context_,
-                               0.0f, work_.nll, nullptr, nullptr);
+  const double sum = head_loss(threads_, head(), work_.hidden, work_.targets,
+                               int64_t{rows} * context_, 0.0f, work_.nll, nullptr, nullptr);
   if (!std::isfinite(sum)) fail(MG_E_NUMERIC, "the loss is not finite");
   *nll_sum = sum;
   *count = counted;

@@ -1,5 +1,5 @@
-// State of one model in training: arenas, ternary copies of the weights, activations and their gradients.
-// Rows below are positions: row = sequence * context + position.
+// State of one model in training: arenas, ternary copies of the weights, activations and their
+// gradients. Rows below are positions: row = sequence * context + position.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -44,8 +44,8 @@ struct Workspace {
   float* d_norm;      // (rows, d) gradient of a norm's output
   float* d_attn;      // (rows, heads * head_dim)
   float *dq, *dk, *dv;
-  float* h;           // (rows, d_ff) silu(gate) * up, made again
-  float* dh;          // (rows, d_ff)
+  float* h;   // (rows, d_ff) silu(gate) * up, made again
+  float* dh;  // (rows, d_ff)
 };
 
 class Trainer {
@@ -74,7 +74,8 @@ class Trainer {
                     Workspace& work);
 
   void quantize_weights();
-  /** Splits `sequences` of context + 1 tokens into inputs and targets; returns the counted targets. */
+  /** Splits `sequences` of context + 1 tokens into inputs and targets; returns the counted targets.
+   */
   uint64_t load_tokens(const int32_t* tokens, int64_t sequences, int64_t context);
   void norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n, float* norm,
                          const QuantizedRows& out);

@@ -9,7 +9,8 @@ using namespace magnet;
 
 namespace {
 
-/** The trainer behind a handle, marked as in use for a scope, with the kernels' float environment. */
+/** The trainer behind a handle, marked as in use for a scope, with the kernels' float environment.
+ */
 class Use {
  public:
   explicit Use(void* handle) : trainer_(static_cast<Trainer*>(handle)) {
@@ -86,7 +87,8 @@ int32_t mg_trainer_gradient(void* trainer, const int32_t* tokens, const int32_t*
                             mg_step_result* out) {
   return guard([&] {
     const Use use(trainer);
-    require(tokens != nullptr && out != nullptr, MG_E_INVALID, "mg_trainer_gradient: null argument");
+    require(tokens != nullptr && out != nullptr, MG_E_INVALID,
+            "mg_trainer_gradient: null argument");
     *out = use->gradient(tokens, 1, cancel);
     return int32_t{MG_OK};
   });

@@ -1,5 +1,5 @@
-// Backward pass of the trainer, mirror of trainer_forward.cpp. Straight-through: gradients pass both
-// quantisers unchanged, and products use the quantised operands of forward.
+// Backward pass of the trainer, mirror of trainer_forward.cpp. Straight-through: gradients pass
+// both quantisers unchanged, and products use the quantised operands of forward.
 #include "embedding.hpp"
 #include "norm.hpp"
 #include "swiglu.hpp"
@@ -19,18 +19,19 @@ void Trainer::backward_ffn(size_t layer, int64_t rows) {
     parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
       swiglu(s.gate + begin * ff, s.up + begin * ff, (end - begin) * ff, w.h + begin * ff);
     });
-    rmsnorm_backward(threads_, w.h, params_ + at.ffn_sub_norm, w.dh, s.norm_ffn, rows, ff, false, w.dh,
-                     grad_ + at.ffn_sub_norm);
+    rmsnorm_backward(threads_, w.h, params_ + at.ffn_sub_norm, w.dh, s.norm_ffn, rows, ff, false,
+                     w.dh, grad_ + at.ffn_sub_norm);
   }
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
     float* const gate = s.gate + begin * ff;
     float* const up = s.up + begin * ff;
     swiglu_backward(gate, up, w.dh + begin * ff, (end - begin) * ff, gate, up);
   });
-  bitlinear_backward(threads_, s.a_mid, s.wgate, s.gate, rows, ff, d, false, w.d_norm, grad_ + at.gate);
+  bitlinear_backward(threads_, s.a_mid, s.wgate, s.gate, rows, ff, d, false, w.d_norm,
+                     grad_ + at.gate);
   bitlinear_backward(threads_, s.a_mid, s.wup, s.up, rows, ff, d, true, w.d_norm, grad_ + at.up);
-  rmsnorm_backward(threads_, s.x_mid, params_ + at.post_norm, w.d_norm, s.norm_mid, rows, d, true, w.dx,
-                   grad_ + at.post_norm);
+  rmsnorm_backward(threads_, s.x_mid, params_ + at.post_norm, w.d_norm, s.norm_mid, rows, d, true,
+                   w.dx, grad_ + at.post_norm);
 }
 
 void Trainer::backward_attention(size_t layer, const AttentionShape& shape) {
@@ -41,18 +42,19 @@ void Trainer::backward_attention(size_t layer, const AttentionShape& shape) {
   const int64_t d = config_.d_model;
   const int64_t q_width = shape.heads * shape.head_dim;
   const int64_t kv_width = shape.kv_heads * shape.head_dim;
-  bitlinear_backward(threads_, s.a_attn, s.wo, w.dx, rows, d, q_width, false, w.d_attn, grad_ + at.o);
+  bitlinear_backward(threads_, s.a_attn, s.wo, w.dx, rows, d, q_width, false, w.d_attn,
+                     grad_ + at.o);
   if (at.attn_sub_norm != LayerOffsets::NONE)
-    rmsnorm_backward(threads_, s.o, params_ + at.attn_sub_norm, w.d_attn, s.norm_attn, rows, q_width,
-                     false, w.d_attn, grad_ + at.attn_sub_norm);
+    rmsnorm_backward(threads_, s.o, params_ + at.attn_sub_norm, w.d_attn, s.norm_attn, rows,
+                     q_width, false, w.d_attn, grad_ + at.attn_sub_norm);
   attention_backward(threads_, shape, s.q, s.k, s.v, s.stats, w.d_attn, w.dq, w.dk, w.dv);
   rope(threads_, rope_, w.dq, rows, shape.context, shape.heads, true);
   rope(threads_, rope_, w.dk, rows, shape.context, shape.kv_heads, true);
   bitlinear_backward(threads_, s.a_in, s.wq, w.dq, rows, q_width, d, false, w.d_norm, grad_ + at.q);
   bitlinear_backward(threads_, s.a_in, s.wk, w.dk, rows, kv_width, d, true, w.d_norm, grad_ + at.k);
   bitlinear_backward(threads_, s.a_in, s.wv, w.dv, rows, kv_width, d, true, w.d_norm, grad_ + at.v);
-  rmsnorm_backward(threads_, s.x_in, params_ + at.input_norm, w.d_norm, s.norm_in, rows, d, true, w.dx,
-                   grad_ + at.input_norm);
+  rmsnorm_backward(threads_, s.x_in, params_ + at.input_norm, w.d_norm, s.norm_in, rows, d, true,
+                   w.dx, grad_ + at.input_norm);
 }
 
 void Trainer::backward(int64_t sequences, int64_t context, const int32_t* cancel) {
@@ -60,8 +62,8 @@ void Trainer::backward(int64_t sequences, int64_t context, const int32_t* cancel
   const int64_t d = config_.d_model;
   const AttentionShape shape = attention_shape(sequences, context);
   // head_loss has left the gradient of the head's input in d_norm.
-  rmsnorm_backward(threads_, work_.x_out, params_ + layout_.final_norm, work_.d_norm, work_.norm_final,
-                   rows, d, false, work_.dx, grad_ + layout_.final_norm);
+  rmsnorm_backward(threads_, work_.x_out, params_ + layout_.final_norm, work_.d_norm,
+                   work_.norm_final, rows, d, false, work_.dx, grad_ + layout_.final_norm);
   for (size_t i = layers_.size(); i-- > 0;) {
     if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
     backward_ffn(i, rows);

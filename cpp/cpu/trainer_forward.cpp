@@ -37,8 +37,8 @@ void Trainer::quantize_weights() {
   }
 }
 
-void Trainer::norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n, float* norm,
-                                const QuantizedRows& out) {
+void Trainer::norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n,
+                                float* norm, const QuantizedRows& out) {
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
     thread_local Scratch<float> scratch;
     float* const normed = scratch.reserve(n);
@@ -102,8 +102,8 @@ void Trainer::forward(int64_t sequences, int64_t context, const int32_t* cancel)
     forward_attention(i, shape);
     forward_ffn(i, rows, i + 1 < layers_.size() ? layers_[i + 1].x_in : work_.x_out);
   }
-  rmsnorm(threads_, work_.x_out, params_ + layout_.final_norm, rows, d, config_.norm_eps, work_.hidden,
-          work_.norm_final);
+  rmsnorm(threads_, work_.x_out, params_ + layout_.final_norm, rows, d, config_.norm_eps,
+          work_.hidden, work_.norm_final);
 }
 
 }  // namespace magnet

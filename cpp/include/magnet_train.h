@@ -1,81 +1,89 @@
 /* Training section of the C ABI. Included by magnet.h inside extern "C"; do not include alone. */
-typedef struct mg_adamw {  /* 40 bytes */
-  float lr;          /*  0 */
-  float beta1;       /*  4 */
-  float beta2;       /*  8 */
-  float eps;         /* 12 */
-  float weight_decay;/* 16: matrices only (embedding included), norms never */
-  float clip;        /* 20: global-norm limit; 0 = off */
-  uint64_t step;     /* 24: 1-based, for the bias correction */
-  uint64_t reserved; /* 32: 0 */
+typedef struct mg_adamw { /* 40 bytes */
+  float lr;               /*  0 */
+  float beta1;            /*  4 */
+  float beta2;            /*  8 */
+  float eps;              /* 12 */
+  float weight_decay;     /* 16: matrices only (embedding included), norms never */
+  float clip;             /* 20: global-norm limit; 0 = off */
+  uint64_t step;          /* 24: 1-based, for the bias correction */
+  uint64_t reserved;      /* 32: 0 */
 } mg_adamw;
 
-typedef struct mg_step_result {  /* 32 bytes */
-  double  loss;        /*  0: mean cross-entropy, nats per token */
-  double  grad_norm;   /*  8: before clipping */
-  uint64_t tokens;     /* 16: targets counted */
-  uint64_t reserved;   /* 24 */
+typedef struct mg_step_result { /* 32 bytes */
+  double loss;                  /*  0: mean cross-entropy, nats per token */
+  double grad_norm;             /*  8: before clipping */
+  uint64_t tokens;              /* 16: targets counted */
+  uint64_t reserved;            /* 24 */
 } mg_step_result;
 
 /* Bytes that mg_trainer_create maps (committed when first touched), and the logits of one chunk. */
 MG_API int32_t mg_trainer_bytes(const mg_model_config* config, uint32_t batch, uint32_t context,
                                 uint64_t* out_bytes);
-/* A trainer owns params, m, v and grad arenas (each n = mg_model_param_count floats) and activations for
- * batch x context tokens. */
+/* A trainer owns params, m, v and grad arenas (each n = mg_model_param_count floats) and
+ * activations for batch x context tokens. */
 MG_API int32_t mg_trainer_create(const mg_model_config* config, uint32_t batch, uint32_t context,
                                  uint32_t threads, void** out_trainer);
 MG_API int32_t mg_trainer_free(void* trainer);
 /* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad. */
 MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
-/* tokens: (accumulate, batch, context + 1) int32; -100 = a target that is not counted (as an input it
- * reads as token 0, so padding belongs at the end). The loss is the mean over the counted targets of all
- * micro-batches. One optimizer step: zero the
- * gradient, forward and backward over `accumulate` micro-batches, clip, AdamW. NaN or Inf in loss or
- * gradient norm: MG_E_NUMERIC and the parameters stay as they were. */
+/* tokens: (accumulate, batch, context + 1) int32; -100 = a target that is not counted (as an input
+ * it reads as token 0, so padding belongs at the end). The loss is the mean over the counted
+ * targets of all micro-batches. One optimizer step: zero the gradient, forward and backward over
+ * `accumulate` micro-batches, clip, AdamW. NaN or Inf in loss or gradient norm: MG_E_NUMERIC and
+ * the parameters stay as they were. */
 MG_API int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
                                const mg_adamw* adamw, const int32_t* cancel, mg_step_result* out);
 /* Forward and backward only, into the grad arena (zeroed first); for tests and audits. */
 MG_API int32_t mg_trainer_gradient(void* trainer, const int32_t* tokens, const int32_t* cancel,
                                    mg_step_result* out);
-/* Forward only: sum of negative log-likelihoods (nats) over the counted targets. tokens: (rows, context+1),
- * rows <= batch. */
-MG_API int32_t mg_trainer_eval(void* trainer, const int32_t* tokens, uint32_t rows, const int32_t* cancel,
-                               double* out_nll_sum, uint64_t* out_count);
+/* Forward only: sum of negative log-likelihoods (nats) over the counted targets. tokens: (rows,
+ * context+1), rows <= batch. */
+MG_API int32_t mg_trainer_eval(void* trainer, const int32_t* tokens, uint32_t rows,
+                               const int32_t* cancel, double* out_nll_sum, uint64_t* out_count);
 /* Logits of every position of one sequence, (n_tokens, vocab) float32; n_tokens <= context. */
-MG_API int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_tokens, float* out);
-/* Learning rate at a 1-based step. kind: 0 constant, 1 WSD (warmup 1%, stable, linear decay over the last
- * 15% to 0), 2 cosine with 1% warmup. Computed here so that every host gets the same bits. */
-MG_API int32_t mg_schedule(uint32_t kind, uint64_t step, uint64_t total_steps, float peak, float* out_lr);
+MG_API int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_tokens,
+                                 float* out);
+/* Learning rate at a 1-based step. kind: 0 constant, 1 WSD (warmup 1%, stable, linear decay over
+ * the last 15% to 0), 2 cosine with 1% warmup. Computed here so that every host gets the same bits.
+ */
+MG_API int32_t mg_schedule(uint32_t kind, uint64_t step, uint64_t total_steps, float peak,
+                           float* out_lr);
 
 /* ---- single operations (cpp/cpu/ops.cpp) --------------------------------------------------------
  * The kernels of training one by one, row-major float32; formulas in tests/golden/bitnet/README.md.
  * Outputs are overwritten, except those marked "added to". */
-/* c (m, n) = or (accumulate) += A B; a is (m, k), transposed (k, m); b is (k, n), transposed (n, k). */
+/* c (m, n) = or (accumulate) += A B; a is (m, k), transposed (k, m); b is (k, n), transposed (n,
+ * k). */
 MG_API int32_t mg_op_gemm(uint32_t threads, uint32_t m, uint32_t n, uint32_t k, const float* a,
                           uint32_t a_transposed, const float* b, uint32_t b_transposed,
                           uint32_t accumulate, float* c);
-MG_API int32_t mg_op_rmsnorm(uint32_t threads, const float* x, const float* w, uint32_t rows, uint32_t n,
-                             float eps, float* out);
+MG_API int32_t mg_op_rmsnorm(uint32_t threads, const float* x, const float* w, uint32_t rows,
+                             uint32_t n, float eps, float* out);
 /* dw (n) is added to. */
-MG_API int32_t mg_op_rmsnorm_backward(uint32_t threads, const float* x, const float* w, const float* dy,
-                                      uint32_t rows, uint32_t n, float eps, float* dx, float* dw);
+MG_API int32_t mg_op_rmsnorm_backward(uint32_t threads, const float* x, const float* w,
+                                      const float* dy, uint32_t rows, uint32_t n, float eps,
+                                      float* dx, float* dw);
 /* x (rows, heads * head_dim) in place; row i is at position i % context. */
-MG_API int32_t mg_op_rope(uint32_t threads, float* x, uint32_t rows, uint32_t context, uint32_t heads,
-                          uint32_t head_dim, float theta, uint32_t backward);
+MG_API int32_t mg_op_rope(uint32_t threads, float* x, uint32_t rows, uint32_t context,
+                          uint32_t heads, uint32_t head_dim, float theta, uint32_t backward);
 MG_API int32_t mg_op_swiglu(const float* gate, const float* up, uint64_t n, float* h);
-MG_API int32_t mg_op_swiglu_backward(const float* gate, const float* up, const float* dh, uint64_t n,
-                                     float* dgate, float* dup);
-/* q, o (sequences, context, heads, head_dim); k, v (sequences, context, kv_heads, head_dim); causal. */
+MG_API int32_t mg_op_swiglu_backward(const float* gate, const float* up, const float* dh,
+                                     uint64_t n, float* dgate, float* dup);
+/* q, o (sequences, context, heads, head_dim); k, v (sequences, context, kv_heads, head_dim);
+ * causal. */
 MG_API int32_t mg_op_gqa(uint32_t threads, const float* q, const float* k, const float* v,
                          uint32_t sequences, uint32_t context, uint32_t heads, uint32_t kv_heads,
                          uint32_t head_dim, float* o);
 MG_API int32_t mg_op_gqa_backward(uint32_t threads, const float* q, const float* k, const float* v,
-                                  const float* d_o, uint32_t sequences, uint32_t context, uint32_t heads,
-                                  uint32_t kv_heads, uint32_t head_dim, float* dq, float* dk, float* dv);
-/* y (rows, n) = x (rows, k) w^T (n, k), both quantised; the codes and reciprocal scales are returned. */
+                                  const float* d_o, uint32_t sequences, uint32_t context,
+                                  uint32_t heads, uint32_t kv_heads, uint32_t head_dim, float* dq,
+                                  float* dk, float* dv);
+/* y (rows, n) = x (rows, k) w^T (n, k), both quantised; the codes and reciprocal scales are
+ * returned. */
 MG_API int32_t mg_op_bitlinear(uint32_t threads, const float* x, const float* w, uint32_t rows,
-                               uint32_t n, uint32_t k, float* y, int8_t* w_ternary, float* w_inverse,
-                               int8_t* x_int8, float* x_inverse);
+                               uint32_t n, uint32_t k, float* y, int8_t* w_ternary,
+                               float* w_inverse, int8_t* x_int8, float* x_inverse);
 /* dw is added to. */
 MG_API int32_t mg_op_bitlinear_backward(uint32_t threads, const float* x, const float* w,
                                         const float* dy, uint32_t rows, uint32_t n, uint32_t k,
@@ -83,11 +91,11 @@ MG_API int32_t mg_op_bitlinear_backward(uint32_t threads, const float* x, const 
 /* Mean over the rows whose target is not -100. */
 MG_API int32_t mg_op_cross_entropy(const float* logits, const int32_t* targets, uint32_t rows,
                                    uint32_t vocab, double* out_loss, float* dlogits);
-MG_API int32_t mg_op_embed(const float* embedding, const int32_t* ids, uint32_t rows, uint32_t width,
-                           uint32_t vocab, float* x);
+MG_API int32_t mg_op_embed(const float* embedding, const int32_t* ids, uint32_t rows,
+                           uint32_t width, uint32_t vocab, float* x);
 /* dembedding (vocab, width) is added to. */
-MG_API int32_t mg_op_embed_backward(const float* dx, const int32_t* ids, uint32_t rows, uint32_t width,
-                                    uint32_t vocab, float* dembedding);
+MG_API int32_t mg_op_embed_backward(const float* dx, const int32_t* ids, uint32_t rows,
+                                    uint32_t width, uint32_t vocab, float* dembedding);
 /* One AdamW step on n elements of one matrix, clip included. */
-MG_API int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p, float* m,
-                           float* v, uint64_t n);
+MG_API int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p,
+                           float* m, float* v, uint64_t n);
