@@ -25,7 +25,9 @@ const floorOf = new Map(FLOORS.flatMap((rooms, floor) => rooms.map((room) => [ro
 /** Longest file; most have 60-250 lines. */
 const LINES_MAX = 450;
 /** Files allowed to be longer, each with its reason. */
-const LONGER_FILES: Record<string, string> = {};
+const LONGER_FILES: Record<string, string> = {
+  "src/network/election.ts": "one agreement proof: its handlers are read against one invariant",
+};
 
 const glob = (folder: string, pattern: string) =>
   [...new Bun.Glob(pattern).scanSync(folder)].filter((f) => !f.includes("node_modules")).sort();

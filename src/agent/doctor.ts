@@ -11,41 +11,18 @@ import { equalBytes, formatBytes } from "../core/bytes.ts";
 import type { ConfigValues } from "../core/config-schema.ts";
 import { type MagnetError, toMagnetError } from "../core/errors.ts";
 import { systemRandom } from "../core/random.ts";
+import type { KeyStorage } from "../network/key-storage.ts";
+import { type Check, fail, ok, warn } from "./doctor-check.ts";
+import { checkKey } from "./doctor-key.ts";
 
-export type CheckStatus = "ok" | "warn" | "fail";
-export interface Check {
-  name: string;
-  status: CheckStatus;
-  /** What was found, for people. */
-  value: string;
-  /** What to do about it; null where nothing is wrong. */
-  fix: string | null;
-}
-
-export const ok = (name: string, value: string): Check => ({
-  name,
-  status: "ok",
-  value,
-  fix: null,
-});
-export const warn = (name: string, value: string, fix: string): Check => ({
-  name,
-  status: "warn",
-  value,
-  fix,
-});
-export const fail = (name: string, value: string, fix: string): Check => ({
-  name,
-  status: "fail",
-  value,
-  fix,
-});
+export type { Check, CheckStatus } from "./doctor-check.ts";
 
 export interface DoctorOptions {
   /** The settings in force, or defaults where `config_error` says why they could not be read. */
   values: ConfigValues;
   config_file: string | undefined;
   config_error: MagnetError | undefined;
+  keys: KeyStorage;
 }
 
 /** Below this much memory the demo does not fit beside a desktop. */
@@ -69,6 +46,7 @@ export async function runDoctor(options: DoctorOptions): Promise<Check[]> {
     ["memory", checkMemory],
     ["disk", () => checkDisk(node.data_dir)],
     ["space", () => checkSpace(node.data_dir, node.max_disk)],
+    ["key", () => checkKey(options.keys)],
     ["listen", () => checkPort("listen", node.listen)],
     ["api", () => checkPort("api", node.api_listen)],
     ["descriptors", checkDescriptors],

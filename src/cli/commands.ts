@@ -16,9 +16,25 @@ export const COMMANDS: Group = {
       summary: "settings: show, get, set, path, check",
       load: async () => (await import("./config.ts")).config,
     },
+    data: {
+      summary: "turn text into token files: prepare, inspect",
+      load: async () => (await import("./data.ts")).data,
+    },
     doctor: {
       summary: "checks this machine and says what to fix",
       load: async () => (await import("./doctor.ts")).doctor,
+    },
+    keys: {
+      summary: "this node's wallet key: create, show, export, import, sign, verify",
+      load: async () => (await import("./keys.ts")).keys,
+    },
+    tokenizer: {
+      summary: "train and use tokenizers: train, encode, decode",
+      load: async () => (await import("./tokenizer.ts")).tokenizer,
+    },
+    train: {
+      summary: "train a model on this machine",
+      load: async () => (await import("./train.ts")).train,
     },
     version: {
       summary: "version, platform and protocol",

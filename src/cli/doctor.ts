@@ -1,5 +1,6 @@
 /** `magnet doctor`: one line for each thing a node needs; exit 1 where something fails. */
 import { runDoctor } from "../agent/doctor.ts";
+import { keyStorageOf } from "../agent/key-place.ts";
 import { loadConfig } from "../core/config.ts";
 import { MagnetError } from "../core/errors.ts";
 import { type Context, defineCommand } from "./frame/command.ts";
@@ -36,6 +37,7 @@ export const doctor = defineCommand({
       values: config.values,
       config_file: error ? undefined : config.file,
       config_error: error,
+      keys: keyStorageOf(config.values, process.env),
     });
     const failed = checks.some(({ status }) => status === "fail");
     out.result("doctor", { ok: !failed, checks }, () =>

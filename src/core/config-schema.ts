@@ -157,5 +157,10 @@ export const SETTINGS_BY_KEY: ReadonlyMap<string, Setting> = new Map(
 );
 export const SECTION_NAMES = Object.keys(sections) as SectionName[];
 
-/** Environment variables that are no settings: they act before or below the configuration. */
-export const OTHER_VARIABLES = ["MAGNET_CPU", "MAGNET_NO_MEMFD", "MAGNET_CONFIG"] as const;
+/** Variables that are no settings: they act before or below the configuration, or are secret. */
+export const OTHER_VARIABLES = [
+  "MAGNET_CPU",
+  "MAGNET_NO_MEMFD",
+  "MAGNET_CONFIG",
+  "MAGNET_PASSPHRASE",
+] as const;

@@ -33,9 +33,10 @@ type Given<F> = F extends { type: "boolean" }
         ? O
         : string;
 type Always = { type: "boolean" } | { type: "list" } | { default: unknown } | { required: true };
+type Snake<S extends string> = S extends `${infer A}-${infer B}` ? `${A}_${Snake<B>}` : S;
 /** Values by the flag's name in snake_case (`--vocab-size` arrives as `vocab_size`). */
 export type FlagValues<F extends Flags> = {
-  [N in keyof F]: F[N] extends Always ? Given<F[N]> : Given<F[N]> | undefined;
+  [N in keyof F & string as Snake<N>]: F[N] extends Always ? Given<F[N]> : Given<F[N]> | undefined;
 };
 
 /** Positional arguments, in order; `many` takes the rest and must come last. */

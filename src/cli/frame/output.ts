@@ -38,6 +38,8 @@ const STYLES: Record<Style, [number, number]> = {
 };
 
 export class Output {
+  private bar: Progress | undefined;
+
   constructor(readonly options: OutputOptions) {}
 
   get json(): boolean {
@@ -63,12 +65,12 @@ export class Output {
 
   /** A remark on stderr; silenced by --quiet. */
   note(text: string): void {
-    if (!this.options.quiet) writeToDescriptor(2, `${text}\n`);
+    if (!this.options.quiet) writeToDescriptor(2, `${this.aboveBar()}${text}\n`);
   }
 
   /** A warning on stderr, shown even with --quiet. */
   warn(text: string): void {
-    writeToDescriptor(2, `${this.style("yellow", "warning")}: ${text}\n`);
+    writeToDescriptor(2, `${this.aboveBar()}${this.style("yellow", "warning")}: ${text}\n`);
   }
 
   /** Raw text on stderr (errors, prompts). */
@@ -78,12 +80,18 @@ export class Output {
 
   /** Progress on stderr: a bar with rate and ETA on a terminal, plain lines elsewhere. */
   progress(options: ProgressOptions): Progress {
-    return new Progress(options, {
+    this.bar = new Progress(options, {
       write: this.options.quiet ? () => undefined : (text) => void writeToDescriptor(2, text),
       terminal: this.options.terminal,
       columns: process.stderr.columns ?? 80,
       now_ms: () => performance.now(),
     });
+    return this.bar;
+  }
+
+  /** Clears the line of a running bar, which its next update draws again below. */
+  private aboveBar(): string {
+    return this.options.terminal && this.bar?.running ? "\r\x1b[2K" : "";
   }
 
   /** Colour is decoration only: the word itself says what it means. */

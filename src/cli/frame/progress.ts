@@ -58,6 +58,11 @@ export class Progress {
     this.shown_ms = surface.terminal ? Number.NEGATIVE_INFINITY : this.started_ms;
   }
 
+  /** Between the first call and `end`. */
+  get running(): boolean {
+    return !this.ended;
+  }
+
   /** Work found already done (a resumed run): it does not count into the rate. */
   startAt(done: number): void {
     this.start = done;

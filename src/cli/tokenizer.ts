@@ -1,0 +1,118 @@
+/** `magnet tokenizer`: trains a byte-level BPE vocabulary, and turns text into ids and back. */
+import fs from "node:fs/promises";
+import { MagnetError } from "../core/errors.ts";
+import { tokenizerSample } from "../model/data.ts";
+import { hostFileSystem, replaceFile } from "../model/file-system.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { defineCommand, defineGroup } from "./frame/command.ts";
+import { usageError } from "./frame/parse.ts";
+
+/** Text given on the command line or through a pipe; more belongs into `data prepare`. */
+const INPUT_BYTES_MAX = 64 * 2 ** 20;
+
+/** The argument, the file, or else all of standard input. */
+async function inputBytes(text: string | undefined, file: string | undefined): Promise<Uint8Array> {
+  if (text !== undefined && file !== undefined)
+    throw usageError("TWO_INPUTS", "both TEXT and --file are given", "give one of them");
+  if (text !== undefined) return new TextEncoder().encode(text);
+  const source = file === undefined ? Bun.stdin : Bun.file(file);
+  if (file !== undefined) await fs.access(file, fs.constants.R_OK);
+  const bytes = new Uint8Array(await source.arrayBuffer());
+  if (bytes.length <= INPUT_BYTES_MAX) return bytes;
+  throw new MagnetError("INPUT_TOO_LARGE", `more than ${INPUT_BYTES_MAX} bytes of text`, {
+    hint: "for whole corpora: magnet data prepare",
+    exit: "usage",
+  });
+}
+
+const tokenizerFile = { value: "TOKENIZER", summary: "a tokenizer.json" } as const;
+
+const train = defineCommand({
+  summary: "Trains a byte-level BPE tokenizer on text files",
+  details: "Writes a tokenizer.json that Hugging Face's and llama.cpp's loaders read.",
+  examples: [
+    {
+      command: "magnet tokenizer train books/ --vocab-size 8192 --out tokenizer.json",
+      does: "learn 8192 tokens from a folder of text",
+    },
+  ],
+  args: {
+    paths: { value: "PATH", summary: "text or JSONL files, or folders of them", many: true },
+  },
+  flags: {
+    "vocab-size": {
+      type: "integer",
+      min: 300,
+      max: 1_000_000,
+      default: 8192,
+      summary: "number of tokens, special ones included",
+    },
+    out: { type: "string", value: "FILE", default: "tokenizer.json", summary: "where to write" },
+  },
+  async run({ out, signal }, { args, flags }) {
+    const texts = await tokenizerSample({ inputs: args.paths, signal });
+    const text_bytes = texts.reduce((sum, text) => sum + text.length, 0);
+    const started = performance.now();
+    const tokenizer = await Tokenizer.train(texts, { vocab_size: flags.vocab_size });
+    const took_ms = Math.round(performance.now() - started);
+    await replaceFile(hostFileSystem, flags.out, (file) =>
+      file.write(new TextEncoder().encode(tokenizer.toJson())),
+    );
+    const { vocab_size, hash } = tokenizer;
+    const data = { file: flags.out, vocab_size, tokenizer_hash: hash, text_bytes, took_ms };
+    out.result("tokenizer_train", data, `${flags.out}: ${vocab_size} tokens, hash ${hash}`);
+  },
+});
+
+const encode = defineCommand({
+  summary: "Turns text into token ids",
+  examples: [
+    { command: 'magnet tokenizer encode tokenizer.json "Call me Ishmael."', does: "ids of a text" },
+    { command: "magnet tokenizer encode tokenizer.json < book.txt", does: "ids of a pipe" },
+  ],
+  args: {
+    tokenizer: tokenizerFile,
+    text: { value: "TEXT", summary: "otherwise --file or standard input", optional: true },
+  },
+  flags: { file: { type: "string", value: "PATH", summary: "read the text from a file" } },
+  async run({ out }, { args, flags }) {
+    const tokenizer = await Tokenizer.load(args.tokenizer);
+    const bytes = await inputBytes(args.text, flags.file);
+    const ids = [...tokenizer.encodeBytes(bytes)];
+    const data = { tokenizer_hash: tokenizer.hash, text_bytes: bytes.length, ids };
+    out.result("tokenizer_encode", data, () => ids.join(","));
+  },
+});
+
+/** "1,2,3" or "1 2 3" as ids below the vocabulary's size. */
+export function parseIds(text: string, vocab_size: number): Int32Array {
+  const words = text.split(/[\s,]+/).filter((word) => word !== "");
+  const ids = words.map((word) => (/^\d{1,9}$/.test(word) ? Number(word) : Number.NaN));
+  const bad = ids.findIndex((id) => !(id < vocab_size));
+  if (ids.length === 0) throw usageError("BAD_VALUE", "no token ids are given", "write 1,2,3");
+  if (bad >= 0)
+    throw usageError(
+      "BAD_VALUE",
+      `"${words[bad]}" is not a token id`,
+      `ids are whole numbers below ${vocab_size}, parted by commas`,
+    );
+  return Int32Array.from(ids);
+}
+
+const decode = defineCommand({
+  summary: "Turns token ids into text",
+  examples: [{ command: "magnet tokenizer decode tokenizer.json 17,4,901", does: "the text" }],
+  args: {
+    tokenizer: tokenizerFile,
+    ids: { value: "IDS", summary: "parted by commas; otherwise standard input", optional: true },
+  },
+  flags: {},
+  async run({ out }, { args }) {
+    const tokenizer = await Tokenizer.load(args.tokenizer);
+    const given = args.ids ?? new TextDecoder().decode(await inputBytes(undefined, undefined));
+    const text = tokenizer.decode(parseIds(given, tokenizer.vocab_size));
+    out.result("tokenizer_decode", { tokenizer_hash: tokenizer.hash, text }, text);
+  },
+});
+
+export const tokenizer = defineGroup("Trains and uses tokenizers", { train, encode, decode });

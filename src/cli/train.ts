@@ -1,0 +1,223 @@
+/**
+ * `magnet train`: trains a model on this machine. Ctrl-C or SIGTERM saves a checkpoint and ends; --resume
+ * goes on from it bit for bit. Under --json every line is a record; the last one holds the result.
+ */
+
+import { systemClock } from "../core/clock.ts";
+import type { Config } from "../core/config.ts";
+import { type ExitKind, MagnetError } from "../core/errors.ts";
+import { resolveCheckpoint } from "../model/checkpoint-store.ts";
+import { resolveModelConfig } from "../model/config.ts";
+import { SCHEDULES } from "../model/trainer.ts";
+import {
+  parseTrainingConfig,
+  settingsOf,
+  type TrainingConfig,
+  type TrainingSettings,
+} from "../model/training-config.ts";
+import {
+  dataFolderOf,
+  openInputs,
+  openTrainingInputs,
+  type TrainingInputs,
+} from "../model/training-inputs.ts";
+import { runTraining, type TrainingEvent, type TrainingResult } from "../model/training-run.ts";
+import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
+import type { Output } from "./frame/output.ts";
+import { usageError } from "./frame/parse.ts";
+
+const FLAGS = {
+  model: { type: "string", value: "PRESET|FILE", summary: "what to train (default tiny)" },
+  data: { type: "list", value: "PATH", summary: "text, folders of text, or one prepared folder" },
+  steps: { type: "integer", min: 1, summary: "optimiser steps of the whole run" },
+  out: { type: "string", value: "DIR", required: true, summary: "folder of the run" },
+  seed: { type: "string", value: "N", summary: "of initial weights and order of data (default 1)" },
+  batch: { type: "integer", min: 1, summary: "sequences of a micro-batch (default 16)" },
+  accumulate: { type: "integer", min: 1, summary: "micro-batches of a step (default 1)" },
+  context: { type: "integer", min: 1, summary: "tokens of a sequence (default the model's)" },
+  lr: { type: "number", min: 0, summary: "peak learning rate (default 0.0015)" },
+  schedule: { type: "choice", options: SCHEDULES, summary: "of the learning rate (default wsd)" },
+  "vocab-size": { type: "integer", min: 260, summary: "of the tokenizer that is trained" },
+  tokenizer: { type: "string", value: "FILE", summary: "use this tokenizer.json" },
+  threads: { type: "integer", min: 0, max: 4096, summary: "0 means all; never changes a result" },
+  device: { type: "choice", options: ["auto", "cpu", "cuda"], summary: "where to train" },
+  resume: { type: "boolean", summary: "go on from the last checkpoint in --out" },
+  "eval-every": { type: "integer", min: 0, summary: "steps between held-out evaluations" },
+  "checkpoint-every": { type: "integer", min: 1, summary: "steps between checkpoints" },
+} as const;
+type TrainFlags = FlagValues<typeof FLAGS>;
+
+export const train = defineCommand({
+  summary: "Trains a model on this machine",
+  details:
+    "Plain text is tokenised into OUT/data first. OUT gets checkpoints/ and metrics.jsonl. Ctrl-C or\nSIGTERM saves a checkpoint; --resume continues exactly there.",
+  examples: [
+    {
+      command: "magnet train --model demo --data books/ --steps 500 --out run/",
+      does: "tokenizer, data and model from a folder of text",
+    },
+    { command: "magnet train --out run/ --resume", does: "go on where it stopped" },
+  ],
+  args: {},
+  flags: FLAGS,
+  graceful: true,
+  async run(context, { flags }) {
+    const { values } = await context.config();
+    requireDevice(flags.device ?? values.training.device);
+    const { config, inputs, resume } = flags.resume
+      ? await continuation(flags, values.training)
+      : await freshRun(context, flags, values.training);
+    const { data, tokenizer, byte_lengths } = inputs;
+    try {
+      const result = await runTraining({
+        config,
+        train: data.train,
+        heldout: data.heldout,
+        tokenizer: { json: data.tokenizer_json, hash: tokenizer.hash, byte_lengths },
+        out_dir: flags.out,
+        resume,
+        clock: systemClock,
+        signal: context.signal,
+        onEvent: reporter(context.out),
+      });
+      return report(context.out, result);
+    } finally {
+      data.close();
+    }
+  },
+});
+
+function requireDevice(device: string): void {
+  if (device !== "cuda") return;
+  throw new MagnetError("NO_CUDA", "this build trains on the CPU only", {
+    hint: "leave --device out, or take --device cpu",
+    exit: "hardware",
+  });
+}
+
+type LocalSettings = Config["values"]["training"];
+
+/** Settings that the flags give; those left out keep their defaults or the checkpoint's values. */
+function givenSettings(flags: TrainFlags, local: LocalSettings): Partial<TrainingSettings> {
+  const given: Partial<Record<keyof TrainingSettings, unknown>> = {
+    steps: flags.steps,
+    seed: flags.seed === undefined ? undefined : seedOf(flags.seed),
+    batch: flags.batch,
+    accumulate: flags.accumulate,
+    context: flags.context,
+    lr: flags.lr,
+    schedule: flags.schedule,
+    threads: flags.threads ?? local.threads,
+    eval_interval: flags.eval_every,
+    checkpoint_interval: flags.checkpoint_every ?? local.checkpoint_every,
+  };
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+}
+
+function seedOf(text: string): bigint {
+  if (/^\d{1,20}$/.test(text) && BigInt(text) < 2n ** 64n) return BigInt(text);
+  throw usageError("BAD_VALUE", `--seed cannot be "${text}"`, "it takes a number below 2^64");
+}
+
+interface Prepared {
+  config: TrainingConfig;
+  inputs: TrainingInputs;
+  resume: Awaited<ReturnType<typeof resolveCheckpoint>> | null;
+}
+
+async function freshRun(
+  context: Context,
+  flags: TrainFlags,
+  local: LocalSettings,
+): Promise<Prepared> {
+  if (flags.data.length === 0)
+    throw usageError("MISSING_FLAG", "magnet train needs --data", "write --data PATH");
+  if (flags.steps === undefined)
+    throw usageError("MISSING_FLAG", "magnet train needs --steps", "write --steps N");
+  const vocabulary = flags.vocab_size === undefined ? {} : { vocab_size: flags.vocab_size };
+  const wanted = resolveModelConfig(flags.model ?? "tiny", vocabulary);
+  // Settings are checked before a long preparation; the vocabulary is known only after it.
+  const settings = { steps: flags.steps, ...givenSettings(flags, local) };
+  parseTrainingConfig({ ...settings, model: wanted });
+  let progress: ReturnType<Output["progress"]> | undefined;
+  const inputs = await openTrainingInputs({
+    paths: flags.data,
+    out_dir: flags.out,
+    tokenizer_file: flags.tokenizer,
+    vocab_size: wanted.vocab_size,
+    signal: context.signal,
+    onProgress({ done_bytes, total_bytes }) {
+      progress ??= context.out.progress({ label: "prepare", total: total_bytes, unit: "bytes" });
+      progress.update(done_bytes);
+    },
+  });
+  progress?.end();
+  try {
+    const { vocab_size } = inputs.tokenizer;
+    const model = { ...wanted, vocab_size: flags.vocab_size ?? vocab_size };
+    return { config: parseTrainingConfig({ ...settings, model }), inputs, resume: null };
+  } catch (error) {
+    inputs.data.close();
+    throw error;
+  }
+}
+
+/** The run that --out holds, with its own settings; flags given again must agree with it. */
+async function continuation(flags: TrainFlags, local: LocalSettings): Promise<Prepared> {
+  for (const name of ["model", "tokenizer", "vocab_size"] as const)
+    if (flags[name] !== undefined)
+      throw usageError(
+        "RESUME_MISMATCH",
+        `--${name.replace("_", "-")} cannot be given with --resume`,
+        "the checkpoint fixes it",
+      );
+  if (flags.data.length > 1)
+    throw usageError("RESUME_MISMATCH", "--resume takes one --data", "name the prepared folder");
+  const resume = await resolveCheckpoint(flags.out);
+  const settings = { ...settingsOf(resume.manifest), ...givenSettings(flags, local) };
+  const config = parseTrainingConfig(settings);
+  return { config, inputs: await openInputs(flags.data[0] ?? dataFolderOf(flags.out)), resume };
+}
+
+/** Progress for people on stderr, records for scripts on stdout. */
+function reporter(out: Output): (event: TrainingEvent) => void {
+  let progress: ReturnType<Output["progress"]> | undefined;
+  return (event) => {
+    if (out.json) {
+      const { type, ...fields } = event;
+      out.record(`train_${type}`, fields);
+    }
+    if (event.type === "started") {
+      progress = out.progress({ label: "train", total: event.steps, unit: "steps" });
+      progress.startAt(event.step);
+    }
+    if (event.type === "step") {
+      const speed = `${event.tokens_per_s} tokens/s`;
+      progress?.update(event.step, `loss ${event.loss.toFixed(4)}  ${speed}`);
+      if (event.step === event.steps) progress?.end();
+    }
+    if (event.type === "evaluated" && !out.json) {
+      const { step, loss, bits_per_byte } = event;
+      const figures = `${loss.toFixed(4)}, ${bits_per_byte.toFixed(3)} bits per byte`;
+      out.note(`step ${step}: held-out loss ${figures}`);
+    }
+  };
+}
+
+function report(out: Output, result: TrainingResult): ExitKind {
+  const { heldout, loss, checkpoint, checkpoint_hash, tokens_per_s, step, ended } = result;
+  const rows = [
+    `steps        ${step}${ended === "aborted" ? " (stopped; --resume goes on)" : ""}`,
+    `loss         ${loss?.toFixed(4) ?? "-"}`,
+    ...(heldout
+      ? [
+          `held out     ${heldout.loss.toFixed(4)}, ${heldout.bits_per_byte.toFixed(3)} bits per byte`,
+        ]
+      : []),
+    `speed        ${tokens_per_s} tokens/s`,
+    `checkpoint   ${checkpoint}`,
+    `hash         ${checkpoint_hash}`,
+  ];
+  out.result("train", result, rows.join("\n"));
+  return ended === "aborted" ? "interrupted" : "ok";
+}
