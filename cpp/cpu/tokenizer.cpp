@@ -155,6 +155,9 @@ void Tokenizer::merge_long(Scratch& scratch, Bytes word, IdSink& sink,
     return next == NONE ? nullptr : merges_.find(make_pair(links[i].id, links[next].id));
   };
   const std::greater<uint64_t> lowest_first;
+  const auto poll = [&](size_t i) {
+    if (i % POLL_BYTES == 0 && is_cancelled(cancel)) fail(MG_E_CANCELLED, "encoding cancelled");
+  };
   const auto offer = [&](uint32_t i) {
     const Merge* merge = merge_at(i);
     if (merge == nullptr) return;
@@ -163,9 +166,12 @@ void Tokenizer::merge_long(Scratch& scratch, Bytes word, IdSink& sink,
   };
   for (uint32_t i = 0; i < n; i++)
     links[i] = {byte_ids_[static_cast<uint8_t>(word[i])], i - 1, i + 1 < n ? i + 1 : NONE};
-  for (uint32_t i = 0; i < n; i++) offer(i);
+  for (uint32_t i = 0; i < n; i++) {
+    poll(i);
+    offer(i);
+  }
   for (size_t pops = 0; !heap.empty(); pops++) {
-    if (pops % POLL_BYTES == 0 && is_cancelled(cancel)) fail(MG_E_CANCELLED, "encoding cancelled");
+    poll(pops);
     const uint64_t top = heap.front();
     std::pop_heap(heap.begin(), heap.end(), lowest_first);
     heap.pop_back();

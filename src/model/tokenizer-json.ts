@@ -6,12 +6,13 @@
 import { MagnetError } from "../core/errors.ts";
 import { MERGES_MAX, TOKEN_BYTES_MAX, VOCAB_MAX } from "../native/tokenizer.ts";
 import { fromByteAlphabet, toByteAlphabet } from "./byte-alphabet.ts";
-import { checkSettings } from "./tokenizer-settings.ts";
-
-/** The pattern as tokenizer.json writes it. */
-export const LLAMA3_PATTERN =
-  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|" +
-  " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+import {
+  asObject,
+  badTokenizer,
+  checkSettings,
+  type Json,
+  LLAMA3_PATTERN,
+} from "./tokenizer-settings.ts";
 
 /** A text longer than this is refused before it is parsed; Llama-3's file has 9 MB. */
 export const TOKENIZER_JSON_BYTES_MAX = 1 << 27;
@@ -28,20 +29,6 @@ export interface TokenizerData {
   merges: Uint32Array;
   specials: SpecialToken[];
   ignore_merges: boolean;
-}
-
-type Json = Record<string, unknown>;
-
-export function badTokenizer(message: string): MagnetError {
-  return new MagnetError("BAD_TOKENIZER", message, {
-    hint: "magnet reads tokenizer.json files of byte-level BPE with the Llama-3 pattern",
-  });
-}
-
-export function asObject(value: unknown, name: string): Json {
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw badTokenizer(`${name} is not an object`);
-  return value as Json;
 }
 
 function parseText(text: string): Json {
@@ -76,6 +63,7 @@ function readSpecials(value: unknown): SpecialToken[] {
       if (token[flag]) throw badTokenizer(`${name} sets ${flag}, which is not supported`);
     if (token.special !== true)
       throw badTokenizer(`${name} is not special, which is not supported`);
+    if (!content.isWellFormed()) throw badTokenizer(`${name} holds half a surrogate pair`);
     return { id: checkId(token.id, name), content };
   });
 }
@@ -101,7 +89,7 @@ function readMerges(value: unknown, ids: Map<string, number>): Uint32Array {
 /** Reads a tokenizer.json. Throws BAD_TOKENIZER with the setting or token that does not fit. */
 export function parseTokenizerJson(text: string): TokenizerData {
   const file = parseText(text);
-  checkSettings(file, LLAMA3_PATTERN);
+  checkSettings(file);
   const model = asObject(file.model, "model");
   const specials = readSpecials(file.added_tokens);
   const special_texts = new Map(specials.map(({ id, content }) => [content, id]));
@@ -114,7 +102,10 @@ export function parseTokenizerJson(text: string): TokenizerData {
   for (const [key, value] of Object.entries(asObject(model.vocab, "model.vocab"))) {
     const name = `token ${JSON.stringify(key.slice(0, 40))}`;
     const id = checkId(value, name);
-    if (special_texts.get(key) === id) continue; // listed in both places
+    const special_id = special_texts.get(key);
+    if (special_id === id) continue; // listed in both places
+    if (special_id !== undefined)
+      throw badTokenizer(`${name} is also the added token ${special_id}`);
     if (key.length > TOKEN_BYTES_MAX) throw badTokenizer(`${name} is too long`);
     place(id, name, fromByteAlphabet(key));
     ids.set(key, id);

@@ -2,9 +2,29 @@
  * The settings of a tokenizer.json that decide which ids a text gets. Only the byte-level BPE family
  * with the Llama-3 pattern passes; every other setting is refused by its name rather than ignored.
  */
-import { asObject, badTokenizer } from "./tokenizer-json.ts";
+import { MagnetError } from "../core/errors.ts";
 
-type Json = Record<string, unknown>;
+/** The pattern as tokenizer.json writes it. */
+export const LLAMA3_PATTERN =
+  "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|" +
+  " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
+/** A parsed JSON object. */
+export type Json = Record<string, unknown>;
+
+/** The one refusal of a file of another family, with what does not fit. */
+export function badTokenizer(message: string): MagnetError {
+  return new MagnetError("BAD_TOKENIZER", message, {
+    hint: "magnet reads tokenizer.json files of byte-level BPE with the Llama-3 pattern",
+  });
+}
+
+/** The value as an object, or BAD_TOKENIZER. */
+export function asObject(value: unknown, name: string): Json {
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw badTokenizer(`${name} is not an object`);
+  return value as Json;
+}
 
 /** The pattern with its first part spelled out, as some exporters write it. */
 const SPELLED_OUT = "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])";
@@ -24,7 +44,7 @@ function checkModel(model: Json): void {
   expect(model.ignore_merges, [true, false, undefined], "model.ignore_merges");
 }
 
-function checkPreTokenizer(value: unknown, pattern: string): void {
+function checkPreTokenizer(value: unknown): void {
   const sequence = asObject(value, "pre_tokenizer");
   expect(sequence.type, ["Sequence"], "pre_tokenizer.type");
   const parts = sequence.pretokenizers;
@@ -35,8 +55,8 @@ function checkPreTokenizer(value: unknown, pattern: string): void {
   expect(split.behavior, ["Isolated"], "pre_tokenizer: Split.behavior");
   expect(split.invert, [false, undefined], "pre_tokenizer: Split.invert");
   const regex = asObject(split.pattern, "pre_tokenizer: Split.pattern").Regex;
-  const spelledOut = SPELLED_OUT + pattern.slice(pattern.indexOf("|["));
-  expect(regex, [pattern, spelledOut], "pre_tokenizer: Split.pattern");
+  const spelledOut = SPELLED_OUT + LLAMA3_PATTERN.slice(LLAMA3_PATTERN.indexOf("|["));
+  expect(regex, [LLAMA3_PATTERN, spelledOut], "pre_tokenizer: Split.pattern");
   const bytes = asObject(parts[1], "pre_tokenizer.pretokenizers[1]");
   expect(bytes.type, ["ByteLevel"], "pre_tokenizer.pretokenizers[1].type");
   expect(bytes.add_prefix_space, [false], "pre_tokenizer: ByteLevel.add_prefix_space");
@@ -60,11 +80,11 @@ function checkPostProcessor(value: unknown): void {
 }
 
 /** Checks everything but the vocabulary, the merges and the added tokens. Throws BAD_TOKENIZER. */
-export function checkSettings(file: Json, pattern: string): void {
+export function checkSettings(file: Json): void {
   for (const name of ["normalizer", "truncation", "padding"])
     expect(file[name], [null, undefined], name);
   checkModel(asObject(file.model, "model"));
-  checkPreTokenizer(file.pre_tokenizer, pattern);
+  checkPreTokenizer(file.pre_tokenizer);
   checkPostProcessor(file.post_processor);
   expect(asObject(file.decoder, "decoder").type, ["ByteLevel"], "decoder.type");
 }

@@ -10,13 +10,13 @@ import type { Hash } from "../core/types.ts";
 import { NativeBpeTrainer, NativeTokenizer, VOCAB_MAX } from "../native/tokenizer.ts";
 import { BYTES_IN_ORDER, toByteAlphabet } from "./byte-alphabet.ts";
 import {
-  badTokenizer,
   parseTokenizerJson,
   type SpecialToken,
   TOKENIZER_JSON_BYTES_MAX,
   type TokenizerData,
   tokenizerJson,
 } from "./tokenizer-json.ts";
+import { badTokenizer } from "./tokenizer-settings.ts";
 
 /** The last ids of a trained vocabulary, in this order. */
 export const DEFAULT_SPECIAL_TOKENS: readonly string[] = [
@@ -62,6 +62,7 @@ export class Tokenizer {
   readonly eos_id: number | null;
   readonly #data: TokenizerData;
   readonly #native: NativeTokenizer;
+  readonly #special_ids: ReadonlySet<number>;
   #hash: Hash | undefined;
 
   /** Throws BAD_TOKENIZER where the vocabulary breaks a rule (see mg_tokenizer_create). */
@@ -80,6 +81,7 @@ export class Tokenizer {
     }
     this.vocab_size = data.tokens.length;
     this.specials = data.specials;
+    this.#special_ids = new Set(data.specials.map(({ id }) => id));
     this.bos_id = this.#firstOf(BOS_NAMES);
     this.eos_id = this.#firstOf(EOS_NAMES);
   }
@@ -166,9 +168,13 @@ export class Tokenizer {
     return this.specials.find((special) => special.content === content)?.id ?? null;
   }
   isSpecial(id: number): boolean {
-    return this.specials.some((special) => special.id === id);
+    return this.#special_ids.has(id);
   }
 
+  /** A pre-token that is itself a token becomes it whatever the merges say (llama.cpp always does so). */
+  get ignore_merges(): boolean {
+    return this.#data.ignore_merges;
+  }
   /** Bytes of every token, by id. Do not modify. */
   tokens(): Uint8Array[] {
     return this.#data.tokens;
