@@ -136,15 +136,15 @@ test("texts of one long word take time in proportion, not squared", async () => 
   const tokenizer = await sharedTokenizer();
   const shapes = ["a", "the", "\n", " ", "!", "1", "\u00a0", "가", "'s", "\n \n", "<|user|"];
   for (const shape of shapes) {
-    const text = new TextEncoder().encode(shape.repeat(4_000_000 / shape.length));
+    const text = new TextEncoder().encode(shape.repeat(1_000_000 / shape.length));
     const ids = tokenizer.encodeBytes(text, { parse_special: true });
-    expect(tokenizer.decodeBytes(ids).length).toBe(text.length); // squared would take hours
+    expect(tokenizer.decodeBytes(ids).length).toBe(text.length); // squared would take an hour
   }
 });
 
 test("an aborted call ends with CANCELLED and the tokenizer goes on working", async () => {
   const tokenizer = await sharedTokenizer();
-  const text = new Uint8Array(50_000_000).fill(97);
+  const text = new Uint8Array(20_000_000).fill(97);
   const codeOf = (call: Promise<unknown>) =>
     call.then(() => "done").catch((error: { code: string }) => error.code);
   const controller = new AbortController();
