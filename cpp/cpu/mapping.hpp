@@ -11,7 +11,7 @@ class Mapping {
  public:
   /** Throws MG_E_MEMORY with `what` and the size. */
   Mapping(uint64_t bytes, const char* what) : bytes_(bytes == 0 ? 1 : bytes) {
-    constexpr int FLAGS = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    constexpr int FLAGS = MAP_PRIVATE | MAP_ANONYMOUS;
     data_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, FLAGS, -1, 0);
     if (data_ == MAP_FAILED)
       fail(MG_E_MEMORY, "cannot allocate %.1f MiB for %s", static_cast<double>(bytes) / 1048576.0,

@@ -7,7 +7,7 @@ import { ops } from "../../src/native/ops.ts";
 import { GoldenFile, relativeL2 } from "./golden-file.ts";
 
 const TOLERANCE = 1e-6;
-const file = new GoldenFile("ops");
+const file = await GoldenFile.open("ops");
 const f = (name: string) => file.f32(name);
 const like = (name: string) => new Float32Array(f(name).length);
 

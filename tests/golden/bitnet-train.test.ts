@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { type AdamW, Trainer } from "../../src/model/trainer.ts";
+import { outerStep, weightedSum } from "../../src/native/codec.ts";
 import { difference, GoldenFile, relativeL2, worstTensor } from "./golden-file.ts";
 
 const LOSS_TOLERANCE = 1e-5;
@@ -28,9 +29,9 @@ const FILES: [string, number, number, number][] = [
   ["train_tiny_subln_flips", 5e-3, 2e-2, 5e-3],
 ];
 
-for (const [name, gradientTolerance, updateTolerance, logitsTolerance] of FILES)
+for (const [name, gradientTolerance, updateTolerance, logitsTolerance] of FILES) {
+  const file = await GoldenFile.open(name);
   describe(name, () => {
-    const file = new GoldenFile(name);
     const config = file.config();
     const [steps, batch, width] = file.shape("tokens") as [number, number, number];
     const context = width - 1;
@@ -81,39 +82,56 @@ for (const [name, gradientTolerance, updateTolerance, logitsTolerance] of FILES)
       trainer.close();
     });
   });
+}
 
+const diloco = await GoldenFile.open("diloco_small");
 describe("diloco_small", () => {
-  const file = new GoldenFile("diloco_small");
-  const config = file.config();
-  const [rounds, workers, inner, batch, width] = file.shape("tokens") as [
+  const config = diloco.config();
+  const [rounds, workers, inner, batch, width] = diloco.shape("tokens") as [
     number,
     number,
     number,
     number,
     number,
   ];
-  const losses = file.json<number[]>("losses_f32");
+  const losses = diloco.json<number[]>("losses_f32");
+  const tokens = diloco.i32("tokens");
   const size = batch * width;
+  const outer = diloco.json<{ lr: number; momentum: number }>("outer");
 
-  test("inner steps of every worker in every round", async () => {
-    const tokens = file.i32("tokens");
-    for (let worker = 0; worker < workers; worker++) {
-      const trainer = Trainer.create(config, { batch, context: width - 1, threads: 1 });
-      for (let round = 0; round < rounds; round++) {
-        // Workers restart from the merged model; their moments and step count go on.
-        const start = file.arena(round === 0 ? "w0" : `r${round - 1}/global`);
-        trainer.params.set(start);
-        for (let step = 0; step < inner; step++) {
-          const at = (round * workers + worker) * inner + step;
-          const input = tokens.slice(at * size, (at + 1) * size);
-          const { loss } = await trainer.step(input, 1, adamw(file, round * inner + step + 1));
-          expect(Math.abs(loss - losses[at]!)).toBeLessThan(LOSS_TOLERANCE);
-        }
-        const delta = difference(start, trainer.params);
-        const worst = worstTensor(config, delta, file.arena(`r${round}/delta${worker}`));
-        expect(worst.error, worst.name).toBeLessThan(1e-3);
-      }
-      trainer.close();
+  /** H inner steps of one worker from `start`; moments and step count go on from its last round. */
+  async function innerSteps(trainer: Trainer, round: number, worker: number, start: Float32Array) {
+    trainer.params.set(start);
+    for (let step = 0; step < inner; step++) {
+      const at = (round * workers + worker) * inner + step;
+      const input = tokens.slice(at * size, (at + 1) * size);
+      const { loss } = await trainer.step(input, 1, adamw(diloco, round * inner + step + 1));
+      expect(Math.abs(loss - losses[at]!)).toBeLessThan(LOSS_TOLERANCE);
     }
+    return difference(start, trainer.params);
+  }
+
+  test("inner steps, weighted mean and outer step of every round, from our own results", async () => {
+    const trainers = Array.from({ length: workers }, () =>
+      Trainer.create(config, { batch, context: width - 1, threads: 1 }),
+    );
+    const global = diloco.arena("w0");
+    const momentum = new Float32Array(global.length);
+    for (let round = 0; round < rounds; round++) {
+      const deltas: Float32Array[] = [];
+      for (const [worker, trainer] of trainers.entries()) {
+        const delta = await innerSteps(trainer, round, worker, global);
+        const worst = worstTensor(config, delta, diloco.arena(`r${round}/delta${worker}`));
+        expect(worst.error, worst.name).toBeLessThan(1e-3);
+        deltas.push(delta);
+      }
+      const mean = await weightedSum(deltas, new Array(workers).fill(1));
+      await outerStep(global, momentum, mean, { lr: outer.lr, mu: outer.momentum });
+      const moved = worstTensor(config, momentum, diloco.arena(`r${round}/momentum`));
+      expect(moved.error, moved.name).toBeLessThan(1e-3);
+      const merged = worstTensor(config, global, diloco.arena(`r${round}/global`));
+      expect(merged.error, merged.name).toBeLessThan(1e-4);
+    }
+    for (const trainer of trainers) trainer.close();
   });
 });

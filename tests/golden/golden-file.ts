@@ -1,48 +1,46 @@
 /**
- * Reads a golden file (tests/golden/bitnet/README.md, "Container") and compares tensors by relative L2.
- * Deliberately not the product's reader: the vectors must not depend on what they test.
+ * A golden file (tests/golden/bitnet/README.md, "Container"), read through the product's own reader, and
+ * the comparison of tensors by relative L2.
  */
-import fs from "node:fs";
 import path from "node:path";
 import { type ModelConfig, parseModelConfig, tensorInfos } from "../../src/model/config.ts";
+import { SafetensorsFile } from "../../src/model/safetensors.ts";
 
-interface Entry {
-  dtype: "F32" | "I32";
-  shape: number[];
-  data_offsets: [number, number];
-}
+type Values = Float32Array | Int32Array;
 
 export class GoldenFile {
-  readonly #bytes: Buffer;
-  readonly #start: number;
-  readonly #entries: Record<string, Entry>;
-  readonly metadata: Record<string, string>;
+  private constructor(
+    readonly metadata: Record<string, string>,
+    private readonly tensors: Map<string, { shape: readonly number[]; values: Values }>,
+  ) {}
 
-  constructor(name: string) {
-    this.#bytes = fs.readFileSync(path.join(import.meta.dir, "bitnet", `${name}.safetensors`));
-    const length = Number(this.#bytes.readBigUInt64LE(0));
-    this.#start = 8 + length;
-    const { __metadata__, ...entries } = JSON.parse(
-      this.#bytes.subarray(8, this.#start).toString(),
+  static async open(name: string): Promise<GoldenFile> {
+    const file = await SafetensorsFile.open(
+      path.join(import.meta.dir, "bitnet", `${name}.safetensors`),
     );
-    this.metadata = __metadata__;
-    this.#entries = entries;
+    const tensors = new Map<string, { shape: readonly number[]; values: Values }>();
+    for (const { name: tensor, dtype, shape } of file.tensors) {
+      const values = dtype === "I32" ? await file.integers(tensor) : await file.floats(tensor);
+      tensors.set(tensor, { shape, values });
+    }
+    await file.close();
+    return new GoldenFile(file.metadata, tensors);
   }
 
-  #slice(name: string, dtype: Entry["dtype"]): ArrayBuffer {
-    const entry = this.#entries[name];
-    if (entry?.dtype !== dtype) throw new Error(`golden file has no ${dtype} tensor ${name}`);
-    const [begin, end] = entry.data_offsets;
-    return new Uint8Array(this.#bytes.subarray(this.#start + begin, this.#start + end)).buffer;
+  #find(name: string) {
+    const found = this.tensors.get(name);
+    if (!found) throw new Error(`golden file has no tensor ${name}`);
+    return found;
   }
+  /** A copy of an F32 tensor. */
   f32(name: string): Float32Array {
-    return new Float32Array(this.#slice(name, "F32"));
+    return new Float32Array(this.#find(name).values);
   }
   i32(name: string): Int32Array {
-    return new Int32Array(this.#slice(name, "I32"));
+    return new Int32Array(this.#find(name).values);
   }
   shape(name: string): number[] {
-    return this.#entries[name]!.shape;
+    return [...this.#find(name).shape];
   }
   json<T>(key: string): T {
     return JSON.parse(this.metadata[key]!) as T;
