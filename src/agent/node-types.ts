@@ -67,7 +67,7 @@ export type NodeEffect =
   | LogEffect;
 
 /** Keys of the durable state; each value replaces the one before. */
-export type PersistKey = "election" | "jobs" | "contribution";
+export type PersistKey = "election" | "jobs" | "contribution" | "peers";
 
 /** For `magnet node status`: every waiting state has a reason and a hint. */
 export interface NodeView {

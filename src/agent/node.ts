@@ -46,7 +46,9 @@ export class NodeMachine {
     const out: NodeEffect[] = [];
     switch (event.type) {
       case "start":
-        out.push(...this.membership.step(event, now_ms));
+        out.push(
+          ...this.membership.step({ type: "start", persisted: event.persisted.peers }, now_ms),
+        );
         this.election.start(event.persisted.election, now_ms, out);
         this.round.start(event.persisted, event.states);
         break;

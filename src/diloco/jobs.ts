@@ -51,6 +51,12 @@ export class JobBook {
   get(job_id: Hash): JobEntry | undefined {
     return this.#jobs.get(job_id);
   }
+  /** True if this is the initial state of a job that is ready here. */
+  hasBase(state_hash: Hash): boolean {
+    for (const { offer, state } of this.#jobs.values())
+      if (state === "ready" && offer.base_hash === state_hash) return true;
+    return false;
+  }
   isFinished(job_id: Hash): boolean {
     return this.#finished.includes(job_id);
   }

@@ -6,17 +6,19 @@
 import type { Hash, PublicKey } from "../core/types.ts";
 import type { Sink } from "../network/effects.ts";
 import type { Certificate } from "../network/election-messages.ts";
+import type { JobBook } from "./jobs.ts";
 import type { Merger } from "./merger.ts";
 import { readMergePlan } from "./round-contents.ts";
 import type { RoundEffect } from "./round-types.ts";
 
 /** A checkpoint that no source could give is asked for again after so long. */
 const RETRY_MS = 3000;
-/** States on disk that are remembered; older ones have no use. */
-const STATES_MAX = 64;
+/** Merged and fetched states that are remembered; older ones have no use. */
+const STATES_MAX = 16;
 
 export class Promotion {
   readonly #merger: Merger;
+  readonly #jobs: JobBook;
   readonly #states = new Set<Hash>();
   #adopted: Hash | null = null;
   #adopting: Hash | null = null;
@@ -25,8 +27,9 @@ export class Promotion {
   #failure: string | null = null;
   #led: Hash | null = null;
 
-  constructor(merger: Merger) {
+  constructor(merger: Merger, jobs: JobBook) {
     this.#merger = merger;
+    this.#jobs = jobs;
   }
 
   /** The node's current state; null before the first promotion. */
@@ -37,8 +40,9 @@ export class Promotion {
   get failure(): string | null {
     return this.#failure;
   }
+  /** True if the state is whole on this disk; initial states are kept as long as their job. */
   has(state_hash: Hash): boolean {
-    return this.#states.has(state_hash);
+    return this.#states.has(state_hash) || this.#jobs.hasBase(state_hash);
   }
 
   /** A whole state is on this disk. */
@@ -65,7 +69,7 @@ export class Promotion {
     const state_hash = head.result_hash;
     if (!plan || this.#adopted === state_hash || this.#adopting === state_hash) return;
     const { round, job_id } = plan.value;
-    if (this.#states.has(state_hash)) {
+    if (this.has(state_hash)) {
       this.#adopting = state_hash;
       out.push({ type: "adopt_state", round, job_id, state_hash });
       return;

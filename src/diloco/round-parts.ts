@@ -54,7 +54,7 @@ export class RoundParts {
     this.contribution = new Contribution(params.signer, params.random);
     this.collector = new Collector(patience, params.verifier);
     this.merger = new Merger(this.blobs);
-    this.promotion = new Promotion(this.merger);
+    this.promotion = new Promotion(this.merger, this.jobs);
   }
 
   /** The certified announcement of this round; null before it. */

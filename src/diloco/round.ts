@@ -60,7 +60,7 @@ export class RoundMachine {
         if (jobs.add(event.job, out)) this.#steps.tellJobs(null, out);
         break;
       case "job_prepared":
-        if (jobs.prepared(event.job_id, event.base_hash)) promotion.add(event.base_hash);
+        jobs.prepared(event.job_id, event.base_hash);
         break;
       case "job_failed":
         jobs.failed(event.job_id, event.reason, now_ms);

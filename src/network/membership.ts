@@ -4,13 +4,14 @@
  * A state machine without I/O. It judges liveness for this node only; nothing here changes the roster.
  * Every table has a limit: a newcomer beyond it is not tracked, roster members always are.
  */
+import { z } from "zod";
 import type { Random } from "../core/random.ts";
 import type { Tier } from "../core/tiers.ts";
 import type { PublicKey } from "../core/types.ts";
 import { DialPlan } from "./dial-plan.ts";
-import type { BroadcastEffect, LogEffect, SendEffect } from "./effects.ts";
+import type { BroadcastEffect, LogEffect, PersistEffect, SendEffect } from "./effects.ts";
 import type { NodeStatus, PeerRecord } from "./membership-messages.ts";
-import { RECORDS_PER_MESSAGE } from "./membership-messages.ts";
+import { peerRecordSchema, RECORDS_PER_MESSAGE } from "./membership-messages.ts";
 import { signRecord, verifyRecord } from "./peer-record.ts";
 import type { Message } from "./protocol.ts";
 import type { Signer, Verifier } from "./signer.ts";
@@ -21,6 +22,10 @@ export const PEERS_MAX = 2048;
 const RECORD_FUTURE_MS = 300_000;
 /** Records are exchanged with one peer in turn, once in so many heartbeats. */
 const EXCHANGE_EVERY = 10;
+
+/** Records kept on disk: roster members come first, as they are tracked first. */
+const DURABLE_MAX = 1024;
+const durableSchema = z.strictObject({ records: z.array(peerRecordSchema).max(DURABLE_MAX) });
 
 export type Liveness = "alive" | "suspect" | "dead";
 
@@ -53,7 +58,7 @@ export interface MembershipParams {
 }
 
 export type MembershipEvent =
-  | { type: "start" }
+  | { type: "start"; persisted: unknown }
   | { type: "tick"; status: NodeStatus }
   | { type: "peer_up"; public_key: PublicKey; tier: Tier; dialed: string | null }
   | { type: "peer_down"; public_key: PublicKey; reason: string }
@@ -64,6 +69,7 @@ export type MembershipEffect =
   | SendEffect
   | BroadcastEffect
   | LogEffect
+  | PersistEffect<"peers">
   | { type: "dial"; address: string; public_key: PublicKey | null };
 
 export class Membership {
@@ -75,6 +81,8 @@ export class Membership {
   #sequence = 0;
   #heartbeat_at = 0;
   #exchange_turn = 0;
+  /** A record was learned since the durable copy was written. */
+  #learned = false;
 
   constructor(params: MembershipParams) {
     this.#params = params;
@@ -86,7 +94,7 @@ export class Membership {
     const out: MembershipEffect[] = [];
     switch (event.type) {
       case "start":
-        this.#start(now_ms);
+        this.#start(event.persisted, now_ms);
         break;
       case "tick":
         this.#tick(event.status, now_ms, out);
@@ -132,12 +140,16 @@ export class Membership {
     return count;
   }
 
-  #start(now_ms: number): void {
+  #start(persisted: unknown, now_ms: number): void {
     const { signer, roster, tier, address, bootstrap } = this.#params;
     this.#record = signRecord(signer, { tier, address, issued_ms: now_ms });
     for (const key of roster) if (key !== signer.public_key) this.#track(key, now_ms);
     for (const entry of bootstrap)
       this.#dials.add(entry.address, entry.public_key ?? null, now_ms, true);
+    // Only addresses worth trying: an unreadable copy costs no more than asking again.
+    const records = durableSchema.safeParse(persisted);
+    if (records.success) for (const record of records.data.records) this.#learn(record, now_ms);
+    this.#learned = false;
   }
 
   #track(key: PublicKey, now_ms: number): Peer | undefined {
@@ -225,6 +237,7 @@ export class Membership {
     const peer = this.#track(key, now_ms);
     if (!peer) return;
     peer.record = record;
+    this.#learned = true;
     peer.tier ??= record.tier;
     if (record.address !== null)
       this.#dials.add(record.address, key, now_ms, this.#roster.has(key));
@@ -238,7 +251,18 @@ export class Membership {
     this.#heartbeat_at = now_ms + this.#params.heartbeat_ms;
     const body = { sequence: this.#sequence++, status };
     out.push({ type: "broadcast", message: { type: "membership.heartbeat", body } });
-    if (this.#sequence % EXCHANGE_EVERY === 0) this.#exchange(out);
+    if (this.#sequence % EXCHANGE_EVERY !== 0) return;
+    this.#exchange(out);
+    this.#persist(out);
+  }
+
+  /** Keeps the members' and some others' addresses, in case every bootstrap node is gone. */
+  #persist(out: MembershipEffect[]): void {
+    if (!this.#learned) return;
+    this.#learned = false;
+    const records = [...this.peers.values()].flatMap((peer) => peer.record ?? []);
+    const value = { records: records.slice(0, DURABLE_MAX) };
+    out.push({ type: "persist", key: "peers", value });
   }
 
   #judge(peer: Peer, now_ms: number, out: MembershipEffect[]): void {

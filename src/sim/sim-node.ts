@@ -1,0 +1,203 @@
+/**
+ * One simulated node: the shipped state machine, a disk that outlives it, and stand-ins for the work that
+ * its effects ask for. States and pseudo-gradients are hashes of what they are made from, so equal inputs
+ * give equal results as the real merge does.
+ */
+import { createNode, type NodeMachine } from "../agent/node.ts";
+import type { NodeEffect, NodeEvent, NodeParams } from "../agent/node-types.ts";
+import { sha256Hex } from "../core/bytes.ts";
+import type { Random } from "../core/random.ts";
+import type { Hash } from "../core/types.ts";
+import type { MergeTask, TrainTask } from "../diloco/round-types.ts";
+import type { Profile } from "./profiles.ts";
+
+/** What survives a crash. */
+interface Disk {
+  readonly values: Map<string, unknown>;
+  readonly blobs: Set<Hash>;
+  /** Blobs that are not to be served yet. */
+  readonly secret: Set<Hash>;
+  readonly states: Set<Hash>;
+}
+
+/** What a node needs from the world around it. */
+export interface Surroundings {
+  readonly random: Random;
+  readonly profile: Profile;
+  now_ms(): number;
+  after(delay_ms: number, run: () => void): void;
+  /** Called for every event before the node handles it. */
+  onEvent(node: SimNode, event: NodeEvent): void;
+  /** Called for every effect; what it returns is carried out. */
+  onEffect(node: SimNode, effect: NodeEffect): NodeEffect | null;
+  /** The crash that was due strikes. */
+  onCrash(node: SimNode): void;
+  /** The first of `sources` that is up and holds what `holds` looks for. */
+  findSource(node: SimNode, sources: readonly string[], holds: (peer: SimNode) => boolean): boolean;
+}
+
+export class SimNode {
+  readonly disk: Disk = {
+    values: new Map(),
+    blobs: new Set(),
+    secret: new Set(),
+    states: new Set(),
+  };
+  machine: NodeMachine | null = null;
+  /** Work begun in an earlier life never reports back. */
+  #life = 0;
+  /** Effects that are still carried out before the node crashes; null: no crash is due. */
+  crash_after: number | null = null;
+  #training: Hash | null = null;
+
+  constructor(
+    readonly index: number,
+    readonly params: NodeParams,
+    /** How far this node's clock is wrong. */
+    readonly skew_ms: number,
+    readonly is_straggler: boolean,
+    private readonly world: Surroundings,
+  ) {}
+
+  start(): void {
+    this.#life++;
+    this.machine = createNode(this.params);
+    const persisted = Object.fromEntries(this.disk.values);
+    this.step({ type: "start", persisted, states: [...this.disk.states] });
+  }
+
+  crash(): void {
+    this.machine = null;
+    this.crash_after = null;
+    this.#training = null;
+    this.#life++;
+  }
+
+  /** Handles an event and carries out its effects in order, unless the node crashes among them. */
+  step(event: NodeEvent): void {
+    if (!this.machine) return;
+    this.world.onEvent(this, event);
+    for (const effect of this.machine.step(event, this.world.now_ms() + this.skew_ms)) {
+      if (this.crash_after !== null && this.crash_after-- === 0) {
+        this.world.onCrash(this);
+        return;
+      }
+      const allowed = this.world.onEffect(this, effect);
+      if (allowed) this.#carryOut(allowed);
+    }
+  }
+
+  #carryOut(effect: NodeEffect): void {
+    const { blobs, secret, states, values } = this.disk;
+    switch (effect.type) {
+      case "persist":
+        values.set(effect.key, effect.value);
+        break;
+      case "prepare_job":
+        this.#later(50, 500, () => {
+          if (this.#fails()) return this.#report("job_failed", { job_id: effect.job.job_id });
+          const { job_id, base_hash } = effect.job;
+          states.add(base_hash);
+          this.step({ type: "job_prepared", job_id, base_hash });
+        });
+        break;
+      case "train":
+        this.#train(effect.task);
+        break;
+      case "cancel_training":
+        this.#training = null;
+        break;
+      case "publish_blob":
+        secret.delete(effect.hash);
+        break;
+      case "drop_blobs":
+        for (const hash of effect.hashes) blobs.delete(hash);
+        break;
+      case "fetch_blob":
+        this.#fetchBlob(effect.hash, effect.sources);
+        break;
+      case "merge":
+        this.#merge(effect.task);
+        break;
+      case "fetch_checkpoint":
+        this.#fetchState(effect.state_hash, effect.sources);
+        break;
+      case "adopt_state":
+        if (!states.has(effect.state_hash)) throw new Error("adopted a state that is not here");
+        this.#later(1, 50, () => this.step({ type: "adopted", state_hash: effect.state_hash }));
+        break;
+    }
+  }
+
+  #train({ announce_hash, base_hash, deadline_ms }: TrainTask): void {
+    if (!this.disk.states.has(base_hash)) throw new Error("trains from a state that is not here");
+    this.#training = announce_hash;
+    const slow = this.is_straggler ? 10 * deadline_ms : 0;
+    this.#later(slow + 200, slow + 2500, () => {
+      if (this.#training !== announce_hash) return;
+      if (this.#fails()) return this.#report("train_failed", { announce_hash });
+      const delta_hash = digest("delta", announce_hash, this.params.signer.public_key);
+      this.disk.blobs.add(delta_hash);
+      this.disk.secret.add(delta_hash);
+      const size = { size_bytes: 1000, tokens: 100 + this.index };
+      const losses = { loss_before: 2, loss_after: 1.5 };
+      this.step({ type: "trained", announce_hash, delta_hash, ...size, ...losses });
+    });
+  }
+
+  #fetchBlob(hash: Hash, sources: readonly string[]): void {
+    if (this.disk.blobs.has(hash)) {
+      this.#later(0, 0, () => this.step({ type: "blob_fetched", hash }));
+      return;
+    }
+    this.#later(20, 400, () => {
+      const serves = ({ disk }: SimNode) => disk.blobs.has(hash) && !disk.secret.has(hash);
+      if (this.#fails() || !this.world.findSource(this, sources, serves))
+        return this.#report("blob_failed", { hash });
+      this.disk.blobs.add(hash);
+      this.step({ type: "blob_fetched", hash });
+    });
+  }
+
+  #fetchState(state_hash: Hash, sources: readonly string[]): void {
+    this.#later(50, 800, () => {
+      const serves = ({ disk }: SimNode) => disk.states.has(state_hash);
+      if (this.#fails() || !this.world.findSource(this, sources, serves))
+        return this.#report("checkpoint_failed", { state_hash });
+      this.disk.states.add(state_hash);
+      this.step({ type: "checkpoint_fetched", state_hash });
+    });
+  }
+
+  #merge({ merge_hash, base_hash, contributors }: MergeTask): void {
+    const { blobs, states } = this.disk;
+    const missing = contributors.some((entry) => !blobs.has(entry.delta_hash));
+    if (missing || !states.has(base_hash)) throw new Error("merges what is not here");
+    const inputs = contributors.map((entry) => `${entry.delta_hash}*${entry.weight}`);
+    const wrong = this.world.random.next() < this.world.profile.wrong_merge ? `${this.index}` : "";
+    this.#later(20, 300, () => {
+      if (this.#fails()) return this.#report("merge_failed", { merge_hash });
+      const state_hash = digest("state", base_hash, ...inputs, wrong);
+      states.add(state_hash);
+      this.step({ type: "merged", merge_hash, state_hash });
+    });
+  }
+
+  #fails(): boolean {
+    return this.world.random.next() < this.world.profile.work_failure;
+  }
+
+  #report(type: string, about: Record<string, string>): void {
+    this.step({ type, reason: "injected", ...about } as unknown as NodeEvent);
+  }
+
+  #later(min_ms: number, max_ms: number, run: () => void): void {
+    const life = this.#life;
+    const delay_ms = min_ms + (max_ms - min_ms) * this.world.random.next();
+    this.world.after(delay_ms, () => {
+      if (this.#life === life) run();
+    });
+  }
+}
+
+const digest = (...parts: string[]): Hash => sha256Hex(parts.join("\n")) as Hash;
