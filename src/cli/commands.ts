@@ -24,6 +24,10 @@ export const COMMANDS: Group = {
       summary: "checks this machine and says what to fix",
       load: async () => (await import("./doctor.ts")).doctor,
     },
+    eval: {
+      summary: "loss, perplexity and bits per byte of a model",
+      load: async () => (await import("./eval.ts")).evalGroup,
+    },
     keys: {
       summary: "this node's wallet key: create, show, export, import, sign, verify",
       load: async () => (await import("./keys.ts")).keys,

@@ -6,28 +6,16 @@
 import { systemClock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import { type ExitKind, MagnetError } from "../core/errors.ts";
-import { resolveCheckpoint } from "../model/checkpoint-store.ts";
-import { resolveModelConfig } from "../model/config.ts";
+import { type TrainedFromFiles, trainFromFiles } from "../model/train-from-files.ts";
 import { SCHEDULES } from "../model/trainer.ts";
-import {
-  parseTrainingConfig,
-  settingsOf,
-  type TrainingConfig,
-  type TrainingSettings,
-} from "../model/training-config.ts";
-import {
-  dataFolderOf,
-  openInputs,
-  openTrainingInputs,
-  type TrainingInputs,
-} from "../model/training-inputs.ts";
-import { runTraining, type TrainingEvent, type TrainingResult } from "../model/training-run.ts";
-import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
+import type { TrainingSettings } from "../model/training-config.ts";
+import type { TrainingEvent } from "../model/training-run.ts";
+import { defineCommand, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
 import { usageError } from "./frame/parse.ts";
 
 const FLAGS = {
-  model: { type: "string", value: "PRESET|FILE", summary: "what to train (default tiny)" },
+  model: { type: "string", value: "PRESET|FILE", summary: "what to train (default demo)" },
   data: { type: "list", value: "PATH", summary: "text, folders of text, or one prepared folder" },
   steps: { type: "integer", min: 1, summary: "optimiser steps of the whole run" },
   out: { type: "string", value: "DIR", required: true, summary: "folder of the run" },
@@ -38,6 +26,12 @@ const FLAGS = {
   lr: { type: "number", min: 0, summary: "peak learning rate (default 0.0015)" },
   schedule: { type: "choice", options: SCHEDULES, summary: "of the learning rate (default wsd)" },
   "vocab-size": { type: "integer", min: 260, summary: "of the tokenizer that is trained" },
+  heldout: {
+    type: "number",
+    min: 0,
+    max: 0.5,
+    summary: "share of the text kept out (default 0.05)",
+  },
   tokenizer: { type: "string", value: "FILE", summary: "use this tokenizer.json" },
   threads: { type: "integer", min: 0, max: 4096, summary: "0 means all; never changes a result" },
   device: { type: "choice", options: ["auto", "cpu", "cuda"], summary: "where to train" },
@@ -64,26 +58,20 @@ export const train = defineCommand({
   async run(context, { flags }) {
     const { values } = await context.config();
     requireDevice(flags.device ?? values.training.device);
-    const { config, inputs, resume } = flags.resume
-      ? await continuation(flags, values.training)
-      : await freshRun(context, flags, values.training);
-    const { data, tokenizer, byte_lengths } = inputs;
-    try {
-      const result = await runTraining({
-        config,
-        train: data.train,
-        heldout: data.heldout,
-        tokenizer: { json: data.tokenizer_json, hash: tokenizer.hash, byte_lengths },
-        out_dir: flags.out,
-        resume,
-        clock: systemClock,
-        signal: context.signal,
-        onEvent: reporter(context.out),
-      });
-      return report(context.out, result);
-    } finally {
-      data.close();
-    }
+    const result = await trainFromFiles({
+      model: flags.model,
+      data: flags.data,
+      tokenizer: flags.tokenizer,
+      vocab_size: flags.vocab_size,
+      heldout_fraction: flags.heldout,
+      out_dir: flags.out,
+      resume: flags.resume ? flags.out : undefined,
+      settings: givenSettings(flags, values.training),
+      clock: systemClock,
+      signal: context.signal,
+      ...reporter(context.out),
+    });
+    return report(context.out, result);
   },
 });
 
@@ -119,75 +107,20 @@ function seedOf(text: string): bigint {
   throw usageError("BAD_VALUE", `--seed cannot be "${text}"`, "it takes a number below 2^64");
 }
 
-interface Prepared {
-  config: TrainingConfig;
-  inputs: TrainingInputs;
-  resume: Awaited<ReturnType<typeof resolveCheckpoint>> | null;
-}
-
-async function freshRun(
-  context: Context,
-  flags: TrainFlags,
-  local: LocalSettings,
-): Promise<Prepared> {
-  if (flags.data.length === 0)
-    throw usageError("MISSING_FLAG", "magnet train needs --data", "write --data PATH");
-  if (flags.steps === undefined)
-    throw usageError("MISSING_FLAG", "magnet train needs --steps", "write --steps N");
-  const vocabulary = flags.vocab_size === undefined ? {} : { vocab_size: flags.vocab_size };
-  const wanted = resolveModelConfig(flags.model ?? "tiny", vocabulary);
-  // Settings are checked before a long preparation; the vocabulary is known only after it.
-  const settings = { steps: flags.steps, ...givenSettings(flags, local) };
-  parseTrainingConfig({ ...settings, model: wanted });
-  let progress: ReturnType<Output["progress"]> | undefined;
-  const inputs = await openTrainingInputs({
-    paths: flags.data,
-    out_dir: flags.out,
-    tokenizer_file: flags.tokenizer,
-    vocab_size: wanted.vocab_size,
-    signal: context.signal,
-    onProgress({ done_bytes, total_bytes }) {
-      progress ??= context.out.progress({ label: "prepare", total: total_bytes, unit: "bytes" });
-      progress.update(done_bytes);
-    },
-  });
-  progress?.end();
-  try {
-    const { vocab_size } = inputs.tokenizer;
-    const model = { ...wanted, vocab_size: flags.vocab_size ?? vocab_size };
-    return { config: parseTrainingConfig({ ...settings, model }), inputs, resume: null };
-  } catch (error) {
-    inputs.data.close();
-    throw error;
-  }
-}
-
-/** The run that --out holds, with its own settings; flags given again must agree with it. */
-async function continuation(flags: TrainFlags, local: LocalSettings): Promise<Prepared> {
-  for (const name of ["model", "tokenizer", "vocab_size"] as const)
-    if (flags[name] !== undefined)
-      throw usageError(
-        "RESUME_MISMATCH",
-        `--${name.replace("_", "-")} cannot be given with --resume`,
-        "the checkpoint fixes it",
-      );
-  if (flags.data.length > 1)
-    throw usageError("RESUME_MISMATCH", "--resume takes one --data", "name the prepared folder");
-  const resume = await resolveCheckpoint(flags.out);
-  const settings = { ...settingsOf(resume.manifest), ...givenSettings(flags, local) };
-  const config = parseTrainingConfig(settings);
-  return { config, inputs: await openInputs(flags.data[0] ?? dataFolderOf(flags.out)), resume };
-}
-
 /** Progress for people on stderr, records for scripts on stdout. */
-function reporter(out: Output): (event: TrainingEvent) => void {
+function reporter(out: Output) {
   let progress: ReturnType<Output["progress"]> | undefined;
-  return (event) => {
+  const onPrepare = ({ done_bytes, total_bytes }: { done_bytes: number; total_bytes: number }) => {
+    progress ??= out.progress({ label: "prepare", total: total_bytes, unit: "bytes" });
+    progress.update(done_bytes);
+  };
+  const onEvent = (event: TrainingEvent) => {
     if (out.json) {
       const { type, ...fields } = event;
       out.record(`train_${type}`, fields);
     }
     if (event.type === "started") {
+      progress?.end();
       progress = out.progress({ label: "train", total: event.steps, unit: "steps" });
       progress.startAt(event.step);
     }
@@ -202,9 +135,10 @@ function reporter(out: Output): (event: TrainingEvent) => void {
       out.note(`step ${step}: held-out loss ${figures}`);
     }
   };
+  return { onPrepare, onEvent };
 }
 
-function report(out: Output, result: TrainingResult): ExitKind {
+function report(out: Output, result: TrainedFromFiles): ExitKind {
   const { heldout, loss, checkpoint, checkpoint_hash, tokens_per_s, step, ended } = result;
   const rows = [
     `steps        ${step}${ended === "aborted" ? " (stopped; --resume goes on)" : ""}`,

@@ -113,6 +113,8 @@ export interface Group {
   kind: "group";
   summary: string;
   commands: Record<string, Entry>;
+  /** What runs where the next word is none of the commands (`magnet eval MODEL`). */
+  otherwise?: Command;
 }
 
 /** Declares a command with inferred types for `run`. */
@@ -124,10 +126,15 @@ export function defineCommand<const A extends Arguments, const F extends Flags>(
 }
 
 /** Declares a command with subcommands that live in the same module. */
-export function defineGroup(summary: string, commands: Record<string, Command>): Group {
+export function defineGroup(
+  summary: string,
+  commands: Record<string, Command>,
+  otherwise?: Command,
+): Group {
   const entries = Object.entries(commands).map(
     ([name, command]) =>
       [name, { summary: command.summary, load: () => Promise.resolve(command) }] as const,
   );
-  return { kind: "group", summary, commands: Object.fromEntries(entries) };
+  const group: Group = { kind: "group", summary, commands: Object.fromEntries(entries) };
+  return otherwise === undefined ? group : { ...group, otherwise };
 }

@@ -22,7 +22,7 @@ async function places(path: string[], target: Command | Group): Promise<Place[]>
   const here: Place = {
     path,
     commands: below.map(([name, { summary }]) => ({ name, summary })),
-    flags: GLOBAL_FLAGS,
+    flags: { ...target.otherwise?.flags, ...GLOBAL_FLAGS },
   };
   const nested = await Promise.all(
     below.map(async ([name, entry]) => places([...path, name], await entry.load())),

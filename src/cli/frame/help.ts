@@ -56,6 +56,10 @@ export function groupHelp(path: string[], group: Group): string {
     word,
     summary,
   ]);
+  if (group.otherwise) {
+    const more = rows.map(([word, text]): [string, string] => [`${name} ${word}`, text]);
+    return [commandHelp(path, group.otherwise), "", "Also", ...columns(more)].join("\n");
+  }
   return [
     group.summary,
     "",

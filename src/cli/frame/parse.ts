@@ -47,12 +47,18 @@ export async function resolveCommand(root: Group, argv: string[]): Promise<Resol
     const entry: Entry | undefined = Object.hasOwn(target.commands, word)
       ? target.commands[word]
       : undefined;
+    if (!entry && target.otherwise) break;
     if (!entry) throw unknownCommand(path, word, target);
     path.push(word);
     target = await entry.load();
   }
-  return { path, target, rest: [...rest, ...argv.slice(i)] };
+  rest.push(...argv.slice(i));
+  const helpOnly = rest.every((word) => word.startsWith("-")) && rest.some(isHelp);
+  if (target.kind === "group" && target.otherwise && !helpOnly) target = target.otherwise;
+  return { path, target, rest };
 }
+
+const isHelp = (word: string) => word === "--help" || word === "-h";
 
 function unknownCommand(path: string[], word: string, group: Group): MagnetError {
   const prefix = ["magnet", ...path].join(" ");
