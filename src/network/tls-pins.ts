@@ -71,3 +71,34 @@ export class PinStore {
     return query.run(publicKey).changes > 0;
   }
 }
+
+/** Whether the certificate becomes (or stays) the pin, or why the peer is refused. */
+export type PinDecision = { pin: boolean } | { code: string; message: string };
+
+/**
+ * The rule of trust on first use, for a peer whose wallet signature over `certificate` was checked. The
+ * key must be the expected one, or for a dial without one the key that this address is bound to.
+ */
+export function checkPin(
+  pins: PinStore,
+  peer: {
+    address: string;
+    expected: PublicKey | undefined;
+    public_key: PublicKey;
+    certificate: { fingerprint: Hash; serial: number };
+  },
+): PinDecision {
+  const { address, expected, public_key, certificate } = peer;
+  if (expected !== undefined && public_key !== expected)
+    return { code: "PEER_IDENTITY", message: "another wallet key answers there than expected" };
+  const bound = expected === undefined ? pins.at(address) : undefined;
+  if (bound !== undefined && bound.public_key !== public_key)
+    return { code: "PEER_CHANGED", message: "another wallet key answers there than last time" };
+  const known = pins.get(public_key);
+  if (known === undefined || certificate.serial > known.serial) return { pin: true };
+  if (certificate.fingerprint === known.fingerprint) return { pin: known.address !== address };
+  return {
+    code: "CERTIFICATE_CHANGED",
+    message: "the certificate changed, and the wallet signed no higher serial for it",
+  };
+}
