@@ -1,5 +1,6 @@
-// Pre-tokenisation: classes of code points (letter, number, space), decoding of UTF-8 that treats each
-// malformed byte as one symbol of no class, and the alternatives of the pattern in their order.
+// Pre-tokenisation: classes of code points (letter, number, space), decoding of UTF-8 that treats
+// each malformed byte as one symbol of no class, and the alternatives of the pattern in their
+// order.
 #include "pretokenize.hpp"
 
 #include <algorithm>
@@ -22,7 +23,7 @@ constexpr Run RUNS[] = {
 constexpr uint32_t CODE_POINTS = 0x110000;
 constexpr uint32_t PAGE = 256;
 
-/** Two levels: the page of a code point, then its class; equal pages (most of them) are stored once. */
+/** Two levels: the page of a code point, then its class; equal pages are stored once. */
 struct ClassTable {
   uint16_t page_of[CODE_POINTS / PAGE] = {};
   std::vector<uint8_t> pages;
@@ -36,7 +37,8 @@ struct ClassTable {
       const auto begin = flat.begin() + p * PAGE;
       uint32_t known = 0;
       const uint32_t count = static_cast<uint32_t>(pages.size() / PAGE);
-      while (known < count && !std::equal(begin, begin + PAGE, pages.begin() + known * PAGE)) known++;
+      while (known < count && !std::equal(begin, begin + PAGE, pages.begin() + known * PAGE))
+        known++;
       if (known == count) pages.insert(pages.end(), begin, begin + PAGE);
       page_of[p] = static_cast<uint16_t>(known);
     }
@@ -58,7 +60,7 @@ struct Symbol {
 
 bool continues(uint8_t byte) { return (byte & 0xc0) == 0x80; }
 
-/** A code point of two to four bytes (shortest form, no surrogate), else one byte of class other. */
+/** A code point of two to four bytes (shortest form, no surrogate), or a byte of class other. */
 Symbol multibyte(const ClassTable& table, const uint8_t* s, size_t left) {
   const uint8_t b = s[0];
   if (b >= 0xc2 && b <= 0xdf && left >= 2 && continues(s[1]))
@@ -67,7 +69,8 @@ Symbol multibyte(const ClassTable& table, const uint8_t* s, size_t left) {
     const uint32_t code = (b & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
     if (code >= 0x800 && (code < 0xd800 || code > 0xdfff)) return {table.at(code), 3};
   }
-  if (b >= 0xf0 && b <= 0xf4 && left >= 4 && continues(s[1]) && continues(s[2]) && continues(s[3])) {
+  if (b >= 0xf0 && b <= 0xf4 && left >= 4 && continues(s[1]) && continues(s[2]) &&
+      continues(s[3])) {
     const uint32_t code =
         (b & 7u) << 18 | (s[1] & 0x3fu) << 12 | (s[2] & 0x3fu) << 6 | (s[3] & 0x3fu);
     if (code >= 0x10000 && code < CODE_POINTS) return {table.at(code), 4};
@@ -84,7 +87,7 @@ class Reader {
     if (b < 0x80) return {table_.at(b), 1};
     return multibyte(table_, text_ + pos, n_ - pos);
   }
-  /** Class at pos; `other` beyond the end would be wrong, so the end has no class (false). */
+  /** Whether the symbol at pos has the class; the end has none. */
   bool is(size_t pos, Class kind) const { return pos < n_ && peek(pos).kind == kind; }
   /** First position from pos on whose symbol is not of the class. */
   size_t skip(size_t pos, Class kind) const {
@@ -143,6 +146,8 @@ class Reader {
 
 }  // namespace
 
-size_t next_pretoken(const uint8_t* text, size_t pos, size_t n) { return Reader(text, n).next(pos); }
+size_t next_pretoken(const uint8_t* text, size_t pos, size_t n) {
+  return Reader(text, n).next(pos);
+}
 
 }  // namespace magnet

@@ -1,6 +1,6 @@
-// The Llama-3 pre-tokenisation pattern, hand-written over code points (see magnet_tokenizer.h for the
-// regular expression). Each call looks at a bounded number of passes over its own pre-token, so a text
-// is split in linear time whatever it holds.
+// The Llama-3 pre-tokenisation pattern, hand-written over code points (see magnet_tokenizer.h for
+// the regular expression). Each call looks at a bounded number of passes over its own pre-token, so
+// a text is split in linear time whatever it holds.
 #pragma once
 #include <cstddef>
 #include <cstdint>

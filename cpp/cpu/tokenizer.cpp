@@ -1,6 +1,6 @@
-// Encoding and decoding. A word (pre-token) is looked up whole, then in the cache, then merged: lowest
-// rank first, leftmost among equals. Short words scan their ranks; long ones use a linked list and a
-// heap, so that no input takes quadratic time.
+// Encoding and decoding. A word (pre-token) is looked up whole, then in the cache, then merged:
+// lowest rank first, leftmost among equals. Short words scan their ranks; long ones use a linked
+// list and a heap, so that no input takes quadratic time.
 #include "tokenizer.hpp"
 
 #include <algorithm>

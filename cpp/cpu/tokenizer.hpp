@@ -35,7 +35,7 @@ struct IdSink {
   }
 };
 
-/** Working memory of one encode call: recent words with their ids, and the arrays of a long word. */
+/** Working memory of one encode call: recent words with their ids, and arrays of a long word. */
 struct Scratch {
   static constexpr uint32_t SLOTS = 1u << 14, KEY_MAX = 22, IDS_MAX = 9;
   struct Word {  // 64 bytes: one cache line; length 0 = empty

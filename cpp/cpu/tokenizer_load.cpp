@@ -30,7 +30,8 @@ void Tokenizer::check_tokens(const Vocabulary& v) {
           "token offsets do not cover the token bytes");
   for (uint32_t id = 0; id < v.size; id++) {
     const uint32_t begin = v.offsets[id], end = v.offsets[id + 1];
-    if (end < begin || end > v.bytes_length) fail(MG_E_FORMAT, "token %u: offsets run backwards", id);
+    if (end < begin || end > v.bytes_length)
+      fail(MG_E_FORMAT, "token %u: its offsets run backwards", id);
     if (end == begin) fail(MG_E_FORMAT, "token %u is empty", id);
     if (end - begin > MG_TOKEN_BYTES_MAX)
       fail(MG_E_FORMAT, "token %u has %u bytes, more than %u", id, end - begin, MG_TOKEN_BYTES_MAX);

@@ -1,6 +1,6 @@
-// Hash tables of the tokenizer: byte strings to ids, pairs of ids to anything. Open addressing with a
-// seed drawn once per process, so that texts and vocabularies from outside cannot aim at collisions;
-// no result depends on the order inside a table.
+// Hash tables of the tokenizer: byte strings to ids, pairs of ids to anything. Open addressing with
+// a seed drawn once per process, so that texts and vocabularies from outside cannot aim at
+// collisions; no result depends on the order inside a table.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -99,7 +99,7 @@ class PairTable {
   uint64_t seed_ = hash_seed();
 };
 
-/** Byte string -> index. Keys are views that the owner keeps alive; `key_of(index)` gives them back. */
+/** Byte string -> index. The owner keeps the keys; `key_of(index)` gives one back. */
 class BytesTable {
  public:
   explicit BytesTable(size_t expected = 16) { reserve(expected); }

@@ -1,7 +1,7 @@
-// Training as the reference trainer does it, so that the merges are the same: a heap of pairs by count
-// (smallest pair of ids first among equals), each entry with the words in which the pair was born.
-// Two pairs that join to the same bytes make one token; pairs with that token then have two entries.
-// Of a merge that is found twice the later rank counts.
+// Training as the reference trainer does it, so that the merges are the same: a heap of pairs by
+// count (smallest pair of ids first among equals), each entry with the words in which the pair was
+// born. Two pairs that join to the same bytes make one token; pairs with that token then have two
+// entries. Of a merge that is found twice the later rank counts.
 #include "tokenizer_train.hpp"
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace {
 constexpr uint64_t LETTERS_MAX = 1ull << 31;
 constexpr uint32_t POLL_WORDS = 1 << 14;
 
-/** Byte -> initial id: the order of GPT-2's byte characters (printable ones first, then the rest). */
+/** Byte -> initial id: the order of GPT-2's byte characters (printable ones first). */
 struct ByteOrder {
   uint8_t id_of[256], byte_of[256];
   ByteOrder() {
@@ -39,7 +39,9 @@ struct Entry {
   int64_t count;
   uint64_t pair;
   uint32_t places;  // index of the list of words
-  bool operator<(const Entry& o) const { return count != o.count ? count < o.count : pair > o.pair; }
+  bool operator<(const Entry& o) const {
+    return count != o.count ? count < o.count : pair > o.pair;
+  }
 };
 
 struct PairInfo {

@@ -1,13 +1,13 @@
 /**
- * GPT-2's byte alphabet: a printable character for each byte, in which tokenizer.json and GGUF write
- * tokens. Printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards.
+ * GPT-2's byte alphabet: a printable character for each byte, in which tokenizer.json and GGUF
+ * write tokens. Printable Latin-1 bytes stand for themselves, the other 68 for U+0100 onwards.
  */
 import { MagnetError } from "../core/errors.ts";
 
 const isPrintable = (byte: number) =>
   (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
 
-/** The 256 bytes in the order of their characters: the ids of the byte tokens in a trained vocabulary. */
+/** The 256 bytes in the order of their characters: ids 0 to 255 of a trained vocabulary. */
 export const BYTES_IN_ORDER: readonly number[] = (() => {
   const bytes = Array.from({ length: 256 }, (_, byte) => byte);
   return [...bytes.filter(isPrintable), ...bytes.filter((byte) => !isPrintable(byte))];

@@ -1,8 +1,8 @@
 /**
  * magnet's chat format, in three forms that agree: ids, text, and a Jinja template for HF and GGUF.
  *   <|begin_of_text|><|user|>question<|assistant|>answer<|end_of_text|><|user|>...
- * A system message is put before the next user message, with a blank line between. Ids are made part by
- * part, so that no text of a message can stand for a special token.
+ * A system message is put before the next user message, with a blank line between. Ids are made
+ * part by part, so that no text of a message can stand for a special token.
  */
 import { MagnetError } from "../core/errors.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -64,7 +64,7 @@ export function renderChat(messages: readonly ChatMessage[], options: ChatOption
     .join("");
 }
 
-/** Ids of a conversation. Throws NO_CHAT_TOKENS where the tokenizer lacks the format's special tokens. */
+/** Ids of a conversation. Throws NO_CHAT_TOKENS where the tokenizer lacks a special token of it. */
 export function encodeChat(
   tokenizer: Tokenizer,
   messages: readonly ChatMessage[],

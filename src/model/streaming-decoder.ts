@@ -1,6 +1,6 @@
 /**
- * Text of a growing list of ids: gives out whole characters only and holds back the bytes of one that
- * is not complete yet. All pieces together equal Tokenizer.decode of all ids.
+ * Text of a growing list of ids: gives out whole characters only and holds back the bytes of one
+ * that is not complete yet. All pieces together equal Tokenizer.decode of all ids.
  */
 import type { DecodeOptions, Tokenizer } from "./tokenizer.ts";
 

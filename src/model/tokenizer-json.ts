@@ -1,7 +1,7 @@
 /**
- * Hugging Face's tokenizer.json, the byte-level BPE family with the Llama-3 pattern: reading with every
- * setting checked (one that would change the ids is refused by name), and writing so that transformers
- * and @huggingface/tokenizers give the same ids.
+ * Hugging Face's tokenizer.json, the byte-level BPE family with the Llama-3 pattern: reading with
+ * every setting checked (one that would change the ids is refused by name), and writing so that
+ * transformers and @huggingface/tokenizers give the same ids.
  */
 import { MagnetError } from "../core/errors.ts";
 import { MERGES_MAX, TOKEN_BYTES_MAX, VOCAB_MAX } from "../native/tokenizer.ts";

@@ -1,6 +1,7 @@
 /**
- * The settings of a tokenizer.json that decide which ids a text gets. Only the byte-level BPE family
- * with the Llama-3 pattern passes; every other setting is refused by its name rather than ignored.
+ * The settings of a tokenizer.json that decide which ids a text gets. Only the byte-level BPE
+ * family with the Llama-3 pattern passes; every other setting is refused by its name rather than
+ * ignored.
  */
 import { MagnetError } from "../core/errors.ts";
 

@@ -1,7 +1,8 @@
 /**
- * The tokenizer: byte-level BPE with the Llama-3 pattern, trained here or read from a tokenizer.json.
- * Invariants: decodeBytes(encodeBytes(x)) = x for every x; the text of a special token becomes that
- * token only where the caller asks for it. Ids equal those of @huggingface/tokenizers and llama.cpp.
+ * The tokenizer: byte-level BPE with the Llama-3 pattern, trained here or read from a
+ * tokenizer.json. Invariants: decodeBytes(encodeBytes(x)) = x for every x; the text of a special
+ * token becomes that token only where the caller asks for it. Ids equal those of
+ * @huggingface/tokenizers and llama.cpp.
  */
 import fs from "node:fs/promises";
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";
@@ -39,8 +40,8 @@ export interface TrainOptions {
   /** Pairs that occur less often are not joined. */
   min_count?: number;
   /**
-   * What no token may span: a line (the default; the reference trainer reads files so, and gives the
-   * same merges), or a text as it is handed over.
+   * What no token may span: a line (the default; the reference trainer reads files so, and gives
+   * the same merges), or a text as it is handed over.
    */
   unit?: "line" | "text";
   signal?: AbortSignal;
@@ -87,8 +88,8 @@ export class Tokenizer {
   }
 
   /**
-   * Trains on documents. The result has exactly vocab_size tokens: the bytes, the merges, the special
-   * tokens. Throws CORPUS_TOO_SMALL where the texts do not give that many.
+   * Trains on documents. The result has exactly vocab_size tokens: the bytes, the merges, the
+   * special tokens. Throws CORPUS_TOO_SMALL where the texts do not give that many.
    */
   static async train(
     texts: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
@@ -112,7 +113,7 @@ export class Tokenizer {
       if (tokens.length < limit)
         throw new MagnetError(
           "CORPUS_TOO_SMALL",
-          `the texts give ${tokens.length} tokens, not the ${limit} of a vocabulary of ${options.vocab_size}`,
+          `the texts give ${tokens.length} tokens where ${limit} are wanted`,
           { hint: `lower --vocab-size to ${tokens.length + special_tokens.length}, or add text` },
         );
       const specials = special_tokens.map((content, i) => ({ id: limit + i, content }));
@@ -171,7 +172,7 @@ export class Tokenizer {
     return this.#special_ids.has(id);
   }
 
-  /** A pre-token that is itself a token becomes it whatever the merges say (llama.cpp always does so). */
+  /** A pre-token that is itself a token becomes it without merges; llama.cpp always does so. */
   get ignore_merges(): boolean {
     return this.#data.ignore_merges;
   }

@@ -1,6 +1,6 @@
 /**
- * Training a tokenizer on files and folders (text and JSONL, as `findInputs` reads them), a piece at a
- * time: memory grows with the number of distinct words, not with the corpus.
+ * Training a tokenizer on files and folders (text and JSONL, as `findInputs` reads them), a piece
+ * at a time: memory grows with the number of distinct words, not with the corpus.
  */
 import fs from "node:fs/promises";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
@@ -45,8 +45,8 @@ async function* textsOf(
 }
 
 /**
- * Trains on files and folders. Throws what `findInputs` and `Tokenizer.train` throw, and DATA_NOT_TEXT
- * or DATA_BAD_JSON with the place.
+ * Trains on files and folders. Throws what `findInputs` and `Tokenizer.train` throw, and
+ * DATA_NOT_TEXT or DATA_BAD_JSON with the place.
  */
 export async function trainTokenizerFromFiles(
   paths: readonly string[],

@@ -145,7 +145,7 @@ export class NativeTokenizer {
   }
 }
 
-/** What training gives: for each token beyond the 256 bytes the pair that made it, and all merges. */
+/** What training gives: the pair that made each token beyond the 256 bytes, and all merges. */
 export interface TrainedPairs {
   made: Uint32Array;
   merges: Uint32Array;
@@ -179,7 +179,7 @@ export class NativeBpeTrainer {
     }
   }
 
-  /** Trains until there are `token_limit` tokens (256 bytes included) or nothing is left to join. */
+  /** Trains until there are `token_limit` tokens (bytes included) or nothing is left to join. */
   async run(token_limit: number, min_count: number, signal?: AbortSignal): Promise<TrainedPairs> {
     const tokens = new Uint32Array(1);
     const count = new Uint32Array(1);

@@ -18,7 +18,8 @@ const CHAT: ChatMessage[] = [
   { role: "user", content: "Why?" },
 ];
 const TEXT =
-  "<|begin_of_text|><|user|>Be brief.\n\nWho?<|assistant|>Ahab.<|end_of_text|><|user|>Why?<|assistant|>";
+  "<|begin_of_text|><|user|>Be brief.\n\nWho?<|assistant|>Ahab.<|end_of_text|>" +
+  "<|user|>Why?<|assistant|>";
 
 test("a conversation as text and as ids", async () => {
   const tokenizer = await sharedTokenizer();

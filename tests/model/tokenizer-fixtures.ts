@@ -40,7 +40,7 @@ export function rustTokenizer(json: string): RustTokenizer {
   return peer.Tokenizer.fromString(json);
 }
 
-/** Merges of the Rust trainer over a file ("left right"); it always makes a vocabulary of 30,000. */
+/** Merges of the Rust trainer over a file ("left right"); it always makes 30,000 tokens. */
 export function rustMerges(template: string, file: string, folder: string): string[] {
   const empty = JSON.parse(template);
   empty.added_tokens = [];

@@ -97,7 +97,7 @@ test("texts that are no tokenizer.json are refused", () => {
     expect(refusalOfText(text)).toStartWith("BAD_TOKENIZER");
 });
 
-test("accepted: merges as pairs, specials listed in the vocabulary too, Llama 3's post-processor", () => {
+test("accepted: merges as pairs, specials in the vocabulary too, a post-processor", () => {
   const file = JSON.parse(small.toJson()) as TokenizerFile;
   file.model.merges = (file.model.merges as string[]).map((merge) => merge.split(" "));
   for (const { content, id } of file.added_tokens) file.model.vocab[String(content)] = id;

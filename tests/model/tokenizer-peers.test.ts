@@ -1,6 +1,6 @@
 /**
- * Differential tests: ids against @huggingface/tokenizers and the Rust library (npm tokenizers), merges
- * against the Rust trainer, pre-tokens against the regular expression.
+ * Differential tests: ids against @huggingface/tokenizers and the Rust library (npm tokenizers),
+ * merges against the Rust trainer, pre-tokens against the regular expression.
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fs from "node:fs";
@@ -22,10 +22,12 @@ const JAPANESE = [
   "今日は2024年３月１５日、気温は零下3.5度でした！本当に寒いですね？カタカナも「ひらがな」も。",
 ];
 const EMOJI = [
-  "👨‍👩‍👧‍👦 family, 🏳️‍🌈 flag, 👍🏽 skin, 🇰🇷🇯🇵 flags, 1️⃣ keycap, e\u0301 accent, \u{1f9d1}\u200d\u{1f680}",
+  "👨‍👩‍👧‍👦 family, 🏳️‍🌈 flag, 👍🏽 skin, 🇰🇷🇯🇵 flags",
+  "1️⃣ keycap, e\u0301 accent, \u{1f9d1}\u200d\u{1f680}",
 ];
 const SHAPES = [
-  "  two  spaces   three\t\ttabs \t mixed\n\n\nlines\r\n\r\n  indented\n \n x \u00a0\u3000wide\u2028sep\u0085nel",
+  "  two  spaces   three\t\ttabs \t mixed\n\n\nlines\r\n\r\n",
+  "  indented\n \n x \u00a0\u3000wide\u2028sep\u0085nel",
   "0 12 345 6789 123456789012 ½²③Ⅷ ٣٤٥ १२३ x1y22z333",
   "I'm you're THEY'LL we'Ve he'd it's 'S 'tis o'clock 'lL ''s '\u017fx 'ſ don'T 're",
   "<html>a==b!=c</html> {[(...)]} #!/bin/sh -- \n--\n ...\n\n  \n",
@@ -83,7 +85,7 @@ test("ids equal @huggingface/tokenizers on languages, emoji, shapes and random c
   }
 });
 
-test("ids equal the Rust library, whether or not whole pre-tokens are looked up first", async () => {
+test("ids equal the Rust library, with whole pre-tokens looked up first or not", async () => {
   const json = JSON.parse(tokenizer.toJson());
   for (const ignore_merges of [true, false]) {
     json.model.ignore_merges = ignore_merges;
@@ -151,8 +153,13 @@ test("the class of every code point is the runtime's", () => {
 });
 
 test("pre-tokens are the matches of the regular expression", () => {
-  const pattern =
-    /(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\p{White_Space}\p{L}\p{N}]+[\r\n]*|\p{White_Space}*[\r\n]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
+  const parts = [
+    "'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD]",
+    "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}",
+    " ?[^\\p{White_Space}\\p{L}\\p{N}]+[\\r\\n]*",
+    "\\p{White_Space}*[\\r\\n]+|\\p{White_Space}+(?!\\P{White_Space})|\\p{White_Space}+",
+  ];
+  const pattern = new RegExp(parts.join("|"), "gu");
   for (const text of [...TEXTS, ...randomTexts(22, 2000)]) {
     let end = 0;
     const ends = (text.match(pattern) ?? []).map((word) => (end += Buffer.byteLength(word)));

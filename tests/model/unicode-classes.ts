@@ -1,7 +1,8 @@
 /**
- * Writes cpp/cpu/unicode_classes.inc from the runtime's own regular expressions: the runs of code points
- * that are letters (\p{L}), numbers (\p{N}) or White_Space. Run it after an upgrade of Bun that brings
- * a newer Unicode: `bun tests/model/unicode-classes.ts`. A test compares the file with this output.
+ * Writes cpp/cpu/unicode_classes.inc from the runtime's own regular expressions: the runs of code
+ * points that are letters (\p{L}), numbers (\p{N}) or White_Space. Run it after an upgrade of Bun
+ * that brings a newer Unicode: `bun tests/model/unicode-classes.ts`. A test compares the file with
+ * this output.
  */
 import fs from "node:fs";
 import path from "node:path";
