@@ -8,7 +8,7 @@
 
 #include "gemm.hpp"
 #include "math.hpp"
-#include "scratch.hpp"
+#include "aligned_buffer.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -35,7 +35,7 @@ void scores(const AttentionShape& a, const float* q, const float* k, int64_t row
 
 void forward_head(const AttentionShape& a, const float* q, const float* k, const float* v, float* o,
                   float* stats) {
-  thread_local Scratch<float> scratch;
+  thread_local AlignedBuffer<float> scratch;
   float* const p = scratch.reserve(BLOCK * a.context);
   const int64_t q_stride = a.heads * a.head_dim;
   for (int64_t i0 = 0; i0 < a.context; i0 += BLOCK) {
@@ -57,7 +57,7 @@ struct HeadGradient {
 
 /** Adds one query head's share to dk and dv; `fresh` overwrites them. */
 void backward_head(const AttentionShape& a, const HeadGradient& h, bool fresh) {
-  thread_local Scratch<float> scratch;
+  thread_local AlignedBuffer<float> scratch;
   float* const p = scratch.reserve(2 * BLOCK * a.context);
   float* const dp = p + BLOCK * a.context;
   const int64_t q_stride = a.heads * a.head_dim;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "gemm.hpp"
-#include "scratch.hpp"
+#include "aligned_buffer.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -18,7 +18,7 @@ namespace {
 /** Integer products of rows [begin, end) of x with all n rows of w. */
 struct TernaryProduct {
   QuantizedRows x;
-  TernaryMatrix w;
+  TernaryWeights w;
   int64_t n;
   int64_t k;
   const float* residual;
@@ -62,7 +62,7 @@ constexpr int64_t COLUMN_BLOCK = 256;
 constexpr int64_t K_BLOCK = 256;
 
 /** Columns as panels of 16: for every 4 k, 16 groups of 4 unsigned codes t + 1. */
-void pack_codes(const TernaryMatrix& w, int64_t n0, int64_t n, int64_t k, uint8_t* out) {
+void pack_codes(const TernaryWeights& w, int64_t n0, int64_t n, int64_t k, uint8_t* out) {
   const int64_t groups = (k + 3) / 4;
   for (int64_t j = 0; j < n; j += COLUMNS, out += groups * 64) {
     for (int64_t c = 0; c < COLUMNS; c++) {
@@ -158,7 +158,7 @@ void finish_row(const TernaryProduct& p, int64_t row, int64_t j, int64_t columns
 }
 
 void ternary_product(const TernaryProduct& p, int64_t begin, int64_t end) {
-  thread_local Scratch<uint8_t> scratch;
+  thread_local AlignedBuffer<uint8_t> scratch;
   const int64_t panel_bytes = (p.k + 3) / 4 * 64;
   uint8_t* const packed = scratch.reserve(panel_bytes * (COLUMN_BLOCK / COLUMNS));
   const int64_t stride = padded_codes(p.k);
@@ -209,7 +209,7 @@ float ternarize(uint32_t threads, const float* w, int64_t count, int8_t* t) {
   return 1.0f / scale;
 }
 
-void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w,
+void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryWeights& w,
                        int64_t rows, int64_t n, int64_t k, const float* residual, float* y) {
   const TernaryProduct product{x, w, n, k, residual, y};
   constexpr int64_t UNIT = 4;  // whole register tiles
@@ -218,7 +218,7 @@ void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMa
   });
 }
 
-void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w,
+void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryWeights& w,
                         const float* dy, int64_t rows, int64_t n, int64_t k, bool accumulate_dx,
                         float* dx, float* dw) {
   GemmRight weights{nullptr, k, 1, w.t, w.inverse, nullptr};

@@ -18,7 +18,7 @@ struct QuantizedRows {
 };
 
 /** Ternary weights t (n, k) in {-1, 0, 1}, row stride k; w is t * inverse. */
-struct TernaryMatrix {
+struct TernaryWeights {
   const int8_t* t;
   float inverse;
 };
@@ -32,11 +32,11 @@ void quantize_row(const float* x, int64_t k, int8_t* q, float* inverse, int32_t*
 float ternarize(uint32_t threads, const float* w, int64_t count, int8_t* t);
 
 /** y (rows, n) = x w^T [+ residual (rows, n), which may be y]; x has k columns. */
-void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w,
+void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryWeights& w,
                        int64_t rows, int64_t n, int64_t k, const float* residual, float* y);
 
 /** dx (rows, k) = (or +=) dy w; dw (n, k) += dy^T x. */
-void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryMatrix& w,
+void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryWeights& w,
                         const float* dy, int64_t rows, int64_t n, int64_t k, bool accumulate_dx,
                         float* dx, float* dw);
 

@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <new>
 
-#include "scratch.hpp"
+#include "aligned_buffer.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -104,8 +104,8 @@ void block(int64_t m, int64_t n, int64_t k, const float* a, const float* b, floa
 
 void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
                  bool accumulate) {
-  thread_local Scratch<float> left_scratch;
-  thread_local Scratch<float> right_scratch;
+  thread_local AlignedBuffer<float> left_scratch;
+  thread_local AlignedBuffer<float> right_scratch;
   float* const left = left_scratch.reserve(MC * KC);
   float* const right = right_scratch.reserve(KC * NC);
   for (int64_t n0 = 0; n0 < shape.n; n0 += NC) {

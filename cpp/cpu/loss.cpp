@@ -6,7 +6,7 @@
 
 #include "gemm.hpp"
 #include "math.hpp"
-#include "scratch.hpp"
+#include "aligned_buffer.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -31,7 +31,7 @@ int64_t head_chunk_rows(int64_t vocab) {
 
 double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets,
                  int64_t rows, float gradient_scale, double* nll, float* dx, float* dembedding) {
-  thread_local Scratch<float> scratch;
+  thread_local AlignedBuffer<float> scratch;
   const int64_t chunk = std::min(rows, head_chunk_rows(head.vocab));
   float* const logits = scratch.reserve(chunk * head.vocab);
   for (int64_t row = 0; row < rows; row += chunk) {

@@ -52,7 +52,7 @@ struct OwnedTernary {
     inverse = ternarize(threads, w, count, t.data());
     require(inverse == inverse, MG_E_NUMERIC, "op: weights hold NaN or infinity");
   }
-  TernaryMatrix view() const { return {t.data(), inverse}; }
+  TernaryWeights view() const { return {t.data(), inverse}; }
   std::vector<int8_t> t;
   float inverse;
 };

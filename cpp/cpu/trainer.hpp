@@ -29,7 +29,7 @@ struct LayerState {
   float *gate, *up;      // (rows, d_ff); backward overwrites them with their gradients
   float* norm_ffn;       // (rows)
   QuantizedRows a_ffn;   // input of down_proj
-  TernaryMatrix wq, wk, wv, wo, wgate, wup, wdown;
+  TernaryWeights wq, wk, wv, wo, wgate, wup, wdown;
 };
 
 /** Buffers that all blocks share. */

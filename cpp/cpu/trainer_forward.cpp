@@ -3,7 +3,7 @@
 
 #include "embedding.hpp"
 #include "norm.hpp"
-#include "scratch.hpp"
+#include "aligned_buffer.hpp"
 #include "swiglu.hpp"
 #include "thread_pool.hpp"
 #include "trainer.hpp"
@@ -18,7 +18,7 @@ void Trainer::quantize_weights() {
       for (const Tensor& t : layout_.tensors)
         if (t.offset == offset) fail(MG_E_NUMERIC, "%s holds NaN or infinity", t.name.c_str());
     }
-    return TernaryMatrix{ternary_ + offset, inverse};
+    return TernaryWeights{ternary_ + offset, inverse};
   };
   const int64_t d = config_.d_model;
   const int64_t q_width = int64_t{config_.n_heads} * config_.head_dim;
@@ -40,7 +40,7 @@ void Trainer::quantize_weights() {
 void Trainer::norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n,
                                 float* norm, const QuantizedRows& out) {
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
-    thread_local Scratch<float> scratch;
+    thread_local AlignedBuffer<float> scratch;
     float* const normed = scratch.reserve(n);
     for (int64_t i = begin; i < end; i++) {
       const float* row = x + i * n;
@@ -80,7 +80,7 @@ void Trainer::forward_ffn(size_t layer, int64_t rows, float* out) {
   bitlinear_forward(threads_, s.a_mid, s.wgate, rows, ff, d, nullptr, s.gate);
   bitlinear_forward(threads_, s.a_mid, s.wup, rows, ff, d, nullptr, s.up);
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
-    thread_local Scratch<float> scratch;
+    thread_local AlignedBuffer<float> scratch;
     float* const h = scratch.reserve(ff);
     for (int64_t i = begin; i < end; i++) {
       swiglu(s.gate + i * ff, s.up + i * ff, ff, h);
