@@ -32,6 +32,10 @@ export const COMMANDS: Group = {
       summary: "this node's wallet key: create, show, export, import, sign, verify",
       load: async () => (await import("./keys.ts")).keys,
     },
+    sim: {
+      summary: "simulate a network under faults",
+      load: async () => (await import("./sim.ts")).sim,
+    },
     tokenizer: {
       summary: "train and use tokenizers: train, encode, decode",
       load: async () => (await import("./tokenizer.ts")).tokenizer,

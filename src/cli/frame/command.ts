@@ -97,6 +97,8 @@ export interface Command<A extends Arguments = Arguments, F extends Flags = Flag
    * ends the process with exit code 130.
    */
   graceful?: true;
+  /** The command computes without yielding: signals keep the system's action, and `signal` is silent. */
+  default_signals?: true;
   /** Returns the exit kind where it is not `ok`; throws MagnetError. */
   run(
     context: Context,

@@ -131,8 +131,8 @@ async function runCommand(
     if (again || !command.graceful) interrupted.reject(error);
     else out.note("stopping; a second signal ends at once");
   };
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
+  const signals = command.default_signals ? [] : (["SIGINT", "SIGTERM"] as const);
+  for (const name of signals) process.on(name, onSignal);
   const context: Context = {
     out,
     global,
@@ -144,8 +144,7 @@ async function runCommand(
     const run = command.run(context, input as Parameters<Command["run"]>[1]);
     return (await Promise.race([run, interrupted.promise])) ?? "ok";
   } finally {
-    process.off("SIGINT", onSignal);
-    process.off("SIGTERM", onSignal);
+    for (const name of signals) process.off(name, onSignal);
   }
 }
 
