@@ -67,7 +67,7 @@ export class Collector {
   /** Takes a reveal that opens the member's collected commitment. */
   addReveal(from: PublicKey, reveal: Reveal, collected: Content<Collection>): void {
     const { round, announce_hash, commits } = collected.value;
-    if (reveal.announce_hash !== announce_hash) return;
+    if (reveal.announce_hash !== announce_hash || this.#reveals.has(from)) return;
     const commit = commits.find((entry) => entry.public_key === from);
     const commitment = commitmentOf(round, from, reveal.delta_hash, reveal.salt);
     if (commit?.commitment === commitment) this.#reveals.set(from, reveal);

@@ -23,6 +23,9 @@ export function judge(parts: RoundParts, pending: Proposal): Verdict {
   return pending.step === "collect" ? judgeCollection(parts, pending) : judgeMerge(parts, pending);
 }
 
+/** Merge proposals found right once: the check hashes, and the merge takes many events. */
+const sound = new WeakMap<RoundParts, Proposal>();
+
 function judgeAnnouncement(parts: RoundParts, pending: Proposal): Verdict {
   const { jobs, running, election } = parts;
   const content = readAnnouncement(pending);
@@ -50,8 +53,11 @@ function judgeMerge(parts: RoundParts, pending: Proposal): Verdict {
   if (!plan || !announced || !collected) return { refuse: "it is not a merge plan" };
   const offer = jobs.get(plan.value.job_id)?.offer;
   if (!offer) return { missing: "job" };
-  const reason = refuseMergePlan(plan.value, announced, collected, offer.rounds);
-  if (reason !== null) return { refuse: reason };
+  if (sound.get(parts) !== pending) {
+    const reason = refuseMergePlan(plan.value, announced, collected, offer.rounds);
+    if (reason !== null) return { refuse: reason };
+    sound.set(parts, pending);
+  }
   const result = election.knownResult ?? merger.result(plan.hash);
   return result === null ? { missing: "merge" } : { result };
 }

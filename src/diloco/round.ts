@@ -103,6 +103,8 @@ export class RoundMachine {
       const known = body as { jobs: JobOffer[]; finished: Hash[] };
       for (const job_id of known.finished) if (jobs.get(job_id)) jobs.finish(job_id, out);
       for (const job of known.jobs) jobs.add(job, out);
+      // A node that slept through a job's last round would start it again for ever.
+      if (known.jobs.some((job) => jobs.isFinished(job.job_id))) this.#steps.tellJobs(from, out);
     } else if (type === "round.jobs_request") this.#steps.tellJobs(from, out);
     else if (type === "round.commit") {
       if ((body as Commit).public_key === from) collector.addCommit(body as Commit, now_ms);

@@ -18,7 +18,7 @@ export interface Profile {
   straggler: number;
   /** Chance that training, fetching or merging fails once. */
   work_failure: number;
-  /** Chance that a merge yields a wrong state (a flipped bit). */
+  /** Chance that a merge on the one faulty node yields a wrong state (a flipped bit). */
   wrong_merge: number;
   /** Clocks are wrong by up to so much. */
   clock_skew_ms: number;
@@ -55,7 +55,7 @@ export const PROFILES = {
     permanent: 0.5,
     straggler: 0.1,
     work_failure: 0.05,
-    wrong_merge: 0.02,
+    wrong_merge: 0.2,
     clock_skew_ms: 120_000,
   },
 } as const satisfies Record<string, Profile>;

@@ -56,6 +56,8 @@ export class SimNode {
     /** How far this node's clock is wrong. */
     readonly skew_ms: number,
     readonly is_straggler: boolean,
+    /** Its merges are wrong now and then. */
+    readonly is_faulty: boolean,
     private readonly world: Surroundings,
   ) {}
 
@@ -174,10 +176,10 @@ export class SimNode {
     const missing = contributors.some((entry) => !blobs.has(entry.delta_hash));
     if (missing || !states.has(base_hash)) throw new Error("merges what is not here");
     const inputs = contributors.map((entry) => `${entry.delta_hash}*${entry.weight}`);
-    const wrong = this.world.random.next() < this.world.profile.wrong_merge ? `${this.index}` : "";
+    const flips = this.is_faulty && this.world.random.next() < this.world.profile.wrong_merge;
     this.#later(20, 300, () => {
       if (this.#fails()) return this.#report("merge_failed", { merge_hash });
-      const state_hash = digest("state", base_hash, ...inputs, wrong);
+      const state_hash = digest("state", base_hash, ...inputs, flips ? "flipped" : "");
       states.add(state_hash);
       this.step({ type: "merged", merge_hash, state_hash });
     });

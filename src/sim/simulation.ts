@@ -108,7 +108,10 @@ class Simulation implements Surroundings, Endpoint {
       const bootstrap = index === 0 ? [] : [{ address: "0" }, { address: "1" }];
       const params = { ...common, ...own, bootstrap, verifier: keys.verifier };
       const tier = "cpu_only" as const;
-      return new SimNode(index, { ...params, tier }, Math.floor(skew_ms), is_straggler, this);
+      // One node at most computes wrongly, where a quorum can do without it.
+      const is_faulty = index === 0 && options.nodes >= 3;
+      const whole = { ...params, tier };
+      return new SimNode(index, whole, Math.floor(skew_ms), is_straggler, is_faulty, this);
     });
     this.#faults = new Faults(this.#nodes, this.#network, this.#queue, this.random, this.#trace);
   }
@@ -175,8 +178,10 @@ class Simulation implements Surroundings, Endpoint {
   #beginLiveness(): void {
     this.profile = PROFILES.calm;
     this.#network.profile = this.profile;
+    const faults = PROFILES[this.#options.profile];
     const members = this.#nodes.length;
-    this.#faults.end(members - quorumOf(members), PROFILES[this.#options.profile]);
+    const spare = members - quorumOf(members) - (faults.wrong_merge > 0 ? 1 : 0);
+    this.#faults.end(Math.max(0, spare), faults);
     if (this.#jobs.length === 0) this.#submitJobs();
   }
 
