@@ -14,9 +14,11 @@ struct mg_bpe_trainer {
 namespace {
 using namespace magnet;
 
-void require_text(const uint8_t* text, uint64_t bytes) {
+void require_text(const uint8_t* text, uint64_t bytes, uint64_t bytes_max) {
   require(text != nullptr || bytes == 0, MG_E_INVALID, "text is null");
-  require(bytes <= MG_ENCODE_BYTES_MAX, MG_E_INVALID, "a text longer than 256 MiB; split it");
+  if (bytes > bytes_max)
+    fail(MG_E_INVALID, "a text of %llu bytes, more than %llu; split it",
+         static_cast<unsigned long long>(bytes), static_cast<unsigned long long>(bytes_max));
 }
 void require_pointer(const void* p, const char* message) {
   require(p != nullptr, MG_E_INVALID, message);
@@ -34,7 +36,7 @@ extern "C" {
 int32_t mg_pretokenize(const uint8_t* text, uint64_t bytes, uint32_t* ends, uint64_t capacity,
                        uint64_t* out_count) {
   return guard([&] {
-    require_text(text, bytes);
+    require_text(text, bytes, MG_ENCODE_BYTES_MAX);
     require_pointer(out_count, "out_count is null");
     uint64_t count = 0;
     for (size_t pos = 0; pos < bytes;) {
@@ -74,7 +76,7 @@ int32_t mg_tokenizer_encode(mg_tokenizer* tokenizer, const uint8_t* text, uint64
                             uint64_t* out_count, const int32_t* cancel) {
   return guard([&] {
     require_pointer(tokenizer, "the tokenizer is null");
-    require_text(text, bytes);
+    require_text(text, bytes, MG_ENCODE_BYTES_MAX);
     require_pointer(out_count, "out_count is null");
     require(ids != nullptr || capacity == 0, MG_E_INVALID, "ids is null");
     IdSink sink{ids, capacity};
@@ -115,7 +117,7 @@ int32_t mg_bpe_trainer_feed(mg_bpe_trainer* trainer, const uint8_t* text, uint64
                             uint32_t by_line, const int32_t* cancel) {
   return guard([&] {
     require_pointer(trainer, "the trainer is null");
-    require_text(text, bytes);
+    require_text(text, bytes, MG_FEED_BYTES_MAX);
     trainer->inner.feed(text, bytes, by_line != 0, cancel);
     return MG_OK;
   });

@@ -83,7 +83,8 @@ class Run {
         continue;
       }
       if (count < min_count) break;
-      merge(top);
+      const size_t bytes = names_[left_of(top.pair)].size() + names_[right_of(top.pair)].size();
+      if (bytes <= MG_TRAINED_BYTES_MAX) merge(top);
     }
   }
   std::vector<uint64_t> made, merges;

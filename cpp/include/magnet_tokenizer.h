@@ -14,7 +14,10 @@
 #define MG_TOKEN_BYTES_MAX 4096u       /* one token; longer ones are refused */
 #define MG_SPECIALS_MAX 65536u
 #define MG_SPECIAL_BYTES_MAX 256u      /* one special token */
-#define MG_ENCODE_BYTES_MAX (1u << 28) /* one text of encode and feed */
+#define MG_TRAINED_BYTES_MAX 1024u     /* one token that training makes */
+/* One text of encode and pretokenize: a single word of this size takes 30 bytes of memory a byte. */
+#define MG_ENCODE_BYTES_MAX (1u << 26)
+#define MG_FEED_BYTES_MAX (1u << 30)   /* one text of the trainer */
 
 typedef struct mg_tokenizer mg_tokenizer;
 typedef struct mg_bpe_trainer mg_bpe_trainer;
@@ -57,7 +60,8 @@ MG_API int32_t mg_bpe_trainer_free(mg_bpe_trainer* trainer);
 MG_API int32_t mg_bpe_trainer_feed(mg_bpe_trainer* trainer, const uint8_t* text, uint64_t bytes,
                                    uint32_t by_line, const int32_t* cancel);
 /* Trains until there are token_limit tokens (256..MG_VOCAB_MAX) or no pair is left. min_count:
- * pairs that occur less often are not joined (0 and 1 are the same). out_tokens: tokens made beyond
+ * pairs that occur less often are not joined (0 and 1 are the same), nor are pairs that would give
+ * more than MG_TRAINED_BYTES_MAX bytes. out_tokens: tokens made beyond
  * the 256; out_merges: merges, at least as many (two pairs may join to the same bytes). May be
  * called again with another limit. */
 MG_API int32_t mg_bpe_trainer_run(mg_bpe_trainer* trainer, uint32_t token_limit,

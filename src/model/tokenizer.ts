@@ -55,6 +55,12 @@ export interface DecodeOptions {
   skip_special?: boolean;
 }
 
+/** An Int32Array would wrap a larger number silently. */
+function checkId(id: number): number {
+  if ((id | 0) === id) return id;
+  throw new MagnetError("BAD_TOKEN_ID", `${id} is outside the vocabulary`);
+}
+
 export class Tokenizer {
   readonly vocab_size: number;
   readonly specials: readonly SpecialToken[];
@@ -160,7 +166,7 @@ export class Tokenizer {
     return decoder.decode(this.decodeBytes(ids, options));
   }
   decodeBytes(ids: ArrayLike<number>, options: DecodeOptions = {}): Uint8Array {
-    const array = ids instanceof Int32Array ? ids : Int32Array.from(ids);
+    const array = ids instanceof Int32Array ? ids : Int32Array.from(ids, checkId);
     return this.#native.decode(array, options.skip_special ?? false);
   }
 

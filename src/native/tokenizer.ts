@@ -37,8 +37,8 @@ const background = bindAsync({
 export const VOCAB_MAX = 1 << 20;
 export const MERGES_MAX = 1 << 21;
 export const TOKEN_BYTES_MAX = 4096;
-/** Bytes of one text; a longer one is split by its owner. */
-export const ENCODE_BYTES_MAX = 1 << 28;
+/** Bytes of one text to encode; a longer one is split by its owner. */
+export const ENCODE_BYTES_MAX = 1 << 26;
 
 const freeTokenizer = new FinalizationRegistry<Address>((handle) =>
   native.mg_tokenizer_free(handle),

@@ -1,7 +1,7 @@
 /** Files and texts made to break the tokenizer: refused by name, or handled in bounded time. */
 import { expect, test } from "bun:test";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
-import { NativeBpeTrainer, NativeTokenizer } from "../../src/native/tokenizer.ts";
+import { ENCODE_BYTES_MAX, NativeBpeTrainer, NativeTokenizer } from "../../src/native/tokenizer.ts";
 import { sharedTokenizer } from "./tokenizer-fixtures.ts";
 
 const small = await Tokenizer.train([new TextEncoder().encode("hello hello hello")], {
@@ -117,7 +117,7 @@ test("a token named __proto__ survives saving and loading", async () => {
 });
 
 test("ids outside the vocabulary do not decode", () => {
-  for (const id of [264, -1, 2 ** 30])
+  for (const id of [264, -1, 2 ** 30, 2 ** 32, 0.5])
     expect(() => small.decode([0, id])).toThrow(/outside the vocabulary/);
 });
 
@@ -162,4 +162,20 @@ test("several encodings of one tokenizer at once give what one gives", async () 
   const texts = Array.from({ length: 8 }, (_, i) => Buffer.from(`whale ${i} `.repeat(20_000)));
   const together = await Promise.all(texts.map((text) => tokenizer.encodeBytesAsync(text)));
   expect(together).toEqual(texts.map((text) => tokenizer.encodeBytes(text)));
+});
+
+test("texts beyond the limit are refused, at once", async () => {
+  const text = new Uint8Array(ENCODE_BYTES_MAX + 1);
+  expect(() => small.encodeBytes(text)).toThrow(/more than 67108864; split it/);
+});
+
+test("training on one endless repetition makes no token that does not load again", async () => {
+  const text = new Uint8Array(40_000).fill(97);
+  const hint = await Tokenizer.train([text], { vocab_size: 2000 })
+    .then(() => "")
+    .catch((error: { hint: string }) => error.hint);
+  const vocab_size = Number(/to (\d+)/.exec(hint)?.[1]);
+  const tokenizer = await Tokenizer.train([text], { vocab_size });
+  expect(Math.max(...tokenizer.tokens().map((token) => token.length))).toBe(1024);
+  expect(Tokenizer.fromJson(tokenizer.toJson()).hash).toBe(tokenizer.hash);
 });
