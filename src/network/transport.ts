@@ -6,12 +6,8 @@ import { invariant, MagnetError } from "../core/errors.ts";
 import type { PublicKey } from "../core/types.ts";
 import { encodeBody } from "./codec.ts";
 import { Connection, type ConnectionContext } from "./connection.ts";
-import { fetchCertificate, openSocket, parseAddress, type SeenCertificate } from "./dialer.ts";
-import { FRAME_OVERHEAD } from "./envelope.ts";
 import {
   bootNonce,
-  ClientHandshake,
-  type ClientResult,
   encodeRefusal,
   type HandshakePeer,
   type HandshakeRefusal,
@@ -19,11 +15,12 @@ import {
   ServerHandshake,
 } from "./handshake.ts";
 import { nodeIdOf } from "./identity.ts";
-import { DEFAULT_LIMITS, type TransportLimits, TYPE_MAX } from "./limits.ts";
+import { DEFAULT_LIMITS, type TransportLimits } from "./limits.ts";
 import { type Listener, startListener } from "./listener.ts";
+import { byType, longestFrame } from "./message-types.ts";
+import { Outbound } from "./outbound.ts";
 import { PeerTable } from "./peer-table.ts";
 import type { Message, MessageSpec } from "./protocol.ts";
-import { checkPin, type PinDecision } from "./tls-pins.ts";
 import type {
   PeerView,
   RequestHandler,
@@ -45,11 +42,6 @@ export function createTransport(options: TransportOptions): Transport {
   return new NodeTransport(options);
 }
 
-interface Dial {
-  resolve(key: PublicKey): void;
-  reject(error: MagnetError): void;
-}
-
 class NodeTransport implements Transport {
   readonly public_key: PublicKey;
   readonly address: string;
@@ -65,11 +57,7 @@ class NodeTransport implements Transport {
   readonly #listeners: TransportEvents[] = [];
   /** Wires whose handshake is under way, with its deadline. */
   readonly #handshakes = new Map<Wire, number>();
-  /** Dialled connections that wait for `accepted`. */
-  readonly #dials = new Map<Connection, Dial>();
-  readonly #connecting = new Map<string, Promise<PublicKey>>();
-  /** Dials that were told of a duplicate and wait for it to stand. */
-  readonly #awaited = new Map<PublicKey, Set<Dial & { deadline_ms: number }>>();
+  readonly #outbound: Outbound;
   readonly #timer: ReturnType<typeof setInterval>;
   #is_closed = false;
 
@@ -99,6 +87,15 @@ class NodeTransport implements Transport {
       certificate: options.certificate.binding,
       random_bytes: (n) => options.random.bytes(n),
     };
+    this.#outbound = new Outbound({
+      self: this.#self,
+      pins: options.pins,
+      table: this.#table,
+      connection: this.#context,
+      total: this.#total,
+      handshakes: this.#handshakes,
+      entered: (connection, replaced) => this.#entered(connection, replaced),
+    });
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS);
   }
 
@@ -111,7 +108,7 @@ class NodeTransport implements Transport {
       clock,
       random,
       hooks: {
-        accepted: (connection) => this.#onAccepted(connection),
+        accepted: (connection) => this.#outbound.accepted(connection),
         message: ({ peer }, message) =>
           this.#emit((events) => events.message?.(peer.public_key, message)),
         request: async ({ peer }, type, body) => {
@@ -194,143 +191,19 @@ class NodeTransport implements Transport {
       const node_id = nodeIdOf(public_key);
       this.#emit((events) => events.peer_up?.({ public_key, node_id, tier, address, dialed }));
     }
-    const awaited = this.#awaited.get(public_key);
-    this.#awaited.delete(public_key);
-    for (const dial of awaited ?? []) dial.resolve(public_key);
+    this.#outbound.resolveAwaited(public_key);
   }
 
   connect(address: string, expected?: PublicKey): Promise<PublicKey> {
-    if (this.#is_closed) return Promise.reject(closedError());
-    if (expected !== undefined && this.#table.get(expected)) return Promise.resolve(expected);
-    const id = `${expected ?? ""}@${address}`;
-    const running = this.#connecting.get(id);
-    if (running) return running;
-    const dial = this.#dial(address, expected).finally(() => this.#connecting.delete(id));
-    this.#connecting.set(id, dial);
-    return dial;
-  }
-
-  async #dial(address: string, expected: PublicKey | undefined): Promise<PublicKey> {
-    parseAddress(address);
-    const { pins } = this.#options;
-    const timeout_ms = this.#limits.handshake_ms;
-    const pin = expected === undefined ? pins.at(address) : pins.get(expected);
-    let seen: SeenCertificate | undefined = pin;
-    let wire: Wire;
-    try {
-      seen ??= await fetchCertificate(address, timeout_ms);
-      wire = await openSocket(address, seen.cert_pem, timeout_ms, this.#total);
-    } catch (error) {
-      if (pin === undefined) throw error;
-      // Perhaps the certificate changed: what it is now must be backed by the wallet's signature.
-      seen = await fetchCertificate(address, timeout_ms);
-      if (seen.fingerprint === pin.fingerprint) throw error;
-      wire = await openSocket(address, seen.cert_pem, timeout_ms, this.#total);
-    }
-    if (this.#is_closed) {
-      wire.terminate("closed");
-      throw closedError();
-    }
-    return this.#clientHandshake(wire, address, expected, seen);
-  }
-
-  #clientHandshake(
-    wire: Wire,
-    address: string,
-    expected: PublicKey | undefined,
-    seen: SeenCertificate,
-  ): Promise<PublicKey> {
-    const handshake = new ClientHandshake(this.#self, seen.fingerprint);
-    this.#beginHandshake(wire);
-    return new Promise((resolve, reject) => {
-      const fail = (refusal: HandshakeRefusal) => {
-        this.#handshakes.delete(wire);
-        reject(dialError(address, refusal)); // before the closing rejects with less to say
-        wire.terminate(refusal.message);
-      };
-      wire.handler = {
-        closed: (reason) => {
-          this.#handshakes.delete(wire);
-          reject(dialError(address, { code: "HANDSHAKE_FAILED", message: reason }));
-        },
-        message: (bytes) => {
-          if (bytes === undefined || bytes.length > this.#limits.handshake_bytes)
-            return fail({ code: "HANDSHAKE_MALFORMED", message: "oversized handshake" });
-          const result = handshake.receive(bytes);
-          if ("code" in result) return fail(result);
-          const decision = checkPin(this.#options.pins, {
-            address,
-            expected,
-            public_key: result.public_key,
-            certificate: result.certificate,
-          });
-          if ("code" in decision) return fail(decision);
-          this.#proven(wire, address, result, seen, decision, { resolve, reject });
-        },
-      };
-      wire.send(handshake.hello);
-    });
-  }
-
-  /** The server is who it should be: prove ourselves, and wait until it accepts. */
-  #proven(
-    wire: Wire,
-    address: string,
-    peer: ClientResult,
-    seen: SeenCertificate,
-    decision: Extract<PinDecision, { pin: boolean }>,
-    dial: Dial,
-  ): void {
-    const { pins, clock } = this.#options;
-    const { public_key, certificate } = peer;
-    const { fingerprint, serial } = certificate;
-    const { cert_pem } = seen;
-    if (decision.pin)
-      pins.set({ public_key, address, cert_pem, fingerprint, serial, pinned_ms: clock.now_ms() });
-    const connection = new Connection(peer, wire, address, this.#context);
-    this.#dials.set(connection, dial);
-    wire.send(peer.proof);
-  }
-
-  #onAccepted(connection: Connection) {
-    this.#handshakes.delete(connection.wire);
-    const dial = this.#dials.get(connection);
-    this.#dials.delete(connection);
-    const { public_key } = connection.peer;
-    const admission = this.#table.admit(connection, this.#options.clock.now_ms());
-    if ("code" in admission) {
-      connection.closeWith(admission.code, admission.message);
-      if (this.#table.get(public_key)?.peer.boot_nonce === connection.peer.boot_nonce)
-        dial?.resolve(public_key);
-      else dial?.reject(dialError(connection.dialed ?? "", admission));
-      return;
-    }
-    this.#entered(connection, admission.replaced);
-    dial?.resolve(public_key);
+    return this.#outbound.connect(address, expected);
   }
 
   #onClosed(connection: Connection, reason: string) {
     this.#handshakes.delete(connection.wire);
-    const dial = this.#dials.get(connection);
-    this.#dials.delete(connection);
+    if (this.#outbound.closed(connection, reason)) return;
     const { public_key } = connection.peer;
-    if (dial) return this.#dialClosed(connection, dial, reason);
     if (this.#table.remove(connection))
       this.#emit((events) => events.peer_down?.(public_key, reason));
-  }
-
-  #dialClosed(connection: Connection, dial: Dial, reason: string) {
-    const { public_key } = connection.peer;
-    if (!reason.startsWith("DUPLICATE")) {
-      const code = /^([A-Z_]+): /.exec(reason)?.[1] ?? "HANDSHAKE_FAILED";
-      return dial.reject(dialError(connection.dialed ?? "", { code, message: reason }));
-    }
-    if (this.#table.get(public_key)) return dial.resolve(public_key);
-    // The other connection is about to stand on this side too.
-    const deadline_ms = this.#options.clock.now_ms() + this.#limits.handshake_ms;
-    const set = this.#awaited.get(public_key) ?? new Set();
-    set.add({ ...dial, deadline_ms });
-    this.#awaited.set(public_key, set);
   }
 
   send(to: PublicKey, message: Message): boolean {
@@ -423,13 +296,7 @@ class NodeTransport implements Transport {
     for (const [wire, deadline_ms] of this.#handshakes)
       if (now_ms >= deadline_ms) wire.terminate("the handshake took too long");
     for (const connection of this.#table.all()) connection.sweep(now_ms);
-    for (const [key, dials] of this.#awaited)
-      for (const dial of dials) {
-        if (now_ms < dial.deadline_ms) continue;
-        dials.delete(dial);
-        if (dials.size === 0) this.#awaited.delete(key);
-        dial.reject(dialError(nodeIdOf(key), DUPLICATE_LOST));
-      }
+    this.#outbound.sweep(now_ms);
   }
 
   async close(): Promise<void> {
@@ -438,58 +305,7 @@ class NodeTransport implements Transport {
     clearInterval(this.#timer);
     for (const wire of [...this.#handshakes.keys()]) wire.terminate("this node stops");
     for (const connection of this.#table.all()) connection.closeWith("STOPPING", "the node stops");
-    for (const dials of this.#awaited.values())
-      for (const dial of dials) dial.reject(closedError());
+    this.#outbound.close();
     await this.#listener.close();
   }
 }
-
-const DUPLICATE_LOST = { code: "HANDSHAKE_FAILED", message: "the other connection never stood" };
-const closedError = () => new MagnetError("TRANSPORT_CLOSED", "this node's network is closed");
-
-function byType<S>(specs: readonly S[], typeOf: (spec: S) => string): Map<string, S> {
-  const map = new Map<string, S>();
-  for (const spec of specs) {
-    const type = typeOf(spec);
-    invariant(!map.has(type), `message type ${type} is declared once`);
-    invariant(/^[\x21-\x7e]+$/.test(type) && type.length <= TYPE_MAX, `${type} is a short word`);
-    map.set(type, spec);
-  }
-  return map;
-}
-
-const longestFrame = ({ specs, requests = [] }: TransportOptions): number =>
-  FRAME_OVERHEAD +
-  Math.max(
-    4096,
-    ...[...specs, ...requests.flatMap((spec) => [spec.request, spec.response])].map(
-      (spec) => spec.limit_bytes,
-    ),
-  );
-
-/** Errors of a dial by the refusal's code, which a peer may have chosen: unknown ones are PEER_REFUSED. */
-function dialError(address: string, { code, message }: HandshakeRefusal): MagnetError {
-  const hint = DIAL_HINTS[code];
-  const isRetryable = code === "HANDSHAKE_FAILED" || code === "BARRED";
-  return new MagnetError(hint ? code : "PEER_REFUSED", `${address}: ${message}`, {
-    hint: hint ?? "look into that node's log",
-    retryable: isRetryable,
-    exit: isRetryable ? "unreachable" : "auth",
-  });
-}
-
-const TRUST_HINT = "if the change is legitimate: magnet peers trust reset ID";
-const DIAL_HINTS: Record<string, string> = {
-  PROTOCOL_VERSION: "update magnet on both machines",
-  WRONG_NETWORK: "that node belongs to another network",
-  NETWORK_CONFIG: "join both nodes with the same network file",
-  SAME_IDENTITY: "a node does not dial itself; a copied data folder needs a key of its own",
-  PEER_IDENTITY: "somebody else answers at that address; do not trust it",
-  CERTIFICATE_MISMATCH: "somebody may listen in between; try from another network",
-  CERTIFICATE_CHANGED: TRUST_HINT,
-  PEER_CHANGED: TRUST_HINT,
-  IDENTITY_IN_USE: "one wallet key runs one node: stop the other process",
-  BARRED: "wait five minutes",
-  HANDSHAKE_MALFORMED: "is it a magnet node?",
-  HANDSHAKE_FAILED: "is it a magnet node, and is it not overloaded?",
-};
