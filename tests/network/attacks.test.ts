@@ -242,3 +242,22 @@ test("a changed certificate: higher serial accepted, lower refused until reset; 
   expect(await a.transport.connect(address, b.key)).toBe(b.key);
   await back.transport.close();
 });
+
+test("a peer that answers no ping is dropped as silent; one that does stays", async () => {
+  const target = startNode(1, { limits: { idle_ms: 400, ping_ms: 50 } });
+  const friend = startNode(3);
+  await friend.transport.connect(target.transport.address);
+  await rogue(target, startNode(2));
+  await until(() => target.downs.length === 1, "silent peer dropped");
+  expect(target.downs[0]?.reason).toContain("silent");
+  expect(target.transport.peers().map(({ public_key }) => public_key)).toEqual([friend.key]);
+});
+
+test("a dead connection does not lock its owner out: the probe ends it, the new process gets in", async () => {
+  const target = startNode(1, { limits: { probe_ms: 100 } });
+  const ghost = startNode(2);
+  await rogue(target, ghost); // the old process: its connection stands and nobody answers on it
+  expect(await codeOf(ghost.transport.connect(target.transport.address))).toBe("IDENTITY_IN_USE");
+  await until(() => target.downs.length === 1, "probe");
+  expect(await ghost.transport.connect(target.transport.address)).toBe(target.key);
+});
