@@ -11,6 +11,7 @@ import { decodeBody, encodeBody } from "./codec.ts";
 import { type Frame, KIND, type Kind } from "./envelope.ts";
 import type { HandshakePeer } from "./handshake.ts";
 import type { TransportLimits } from "./limits.ts";
+import { PendingRequests, retryable } from "./pending-requests.ts";
 import { defineMessage, type Message, type MessageSpec } from "./protocol.ts";
 import { TokenBucket } from "./rate-limit.ts";
 import type { RequestOptions, RequestSpec } from "./transport-types.ts";
@@ -49,18 +50,9 @@ const errorSpec = defineMessage({
 });
 type ErrorBody = z.infer<typeof errorSpec.schema>;
 
-interface Waiting {
-  type: string;
-  deadline_ms: number;
-  settle(result: { body: unknown } | { error: MagnetError }): void;
-}
-
 /** Points of the offences. */
 const MALFORMED_POINTS = 10;
 const UNASKED_POINTS = 1;
-
-const retryable = (code: string, message: string) =>
-  new MagnetError(code, message, { retryable: true, exit: "retry", hint: "try again" });
 
 export class Connection {
   readonly peer: HandshakePeer;
@@ -70,10 +62,9 @@ export class Connection {
   /** False until the accepting side has said so (only the dialling side waits). */
   is_accepted: boolean;
   readonly #context: ConnectionContext;
-  readonly #waiting = new Map<number, Waiting>();
+  readonly #pending: PendingRequests;
   readonly #frames: TokenBucket;
   readonly #bytes: TokenBucket;
-  #next_id = 0;
   #working = 0;
   #heard_ms: number;
   #pinged_ms: number;
@@ -91,6 +82,7 @@ export class Connection {
     this.#heard_ms = now_ms;
     this.#pinged_ms = now_ms;
     this.#context = context;
+    this.#pending = new PendingRequests(limits.requests_out);
     this.#frames = new TokenBucket(limits.frames_per_s, limits.frames_burst, now_ms);
     this.#bytes = new TokenBucket(limits.bytes_per_s, limits.bytes_burst, now_ms);
     wire.handler = {
@@ -126,37 +118,19 @@ export class Connection {
     this.#control(KIND.ping);
   }
 
+  /** Sends a request and waits for its answer; see Transport.request for the errors. */
   request(spec: RequestSpec, body: Uint8Array, options: RequestOptions): Promise<unknown> {
-    const { limits, clock } = this.#context;
     const { type } = spec.request;
-    if (this.#waiting.size >= limits.requests_out)
-      return Promise.reject(retryable("PEER_BUSY", "too many requests wait for this peer"));
-    if (options.signal?.aborted) return Promise.reject(aborted(type));
-    this.#next_id = (this.#next_id % 0xffff_ffff) + 1;
-    const request_id = this.#next_id;
-    return new Promise((resolve, reject) => {
-      const onAbort = () => this.#settle(request_id, { error: aborted(type) });
-      options.signal?.addEventListener("abort", onAbort, { once: true });
-      this.#waiting.set(request_id, {
-        type,
-        deadline_ms: clock.now_ms() + options.timeout_ms,
-        settle: (result) => {
-          options.signal?.removeEventListener("abort", onAbort);
-          if ("error" in result) reject(result.error);
-          else resolve(result.body);
-        },
-      });
-      if (!this.#write({ kind: KIND.request, request_id, type, body }))
-        this.#settle(request_id, { error: retryable("PEER_BUSY", "the peer does not keep up") });
-    });
+    const now_ms = this.#context.clock.now_ms();
+    return this.#pending.add(type, options, now_ms, (request_id) =>
+      this.#write({ kind: KIND.request, request_id, type, body }),
+    );
   }
 
   /** Deadlines of requests, idleness, pings. */
   sweep(now_ms: number) {
     const { limits } = this.#context;
-    for (const [id, { deadline_ms, type }] of this.#waiting)
-      if (now_ms >= deadline_ms)
-        this.#settle(id, { error: retryable("REQUEST_TIMEOUT", `no answer to ${type} in time`) });
+    this.#pending.sweep(now_ms);
     if (this.#probe_until_ms !== undefined && now_ms >= this.#probe_until_ms)
       return this.wire.terminate("did not answer a probe");
     if (now_ms - this.#heard_ms >= limits.idle_ms)
@@ -193,7 +167,7 @@ export class Connection {
     this.#probe_until_ms = undefined;
     if (frame === "malformed") return this.#malformed("malformed");
     // Answers are paced by our own requests; everything else counts.
-    const isAnswer = frame.kind === KIND.response && this.#waiting.has(frame.request_id);
+    const isAnswer = frame.kind === KIND.response && this.#pending.has(frame.request_id);
     if (!isAnswer && !this.#bytes.take(frame.body.length, now_ms))
       return hooks.offence(this, Number.POSITIVE_INFINITY, "flood");
     if (!this.is_accepted && frame.kind !== KIND.accepted && frame.kind !== KIND.notice)
@@ -265,26 +239,26 @@ export class Connection {
   }
 
   #onAnswer(frame: Frame) {
-    const waiting = this.#waiting.get(frame.request_id);
+    const type = this.#pending.typeOf(frame.request_id);
     // An answer after its deadline is late, not hostile; a stream of them is.
-    if (waiting === undefined) return this.#context.hooks.offence(this, 0.1, "unasked");
-    const spec = this.#context.requests.get(waiting.type);
+    if (type === undefined) return this.#context.hooks.offence(this, 0.1, "unasked");
+    const spec = this.#context.requests.get(type);
     const isError = frame.kind === KIND.error;
     const wanted = isError ? errorSpec : spec?.response;
     const decoded =
-      wanted === undefined || frame.type !== waiting.type
+      wanted === undefined || frame.type !== type
         ? { ok: false as const, reason: "unknown_type" }
         : decodeBody(wanted, frame.body);
     if (!decoded.ok) {
       this.#malformed(decoded.reason);
-      const error = new MagnetError("BAD_RESPONSE", `the answer to ${waiting.type} is malformed`);
-      return this.#settle(frame.request_id, { error });
+      const error = new MagnetError("BAD_RESPONSE", `the answer to ${type} is malformed`);
+      return this.#pending.settle(frame.request_id, { error });
     }
-    if (!isError) return this.#settle(frame.request_id, { body: decoded.body });
+    if (!isError) return this.#pending.settle(frame.request_id, { body: decoded.body });
     const { code, message, retryable: again } = decoded.body as ErrorBody;
     const options = { retryable: again, exit: "failed" as const };
     const error = new MagnetError(code, `the peer answered: ${message}`, options);
-    this.#settle(frame.request_id, { error });
+    this.#pending.settle(frame.request_id, { error });
   }
 
   #onNotice(frame: Frame) {
@@ -300,19 +274,9 @@ export class Connection {
     this.#context.hooks.offence(this, MALFORMED_POINTS, reason);
   }
 
-  #settle(id: number, result: { body: unknown } | { error: MagnetError }): void {
-    const waiting = this.#waiting.get(id);
-    this.#waiting.delete(id);
-    waiting?.settle(result);
-  }
-
   #closed(reason: string): void {
     const text = this.#notice ?? reason;
-    for (const id of [...this.#waiting.keys()])
-      this.#settle(id, { error: retryable("PEER_LOST", `the connection ended: ${text}`) });
+    this.#pending.lose(text);
     this.#context.hooks.closed(this, text);
   }
 }
-
-const aborted = (type: string) =>
-  new MagnetError("REQUEST_ABORTED", `${type} was cancelled`, { exit: "interrupted" });
