@@ -15,13 +15,7 @@ import {
   checkpointHash,
   parseManifest,
 } from "./checkpoint-manifest.ts";
-import {
-  CHUNK_BYTES,
-  type FileDigest,
-  type FileSystem,
-  hostFileSystem,
-  writeDurably,
-} from "./file-system.ts";
+import { type FileDigest, type FileSystem, hostFileSystem, writeDurably } from "./file-system.ts";
 import { bytesOf, SafetensorsFile, type TensorData, writeSafetensors } from "./safetensors.ts";
 
 export type { CheckpointManifest, CheckpointState } from "./checkpoint-manifest.ts";
@@ -267,9 +261,7 @@ export class Checkpoint {
       const hasher = new Bun.CryptoHasher("sha256").update(await file.headerBytes());
       for (const { name: tensor, data } of targets) {
         invariant(data instanceof Uint8Array, "a target is memory");
-        await file.readInto(tensor, data);
-        for (let at = 0; at < data.length; at += CHUNK_BYTES)
-          hasher.update(data.subarray(at, at + CHUNK_BYTES));
+        await file.readInto(tensor, data, (piece) => hasher.update(piece));
       }
       this.check(name, { size_bytes: file.size_bytes, sha256: hasher.digest("hex") });
     } finally {

@@ -97,7 +97,7 @@ export async function prepareData(options: PrepareOptions): Promise<DataSummary>
     for (const side of sides) await side.writer.finish();
     for (const side of sides) await side.commit();
     if (!heldout) await disk.remove(paths.heldout);
-    const summary = summaryOf(out_dir, tokenizer, found, heldout_fraction);
+    const summary = await summaryOf(out_dir, tokenizer, found, heldout_fraction);
     await writeText(disk, paths.tokenizer, tokenizer.toJson());
     await writeText(disk, paths.summary, `${JSON.stringify(summary, null, 2)}\n`);
     return summary;
@@ -110,13 +110,13 @@ export async function prepareData(options: PrepareOptions): Promise<DataSummary>
 const writeText = (disk: FileSystem, file: string, text: string) =>
   replaceFile(disk, file, (out) => out.write(new TextEncoder().encode(text)));
 
-function summaryOf(
+async function summaryOf(
   out_dir: string,
   tokenizer: TextEncoding,
   found: { inputs: readonly TextInput[]; ignored_files: number },
   heldout_fraction: number,
-): DataSummary {
-  const { train, heldout } = openTokenFiles(out_dir);
+): Promise<DataSummary> {
+  const { train, heldout } = await openTokenFiles(out_dir);
   try {
     return {
       schema: "magnet.data/1",

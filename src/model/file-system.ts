@@ -57,7 +57,15 @@ async function createFile(path: string): Promise<OutputFile> {
 export const hostFileSystem: FileSystem = {
   create: createFile,
   async makeFolder(path) {
-    await fs.mkdir(path, { recursive: true });
+    try {
+      await fs.mkdir(path, { recursive: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      throw new MagnetError("NOT_A_FOLDER", `${path} is a file, not a folder`, {
+        hint: "choose another path",
+        cause: error,
+      });
+    }
   },
   async syncFolder(path) {
     const handle = await fs.open(path, "r");
@@ -141,13 +149,17 @@ export async function replaceFile(
   }
 }
 
-/** Reads exactly `target.length` bytes at `position`; less is `code` with the path. */
+/**
+ * Reads exactly `target.length` bytes at `position`; less is `code` with the path. `onPiece` sees each
+ * piece once it is in place.
+ */
 export async function readExactly(
   handle: fs.FileHandle,
   path: string,
   target: Uint8Array,
   position: number,
   code: string,
+  onPiece?: (piece: Uint8Array) => void,
 ): Promise<void> {
   for (let done = 0; done < target.length; ) {
     const length = Math.min(CHUNK_BYTES, target.length - done);
@@ -157,6 +169,7 @@ export async function readExactly(
         hint: "the file was cut off; copy or make it again",
         exit: "verification",
       });
+    onPiece?.(target.subarray(done, done + bytesRead));
     done += bytesRead;
   }
 }

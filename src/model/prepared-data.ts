@@ -45,11 +45,13 @@ export const dataPaths = (folder: string) => ({
 });
 
 /** The token files of a folder, whose hashes are checked, but not that they belong together. */
-export function openTokenFiles(folder: string): { train: TokenFile; heldout: TokenFile | null } {
+export async function openTokenFiles(
+  folder: string,
+): Promise<{ train: TokenFile; heldout: TokenFile | null }> {
   const paths = dataPaths(folder);
-  const train = TokenFile.open(paths.train);
+  const train = await TokenFile.open(paths.train);
   try {
-    return { train, heldout: TokenFile.open(paths.heldout) };
+    return { train, heldout: await TokenFile.open(paths.heldout) };
   } catch (error) {
     if (toMagnetError(error).code === "NOT_FOUND") return { train, heldout: null };
     train.close();
@@ -92,7 +94,7 @@ export async function openData(folder: string): Promise<PreparedData> {
     if (!parsed.success) throw broken("data.json is damaged");
     const summary = parsed.data;
     const tokenizer_json = await fs.readFile(paths.tokenizer, "utf8");
-    const { train, heldout } = openTokenFiles(folder);
+    const { train, heldout } = await openTokenFiles(folder);
     const close = () => {
       train.close();
       heldout?.close();

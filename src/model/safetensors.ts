@@ -115,11 +115,15 @@ export class SafetensorsFile {
   }
 
   /** Reads a tensor's bytes into `target`, whose length must be the tensor's. */
-  async readInto(name: string, target: Uint8Array): Promise<void> {
+  async readInto(
+    name: string,
+    target: Uint8Array,
+    onPiece?: (piece: Uint8Array) => void,
+  ): Promise<void> {
     const { begin, end } = this.entry(name);
     invariant(target.length === end - begin, `${name}: target of another size`);
     const position = this.header.data_start + begin;
-    await readExactly(this.handle, this.path, target, position, "SAFETENSORS_CORRUPT");
+    await readExactly(this.handle, this.path, target, position, "SAFETENSORS_CORRUPT", onPiece);
   }
 
   /** A tensor's bytes in fresh, aligned memory. */

@@ -105,7 +105,7 @@ export class TokenWriter {
 }
 
 /** A sink in memory; `open` gives the finished file. */
-export function memorySink(): TokenSink & { open(name: string): TokenFile } {
+export function memorySink(): TokenSink & { open(name: string): Promise<TokenFile> } {
   const parts: Uint8Array[] = [];
   return {
     append: async (bytes) => {

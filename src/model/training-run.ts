@@ -17,6 +17,7 @@ import { type FileSystem, hostFileSystem } from "./file-system.ts";
 import { INITIAL_STATE, InnerLoop, type StepReport } from "./inner-loop.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
+import { RunLock } from "./run-lock.ts";
 import type { TokenFile } from "./token-file.ts";
 import { Trainer } from "./trainer.ts";
 import {
@@ -265,10 +266,12 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const memory_bytes = Trainer.bytesNeeded(model, batch, context);
   const available = options.memory_available_bytes;
   requireMemory(memory_bytes, available === undefined ? availableMemoryBytes() : available);
-  const trainer = await startTrainer(options);
+  await makeOut(out_dir, disk);
+  const lock = await RunLock.take(out_dir);
+  let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
   try {
-    await disk.makeFolder(out_dir);
+    trainer = await startTrainer(options);
     const step = resume?.manifest.step ?? 0;
     metrics = await MetricsFile.open(path.join(out_dir, "metrics.jsonl"), step);
     const run = new TrainingRun(options, trainer, metrics);
@@ -280,7 +283,16 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     throw toMagnetError(error);
   } finally {
     await metrics?.close();
-    trainer.close();
+    trainer?.close();
+    await lock.release();
+  }
+}
+
+async function makeOut(out_dir: string, disk: FileSystem): Promise<void> {
+  try {
+    await disk.makeFolder(out_dir);
+  } catch (error) {
+    throw toMagnetError(error);
   }
 }
 

@@ -43,7 +43,7 @@ describe("a written token file", () => {
         fc.array(fc.array(fc.nat(65_535), { maxLength: 50 }), { maxLength: 20 }),
         fc.constantFrom(65_536, 65_537),
         async (documents, vocab_size) => {
-          const file = TokenFile.fromBytes("memory", await fileOf(documents, vocab_size));
+          const file = await TokenFile.fromBytes("memory", await fileOf(documents, vocab_size));
           const all = documents.flat();
           expect(file.header).toMatchObject({
             token_bytes: vocab_size === 65_536 ? 2 : 4,
@@ -67,7 +67,7 @@ describe("a written token file", () => {
 
   test("larger than the buffers it is written with", async () => {
     const long = Array.from({ length: 600_001 }, (_, i) => (i * 7919) % 1000);
-    const file = TokenFile.fromBytes("memory", await fileOf([[1, 2], long, [3]]));
+    const file = await TokenFile.fromBytes("memory", await fileOf([[1, 2], long, [3]]));
     expect(file.documentStart(2)).toBe(600_003);
     expect([...file.tokens(262_000, 600)]).toEqual(long.slice(261_998, 262_598));
     expect(() => file.tokens(600_000, 5)).toThrow("tokens outside the file");
@@ -77,9 +77,9 @@ describe("a written token file", () => {
     const bytes = await fileOf([[5, 6, 7]]);
     const target = path.join(folder, "a.mgt");
     fs.writeFileSync(target, bytes);
-    const file = TokenFile.open(target);
+    const file = await TokenFile.open(target);
     expect([...file.tokens(1, 2)]).toEqual([6, 7]);
-    expect(file.content_hash).toBe(TokenFile.fromBytes("b", bytes).content_hash);
+    expect(file.content_hash).toBe((await TokenFile.fromBytes("b", bytes)).content_hash);
     expect(() => file.expectTokenizer("d".repeat(64) as Hash)).toThrow(
       expect.objectContaining({ code: "TOKENIZER_MISMATCH", exit: "verification" }),
     );
@@ -93,14 +93,14 @@ describe("a written token file", () => {
     writer.startDocument();
     await writer.add(Int32Array.of(1, 2, 3), 3);
     await writer.finish();
-    expect([...sink.open("memory").tokens(0, 3)]).toEqual([1, 2, 3]);
+    expect([...(await sink.open("memory")).tokens(0, 3)]).toEqual([1, 2, 3]);
   });
 });
 
 describe("damage", () => {
-  const codeOf = (bytes: Uint8Array): string => {
+  const codeOf = async (bytes: Uint8Array): Promise<string> => {
     try {
-      TokenFile.fromBytes("file", bytes);
+      await TokenFile.fromBytes("file", bytes);
       return "none";
     } catch (error) {
       return error instanceof MagnetError ? error.code : `not a MagnetError: ${String(error)}`;
@@ -109,24 +109,24 @@ describe("damage", () => {
 
   test("every single flipped bit and every cut is found", async () => {
     const good = await fileOf([[1, 2, 3], [4]]);
-    expect(codeOf(good)).toBe("none");
+    expect(await codeOf(good)).toBe("none");
     for (let at = 0; at < good.length; at++) {
       const bad = good.slice();
       bad[at]! ^= 1 << (at % 8);
-      expect(codeOf(bad)).toMatch(/^(TOKENS_CORRUPT|UNSUPPORTED)$/);
-      expect(codeOf(good.subarray(0, at))).toBe("TOKENS_CORRUPT");
+      expect(await codeOf(bad)).toMatch(/^(TOKENS_CORRUPT|UNSUPPORTED)$/);
+      expect(await codeOf(good.subarray(0, at))).toBe("TOKENS_CORRUPT");
     }
   });
 
   test("hostile headers claim what they like", async () => {
     const good = await fileOf([[1, 2, 3], [4]]);
-    fc.assert(
-      fc.property(
+    await fc.assert(
+      fc.asyncProperty(
         fc.array(fc.tuple(fc.nat(127), fc.nat(255)), { minLength: 1, maxLength: 12 }),
-        (changes) => {
+        async (changes) => {
           const bad = good.slice();
           for (const [at, value] of changes) bad[at] = value;
-          expect(codeOf(bad)).toMatch(/^(none|TOKENS_CORRUPT|UNSUPPORTED)$/);
+          expect(await codeOf(bad)).toMatch(/^(none|TOKENS_CORRUPT|UNSUPPORTED)$/);
         },
       ),
       { seed: 20_260_304, numRuns: 2000 },
@@ -134,19 +134,16 @@ describe("damage", () => {
   });
 
   test("a missing file, a folder and a text", async () => {
-    const error = (run: () => unknown) => {
-      try {
-        run();
-        return null;
-      } catch (e) {
-        return e as MagnetError;
-      }
-    };
-    expect(error(() => TokenFile.open(path.join(folder, "none")))?.code).toBe("NOT_FOUND");
-    expect(error(() => TokenFile.open(folder))?.code).toBe("NOT_A_FILE");
+    const error = (target: string): Promise<MagnetError> =>
+      TokenFile.open(target).then(
+        () => expect.unreachable(),
+        (e) => e,
+      );
+    expect((await error(path.join(folder, "none"))).code).toBe("NOT_FOUND");
+    expect((await error(folder)).code).toBe("NOT_A_FILE");
     const text = path.join(folder, "text.mgt");
     fs.writeFileSync(text, "Call me Ishmael. ".repeat(100));
-    expect(error(() => TokenFile.open(text))).toMatchObject({
+    expect(await error(text)).toMatchObject({
       code: "TOKENS_CORRUPT",
       message: expect.stringContaining(text),
       hint: expect.stringContaining("magnet data prepare"),

@@ -132,6 +132,8 @@ describe("from text to a trained model", () => {
     expect((await failure(train(out_dir, { data: [path.join(root, "no")] }))).code).toBe(
       "NOT_FOUND",
     );
+    expect((await failure(train(binary))).code).toBe("NOT_A_FOLDER");
+    expect((await failure(train(path.join(binary, "in")))).code).toBe("NOT_A_FOLDER");
     expect((await failure(train(out_dir, { model: "huge" }))).code).toBe("UNKNOWN_PRESET");
     const few = await failure(train(out_dir, { vocab_size: 200_000 }));
     expect(few.code).toBe("CORPUS_TOO_SMALL");
