@@ -7,8 +7,7 @@
  * Each shard has one responsible node, the one that `place` names; it fetches or rebuilds after the delay
  * of the priority. The n-th node in the shard's ranking steps in n takeover times later.
  */
-import { invariant } from "../core/errors.ts";
-import type { Cid, Hash, PublicKey } from "../core/types.ts";
+import type { Cid, PublicKey } from "../core/types.ts";
 import type { Message } from "../network/protocol.ts";
 import { hashOfCid } from "./cid.ts";
 import type {
@@ -18,48 +17,31 @@ import type {
   KeeperParams,
   ObjectHealth,
   Priority,
-  RemoteShard,
 } from "./keeper-types.ts";
-import { shardBytes } from "./manifest.ts";
 import { type Inventory, OBJECTS_PER_MESSAGE } from "./messages.ts";
 import { place, ranking } from "./placement.ts";
 import { type KnownObject, ShardMap } from "./shard-map.ts";
+import { type Task, Transfers, URGENCY } from "./transfers.ts";
 
 /** Dropped objects remembered, so that a late inventory does not bring them back. */
 const DROPPED_MAX = 4096;
-const URGENCY: Record<Priority, number> = {
-  lost: 0,
-  critical: 1,
-  high: 2,
-  normal: 3,
-  healthy: 4,
-};
-
-/** A shard that this node should get. */
-interface Task {
-  object: KnownObject;
-  index: number;
-  priority: Priority;
-  holders: PublicKey[];
-}
 
 export class Keeper {
   readonly #params: KeeperParams;
   readonly #map: ShardMap;
   readonly #dropped = new Set<Cid>();
-  /** Hashes of the shards under way, by "cid index"; and manifests, with the time of the next try. */
-  readonly #transfers = new Map<string, Hash>();
+  readonly #transfers: Transfers;
+  /** Manifests asked for, with the time of the next try. */
   readonly #manifests = new Map<Cid, number>();
   #sequence = 0;
   /** One inventory period after the start: nothing counts as missing before. */
   #settled_ms = Number.POSITIVE_INFINITY;
   #inventory_at = Number.NEGATIVE_INFINITY;
-  /** Bytes that may be moved now; below 0 nothing new begins. */
-  #allowance: { bytes: number; at_ms: number } | null = null;
 
   constructor(params: KeeperParams) {
     this.#params = params;
     this.#map = new ShardMap(params.self);
+    this.#transfers = new Transfers(params, this.#map);
   }
 
   /** Handles one event; the effects are to be carried out in order. */
@@ -158,8 +140,7 @@ export class Keeper {
   ): void {
     const { cid, index } = event;
     const object = this.#map.objects.get(cid);
-    const hash = this.#transfers.get(`${cid} ${index}`);
-    if (event.type !== "shard_lost") this.#transfers.delete(`${cid} ${index}`);
+    const hash = event.type === "shard_lost" ? undefined : this.#transfers.end(cid, index);
     // Dropped while its shard was under way.
     if (event.type === "shard_stored" && !object && hash)
       out.push({ type: "delete_shard", cid, index, hash });
@@ -187,11 +168,9 @@ export class Keeper {
       this.#manifests.set(cid, Number.POSITIVE_INFINITY); // until the answer
       out.push({ type: "fetch_manifest", cid, hash: hashOfCid(cid), sources });
     }
-    this.#refill(now_ms);
     const tasks: Task[] = [];
     for (const object of this.#map.objects.values()) this.#inspect(object, now_ms, tasks, out);
-    tasks.sort((a, b) => URGENCY[a.priority] - URGENCY[b.priority]);
-    for (const task of tasks) this.#begin(task, out);
+    this.#transfers.begin(tasks, now_ms, out);
   }
 
   /** Notes what is missing or surplus, and collects what this node should do about it now. */
@@ -251,38 +230,6 @@ export class Keeper {
     this.#map.own.get(cid)!.delete(index);
     out.push({ type: "delete_shard", cid, index, hash: manifest.shards[index]! });
     this.#announce(cid, out);
-  }
-
-  #begin({ object, index, priority, holders }: Task, out: KeeperEffect[]): void {
-    const { cid, manifest } = object;
-    const key = `${cid} ${index}`;
-    const { transfers_max } = this.#params;
-    if (this.#transfers.has(key) || this.#transfers.size >= transfers_max) return;
-    invariant(this.#allowance, "the allowance is set on every tick");
-    if (this.#allowance.bytes < 0) return;
-    const size_bytes = shardBytes(manifest);
-    const shardOf = (i: number): RemoteShard => {
-      const sources = this.#map.holders(cid, i);
-      return { index: i, hash: manifest.shards[i]!, sources };
-    };
-    this.#transfers.set(key, manifest.shards[index]!);
-    if (holders.length > 0) {
-      this.#allowance.bytes -= size_bytes;
-      out.push({ type: "fetch_shard", cid, size_bytes, shard: shardOf(index) });
-    } else {
-      this.#allowance.bytes -= size_bytes * manifest.data_shards;
-      const from = manifest.shards.map((_, i) => shardOf(i)).filter((s) => s.sources.length > 0);
-      out.push({ type: "rebuild_shard", cid, manifest, index, from });
-      this.#log("info", "repair_started", { cid, index, priority }, out);
-    }
-  }
-
-  #refill(now_ms: number): void {
-    const { repair_bytes_per_s } = this.#params;
-    const before = this.#allowance ?? { bytes: repair_bytes_per_s, at_ms: now_ms };
-    const earned = (Math.max(0, now_ms - before.at_ms) / 1000) * repair_bytes_per_s;
-    const bytes = Math.min(repair_bytes_per_s, before.bytes + earned); // at most a second's worth
-    this.#allowance = { bytes, at_ms: now_ms };
   }
 
   #priority({ manifest }: KnownObject, live: number): Priority {

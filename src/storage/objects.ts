@@ -3,15 +3,18 @@
  * files, get puts the object together from any K of them. Shards are hashed while they are read, and the
  * object's own hash is checked before it becomes visible; a damaged shard is named and another one used.
  */
-import { MagnetError } from "../core/errors.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Cid, Hash } from "../core/types.ts";
 import { type ErasureCode, rsEncode } from "../native/codec.ts";
 import type { BlobSource, BlobStore, BlobWriter } from "./blobs.ts";
+import type { HeldObject } from "./keeper-types.ts";
 import {
   cidOfManifest,
+  MANIFEST_BYTES_MAX,
   manifestBytes,
   type ObjectManifest,
   type ObjectShape,
+  parseManifest,
   shapeOf,
   shardHeader,
   stripesOf,
@@ -155,3 +158,29 @@ export async function getObject(
 /** As getObject, from the shards in `store` alone. */
 export const getLocalObject = (store: BlobStore, manifest: ObjectManifest): Promise<GetResult> =>
   getObject(manifest, shardReaders(manifest, store), store);
+
+/** Canonical JSON has its keys sorted: every manifest begins like this. */
+const MANIFEST_START = new TextEncoder().encode('{"chunk_bytes":');
+
+/**
+ * The objects whose manifests are among the blobs of a store, with the shards that are there: what the
+ * keeper's `start` event needs after a restart. Damaged manifests are dropped from the store.
+ */
+export async function findObjects(store: BlobStore): Promise<HeldObject[]> {
+  const found: HeldObject[] = [];
+  for (const hash of store.list()) {
+    const size_bytes = store.size(hash) ?? 0;
+    if (size_bytes < MANIFEST_START.length || size_bytes > MANIFEST_BYTES_MAX) continue;
+    const start = await store.read(hash, 0, MANIFEST_START.length);
+    if (Buffer.compare(start, MANIFEST_START) !== 0) continue;
+    try {
+      const manifest = parseManifest(await store.get(hash));
+      const shards = [...shardReaders(manifest, store).keys()];
+      found.push({ cid: cidOfManifest(manifest), manifest, shards });
+    } catch (error) {
+      const { code } = toMagnetError(error);
+      if (code !== "MANIFEST_CORRUPT" && code !== "BLOB_CORRUPT") throw error; // else: no manifest
+    }
+  }
+  return found;
+}

@@ -10,7 +10,13 @@ import { cidOf, hashOfCid } from "../../src/storage/cid.ts";
 import { hostDisk } from "../../src/storage/disk.ts";
 import { durabilityReport, lossProbability } from "../../src/storage/durability.ts";
 import { manifestBytes, parseManifest, parseShardHeader } from "../../src/storage/manifest.ts";
-import { bytesSource, getLocalObject, getObject, putObject } from "../../src/storage/objects.ts";
+import {
+  bytesSource,
+  findObjects,
+  getLocalObject,
+  getObject,
+  putObject,
+} from "../../src/storage/objects.ts";
 import { rebuildShard, shardReaders } from "../../src/storage/repair.ts";
 import { rejection } from "../native/rejection.ts";
 import { MemoryDisk } from "./memory-disk.ts";
@@ -176,6 +182,19 @@ test("no space at any step of a put: DISK_FULL, and the next put succeeds", asyn
   disk.fail_at = Number.POSITIVE_INFINITY;
   const { manifest } = await putObject(store, bytesSource(bytes), code);
   for (const hash of manifest.shards) await store.verify(hash);
+});
+
+test("after a restart the store knows its objects and which shards are left", async () => {
+  const disk = new MemoryDisk(ROOT);
+  const store = await openStore(disk);
+  const { cid, manifest } = await putObject(store, bytesSource(random.bytes(300)), code);
+  const damaged = await putObject(store, bytesSource(random.bytes(200)), code);
+  await store.put(new TextEncoder().encode('{"chunk_bytes":"not a manifest"}'));
+  await store.delete(manifest.shards[2]!);
+  disk.damage(fileOf(hashOfCid(damaged.cid)), 40);
+  expect(await findObjects(await openStore(disk))).toEqual([
+    { cid, manifest, shards: [0, 1, 3, 4, 5] },
+  ]);
 });
 
 test("a source that changes during the put is refused", async () => {
