@@ -57,7 +57,7 @@ export class RoundMachine {
     const { jobs, blobs, merger, promotion, election } = this.parts;
     switch (event.type) {
       case "job_started":
-        if (jobs.add(event.job, out)) this.#steps.tellJobs(null, out);
+        this.#jobStarted(event.job, out);
         break;
       case "job_prepared":
         jobs.prepared(event.job_id, event.base_hash);
@@ -127,6 +127,17 @@ export class RoundMachine {
   /** Takes every step that is possible now. */
   advance(now_ms: number, out: Sink<RoundEffect>): void {
     this.#steps.advance(now_ms, out);
+  }
+
+  #jobStarted(job: JobOffer, out: Sink<RoundEffect>): void {
+    const { jobs } = this.parts;
+    const added = jobs.add(job, out);
+    if (added) this.#steps.tellJobs(null, out);
+    const { job_id } = job;
+    const reason = jobs.get(job_id) ? "it is known" : "it has ended, or too many wait";
+    const fields = added ? { job_id } : { job_id, reason };
+    const event = added ? "job_accepted" : "job_refused";
+    out.push({ type: "log", level: added ? "info" : "warn", event, fields });
   }
 
   #trained(result: TrainedResult, out: Sink<RoundEffect>): void {

@@ -6,11 +6,13 @@
  * Invariant: all certificates of one (round, step), in whatever views, have one content and result,
  * because two quorums share a member, that member acknowledges nothing below the view that it asked for,
  * and its timeout carries what it acknowledged. This is single-decree Paxos with signed messages; a
- * Byzantine mode would put a prepare quorum between `pending` and `acknowledge`.
+ * Byzantine mode would put a prepare quorum between `pending` and `acknowledge`. Longer than other files:
+ * each rule is safe only together with the others.
  */
 import { invariant } from "../core/errors.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
 import { Ballots, contentHash, leaderOf } from "./ballot.ts";
+import { CatchUp } from "./catch-up.ts";
 import type {
   BroadcastEffect,
   EvidenceEffect,
@@ -75,14 +77,14 @@ export class Election {
   #mandate = 0;
   readonly #timeouts = new ViewChange();
   readonly #acks = new Map<PublicKey, Ack>();
-  readonly #synced = new Map<PublicKey, number>();
-  #asked_ms = Number.NEGATIVE_INFINITY;
+  readonly #catch_up: CatchUp;
   /** First proposal seen per term of this round, to recognise a second. */
   readonly #seen = new Map<string, Proposal>();
 
   constructor(params: ElectionParams) {
     this.#params = params;
     this.#self = params.signer.public_key;
+    this.#catch_up = new CatchUp(params.resend_ms);
     const { roster, roster_hash, signer, verifier } = params;
     this.ballots = new Ballots(roster, roster_hash, signer, verifier);
   }
@@ -177,6 +179,7 @@ export class Election {
       : null;
   }
 
+  /** One message of this room. */
   message({ from, type, body }: ReceivedMessage, now_ms: number, out: Sink<ElectionEffect>): void {
     if (type === "election.propose") this.#onProposal(from, body as Proposal, now_ms, out);
     else if (type === "election.ack") this.#onAck(from, body as Ack, now_ms, out);
@@ -184,7 +187,7 @@ export class Election {
       this.#onViewTimeout(from, body as ViewTimeout, now_ms, out);
     else if (type === "election.sync") {
       const { round, decided } = body as { round: number; decided: number };
-      this.#help(from, round, decided, now_ms, out);
+      this.#catch_up.help(from, { round, decided }, this.#state, now_ms, out);
     } else if (type === "election.certificates")
       for (const certificate of (body as { certificates: Certificate[] }).certificates)
         this.#learn(certificate, now_ms, out);
@@ -197,11 +200,13 @@ export class Election {
     decided: number,
     now_ms: number,
     out: Sink<ElectionEffect>,
-  ) {
+  ): void {
     const { round: own, decided: steps } = this.#state;
-    if (round > own || (round === own && decided > steps.length)) this.#ask(peer, now_ms, out);
+    if (round > own || (round === own && decided > steps.length))
+      this.#catch_up.ask(peer, this.#state, now_ms, out);
   }
 
+  /** Starts a view change when the leader is overdue, and repeats what was not answered. */
   tick(context: ElectionContext, now_ms: number, out: Sink<ElectionEffect>): void {
     if (!context.active || !context.quorum_alive) this.#progress_ms = now_ms;
     else if (!this.changingView && this.#isOverdue(context, now_ms))
@@ -276,31 +281,26 @@ export class Election {
     now_ms: number,
     out: Sink<ElectionEffect>,
   ): void {
+    const at = { round: body.round, decided: body.decided.length };
     if (body.round < this.#state.round) {
-      this.#help(from, body.round, body.decided.length, now_ms, out);
+      this.#catch_up.help(from, at, this.#state, now_ms, out);
       return;
     }
     if (body.round > this.#state.round) {
-      this.#ask(from, now_ms, out);
+      this.#catch_up.ask(from, this.#state, now_ms, out);
       return;
     }
     if (!this.ballots.checkViewTimeout(body, from)) return;
     for (const certificate of body.decided) this.#learn(certificate, now_ms, out);
     if (body.round !== this.#state.round) return;
-    this.#help(from, body.round, body.decided.length, now_ms, out);
+    this.#catch_up.help(from, at, this.#state, now_ms, out);
     this.#timeouts.add(from, body);
-    if (body.view < this.#state.view) this.#sendTimeoutBack(from, now_ms, out);
+    // A member that lags views behind is told where the others are.
+    if (body.view < this.#state.view && this.#catch_up.mayAnswer(from, now_ms))
+      this.#sendTimeout(this.#state.promised, from, out);
     // A member asks for view v only after a quorum brought it into v - 1.
     if (body.view > this.#state.view + 1) this.#enterView(body.view - 1, now_ms, out);
     this.#countTimeouts(body.view, now_ms, out);
-  }
-
-  /** Tells a member that lags views behind where the others are. */
-  #sendTimeoutBack(to: PublicKey, now_ms: number, out: Sink<ElectionEffect>): void {
-    const last_ms = this.#synced.get(to);
-    if (last_ms !== undefined && now_ms - last_ms < this.#params.resend_ms / 2) return;
-    this.#remember(to, now_ms);
-    this.#sendTimeout(this.#state.promised, to, out);
   }
 
   #countTimeouts(view: number, now_ms: number, out: Sink<ElectionEffect>): void {
@@ -322,13 +322,13 @@ export class Election {
   ): void {
     const state = this.#state;
     const index = STEPS.indexOf(proposal.step);
-    if (proposal.round > state.round) this.#ask(from, now_ms, out);
+    if (proposal.round > state.round) this.#catch_up.ask(from, this.#state, now_ms, out);
     else if (proposal.round < state.round || index < state.decided.length)
-      this.#help(from, proposal.round, index, now_ms, out);
+      this.#catch_up.help(from, { round: proposal.round, decided: index }, state, now_ms, out);
     else if (proposal.view >= state.promised && this.ballots.checkProposal(proposal)) {
       if (proposal.view > state.view) this.#enterView(proposal.view, now_ms, out);
       if (this.#isSecond(proposal, out)) return;
-      if (index > state.decided.length) this.#ask(from, now_ms, out);
+      if (index > state.decided.length) this.#catch_up.ask(from, this.#state, now_ms, out);
       else if (this.pending?.content !== proposal.content) this.#setPending(proposal, now_ms, out);
       else if (this.acknowledged) this.acknowledge(state.lock!.result_hash, now_ms, out);
     }
@@ -357,7 +357,8 @@ export class Election {
   }
 
   #onAck(from: PublicKey, ack: Ack, now_ms: number, out: Sink<ElectionEffect>): void {
-    if (ack.round < this.#state.round) this.#help(from, ack.round, 0, now_ms, out);
+    const at = { round: ack.round, decided: 0 };
+    if (ack.round < this.#state.round) this.#catch_up.help(from, at, this.#state, now_ms, out);
     if (!this.isLeader || !this.ballots.checkAck(ack, from)) return;
     this.#countAck(from, ack, now_ms, out);
   }
@@ -406,37 +407,6 @@ export class Election {
     this.#acks.clear();
     this.#progress_ms = this.step_since_ms = now_ms;
     out.push(log("info", "decided", { round, view, step, result: result_hash }));
-  }
-
-  /** Sends a peer the certificates it lacks, at a limited rate. */
-  #help(
-    to: PublicKey,
-    round: number,
-    decided: number,
-    now_ms: number,
-    out: Sink<ElectionEffect>,
-  ): void {
-    const { round: own, head, decided: steps } = this.#state;
-    const certificates = round < own ? [...(head ? [head] : []), ...steps] : steps.slice(decided);
-    if (round > own || certificates.length === 0) return;
-    const last_ms = this.#synced.get(to);
-    if (last_ms !== undefined && now_ms - last_ms < this.#params.resend_ms / 2) return;
-    this.#remember(to, now_ms);
-    const body = { certificates };
-    out.push({ type: "send", to, message: { type: "election.certificates", body } });
-  }
-
-  #remember(peer: PublicKey, now_ms: number): void {
-    // Strangers may ask too; a full table is emptied, which only loosens the rate once.
-    if (this.#synced.size >= 2048) this.#synced.clear();
-    this.#synced.set(peer, now_ms);
-  }
-
-  #ask(to: PublicKey, now_ms: number, out: Sink<ElectionEffect>): void {
-    if (now_ms - this.#asked_ms < this.#params.resend_ms) return;
-    this.#asked_ms = now_ms;
-    const body = { round: this.#state.round, decided: this.#state.decided.length };
-    out.push({ type: "send", to, message: { type: "election.sync", body } });
   }
 
   #isCurrent(proposal: Proposal): boolean {

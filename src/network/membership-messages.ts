@@ -8,6 +8,7 @@ import {
   roundSchema,
   signatureSchema,
   timeSchema,
+  viewSchema,
 } from "./wire-types.ts";
 
 /** Most records in one message; a larger table is sent in turns. */
@@ -18,7 +19,7 @@ export const nodeStatusSchema = z.strictObject({
   phase: z.string().max(32),
   /** The round being decided: all rounds below are promoted. */
   round: roundSchema,
-  view: z.int().min(0).max(32),
+  view: viewSchema,
   /** Steps of this round whose certificate the node holds. */
   decided: z.int().min(0).max(3),
   /** The promoted state that the node has adopted and can serve; null before the first. */

@@ -23,8 +23,11 @@ export const roundSchema = z
   .min(0)
   .max(2 ** 31);
 
-/** View 31 would wait 2^31 times the view timeout: no honest node gets there. */
-export const viewSchema = z.int().min(0).max(31);
+/** A view lasts a view timeout at least, later ones 32 of them: so many take months. */
+export const viewSchema = z
+  .int()
+  .min(0)
+  .max(2 ** 20);
 
 /** Largest network: above it the leader's quadratic acknowledgements need another protocol. */
 export const ROSTER_MAX = 1024;

@@ -1,7 +1,10 @@
 /** A hundred seeds of the whole node under faults, and the seeds that once found a bug. */
 import { describe, expect, test } from "bun:test";
+import { sha256 } from "../../src/core/bytes.ts";
+import { walletVerifier } from "../../src/network/auth.ts";
+import { identityOf } from "../../src/network/identity.ts";
 import { PROFILE_NAMES, type ProfileName } from "../../src/sim/profiles.ts";
-import { standInKeys } from "../../src/sim/sim-keys.ts";
+import { type KeySource, standInKeys } from "../../src/sim/sim-keys.ts";
 import {
   runSimulation,
   type SimulationOptions,
@@ -68,6 +71,16 @@ test("equal options give equal runs, event for event", () => {
 test("every message passes its schema and limit as between processes", () => {
   for (const profile of ["crashes", "everything"] as const)
     mustPass({ seed: 3, nodes: 4, duration_ms: 20_000, profile, encode: true });
+}, 20_000);
+
+test("real secp256k1 signatures in place of the stand-ins", () => {
+  const keys: KeySource = {
+    signer: (index) => identityOf(sha256(`simulated node ${index}`)),
+    verifier: walletVerifier,
+  };
+  const options = { seed: 1, nodes: 4, duration_ms: 4000, rounds: 1, keys, encode: true };
+  const report = mustPass({ ...options, profile: "crashes" });
+  expect(report.rounds_promoted).toBeGreaterThan(0);
 }, 20_000);
 
 describe("the invariants catch a broken node", () => {
