@@ -17,6 +17,7 @@ import type {
 } from "../network/effects.ts";
 import type { Message } from "../network/protocol.ts";
 import type { Signer, Verifier } from "../network/signer.ts";
+import type { KeeperEffect, KeeperEvent } from "../storage/keeper-types.ts";
 
 /** Durations of the network file; equal on every node. */
 export interface NodeTiming {
@@ -25,6 +26,8 @@ export interface NodeTiming {
   dead_ms: number;
   view_timeout_ms: number;
   grace_ms: number;
+  /** How long a shard holder may be silent before its shards are rebuilt elsewhere. */
+  repair_after_ms: number;
 }
 
 /** Everything that the machine needs from outside. */
@@ -55,7 +58,9 @@ export type NodeEvent =
   | { type: "dial_failed"; address: string; reason: string }
   /** Already checked against the schema of its type. */
   | { type: "message"; from: PublicKey; message: Message }
-  | RoundEvent;
+  | RoundEvent
+  /** An outcome of storage work. */
+  | { type: "keeper"; event: KeeperEvent };
 
 export type NodeEffect =
   | SendEffect
@@ -63,6 +68,8 @@ export type NodeEffect =
   | PersistEffect<PersistKey>
   | { type: "dial"; address: string; public_key: PublicKey | null }
   | WorkEffect
+  /** Storage work: shards to fetch, rebuild, delete. */
+  | { type: "keeper"; effect: KeeperEffect }
   | EvidenceEffect
   | LogEffect;
 

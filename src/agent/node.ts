@@ -1,20 +1,45 @@
 /**
- * The node: membership, election and round composed into one state machine, `step(event, now_ms) ->
+ * The node: membership, election, round and storage keeper composed into one state machine, `step(event, now_ms) ->
  * effects`, without clock, socket, disk or randomness of its own. The runtime drives it in a process,
- * the simulator drives a thousand of it in one. Storage's keeper is stepped here too, once it exists.
+ * the simulator drives a thousand of it in one.
  */
+
+import type { PublicKey } from "../core/types.ts";
 import { RoundMachine } from "../diloco/round.ts";
 import { Election } from "../network/election.ts";
-import { Membership } from "../network/membership.ts";
+import { Membership, type Peer } from "../network/membership.ts";
 import type { NodeStatus } from "../network/membership-messages.ts";
 import type { ReceivedMessage } from "../network/protocol.ts";
+import { Keeper } from "../storage/keeper.ts";
+import { KEEPER_DEFAULTS, type KeeperEvent, type KeeperParams } from "../storage/keeper-types.ts";
 import { describeNode, phaseOf } from "./node-status.ts";
 import type { NodeEffect, NodeEvent, NodeParams, NodeView } from "./node-types.ts";
+
+const KEEPER_EVENTS = {
+  alive: "member_up",
+  suspect: "member_suspect",
+  dead: "member_down",
+} as const;
+
+/** All delays of the keeper follow from one: how long a holder may be silent. */
+const keeperParams = (self: PublicKey, repair_after_ms: number): KeeperParams => ({
+  ...KEEPER_DEFAULTS,
+  self,
+  inventory_ms: Math.min(KEEPER_DEFAULTS.inventory_ms, Math.ceil(repair_after_ms / 2)),
+  high_ms: Math.ceil(repair_after_ms / 2),
+  normal_ms: repair_after_ms,
+  takeover_ms: Math.min(KEEPER_DEFAULTS.takeover_ms, repair_after_ms),
+  surplus_ms: repair_after_ms,
+  retry_ms: Math.min(KEEPER_DEFAULTS.retry_ms, Math.ceil(repair_after_ms / 2)),
+});
 
 export class NodeMachine {
   readonly membership: Membership;
   readonly election: Election;
   readonly round: RoundMachine;
+  readonly keeper: Keeper;
+  /** Peers as the keeper was last told. */
+  readonly #told = new Map<PublicKey, Peer["liveness"]>();
 
   constructor(params: NodeParams) {
     const { signer, verifier, random, roster, roster_hash, tier, address, bootstrap } = params;
@@ -39,6 +64,7 @@ export class NodeMachine {
       this.election,
       this.membership,
     );
+    this.keeper = new Keeper(keeperParams(signer.public_key, params.timing.repair_after_ms));
   }
 
   /** Handles one event; the effects are to be carried out in order. Throws STATE_CORRUPT on start. */
@@ -54,6 +80,8 @@ export class NodeMachine {
         break;
       case "tick":
         out.push(...this.membership.step({ type: "tick", status: this.#status() }, now_ms));
+        this.#tellKeeper(now_ms, out);
+        this.#keeper({ type: "tick" }, now_ms, out);
         break;
       case "peer_up":
         out.push(...this.membership.step(event, now_ms));
@@ -65,6 +93,9 @@ export class NodeMachine {
         break;
       case "message":
         this.#message({ from: event.from, ...event.message }, now_ms, out);
+        break;
+      case "keeper":
+        this.#keeper(event.event, now_ms, out);
         break;
       default:
         this.round.event(event, now_ms, out);
@@ -86,10 +117,31 @@ export class NodeMachine {
     out.push(...this.membership.step({ type: "message", from, message }, now_ms));
     if (type.startsWith("election.")) this.election.message(message, now_ms, out);
     else if (type.startsWith("round.")) this.round.message(message, now_ms, out);
+    else if (type.startsWith("storage."))
+      this.#keeper({ type: "message", from, message: { type, body } }, now_ms, out);
     else if (type === "membership.heartbeat") {
       const { status } = body as { status: NodeStatus };
       this.election.peerIsAt(from, status.round, status.decided, now_ms, out);
       this.round.peerKnowsJobs(from, status.jobs, now_ms, out);
+    }
+  }
+
+  #keeper(event: KeeperEvent, now_ms: number, out: NodeEffect[]): void {
+    for (const effect of this.keeper.step(event, now_ms))
+      out.push(
+        effect.type === "send" || effect.type === "broadcast" || effect.type === "log"
+          ? effect
+          : { type: "keeper", effect },
+      );
+  }
+
+  /** Tells the keeper which peers came, are suspected, or are gone since the last tick. */
+  #tellKeeper(now_ms: number, out: NodeEffect[]): void {
+    for (const [public_key, peer] of this.membership.peers) {
+      const liveness = peer.connected || peer.liveness !== "alive" ? peer.liveness : "suspect";
+      if (this.#told.get(public_key) === liveness) continue;
+      this.#told.set(public_key, liveness);
+      this.#keeper({ type: KEEPER_EVENTS[liveness], public_key }, now_ms, out);
     }
   }
 

@@ -3,10 +3,12 @@ import { roundMessages } from "../diloco/round-messages.ts";
 import { electionMessages } from "../network/election-messages.ts";
 import { membershipMessages } from "../network/membership-messages.ts";
 import type { MessageSpec } from "../network/protocol.ts";
+import { storageMessages } from "../storage/messages.ts";
 
 /** All message declarations of the node's machines; types are unique. */
 export const protocol: readonly MessageSpec[] = [
   ...membershipMessages,
   ...electionMessages,
   ...roundMessages,
+  ...storageMessages,
 ];

@@ -20,6 +20,10 @@ export const COMMANDS: Group = {
       summary: "turn text into token files: prepare, inspect",
       load: async () => (await import("./data.ts")).data,
     },
+    demo: {
+      summary: "the whole main job on this machine, on real text",
+      load: async () => (await import("./demo.ts")).demo,
+    },
     doctor: {
       summary: "checks this machine and says what to fix",
       load: async () => (await import("./doctor.ts")).doctor,
@@ -28,13 +32,41 @@ export const COMMANDS: Group = {
       summary: "loss, perplexity and bits per byte of a model",
       load: async () => (await import("./eval.ts")).evalGroup,
     },
+    job: {
+      summary: "training jobs of the network: submit",
+      load: async () => (await import("./job.ts")).job,
+    },
+    join: {
+      summary: "make this machine a node and keep it running",
+      load: async () => (await import("./join.ts")).join,
+    },
     keys: {
       summary: "this node's wallet key: create, show, export, import, sign, verify",
       load: async () => (await import("./keys.ts")).keys,
     },
+    network: {
+      summary: "network files: create, show",
+      load: async () => (await import("./network.ts")).network,
+    },
+    node: {
+      summary: "the running node: status, stop",
+      load: async () => (await import("./node.ts")).node,
+    },
+    peers: {
+      summary: "peers of the running node: list",
+      load: async () => (await import("./node.ts")).peers,
+    },
+    rounds: {
+      summary: "rounds of training and merging: list",
+      load: async () => (await import("./node.ts")).rounds,
+    },
     sim: {
       summary: "simulate a network under faults",
       load: async () => (await import("./sim.ts")).sim,
+    },
+    storage: {
+      summary: "the network's store: status",
+      load: async () => (await import("./node.ts")).storage,
     },
     tokenizer: {
       summary: "train and use tokenizers: train, encode, decode",

@@ -30,6 +30,7 @@ const TIMING = {
   dead_ms: 8000,
   view_timeout_ms: 2000,
   grace_ms: 2000,
+  repair_after_ms: 30_000,
 };
 const TICK_MS = 500;
 const ROUND_DEADLINE_MS = 6000;

@@ -97,6 +97,13 @@ export class BlobStore implements BlobSource {
     return [...this.#sizes.keys()].sort();
   }
 
+  /** Where a blob that is here lies, to be opened read-only; not verified by itself (see `verify`). */
+  pathOf(hash: Hash): string {
+    if (!this.#sizes.has(hash))
+      throw new MagnetError("BLOB_NOT_FOUND", `blob ${hash} is not here`, { retryable: true });
+    return this.#fileOf(hash);
+  }
+
   /** A range of a blob, not verified by itself (see `verify`). Throws BLOB_NOT_FOUND, BAD_RANGE. */
   async read(hash: Hash, offset: number, length: number): Promise<Uint8Array> {
     const size = this.#sizes.get(hash);

@@ -13,6 +13,7 @@ export const TIMING = {
   dead_ms: 1000,
   view_timeout_ms: 500,
   grace_ms: 500,
+  repair_after_ms: 30_000,
 };
 const TICK_MS = 50;
 const digest = (...parts: string[]): Hash => sha256Hex(parts.join("\n")) as Hash;

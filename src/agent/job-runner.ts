@@ -1,0 +1,217 @@
+/**
+ * The work that one job asks of this node: prepare it, train a round locally, merge a round. Everything
+ * here is a function of the job, the base state and the announced task, so that any node can recompute
+ * a merge; only the inner optimizer's moments stay with the node from round to round (as in DiLoCo).
+ */
+import { MagnetError } from "../core/errors.ts";
+import type { Hash } from "../core/types.ts";
+import type { MergeTask, TrainedResult, TrainTask } from "../diloco/round-types.ts";
+import { BatchOrder } from "../model/batch-order.ts";
+import { BatchReader } from "../model/batch-reader.ts";
+import { paramCount } from "../model/config.ts";
+import { type Evaluation, evaluateTokens, tokenByteLengths } from "../model/evaluate.ts";
+import { TokenFile } from "../model/token-file.ts";
+import { Tokenizer } from "../model/tokenizer.ts";
+import { learningRate, Trainer } from "../model/trainer.ts";
+import {
+  accumulateDelta,
+  compressDelta,
+  decompressDelta,
+  makeDelta,
+  normaliseWeights,
+  outerStep,
+} from "../native/codec.ts";
+import type { BlobStore } from "../storage/blobs.ts";
+import type { JobSpec } from "./job.ts";
+import { decodeState, encodeState, type ModelState } from "./model-state.ts";
+
+/** The parts of one blob as the store takes them. */
+async function* inParts(parts: readonly Uint8Array[]) {
+  yield* parts;
+}
+
+export interface RunnerOptions {
+  job_id: Hash;
+  job: JobSpec;
+  blobs: BlobStore;
+  /** 0 = all. */
+  threads: number;
+  onStep?: (progress: { step: number; steps: number; loss: number }) => void;
+}
+
+export class JobRunner {
+  readonly #options: RunnerOptions;
+  readonly #trainer: Trainer;
+  readonly #train_file: TokenFile;
+  readonly #heldout_file: TokenFile;
+  readonly #byte_lengths: Uint16Array;
+  /** What compression has lost so far; added to the next pseudo-gradient (error feedback). */
+  readonly #residual: Float32Array;
+  /** Inner steps that this node's AdamW moments have seen. */
+  #optimizer_steps = 0;
+  #base: { hash: Hash; state: ModelState } | undefined;
+  readonly #losses = new Map<Hash, Evaluation>();
+
+  private constructor(
+    options: RunnerOptions,
+    trainer: Trainer,
+    files: { train: TokenFile; heldout: TokenFile },
+    tokenizer: Tokenizer,
+  ) {
+    this.#options = options;
+    this.#trainer = trainer;
+    this.#train_file = files.train;
+    this.#heldout_file = files.heldout;
+    this.#byte_lengths = tokenByteLengths(tokenizer);
+    this.#residual = new Float32Array(trainer.param_count);
+  }
+
+  /** Opens a job whose blobs are all here. Throws TOKENIZER_MISMATCH, TOKENS_CORRUPT, OUT_OF_MEMORY. */
+  static async open(options: RunnerOptions): Promise<JobRunner> {
+    const { job, blobs, threads } = options;
+    const tokenizer = await Tokenizer.load(blobs.pathOf(job.tokenizer_hash as Hash));
+    const train = await TokenFile.open(blobs.pathOf(job.train_hash as Hash));
+    const heldout = await TokenFile.open(blobs.pathOf(job.heldout_hash as Hash));
+    for (const file of [train, heldout]) file.expectTokenizer(tokenizer.hash);
+    if (tokenizer.vocab_size > job.model.vocab_size)
+      throw new MagnetError(
+        "TOKENIZER_MISMATCH",
+        `the tokenizer has ${tokenizer.vocab_size} tokens, the model ${job.model.vocab_size}`,
+        { hint: "the model's vocab_size must be at least the tokenizer's", exit: "verification" },
+      );
+    const { context } = job.model;
+    const trainer = Trainer.create(job.model, { batch: job.batch, context, threads });
+    return new JobRunner(options, trainer, { train, heldout }, tokenizer);
+  }
+
+  close(): void {
+    this.#trainer.close();
+    this.#train_file.close();
+    this.#heldout_file.close();
+  }
+
+  /** Computes and keeps the initial state. Returns its hash: the job's base. */
+  async initialState(): Promise<Hash> {
+    const { job, job_id } = this.#options;
+    await this.#trainer.initialise(BigInt(job.seed));
+    const params = new Float32Array(this.#trainer.params);
+    const momentum = new Float32Array(params.length);
+    return this.#keep({ job_id, rounds_done: 0, params, momentum });
+  }
+
+  async #keep(state: ModelState): Promise<Hash> {
+    const { hash } = await this.#options.blobs.put(inParts(encodeState(state)));
+    this.#base = { hash, state };
+    return hash;
+  }
+
+  async #load(hash: Hash): Promise<ModelState> {
+    if (this.#base?.hash !== hash) {
+      const bytes = await this.#options.blobs.get(hash);
+      const state = decodeState(bytes, paramCount(this.#options.job.model));
+      this.#base = { hash, state };
+    }
+    return this.#base.state;
+  }
+
+  /** Held-out evaluation of the state of this hash; remembered. */
+  async evaluateState(hash: Hash): Promise<Evaluation> {
+    const known = this.#losses.get(hash);
+    if (known) return known;
+    const { params } = await this.#load(hash);
+    this.#trainer.params.set(params);
+    const evaluation = await this.#evaluate();
+    this.#losses.clear(); // only the latest is asked for again
+    this.#losses.set(hash, evaluation);
+    return evaluation;
+  }
+
+  #evaluate(signal?: AbortSignal): Promise<Evaluation> {
+    const { job } = this.#options;
+    return evaluateTokens({
+      trainer: this.#trainer,
+      file: this.#heldout_file,
+      byte_lengths: this.#byte_lengths,
+      tokens_max: job.heldout_sequences * job.model.context,
+      signal,
+    });
+  }
+
+  /** H inner steps on this node's slice, then the encoded pseudo-gradient as a blob. */
+  async train(task: TrainTask, signal: AbortSignal): Promise<TrainedResult> {
+    const { job, blobs, threads } = this.#options;
+    const before = await this.evaluateState(task.base_hash);
+    const base = await this.#load(task.base_hash);
+    const trainer = this.#trainer;
+    trainer.params.set(base.params);
+    const tokens = await this.#innerSteps(task, signal);
+    const after = await this.#evaluate(signal);
+    const delta = await makeDelta(base.params, trainer.params, { threads, signal });
+    const encoded = await compressDelta(delta, job.compression, {
+      residual: this.#residual,
+      threads,
+      signal,
+    });
+    const { hash } = await blobs.put(encoded);
+    return {
+      announce_hash: task.announce_hash,
+      delta_hash: hash,
+      size_bytes: encoded.length,
+      tokens,
+      loss_before: before.loss,
+      loss_after: after.loss,
+    };
+  }
+
+  async #innerSteps(task: TrainTask, signal: AbortSignal): Promise<number> {
+    const { job, onStep } = this.#options;
+    const { beta1, beta2, eps, weight_decay, clip } = job.inner;
+    const order = new BatchOrder({
+      token_count: this.#train_file.token_count,
+      context: job.model.context,
+      seed: task.data_seed,
+      slice_index: task.slice_index,
+      slice_count: task.slice_count,
+    });
+    const batches = new BatchReader(this.#train_file, order);
+    const total_steps = job.rounds * job.inner_steps;
+    let tokens = 0;
+    for (let i = 0; i < task.inner_steps; i++) {
+      const scheduled = task.job_round * job.inner_steps + i + 1;
+      const lr = learningRate(job.inner.schedule, scheduled, total_steps, job.inner.lr);
+      const step = ++this.#optimizer_steps;
+      const adamw = { lr, beta1, beta2, eps, weight_decay, clip, step };
+      const sequences = batches.read(i * job.batch, job.batch);
+      const result = await this.#trainer.step(sequences, 1, adamw, signal);
+      tokens += result.tokens;
+      onStep?.({ step: i + 1, steps: task.inner_steps, loss: result.loss });
+    }
+    return tokens;
+  }
+
+  /** The outer step over the contributors in the order given; keeps the merged state. */
+  async merge(task: MergeTask): Promise<Hash> {
+    const { job, job_id, blobs, threads } = this.#options;
+    const base = await this.#load(task.base_hash);
+    const n = base.params.length;
+    const sum = new Float32Array(n);
+    const delta = new Float32Array(n);
+    const weights = normaliseWeights(task.contributors.map(({ weight }) => weight));
+    for (const [i, { delta_hash }] of task.contributors.entries()) {
+      const encoded = await blobs.get(delta_hash);
+      await decompressDelta(encoded, n, { into: delta, threads });
+      await accumulateDelta(sum, delta, weights[i]!, { threads });
+    }
+    const params = new Float32Array(base.params);
+    const momentum = new Float32Array(base.momentum);
+    const { lr, momentum: mu } = job.outer;
+    await outerStep(params, momentum, sum, { lr, mu }, { threads });
+    const rounds_done = task.job_round + 1;
+    return this.#keep({ job_id, rounds_done, params, momentum });
+  }
+
+  /** Parameters of a state that is here, for export. */
+  async parameters(hash: Hash): Promise<Float32Array> {
+    return (await this.#load(hash)).params;
+  }
+}

@@ -1,0 +1,50 @@
+/** The demo's settings in one place: found by measurement on two cores, the table is in the README. */
+
+import type { NetworkFile } from "../../agent/network-file.ts";
+import type { JobSettings } from "../../agent/prepare-job.ts";
+import { type ModelConfig, PRESETS } from "../../model/config.ts";
+
+/** Processes; with the 4+2 code each holds one or two shards, and any one of them may go. */
+export const AGENTS = 4;
+/** Threads of each: four agents share the cores. */
+export const AGENT_THREADS = 1;
+
+export const DEMO_MODEL: ModelConfig = PRESETS.demo!;
+
+export const DEMO_JOB: JobSettings = {
+  name: "demo",
+  rounds: 12,
+  inner_steps: 20,
+  batch: 8,
+  inner: {
+    lr: 2e-3,
+    schedule: "wsd",
+    beta1: 0.9,
+    beta2: 0.98,
+    eps: 1e-8,
+    weight_decay: 0.1,
+    clip: 1,
+  },
+  outer: { lr: 0.7, momentum: 0.5 },
+  compression: "int8",
+  round_deadline_ms: 60_000,
+  heldout_sequences: 64,
+  seed: 1,
+};
+
+/** The agent that is killed goes after this share of the rounds. */
+export const KILL_AFTER_SHARE = 0.75;
+
+/** Loopback timing: a dead agent is noticed within seconds. */
+export const DEMO_TIMING: NetworkFile["timing"] = {
+  heartbeat_ms: 250,
+  suspect_ms: 1500,
+  dead_ms: 3000,
+  view_timeout_ms: 1500,
+  grace_ms: 3000,
+  repair_after_ms: 1000,
+};
+
+/** What the trained model is asked to go on with. */
+export const PROMPT = "The President of the United States";
+export const ANSWER_TOKENS = 48;

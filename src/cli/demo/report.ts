@@ -1,0 +1,70 @@
+/** What the demo reports: its steps with their times, and the document magnet.demo/1. */
+import { toMagnetError } from "../../core/errors.ts";
+import type { Output } from "../frame/output.ts";
+
+export interface DemoStep {
+  name: string;
+  ok: boolean;
+  took_ms: number;
+  detail: string;
+}
+
+/** Runs the steps in order, times them, and prints each one when it is done. */
+export class StepLog {
+  readonly steps: DemoStep[] = [];
+  readonly #out: Output;
+
+  constructor(out: Output) {
+    this.#out = out;
+  }
+
+  /** A failing step is entered with its reason and ends the demo. */
+  async run<T>(name: string, work: () => Promise<{ detail: string; value: T }>): Promise<T> {
+    const started = performance.now();
+    const enter = (ok: boolean, detail: string) => {
+      const took_ms = Math.round(performance.now() - started);
+      this.steps.push({ name, ok, took_ms, detail });
+      const mark = this.#out.style(ok ? "green" : "red", ok ? "ok  " : "FAIL");
+      this.#out.note(
+        `${mark} ${name.padEnd(9)} ${(took_ms / 1000).toFixed(1).padStart(6)} s  ${detail}`,
+      );
+    };
+    try {
+      const { detail, value } = await work();
+      enter(true, detail);
+      return value;
+    } catch (error) {
+      const { code, message } = toMagnetError(error);
+      enter(false, `${code}: ${message}`);
+      throw error;
+    }
+  }
+}
+
+export interface DemoReport {
+  ok: boolean;
+  steps: DemoStep[];
+  loss_before: number | null;
+  loss_after: number | null;
+  bits_per_byte_after: number | null;
+  bits_per_byte_order2: number | null;
+  rounds: number;
+  nodes: number;
+  wire_bytes: number;
+  answer: string | null;
+  artifacts: Record<string, string>;
+}
+
+export const emptyReport = (): DemoReport => ({
+  ok: false,
+  steps: [],
+  loss_before: null,
+  loss_after: null,
+  bits_per_byte_after: null,
+  bits_per_byte_order2: null,
+  rounds: 0,
+  nodes: 0,
+  wire_bytes: 0,
+  answer: null,
+  artifacts: {},
+});

@@ -1,0 +1,60 @@
+/** Talks to the node that runs on a data folder, through its control.json. */
+import fs from "node:fs";
+import { z } from "zod";
+import { MagnetError } from "../core/errors.ts";
+import { controlFile } from "./control-server.ts";
+
+const REQUEST_DEADLINE_MS = 120_000;
+
+const addressSchema = z.object({ url: z.string(), token: z.string(), pid: z.int() });
+const failureSchema = z.object({
+  error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
+});
+
+export interface ControlClient {
+  get(route: string): Promise<unknown>;
+  post(route: string, body?: unknown): Promise<unknown>;
+  /** The bytes of a blob that the node holds. */
+  blob(hash: string): Promise<Response>;
+}
+
+const notRunning = (data_dir: string, cause?: unknown) =>
+  new MagnetError("NODE_NOT_RUNNING", `no node runs on ${data_dir}`, {
+    hint: `start one: magnet join --data-dir ${data_dir}`,
+    exit: "unreachable",
+    cause,
+  });
+
+/** Throws NODE_NOT_RUNNING where no node answers; a node's own refusal keeps its code. */
+export function connectControl(data_dir: string): ControlClient {
+  let address: z.infer<typeof addressSchema>;
+  try {
+    address = addressSchema.parse(JSON.parse(fs.readFileSync(controlFile(data_dir), "utf8")));
+  } catch (error) {
+    throw notRunning(data_dir, error);
+  }
+  const call = async (route: string, init: RequestInit): Promise<Response> => {
+    let response: Response;
+    try {
+      response = await fetch(address.url + route, {
+        ...init,
+        headers: { authorization: `Bearer ${address.token}`, "content-type": "application/json" },
+        signal: AbortSignal.timeout(REQUEST_DEADLINE_MS),
+      });
+    } catch (error) {
+      throw notRunning(data_dir, error);
+    }
+    if (response.ok) return response;
+    const failure = failureSchema.safeParse(await response.json().catch(() => undefined));
+    if (!failure.success)
+      throw new MagnetError("CONTROL_FAILED", `the node answered ${response.status} to ${route}`);
+    const { code, message, hint } = failure.data.error;
+    throw new MagnetError(code, message, hint === undefined ? {} : { hint });
+  };
+  return {
+    get: async (route) => (await call(route, { method: "GET" })).json(),
+    post: async (route, body) =>
+      (await call(route, { method: "POST", body: JSON.stringify(body ?? {}) })).json(),
+    blob: (hash) => call(`/v1/blobs/${hash}`, { method: "GET" }),
+  };
+}

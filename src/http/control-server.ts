@@ -1,0 +1,106 @@
+/**
+ * The node's local control interface: HTTP on a loopback port with a random bearer token, both written
+ * to control.json (mode 0600) in the data folder, so that only the same user's commands reach it.
+ * Other machines never do: the listener is bound to 127.0.0.1.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { Hono } from "hono";
+import { equalBytes, toHex } from "../core/bytes.ts";
+import { EXIT, MagnetError, toMagnetError } from "../core/errors.ts";
+import type { Random } from "../core/random.ts";
+
+/** A request body is a job specification at most. */
+const BODY_LIMIT_BYTES = 1 << 20;
+
+/** What a running node lets its local user see and do; every answer is JSON. */
+export interface NodeControl {
+  status(): unknown;
+  peers(): unknown;
+  rounds(): unknown;
+  storage(): unknown;
+  /** Imports the named local files as blobs, then announces the job. */
+  submitJob(request: unknown): Promise<unknown>;
+  /** Path of a local blob, or undefined. */
+  blobPath(hash: string): string | undefined;
+  /** Restores an erasure-coded object from its shards into a new file. */
+  restoreObject(request: unknown): Promise<unknown>;
+  stop(): void;
+}
+
+export interface ControlServer {
+  url: string;
+  close(): Promise<void>;
+}
+
+/** Where a node's control address and token are found. */
+export const controlFile = (data_dir: string): string => path.join(data_dir, "control.json");
+
+function statusOf(error: MagnetError): 400 | 404 | 500 {
+  if (EXIT[error.exit] === EXIT.usage || EXIT[error.exit] === EXIT.config) return 400;
+  return error.code === "NOT_FOUND" ? 404 : 500;
+}
+
+function routes(control: NodeControl, token: string): Hono {
+  const app = new Hono();
+  const expected = new TextEncoder().encode(`Bearer ${token}`);
+  app.use(async (context, next) => {
+    const given = new TextEncoder().encode(context.req.header("authorization") ?? "");
+    if (equalBytes(given, expected)) return next();
+    return context.json({ error: { code: "NOT_AUTHORIZED", message: "wrong control token" } }, 401);
+  });
+  app.onError((thrown, context) => {
+    const error = toMagnetError(thrown);
+    const { code, message, hint, retryable } = error;
+    return context.json({ error: { code, message, hint, retryable } }, statusOf(error));
+  });
+  app.get("/v1/status", (context) => context.json(control.status() as object));
+  app.get("/v1/peers", (context) => context.json(control.peers() as object));
+  app.get("/v1/rounds", (context) => context.json(control.rounds() as object));
+  app.get("/v1/storage", (context) => context.json(control.storage() as object));
+  app.post("/v1/jobs", async (context) =>
+    context.json((await control.submitJob(await context.req.json())) as object),
+  );
+  app.post("/v1/objects/restore", async (context) =>
+    context.json((await control.restoreObject(await context.req.json())) as object),
+  );
+  app.get("/v1/blobs/:hash{[0-9a-f]{64}}", (context) => {
+    const file = control.blobPath(context.req.param("hash"));
+    if (!file) throw new MagnetError("NOT_FOUND", "this node does not hold that blob");
+    return new Response(Bun.file(file));
+  });
+  app.post("/v1/stop", (context) => {
+    control.stop();
+    return context.json({ stopping: true });
+  });
+  return app;
+}
+
+/** Starts the control interface and writes control.json (atomically, mode 0600). */
+export function serveControl(
+  control: NodeControl,
+  options: { data_dir: string; random: Random },
+): ControlServer {
+  const token = toHex(options.random.bytes(32));
+  const app = routes(control, token);
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxRequestBodySize: BODY_LIMIT_BYTES,
+    fetch: app.fetch,
+  });
+  const url = `http://127.0.0.1:${server.port}`;
+  const file = controlFile(options.data_dir);
+  const temporary = `${file}.${process.pid}.tmp`;
+  fs.writeFileSync(temporary, `${JSON.stringify({ url, token, pid: process.pid })}\n`, {
+    mode: 0o600,
+  });
+  fs.renameSync(temporary, file);
+  return {
+    url,
+    close: async () => {
+      fs.rmSync(file, { force: true });
+      await server.stop(true);
+    },
+  };
+}

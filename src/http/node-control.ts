@@ -1,0 +1,99 @@
+/** What the control interface shows of a running node, and what it lets its local user do. */
+import fs from "node:fs/promises";
+import path from "node:path";
+import { z } from "zod";
+import { jobSpecSchema } from "../agent/job.ts";
+import { jobOfferOf } from "../agent/job-registry.ts";
+import type { RunningNode } from "../agent/runtime.ts";
+import { MagnetError } from "../core/errors.ts";
+import type { Cid, Hash } from "../core/types.ts";
+import { nodeIdOf } from "../network/identity.ts";
+import { BlobStore } from "../storage/blobs.ts";
+import { hostDisk } from "../storage/disk.ts";
+import type { NodeControl } from "./control-server.ts";
+
+const submitSchema = z.strictObject({
+  job: jobSpecSchema,
+  /** Local path of each blob that the job names. */
+  files: z.record(z.string().regex(/^[0-9a-f]{64}$/), z.string().max(4096)),
+});
+const restoreSchema = z.strictObject({
+  cid: z.string().max(128),
+  /** New folder that receives the object. */
+  folder: z.string().max(4096),
+});
+
+const NO_HASH = "0".repeat(64) as Hash;
+
+async function submitJob(node: RunningNode, request: unknown): Promise<object> {
+  const { job, files } = submitSchema.parse(request);
+  for (const hash of [job.tokenizer_hash, job.train_hash, job.heldout_hash] as Hash[]) {
+    const file = files[hash];
+    if (!node.blobs.has(hash)) {
+      if (file === undefined)
+        throw new MagnetError("BLOB_MISSING", `the job names ${hash.slice(0, 12)} without a file`);
+      await node.blobs.put(Bun.file(file).stream(), hash);
+    }
+    node.published.publish(hash);
+  }
+  const base_hash = await node.jobs.prepare(jobOfferOf(job, NO_HASH), []);
+  const offer = jobOfferOf(job, base_hash);
+  node.published.publish(base_hash);
+  node.feed({ type: "job_started", job: offer });
+  return { job_id: offer.job_id, base_hash };
+}
+
+/** Restores into a store of its own, so that every byte comes from shards and none from a local copy. */
+async function restoreObject(node: RunningNode, request: unknown): Promise<object> {
+  const { cid, folder } = restoreSchema.parse(request);
+  const health = node.machine.keeper.health().find((object) => object.cid === cid);
+  const target = await BlobStore.open({ folder, disk: hostDisk });
+  const found = health && (await node.checkpoints.restore(cid as Cid, health.holders, target));
+  if (!found)
+    throw new MagnetError("NOT_FOUND", `no object ${cid} is known here`, {
+      hint: "magnet storage status lists the objects",
+    });
+  const file = target.pathOf(found.hash);
+  return { content_hash: found.hash, file, size_bytes: (await fs.stat(file)).size };
+}
+
+function status(node: RunningNode, started_ms: number): object {
+  const { options, transport, machine } = node;
+  const { identity, clock } = options;
+  const traffic = transport.stats();
+  return {
+    node_id: identity.node_id,
+    public_key: identity.public_key,
+    network: options.network.id,
+    tier: options.tier,
+    address: transport.address,
+    advertised: transport.advertised,
+    uptime_ms: clock.now_ms() - started_ms,
+    ...machine.view(),
+    leader_id: nodeIdOf(machine.view().leader),
+    training: node.progress,
+    wire_bytes_in: traffic.bytes_in,
+    wire_bytes_out: traffic.bytes_out,
+    stored_bytes: node.blobs.used_bytes,
+  };
+}
+
+export function nodeControl(node: RunningNode, stop: () => void): NodeControl {
+  const started_ms = node.options.clock.now_ms();
+  return {
+    status: () => status(node, started_ms),
+    peers: () => ({ peers: node.transport.peers() }),
+    rounds: () => ({ rounds: node.history.records }),
+    storage: () => ({
+      objects: node.machine.keeper.health().map((object) => ({
+        ...object,
+        holders: object.holders.map((keys) => keys.map(nodeIdOf)),
+      })),
+    }),
+    submitJob: (request) => submitJob(node, request),
+    blobPath: (hash) =>
+      node.blobs.has(hash as Hash) ? path.resolve(node.blobs.pathOf(hash as Hash)) : undefined,
+    restoreObject: (request) => restoreObject(node, request),
+    stop,
+  };
+}
