@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "infer_kernels.hpp"
+#include "infer_llamacpp.hpp"
 #include "math.hpp"
 #include "quants.hpp"
 #include "thread_pool.hpp"
@@ -192,8 +193,9 @@ void Pass::store_and_rotate(uint32_t index) {
     for (uint32_t j = 0; j < half; j++) {
       const float a = x[j];
       const float b = x[j + half];
-      x[j] = a * cosine[j] - b * sine[j];
-      x[j + half] = b * cosine[j] + a * sine[j];
+      // Contracted like this by the compilers that build llama.cpp; training rounds both products.
+      x[j] = llamacpp_ ? std::fma(a, cosine[j], -(b * sine[j])) : a * cosine[j] - b * sine[j];
+      x[j + half] = llamacpp_ ? std::fma(a, sine[j], b * cosine[j]) : b * cosine[j] + a * sine[j];
     }
   };
   for_rows([&](uint32_t t) {
@@ -227,11 +229,20 @@ void Pass::attend_head(uint32_t index, uint32_t t, uint32_t head, std::vector<fl
   const KvCache& cache = session.cache;
   for (uint32_t p = 0; p < count; p++) {
     const uint64_t at = start + uint64_t{p} * kv_width_;
+    if (llamacpp_) {
+      weights[p] = llamacpp::dot(cache.k16.get() + at, 1, q, c_.head_dim);
+      continue;
+    }
     weights[p] = cache.k16 != nullptr ? kernels_.dot_half(cache.k16.get() + at, q, c_.head_dim)
                                       : kernels_.dot(cache.k32.get() + at, q, c_.head_dim);
   }
   kernels_.softmax(weights.data(), scale, count);
-  if (llamacpp_) kernels_.round_half(weights.data(), count);
+  if (llamacpp_) {
+    kernels_.round_half(weights.data(), count);
+    for (uint32_t j = 0; j < c_.head_dim; j++)
+      out[j] = llamacpp::dot(cache.v16.get() + start + j, kv_width_, weights.data(), count);
+    return;
+  }
   if (cache.v16 != nullptr)
     kernels_.weighted_half(cache.v16.get() + start, kv_width_, weights.data(), count, c_.head_dim, out);
   else

@@ -1,0 +1,138 @@
+/**
+ * Opens what a user calls a MODEL (a checkpoint or run folder, a Hugging Face folder, or a .gguf file): its
+ * configuration, its tokenizer and a model ready for inference; or its latent weights, for an export.
+ */
+import fs from "node:fs/promises";
+import path from "node:path";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { resolveCheckpoint } from "./checkpoint-store.ts";
+import { type ModelConfig, paramCount, parseModelConfig, tensorInfos } from "./config.ts";
+import { GgufFile } from "./gguf-file.ts";
+import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+import { InferenceModel } from "./inference.ts";
+import { loadHfFolder } from "./load-hf.ts";
+import { Tokenizer } from "./tokenizer.ts";
+
+export type ModelKind = "checkpoint" | "hf" | "gguf";
+
+export interface LoadOptions {
+  /** A tokenizer.json to use instead of the model's own; must be the same tokenizer. */
+  tokenizer_path?: string;
+  /** 0 = all online CPUs. */
+  threads?: number;
+}
+
+/** Latent weights with what belongs to them. */
+export interface LatentModel {
+  kind: "checkpoint" | "hf";
+  config: ModelConfig;
+  params: Float32Array;
+  tokenizer: Tokenizer;
+}
+
+export interface LoadedModel {
+  kind: ModelKind;
+  /** As it was given. */
+  path: string;
+  /** Last part of the path without its ending: a name to show. */
+  name: string;
+  config: ModelConfig;
+  tokenizer: Tokenizer;
+  model: InferenceModel;
+  close(): void;
+}
+
+function checkTokenizer(tokenizer: Tokenizer, vocab_size: number, stated: string | null): void {
+  const hint = "use the tokenizer.json that the model was trained with";
+  if (tokenizer.vocab_size !== vocab_size)
+    throw new MagnetError(
+      "TOKENIZER_MISMATCH",
+      `the tokenizer has ${tokenizer.vocab_size} tokens, the model ${vocab_size}`,
+      { hint, exit: "verification" },
+    );
+  if (stated !== null && stated !== tokenizer.hash)
+    throw new MagnetError(
+      "TOKENIZER_MISMATCH",
+      `the tokenizer's hash is ${tokenizer.hash.slice(0, 16)}..., the model's ${stated.slice(0, 16)}...`,
+      { hint, exit: "verification" },
+    );
+}
+
+async function kindOf(model: string): Promise<ModelKind> {
+  try {
+    if (!(await fs.stat(model)).isDirectory()) return "gguf";
+    const names = new Set(await fs.readdir(model));
+    return names.has("config.json") && !names.has("manifest.json") ? "hf" : "checkpoint";
+  } catch (error) {
+    throw toMagnetError(error);
+  }
+}
+
+/**
+ * Latent weights of a checkpoint, run folder (its newest) or Hugging Face folder. A GGUF file has only
+ * ternary weights: NO_LATENT_WEIGHTS.
+ */
+export async function loadLatentModel(
+  model: string,
+  options: LoadOptions = {},
+): Promise<LatentModel> {
+  const kind = await kindOf(model);
+  const given = options.tokenizer_path;
+  if (kind === "gguf")
+    throw new MagnetError("NO_LATENT_WEIGHTS", `${model} is a file with ternary weights only`, {
+      hint: "name the checkpoint or the Hugging Face folder that it was exported from",
+    });
+  if (kind === "hf") {
+    const { config, params, tokenizer_hash } = await loadHfFolder(model);
+    const tokenizer = await Tokenizer.load(given ?? path.join(model, "tokenizer.json"));
+    checkTokenizer(tokenizer, config.vocab_size, tokenizer_hash);
+    return { kind, config, params, tokenizer };
+  }
+  const checkpoint = await resolveCheckpoint(model);
+  const config = parseModelConfig(checkpoint.manifest.model, model);
+  const tokenizer = given
+    ? await Tokenizer.load(given)
+    : Tokenizer.fromJson(await checkpoint.tokenizerJson());
+  checkTokenizer(tokenizer, config.vocab_size, checkpoint.manifest.tokenizer_hash);
+  const params = new Float32Array(paramCount(config));
+  await checkpoint.loadParams(tensorInfos(config), params);
+  return { kind, config, params, tokenizer };
+}
+
+async function loadGguf(file: string, options: LoadOptions) {
+  const gguf = await GgufFile.open(file);
+  try {
+    const metadata = gguf.metadata();
+    const own = tokenizerFromGguf(metadata);
+    const tokenizer = options.tokenizer_path ? await Tokenizer.load(options.tokenizer_path) : own;
+    checkTokenizer(tokenizer, own.vocab_size, own.hash);
+    const model = await InferenceModel.fromGguf(gguf, options.threads);
+    try {
+      checkTokenizer(tokenizer, model.config.vocab_size, null);
+    } catch (error) {
+      model.close();
+      throw error;
+    }
+    return { tokenizer, model };
+  } finally {
+    gguf.close();
+  }
+}
+
+/**
+ * Opens a model for inference; close it after use. Throws NOT_FOUND, NOT_A_CHECKPOINT, BAD_FORMAT,
+ * UNSUPPORTED, BAD_TOKENIZER, TOKENIZER_MISMATCH and the errors of damaged files.
+ */
+export async function loadModel(model: string, options: LoadOptions = {}): Promise<LoadedModel> {
+  const kind = await kindOf(model);
+  const name = path.parse(path.resolve(model)).name;
+  const close = (opened: InferenceModel) => () => opened.close();
+  if (kind === "gguf") {
+    const { tokenizer, model: opened } = await loadGguf(model, options);
+    const { config } = opened;
+    return { kind, path: model, name, config, tokenizer, model: opened, close: close(opened) };
+  }
+  const { config, params, tokenizer } = await loadLatentModel(model, options);
+  const opened = await InferenceModel.fromParams(config, params, options.threads);
+  return { kind, path: model, name, config, tokenizer, model: opened, close: close(opened) };
+}
