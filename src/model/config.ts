@@ -115,7 +115,7 @@ export function parseModelConfig(value: unknown, where = "model config"): ModelC
   if (result.success) return result.data;
   const problems = result.error.issues.map((i) => `${i.path.join(".") || "value"}: ${i.message}`);
   throw new MagnetError("BAD_MODEL_CONFIG", `${where}: ${problems.slice(0, 5).join("; ")}`, {
-    hint: "see a working one with: magnet config show model, or start from a preset",
+    hint: `name a preset instead: ${Object.keys(PRESETS).join(", ")}`,
     exit: "config",
   });
 }
