@@ -8,6 +8,10 @@ export const COMMANDS: Group = {
   kind: "group",
   summary: "magnet: ordinary machines grow expert language models together",
   commands: {
+    chat: {
+      summary: "talk with a model",
+      load: async () => (await import("./chat.ts")).chat,
+    },
     completion: {
       summary: "completion script for bash, zsh or fish",
       load: async () => (await import("./completion.ts")).completion,
@@ -39,6 +43,10 @@ export const COMMANDS: Group = {
     join: {
       summary: "make this machine a node and keep it running",
       load: async () => (await import("./join.ts")).join,
+    },
+    export: {
+      summary: "write a model for other programs: gguf, hf",
+      load: async () => (await import("./export.ts")).exportGroup,
     },
     keys: {
       summary: "this node's wallet key: create, show, export, import, sign, verify",

@@ -1,7 +1,10 @@
 /** `magnet eval`: how well a trained model predicts a text, and its raw logits. */
 import { evaluateCheckpoint } from "../model/evaluate-checkpoint.ts";
+import { evalLogits, ROUNDINGS } from "../model/inference.ts";
+import { loadModel } from "../model/load-model.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
+import { parseIds } from "./ids.ts";
 
 const evaluate = defineCommand({
   summary: "Loss, perplexity and bits per byte of a checkpoint on a text",
@@ -53,4 +56,45 @@ const evaluate = defineCommand({
   },
 });
 
-export const evalGroup = defineGroup("Measures a model", {}, evaluate);
+const logits = defineCommand({
+  summary: "Prints the logits of every position",
+  details: "MODEL is a checkpoint, a run folder, a Hugging Face folder or a .gguf file.",
+  examples: [
+    { command: "magnet eval logits model.gguf --tokens 1,2,3 --json", does: "all of them" },
+    {
+      command: "magnet eval logits model.gguf --tokens 1,2,3 --rounding llamacpp --json",
+      does: "rounded as llama.cpp does",
+    },
+  ],
+  args: { model: { value: "MODEL", summary: "what to run" } },
+  flags: {
+    tokens: { type: "string", value: "IDS", required: true, summary: "parted by commas" },
+    rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
+    threads: { type: "integer", min: 0, max: 4096, default: 0, summary: "0 means all" },
+  },
+  async run({ out, signal }, { args, flags }) {
+    const loaded = await loadModel(args.model, { threads: flags.threads });
+    try {
+      const { vocab_size } = loaded.config;
+      const tokens = parseIds(flags.tokens, vocab_size);
+      const flat = await evalLogits(loaded.model, tokens, flags.rounding, signal);
+      const rows = Array.from(tokens, (_, i) =>
+        flat.subarray(i * vocab_size, (i + 1) * vocab_size),
+      );
+      const data = { rounding: flags.rounding, vocab_size, tokens: [...tokens] };
+      out.result("eval_logits", { ...data, logits: rows.map((row) => [...row]) }, () =>
+        rows.map((row, i) => topText(i, row)).join("\n"),
+      );
+    } finally {
+      loaded.close();
+    }
+  },
+});
+
+/** The five highest logits of a position; all of them are in the JSON form. */
+function topText(position: number, row: Float32Array): string {
+  const top = [...row.keys()].sort((a, b) => row[b]! - row[a]!).slice(0, 5);
+  return `${position}: ${top.map((id) => `${id} ${row[id]!.toFixed(4)}`).join("  ")}`;
+}
+
+export const evalGroup = defineGroup("Measures a model", { logits }, evaluate);
