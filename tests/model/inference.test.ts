@@ -2,6 +2,9 @@
  * Inference: the same bits however tokens are cut, batched or threaded; the trainer's logits; sampling.
  */
 import { afterAll, describe, expect, test } from "bun:test";
+import { execFile } from "node:child_process";
+import path from "node:path";
+import { promisify } from "node:util";
 import { seededRandom } from "../../src/core/random.ts";
 import { type ModelConfig, PRESETS, packModelConfig, paramCount } from "../../src/model/config.ts";
 import { evalLogits, InferenceModel, InferenceSession } from "../../src/model/inference.ts";
@@ -99,6 +102,19 @@ describe.each(Object.keys(CONFIGS))("inference, %s", (name) => {
     expect(bits(again)).toEqual(bits(whole.slice(10 * config.vocab_size)));
     session.close();
   });
+});
+
+test("the scalar path gives the bits of the one in force", async () => {
+  const run = async (MAGNET_CPU: string) => {
+    const script = path.join(import.meta.dir, "infer-digest.ts");
+    const env = { ...process.env, MAGNET_CPU };
+    const { stdout } = await promisify(execFile)(process.execPath, [script], { env });
+    return JSON.parse(stdout) as { path: string; digests: string[] };
+  };
+  const scalar = await run("scalar");
+  const usual = await run("");
+  expect(scalar.path).toBe("scalar");
+  expect(usual.digests).toEqual(scalar.digests);
 });
 
 describe("sampling", () => {
