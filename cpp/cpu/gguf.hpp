@@ -1,6 +1,7 @@
-// A parsed GGUF v3 file: metadata and tensor table over the file's own bytes. The parser reads bytes from
-// strangers: every length, offset, count, type, alignment and overlap is checked against the file's size
-// and the limits below before it is used, and a refusal (MG_E_FORMAT) names what and its limit.
+// A parsed GGUF v3 file: metadata and tensor table over the file's own bytes. The parser reads
+// bytes from strangers: every length, offset, count, type, alignment and overlap is checked against
+// the file's size and the limits below before it is used, and a refusal (MG_E_FORMAT) names what
+// and its limit.
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -11,21 +12,33 @@
 
 namespace magnet {
 
-/** Limits of the parser: far above real files (the largest have some 1,500 tensors, 60 keys and 256,000
- *  tokens), and low enough that a hostile header costs little memory. */
+/** Limits of the parser: far above real files (the largest have some 1,500 tensors, 60 keys and
+ * 256,000 tokens), and low enough that a hostile header costs little memory. */
 struct GgufLimits {
   static constexpr uint64_t tensors = 1u << 16;
   static constexpr uint64_t values = 1u << 14;
   static constexpr uint64_t key_bytes = 1u << 10;
   static constexpr uint64_t name_bytes = 128;
-  static constexpr uint64_t string_bytes = 1u << 22;   // a chat template
-  static constexpr uint64_t array_items = 1u << 22;    // merges of a large tokenizer
+  static constexpr uint64_t string_bytes = 1u << 22;  // a chat template
+  static constexpr uint64_t array_items = 1u << 22;   // merges of a large tokenizer
   static constexpr uint64_t alignment = 1u << 16;
   static constexpr uint64_t file_bytes = 1ull << 40;
 };
 
 enum class GgufType : uint32_t {
-  u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64,
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64,
 };
 
 struct GgufValue {

@@ -1,5 +1,6 @@
-// Look-ups in a parsed GGUF file, and its exports (mg_gguf_*). A file is read whole into memory instead of
-// being mapped: a file that another process truncates meanwhile cannot then stop this one with SIGBUS.
+// Look-ups in a parsed GGUF file, and its exports (mg_gguf_*). A file is read whole into memory
+// instead of being mapped: a file that another process truncates meanwhile cannot then stop this
+// one with SIGBUS.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,13 +17,14 @@ namespace magnet {
 static_assert(sizeof(mg_gguf_value) == 64 && sizeof(mg_gguf_tensor) == 64);
 
 const GgufValue* GgufFile::value(std::string_view key) const {
-  const auto at = std::find_if(values.begin(), values.end(), [&](const GgufValue& v) { return v.key == key; });
+  const auto at =
+      std::find_if(values.begin(), values.end(), [&](const GgufValue& v) { return v.key == key; });
   return at == values.end() ? nullptr : &*at;
 }
 
 const GgufTensor* GgufFile::tensor(std::string_view name) const {
-  const auto at =
-      std::find_if(tensors.begin(), tensors.end(), [&](const GgufTensor& t) { return t.name == name; });
+  const auto at = std::find_if(tensors.begin(), tensors.end(),
+                               [&](const GgufTensor& t) { return t.name == name; });
   return at == tensors.end() ? nullptr : &*at;
 }
 
@@ -71,7 +73,8 @@ const GgufFile& gguf_of(void* handle) {
 namespace {
 GgufBytes allocate(uint64_t size) {
   if (size > GgufLimits::file_bytes)
-    fail(MG_E_FORMAT, "GGUF: a file of %llu bytes (limit 2^40)", static_cast<unsigned long long>(size));
+    fail(MG_E_FORMAT, "GGUF: a file of %llu bytes (limit 2^40)",
+         static_cast<unsigned long long>(size));
   // for_overwrite: the bytes are all written by the caller, zeroing 0.5 GB would be a wasted pass.
   return {std::make_unique_for_overwrite<uint8_t[]>(size == 0 ? 1 : size), size};
 }
@@ -87,12 +90,13 @@ struct Descriptor {
 GgufBytes read_file(const std::string& path) {
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) fail(MG_E_INVALID, "%s: %s", path.c_str(), std::strerror(errno));
-  struct stat info {};
+  struct stat info{};
   if (fstat(file.fd, &info) != 0) fail(MG_E_INVALID, "%s: %s", path.c_str(), std::strerror(errno));
   if (!S_ISREG(info.st_mode)) fail(MG_E_INVALID, "%s is not a file", path.c_str());
   GgufBytes bytes = allocate(static_cast<uint64_t>(info.st_size));
   for (uint64_t at = 0; at < bytes.size;) {
-    const ssize_t got = read(file.fd, bytes.data.get() + at, std::min<uint64_t>(bytes.size - at, 1u << 30));
+    const ssize_t got =
+        read(file.fd, bytes.data.get() + at, std::min<uint64_t>(bytes.size - at, 1u << 30));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail(MG_E_INVALID, "%s: %s", path.c_str(), std::strerror(errno));
     if (got == 0) fail(MG_E_FORMAT, "%s became shorter while it was read", path.c_str());
@@ -118,7 +122,8 @@ int32_t mg_gguf_open(const uint8_t* path, uint64_t path_bytes, void** out_file) 
 
 int32_t mg_gguf_parse(const uint8_t* bytes, uint64_t n, void** out_file) {
   return guard([&] {
-    require((bytes != nullptr || n == 0) && out_file != nullptr, MG_E_INVALID, "mg_gguf_parse: null argument");
+    require((bytes != nullptr || n == 0) && out_file != nullptr, MG_E_INVALID,
+            "mg_gguf_parse: null argument");
     GgufBytes copy = allocate(n);
     if (n > 0) std::memcpy(copy.data.get(), bytes, n);
     *out_file = parse_gguf(std::move(copy)).release();
@@ -136,7 +141,8 @@ int32_t mg_gguf_free(void* file) {
 int32_t mg_gguf_counts(void* file, uint64_t* out_values, uint64_t* out_tensors) {
   return guard([&] {
     const GgufFile& gguf = gguf_of(file);
-    require(out_values != nullptr && out_tensors != nullptr, MG_E_INVALID, "mg_gguf_counts: null argument");
+    require(out_values != nullptr && out_tensors != nullptr, MG_E_INVALID,
+            "mg_gguf_counts: null argument");
     *out_values = gguf.values.size();
     *out_tensors = gguf.tensors.size();
     return int32_t{MG_OK};
@@ -146,7 +152,8 @@ int32_t mg_gguf_counts(void* file, uint64_t* out_values, uint64_t* out_tensors) 
 int32_t mg_gguf_value_at(void* file, uint64_t index, mg_gguf_value* out) {
   return guard([&] {
     const GgufFile& gguf = gguf_of(file);
-    require(out != nullptr && index < gguf.values.size(), MG_E_INVALID, "mg_gguf_value_at: bad argument");
+    require(out != nullptr && index < gguf.values.size(), MG_E_INVALID,
+            "mg_gguf_value_at: bad argument");
     const GgufValue& v = gguf.values[index];
     *out = {};
     out->key = reinterpret_cast<uint64_t>(v.key.data());
@@ -163,7 +170,8 @@ int32_t mg_gguf_value_at(void* file, uint64_t index, mg_gguf_value* out) {
 int32_t mg_gguf_tensor_at(void* file, uint64_t index, mg_gguf_tensor* out) {
   return guard([&] {
     const GgufFile& gguf = gguf_of(file);
-    require(out != nullptr && index < gguf.tensors.size(), MG_E_INVALID, "mg_gguf_tensor_at: bad argument");
+    require(out != nullptr && index < gguf.tensors.size(), MG_E_INVALID,
+            "mg_gguf_tensor_at: bad argument");
     const GgufTensor& t = gguf.tensors[index];
     *out = {};
     out->name = reinterpret_cast<uint64_t>(t.name.data());

@@ -33,8 +33,8 @@ class Reader {
   std::string_view text(uint64_t limit, const char* what) {
     const uint64_t bytes = number<uint64_t>(what);
     if (bytes > limit)
-      fail(MG_E_FORMAT, "GGUF: %s of %llu bytes at offset %llu (limit %llu)", what, static_cast<ull>(bytes),
-           static_cast<ull>(at_ - 8), static_cast<ull>(limit));
+      fail(MG_E_FORMAT, "GGUF: %s of %llu bytes at offset %llu (limit %llu)", what,
+           static_cast<ull>(bytes), static_cast<ull>(at_ - 8), static_cast<ull>(limit));
     return {reinterpret_cast<const char*>(take(bytes, what)), bytes};
   }
 
@@ -46,10 +46,17 @@ class Reader {
 
 uint64_t scalar_bytes(GgufType type) {
   switch (type) {
-    case GgufType::u8: case GgufType::i8: case GgufType::boolean: return 1;
-    case GgufType::u16: case GgufType::i16: return 2;
-    case GgufType::u32: case GgufType::i32: case GgufType::f32: return 4;
-    case GgufType::u64: case GgufType::i64: case GgufType::f64: return 8;
+    case GgufType::u8:
+    case GgufType::i8:
+    case GgufType::boolean: return 1;
+    case GgufType::u16:
+    case GgufType::i16: return 2;
+    case GgufType::u32:
+    case GgufType::i32:
+    case GgufType::f32: return 4;
+    case GgufType::u64:
+    case GgufType::i64:
+    case GgufType::f64: return 8;
     default: return 0;
   }
 }
@@ -57,7 +64,8 @@ uint64_t scalar_bytes(GgufType type) {
 GgufType value_type(Reader& in) {
   const uint32_t raw = in.number<uint32_t>("a value type");
   if (raw > static_cast<uint32_t>(GgufType::f64))
-    fail(MG_E_FORMAT, "GGUF: value type %u at offset %llu (limit 12)", raw, static_cast<ull>(in.position() - 4));
+    fail(MG_E_FORMAT, "GGUF: value type %u at offset %llu (limit 12)", raw,
+         static_cast<ull>(in.position() - 4));
   return static_cast<GgufType>(raw);
 }
 
@@ -70,12 +78,14 @@ void read_array(Reader& in, GgufValue& value) {
   value.element_type = value_type(in);
   value.count = in.number<uint64_t>("an array count");
   if (value.count > GgufLimits::array_items)
-    fail(MG_E_FORMAT, "GGUF: array %.*s of %llu items (limit %llu)", static_cast<int>(value.key.size()),
-         value.key.data(), static_cast<ull>(value.count), static_cast<ull>(GgufLimits::array_items));
+    fail(MG_E_FORMAT, "GGUF: array %.*s of %llu items (limit %llu)",
+         static_cast<int>(value.key.size()), value.key.data(), static_cast<ull>(value.count),
+         static_cast<ull>(GgufLimits::array_items));
   const uint64_t start = in.position();
   value.data = in.take(0, "an array");
   if (value.element_type == GgufType::string) {
-    for (uint64_t i = 0; i < value.count; i++) in.text(GgufLimits::string_bytes, "an array's string");
+    for (uint64_t i = 0; i < value.count; i++)
+      in.text(GgufLimits::string_bytes, "an array's string");
   } else {
     const uint64_t item = scalar_bytes(value.element_type);
     require(item > 0, MG_E_FORMAT, "GGUF: an array of arrays");
@@ -121,16 +131,18 @@ PendingTensor read_tensor(Reader& in) {
           "GGUF: a tensor name that is empty or holds a NUL");
   t.n_dims = in.number<uint32_t>("a dimension count");
   if (t.n_dims < 1 || t.n_dims > 4)
-    fail(MG_E_FORMAT, "GGUF: tensor %.*s has %u dimensions (1 to 4)", static_cast<int>(t.name.size()),
-         t.name.data(), t.n_dims);
+    fail(MG_E_FORMAT, "GGUF: tensor %.*s has %u dimensions (1 to 4)",
+         static_cast<int>(t.name.size()), t.name.data(), t.n_dims);
   t.rows = 1;
   for (uint32_t i = 0; i < t.n_dims; i++) {
     const uint64_t extent = in.number<uint64_t>("a dimension");
     if (extent < 1 || extent >= (1ull << 31) || (i > 0 && extent > (1ull << 31) / t.rows))
       fail(MG_E_FORMAT, "GGUF: tensor %.*s has a dimension of %llu (1 to 2^31 - 1)",
            static_cast<int>(t.name.size()), t.name.data(), static_cast<ull>(extent));
-    if (i == 0) t.cols = extent;
-    else t.rows *= extent;
+    if (i == 0)
+      t.cols = extent;
+    else
+      t.rows *= extent;
   }
   t.type = in.number<uint32_t>("a tensor type");
   pending.offset = in.number<uint64_t>("a tensor offset");
@@ -151,7 +163,8 @@ void refuse_duplicates(const std::vector<Item>& items, Name name, const char* wh
   std::sort(names.begin(), names.end());
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice != names.end())
-    fail(MG_E_FORMAT, "GGUF: %s %.*s appears twice", what, static_cast<int>(twice->size()), twice->data());
+    fail(MG_E_FORMAT, "GGUF: %s %.*s appears twice", what, static_cast<int>(twice->size()),
+         twice->data());
 }
 
 uint64_t alignment_of(const GgufFile& file) {
@@ -166,15 +179,17 @@ uint64_t alignment_of(const GgufFile& file) {
 void place_tensors(GgufFile& file, const std::vector<PendingTensor>& pending, uint64_t header_end) {
   const uint64_t alignment = alignment_of(file);
   const uint64_t size = file.bytes.size;
-  const auto padded = [alignment](uint64_t n) { return (n + alignment - 1) / alignment * alignment; };
+  const auto padded = [alignment](uint64_t n) {
+    return (n + alignment - 1) / alignment * alignment;
+  };
   const uint64_t start = padded(header_end);
   uint64_t expected = 0;
   uint64_t end = header_end;
   for (const PendingTensor& p : pending) {
     const int length = static_cast<int>(p.tensor.name.size());
     if (p.offset != expected)
-      fail(MG_E_FORMAT, "GGUF: tensor %.*s stands at offset %llu, not at %llu (gap or overlap)", length,
-           p.tensor.name.data(), static_cast<ull>(p.offset), static_cast<ull>(expected));
+      fail(MG_E_FORMAT, "GGUF: tensor %.*s stands at offset %llu, not at %llu (gap or overlap)",
+           length, p.tensor.name.data(), static_cast<ull>(p.offset), static_cast<ull>(expected));
     end = start + expected + p.tensor.data_bytes;
     if (end > size)
       fail(MG_E_FORMAT, "GGUF: truncated: tensor %.*s ends at byte %llu, the file at %llu", length,
@@ -186,7 +201,8 @@ void place_tensors(GgufFile& file, const std::vector<PendingTensor>& pending, ui
     require(expected <= GgufLimits::file_bytes, MG_E_FORMAT, "GGUF: tensors beyond the file limit");
   }
   if (size > padded(end))
-    fail(MG_E_FORMAT, "GGUF: %llu bytes after the last tensor", static_cast<ull>(size - padded(end)));
+    fail(MG_E_FORMAT, "GGUF: %llu bytes after the last tensor",
+         static_cast<ull>(size - padded(end)));
 }
 
 }  // namespace
@@ -195,14 +211,16 @@ std::unique_ptr<GgufFile> parse_gguf(GgufBytes bytes) {
   auto file = std::make_unique<GgufFile>();
   file->bytes = std::move(bytes);
   Reader in(file->bytes);
-  require(std::memcmp(in.take(4, "the magic"), "GGUF", 4) == 0, MG_E_FORMAT, "not a GGUF file: no GGUF magic");
+  require(std::memcmp(in.take(4, "the magic"), "GGUF", 4) == 0, MG_E_FORMAT,
+          "not a GGUF file: no GGUF magic");
   const uint32_t version = in.number<uint32_t>("the version");
   if (version != 3) fail(MG_E_UNSUPPORTED, "GGUF version %u; only 3 is read", version);
   const uint64_t tensors = in.number<uint64_t>("the tensor count");
   const uint64_t values = in.number<uint64_t>("the key count");
   if (tensors > GgufLimits::tensors || values > GgufLimits::values)
-    fail(MG_E_FORMAT, "GGUF: %llu tensors and %llu keys (limits %llu and %llu)", static_cast<ull>(tensors),
-         static_cast<ull>(values), static_cast<ull>(GgufLimits::tensors), static_cast<ull>(GgufLimits::values));
+    fail(MG_E_FORMAT, "GGUF: %llu tensors and %llu keys (limits %llu and %llu)",
+         static_cast<ull>(tensors), static_cast<ull>(values), static_cast<ull>(GgufLimits::tensors),
+         static_cast<ull>(GgufLimits::values));
   for (uint64_t i = 0; i < values; i++) file->values.push_back(read_value(in));
   refuse_duplicates(file->values, [](const GgufValue& v) { return v.key; }, "key");
   std::vector<PendingTensor> pending;

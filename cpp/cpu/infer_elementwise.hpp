@@ -1,6 +1,7 @@
-// Element-wise kernels, written once and compiled into both tables: always inlined into functions with and
-// without the AVX2 target, so that the vector path is the compiler's, of the same operations. What the
-// compiler must not do (reorder float sums, contract products) is switched off for the whole build.
+// Element-wise kernels, written once and compiled into both tables: always inlined into functions
+// with and without the AVX2 target, so that the vector path is the compiler's, of the same
+// operations. What the compiler must not do (reorder float sums, contract products) is switched off
+// for the whole build.
 #pragma once
 #include <algorithm>
 
@@ -90,8 +91,8 @@ MG_INLINE void softmax(float* x, float scale, uint32_t n) {
   for (; i + 8 <= n; i += 8)
     for (uint32_t l = 0; l < 8; l++) lanes[l] += static_cast<double>(x[i + l]);
   for (; i < n; i++) lanes[i % 8] += static_cast<double>(x[i]);
-  const double sum =
-      ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+  const double sum = ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
+                     ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
   const float inverse = static_cast<float>(1.0 / sum);
   for (i = 0; i < n; i++) x[i] *= inverse;
 }
@@ -102,7 +103,8 @@ MG_INLINE double sum_exp(const float* x, float max, uint32_t n) {
   for (; i + 8 <= n; i += 8)
     for (uint32_t l = 0; l < 8; l++) lanes[l] += static_cast<double>(exp_f32(x[i + l] - max));
   for (; i < n; i++) lanes[i % 8] += static_cast<double>(exp_f32(x[i] - max));
-  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
+         ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
 }
 
 /** 32 lanes to one float. */

@@ -1,5 +1,6 @@
-// Kernels of inference, one table per CPU path. Both tables give the same bits: integer sums are exact,
-// float sums run in fixed lanes (k % 32, folded 32 -> 16 -> 8 -> 4 -> 2 -> 1; k % 8 where that is said).
+// Kernels of inference, one table per CPU path. Both tables give the same bits: integer sums are
+// exact, float sums run in fixed lanes (k % 32, folded 32 -> 16 -> 8 -> 4 -> 2 -> 1; k % 8 where
+// that is said).
 #pragma once
 #include <cstdint>
 
@@ -7,30 +8,32 @@
 
 namespace magnet {
 
-/** Quantised activations of n rows. `stride` columns are allocated per row (a multiple of 128, zero beyond
- *  the last one), so that a kernel never reads a partial block. */
+/** Quantised activations of n rows. `stride` columns are allocated per row (a multiple of 128, zero
+ * beyond the last one), so that a kernel never reads a partial block. */
 struct Int8Rows {
   uint32_t stride = 0;
-  int8_t* q = nullptr;         // n x stride
-  int16_t* sums16 = nullptr;   // n x stride/16: sums of 16 consecutive q
-  float* block_scale = nullptr;// n x stride/128: what a step of q is worth, per 256 columns
-  float* scale = nullptr;      // n: the same per row, where one scale holds for the row
-  int32_t* sum = nullptr;      // n: sum of the row's q
+  int8_t* q = nullptr;           // n x stride
+  int16_t* sums16 = nullptr;     // n x stride/16: sums of 16 consecutive q
+  float* block_scale = nullptr;  // n x stride/128: what a step of q is worth, per 256 columns
+  float* scale = nullptr;        // n: the same per row, where one scale holds for the row
+  int32_t* sum = nullptr;        // n: sum of the row's q
 };
 
 struct Kernels {
   /** y[t * y_stride + r] = (sum code*q - sum q) * (x scale * w scale), rows [r0, r1), t < n. */
   void (*ternary)(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
                   float* y, uint32_t y_stride);
-  /** The same with a scale per 256 columns, accumulated in 8 float lanes in block order (as llama.cpp). */
-  void (*ternary_blocks)(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
-                         float* y, uint32_t y_stride);
+  /** The same with a scale per 256 columns, accumulated in 8 float lanes in block order (as
+   * llama.cpp). */
+  void (*ternary_blocks)(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
+                         uint32_t n, float* y, uint32_t y_stride);
   float (*dot)(const float* a, const float* b, uint32_t n);
   float (*dot_half)(const uint16_t* a, const float* b, uint32_t n);
   /** out[j] = sum over t of p[t] * v[t * stride + j], in order of t; width columns. */
-  void (*weighted)(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width, float* out);
-  void (*weighted_half)(const uint16_t* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
-                        float* out);
+  void (*weighted)(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
+                   float* out);
+  void (*weighted_half)(const uint16_t* v, uint64_t stride, const float* p, uint32_t n,
+                        uint32_t width, float* out);
   /** q = rint(x * 127/max(max|x|, 1e-5)) for row t of `out`. */
   void (*quantize)(const float* x, uint32_t n, const Int8Rows& out, uint32_t t);
   /** Q8_K: one signed scale per 256 columns; n is a multiple of 256. */

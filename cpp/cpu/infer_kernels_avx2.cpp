@@ -1,6 +1,6 @@
-// AVX2 kernels; same bits as the scalar table. Ternary products: codes 0..2 (unsigned) times int8 through
-// vpmaddubsw into int16 lanes, which hold 16 blocks of 128 columns (64 products of at most 2*2*127 each)
-// before they are widened.
+// AVX2 kernels; same bits as the scalar table. Ternary products: codes 0..2 (unsigned) times int8
+// through vpmaddubsw into int16 lanes, which hold 16 blocks of 128 columns (64 products of at most
+// 2*2*127 each) before they are widened.
 #include <immintrin.h>
 
 #include "infer_elementwise.hpp"
@@ -37,8 +37,8 @@ MG_AVX2 inline int32_t sum_lanes(__m256i v) {
 
 /** One row of codes against T rows of activations. */
 template <int T>
-MG_AVX2 inline void code_dots(const uint8_t* codes, const int8_t* q, uint32_t stride, uint32_t blocks,
-                              int32_t* sums) {
+MG_AVX2 inline void code_dots(const uint8_t* codes, const int8_t* q, uint32_t stride,
+                              uint32_t blocks, int32_t* sums) {
   const __m256i ones = _mm256_set1_epi16(1);
   __m256i wide[T];
   for (int t = 0; t < T; t++) wide[t] = _mm256_setzero_si256();
@@ -51,29 +51,32 @@ MG_AVX2 inline void code_dots(const uint8_t* codes, const int8_t* q, uint32_t st
       for (int t = 0; t < T; t++) {
         const int8_t* x = q + static_cast<uint64_t>(t) * stride + 128 * b;
         for (int g = 0; g < 4; g++)
-          narrow[t] = _mm256_add_epi16(narrow[t], _mm256_maddubs_epi16(c.group[g], load(x + 32 * g)));
+          narrow[t] =
+              _mm256_add_epi16(narrow[t], _mm256_maddubs_epi16(c.group[g], load(x + 32 * g)));
       }
     }
-    for (int t = 0; t < T; t++) wide[t] = _mm256_add_epi32(wide[t], _mm256_madd_epi16(narrow[t], ones));
+    for (int t = 0; t < T; t++)
+      wide[t] = _mm256_add_epi32(wide[t], _mm256_madd_epi16(narrow[t], ones));
   }
   for (int t = 0; t < T; t++) sums[t] = sum_lanes(wide[t]);
 }
 
 template <int T>
-MG_AVX2 void ternary_tile(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t first,
-                          float* y, uint32_t y_stride) {
+MG_AVX2 void ternary_tile(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
+                          uint32_t first, float* y, uint32_t y_stride) {
   const uint64_t row_bytes = uint64_t{w.blocks} * 32;
   for (uint32_t r = r0; r < r1; r++) {
     int32_t sums[T];
-    code_dots<T>(w.codes.data() + r * row_bytes, x.q + uint64_t{first} * x.stride, x.stride, w.blocks, sums);
+    code_dots<T>(w.codes.data() + r * row_bytes, x.q + uint64_t{first} * x.stride, x.stride,
+                 w.blocks, sums);
     for (uint32_t t = 0; t < T; t++)
       y[uint64_t{first + t} * y_stride + r] =
           static_cast<float>(sums[t] - x.sum[first + t]) * (x.scale[first + t] * w.scale);
   }
 }
 
-MG_AVX2 void ternary(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n, float* y,
-                     uint32_t y_stride) {
+MG_AVX2 void ternary(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
+                     uint32_t n, float* y, uint32_t y_stride) {
   uint32_t t = 0;
   for (; t + 8 <= n; t += 8) ternary_tile<8>(w, r0, r1, x, t, y, y_stride);
   for (; t + 4 <= n; t += 4) ternary_tile<4>(w, r0, r1, x, t, y, y_stride);
@@ -91,7 +94,8 @@ MG_AVX2 float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, u
   const int8_t* q = x.q + uint64_t{t} * x.stride;
   const int16_t* sums = x.sums16 + uint64_t{t} * (x.stride / 16);
   const float* d = x.block_scale + uint64_t{t} * (x.stride / 128);
-  const float* wd = w.block_scales.empty() ? nullptr : w.block_scales.data() + uint64_t{r} * (w.blocks / 2);
+  const float* wd =
+      w.block_scales.empty() ? nullptr : w.block_scales.data() + uint64_t{r} * (w.blocks / 2);
   __m256 lanes = _mm256_setzero_ps();
   for (uint32_t b = 0; b < w.blocks / 2; b++, sums += 16) {
     __m256i narrow = _mm256_setzero_si256();
@@ -108,8 +112,8 @@ MG_AVX2 float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, u
   return fold8(lanes);
 }
 
-MG_AVX2 void ternary_blocks(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
-                            float* y, uint32_t y_stride) {
+MG_AVX2 void ternary_blocks(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
+                            uint32_t n, float* y, uint32_t y_stride) {
   for (uint32_t r = r0; r < r1; r++)
     for (uint32_t t = 0; t < n; t++) y[uint64_t{t} * y_stride + r] = block_dot(w, r, x, t);
 }
@@ -122,18 +126,21 @@ MG_AVX2 inline __m256 load_floats(const uint16_t* p) {
 /** The last, partial group of 32 is padded with zeros, which leave their lanes as they are. */
 template <class A>
 MG_AVX2 float dot_of(const A* a, const float* b, uint32_t n) {
-  __m256 lanes[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+  __m256 lanes[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                     _mm256_setzero_ps()};
   uint32_t i = 0;
   for (; i + 32 <= n; i += 32)
     for (int l = 0; l < 4; l++)
-      lanes[l] = _mm256_fmadd_ps(load_floats(a + i + 8 * l), _mm256_loadu_ps(b + i + 8 * l), lanes[l]);
+      lanes[l] =
+          _mm256_fmadd_ps(load_floats(a + i + 8 * l), _mm256_loadu_ps(b + i + 8 * l), lanes[l]);
   if (i < n) {
     A a_rest[32] = {};
     float b_rest[32] = {};
     std::copy(a + i, a + n, a_rest);
     std::copy(b + i, b + n, b_rest);
     for (int l = 0; l < 4; l++)
-      lanes[l] = _mm256_fmadd_ps(load_floats(a_rest + 8 * l), _mm256_loadu_ps(b_rest + 8 * l), lanes[l]);
+      lanes[l] =
+          _mm256_fmadd_ps(load_floats(a_rest + 8 * l), _mm256_loadu_ps(b_rest + 8 * l), lanes[l]);
   }
   return fold8(_mm256_add_ps(_mm256_add_ps(lanes[0], lanes[2]), _mm256_add_ps(lanes[1], lanes[3])));
 }
@@ -142,12 +149,14 @@ MG_AVX2 float dot(const float* a, const float* b, uint32_t n) { return dot_of(a,
 MG_AVX2 float dot_half(const uint16_t* a, const float* b, uint32_t n) { return dot_of(a, b, n); }
 
 template <class V, int L>
-MG_AVX2 inline void weighted_columns(const V* v, uint64_t stride, const float* p, uint32_t n, float* out) {
+MG_AVX2 inline void weighted_columns(const V* v, uint64_t stride, const float* p, uint32_t n,
+                                     float* out) {
   __m256 sums[L];
   for (int l = 0; l < L; l++) sums[l] = _mm256_setzero_ps();
   for (uint32_t t = 0; t < n; t++) {
     const __m256 weight = _mm256_broadcast_ss(p + t);
-    for (int l = 0; l < L; l++) sums[l] = _mm256_fmadd_ps(weight, load_floats(v + t * stride + 8 * l), sums[l]);
+    for (int l = 0; l < L; l++)
+      sums[l] = _mm256_fmadd_ps(weight, load_floats(v + t * stride + 8 * l), sums[l]);
   }
   for (int l = 0; l < L; l++) _mm256_storeu_ps(out + 8 * l, sums[l]);
 }
@@ -156,7 +165,8 @@ MG_AVX2 inline float one_float(float v) { return v; }
 MG_AVX2 inline float one_float(uint16_t v) { return from_half(v); }
 
 template <class V>
-MG_AVX2 void weighted_of(const V* v, uint64_t stride, const float* p, uint32_t n, uint32_t width, float* out) {
+MG_AVX2 void weighted_of(const V* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
+                         float* out) {
   uint32_t j = 0;
   for (; j + 64 <= width; j += 64) weighted_columns<V, 8>(v + j, stride, p, n, out + j);
   for (; j + 8 <= width; j += 8) weighted_columns<V, 1>(v + j, stride, p, n, out + j);
@@ -167,11 +177,12 @@ MG_AVX2 void weighted_of(const V* v, uint64_t stride, const float* p, uint32_t n
   }
 }
 
-MG_AVX2 void weighted(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width, float* out) {
+MG_AVX2 void weighted(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
+                      float* out) {
   weighted_of(v, stride, p, n, width, out);
 }
-MG_AVX2 void weighted_half(const uint16_t* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
-                           float* out) {
+MG_AVX2 void weighted_half(const uint16_t* v, uint64_t stride, const float* p, uint32_t n,
+                           uint32_t width, float* out) {
   weighted_of(v, stride, p, n, width, out);
 }
 
@@ -186,7 +197,9 @@ MG_AVX2 void norm_apply(const float* x, const float* w, float r, uint32_t n, flo
 }
 MG_AVX2 void swiglu(float* gate, const float* up, uint32_t n) { elementwise::swiglu(gate, up, n); }
 MG_AVX2 void softmax(float* x, float scale, uint32_t n) { elementwise::softmax(x, scale, n); }
-MG_AVX2 double sum_exp(const float* x, float max, uint32_t n) { return elementwise::sum_exp(x, max, n); }
+MG_AVX2 double sum_exp(const float* x, float max, uint32_t n) {
+  return elementwise::sum_exp(x, max, n);
+}
 
 MG_AVX2 inline __m128i half_of(const float* x) {
   return _mm256_cvtps_ph(_mm256_loadu_ps(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -208,8 +221,9 @@ MG_AVX2 void round_half(float* x, uint32_t n) {
 }
 }  // namespace
 
-const Kernels avx2_kernels = {
-    ternary,  ternary_blocks,  dot,        dot_half, weighted, weighted_half, quantize,
-    quantize_blocks, norm_apply, swiglu,   softmax,  sum_exp,  round_half,    to_half_row, from_half_row};
+const Kernels avx2_kernels = {ternary,    ternary_blocks, dot,          dot_half,
+                              weighted,   weighted_half,  quantize,     quantize_blocks,
+                              norm_apply, swiglu,         softmax,      sum_exp,
+                              round_half, to_half_row,    from_half_row};
 
 }  // namespace magnet

@@ -13,14 +13,15 @@ int32_t code_dot(const uint8_t* codes, const int8_t* q, uint32_t blocks) {
   return sum;
 }
 
-void ternary(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n, float* y,
-             uint32_t y_stride) {
+void ternary(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
+             float* y, uint32_t y_stride) {
   const uint64_t row_bytes = uint64_t{w.blocks} * 32;
   for (uint32_t t = 0; t < n; t++) {
     const float scale = x.scale[t] * w.scale;
     for (uint32_t r = r0; r < r1; r++) {
       const int32_t sum =
-          code_dot(w.codes.data() + r * row_bytes, x.q + uint64_t{t} * x.stride, w.blocks) - x.sum[t];
+          code_dot(w.codes.data() + r * row_bytes, x.q + uint64_t{t} * x.stride, w.blocks) -
+          x.sum[t];
       y[uint64_t{t} * y_stride + r] = static_cast<float>(sum) * scale;
     }
   }
@@ -31,7 +32,8 @@ float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, uint32_t 
   const int8_t* q = x.q + uint64_t{t} * x.stride;
   const int16_t* sums = x.sums16 + uint64_t{t} * (x.stride / 16);
   const float* d = x.block_scale + uint64_t{t} * (x.stride / 128);
-  const float* wd = w.block_scales.empty() ? nullptr : w.block_scales.data() + uint64_t{r} * (w.blocks / 2);
+  const float* wd =
+      w.block_scales.empty() ? nullptr : w.block_scales.data() + uint64_t{r} * (w.blocks / 2);
   float lanes[8] = {};
   for (uint32_t b = 0; b < w.blocks / 2; b++, sums += 16) {
     int32_t part[8];
@@ -42,11 +44,12 @@ float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, uint32_t 
     const float scale = d[b] * (wd != nullptr ? wd[b] : w.scale);
     for (int l = 0; l < 8; l++) lanes[l] = static_cast<float>(part[l]) * scale + lanes[l];
   }
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
+         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-void ternary_blocks(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n, float* y,
-                    uint32_t y_stride) {
+void ternary_blocks(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
+                    float* y, uint32_t y_stride) {
   for (uint32_t t = 0; t < n; t++)
     for (uint32_t r = r0; r < r1; r++) y[uint64_t{t} * y_stride + r] = block_dot(w, r, x, t);
 }
@@ -63,7 +66,8 @@ float dot_half(const uint16_t* a, const float* b, uint32_t n) {
   return elementwise::fold32(lanes);
 }
 
-void weighted(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width, float* out) {
+void weighted(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
+              float* out) {
   for (uint32_t j = 0; j < width; j++) {
     float sum = 0;
     for (uint32_t t = 0; t < n; t++) sum = std::fma(p[t], v[t * stride + j], sum);
@@ -71,7 +75,8 @@ void weighted(const float* v, uint64_t stride, const float* p, uint32_t n, uint3
   }
 }
 
-void weighted_half(const uint16_t* v, uint64_t stride, const float* p, uint32_t n, uint32_t width, float* out) {
+void weighted_half(const uint16_t* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
+                   float* out) {
   for (uint32_t j = 0; j < width; j++) {
     float sum = 0;
     for (uint32_t t = 0; t < n; t++) sum = std::fma(p[t], from_half(v[t * stride + j]), sum);
@@ -102,9 +107,10 @@ void from_half_row(const uint16_t* x, uint32_t n, float* out) {
 }
 }  // namespace
 
-const Kernels scalar_kernels = {
-    ternary,  ternary_blocks,  dot,        dot_half, weighted, weighted_half, quantize,
-    quantize_blocks, norm_apply, swiglu,   softmax,  sum_exp,  round_half,    to_half_row, from_half_row};
+const Kernels scalar_kernels = {ternary,    ternary_blocks, dot,          dot_half,
+                                weighted,   weighted_half,  quantize,     quantize_blocks,
+                                norm_apply, swiglu,         softmax,      sum_exp,
+                                round_half, to_half_row,    from_half_row};
 
 const Kernels& kernels() { return cpu_path() == CpuPath::avx2 ? avx2_kernels : scalar_kernels; }
 

@@ -1,5 +1,5 @@
-// Float exponential of the inference path: an own polynomial in fused arithmetic, so that every host gets
-// the same bits; written without branches, so that loops over it vectorise.
+// Float exponential of the inference path: an own polynomial in fused arithmetic, so that every
+// host gets the same bits; written without branches, so that loops over it vectorise.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -14,9 +14,9 @@ MG_INLINE float exp_f32(float x) {
   float t = x < 88.0f ? x : 88.0f;
   t = t > -87.3f ? t : -87.3f;  // also NaN: its result is replaced below
   const float n = std::rint(t * 0x1.715476p+0f);
-  float r = std::fma(-n, 0x1.62e4p-1f, t);         // ln 2, upper 15 bits: the product is exact
-  r = std::fma(-n, 0x1.7f7d1cp-20f, r);            // and the rest
-  float p = 1.0f / 5040.0f;                        // Taylor: |r| <= 0.347, remainder below 6e-9
+  float r = std::fma(-n, 0x1.62e4p-1f, t);  // ln 2, upper 15 bits: the product is exact
+  r = std::fma(-n, 0x1.7f7d1cp-20f, r);     // and the rest
+  float p = 1.0f / 5040.0f;                 // Taylor: |r| <= 0.347, remainder below 6e-9
   p = std::fma(p, r, 1.0f / 720.0f);
   p = std::fma(p, r, 1.0f / 120.0f);
   p = std::fma(p, r, 1.0f / 24.0f);

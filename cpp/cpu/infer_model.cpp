@@ -42,8 +42,8 @@ void finish_model(Model& model) {
   const double log_theta = log_fixed(static_cast<double>(model.config.rope_theta));
   model.inverse_frequency.resize(half);
   for (uint32_t j = 0; j < half; j++)
-    model.inverse_frequency[j] =
-        exp_fixed(-2.0 * static_cast<double>(j) / static_cast<double>(model.config.head_dim) * log_theta);
+    model.inverse_frequency[j] = exp_fixed(-2.0 * static_cast<double>(j) /
+                                           static_cast<double>(model.config.head_dim) * log_theta);
 }
 
 namespace {
@@ -70,8 +70,8 @@ Linear pack_latent(const float* w, const Tensor& tensor, uint32_t threads) {
 
 }  // namespace
 
-std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params, uint64_t n,
-                                         uint32_t threads) {
+std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params,
+                                         uint64_t n, uint32_t threads) {
   check_config(&config);
   const ModelLayout layout = model_layout(config);
   if (n != layout.count)
@@ -90,13 +90,15 @@ std::shared_ptr<Model> model_from_params(const mg_model_config& config, const fl
     require_finite(params + offset, t.size(), t.name);
     return std::vector<float>(params + offset, params + offset + t.size());
   };
-  auto linear = [&](uint64_t offset) { return pack_latent(params + offset, tensor_at(offset), threads); };
+  auto linear = [&](uint64_t offset) {
+    return pack_latent(params + offset, tensor_at(offset), threads);
+  };
   model->embedding = {config.vocab_size, config.d_model, {}, floats(layout.embedding), false};
   model->norm = floats(layout.final_norm);
   for (const LayerOffsets& at : layout.layers)
     model->layers.push_back({floats(at.input_norm), floats(at.post_norm), floats(at.attn_sub_norm),
-                             floats(at.ffn_sub_norm), linear(at.q), linear(at.k), linear(at.v), linear(at.o),
-                             linear(at.gate), linear(at.up), linear(at.down)});
+                             floats(at.ffn_sub_norm), linear(at.q), linear(at.k), linear(at.v),
+                             linear(at.o), linear(at.gate), linear(at.up), linear(at.down)});
   finish_model(*model);
   return model;
 }
@@ -109,7 +111,8 @@ const std::shared_ptr<Model>& model_of(void* handle) {
 namespace {
 uint64_t bytes_of(const DenseMatrix& m) { return m.half.size() * 2 + m.single.size() * 4; }
 uint64_t bytes_of(const Linear& l) {
-  return l.ternary.rows != 0 ? l.ternary.codes.size() + l.ternary.block_scales.size() * 4 : bytes_of(l.dense);
+  return l.ternary.rows != 0 ? l.ternary.codes.size() + l.ternary.block_scales.size() * 4
+                             : bytes_of(l.dense);
 }
 }  // namespace
 }  // namespace magnet
@@ -161,8 +164,11 @@ int32_t mg_infer_bytes(void* model, uint64_t* out_bytes_weights) {
     const Model& m = *model_of(model);
     uint64_t bytes = bytes_of(m.head_matrix()) + m.norm.size() * 4;
     for (const Layer& l : m.layers) {
-      bytes += (l.attn_norm.size() + l.ffn_norm.size() + l.attn_sub_norm.size() + l.ffn_sub_norm.size()) * 4;
-      for (const Linear* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down}) bytes += bytes_of(*w);
+      bytes += (l.attn_norm.size() + l.ffn_norm.size() + l.attn_sub_norm.size() +
+                l.ffn_sub_norm.size()) *
+               4;
+      for (const Linear* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down})
+        bytes += bytes_of(*w);
     }
     *out_bytes_weights = bytes;
     return int32_t{MG_OK};

@@ -1,5 +1,6 @@
-// Sampling of one token from logits (mg_sample). The draw is a function of the logits, the options, the
-// seed and the step alone. Probabilities are kept in double and summed in order of id or of rank.
+// Sampling of one token from logits (mg_sample). The draw is a function of the logits, the options,
+// the seed and the step alone. Probabilities are kept in double and summed in order of id or of
+// rank.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -42,18 +43,19 @@ void check_sampling(const mg_sampling& s) {
   require(within(s.temperature, 0, 100), MG_E_INVALID, "temperature is outside 0..100");
   require(within(s.top_p, 0, 1), MG_E_INVALID, "top_p is outside 0..1");
   require(within(s.min_p, 0, 1), MG_E_INVALID, "min_p is outside 0..1");
-  require(within(s.repetition_penalty, 0.01f, 100), MG_E_INVALID, "repetition_penalty is outside 0.01..100");
+  require(within(s.repetition_penalty, 0.01f, 100), MG_E_INVALID,
+          "repetition_penalty is outside 0.01..100");
   require(s.reserved == 0 && s.reserved2 == 0, MG_E_INVALID, "mg_sampling: reserved is not 0");
 }
 
-std::vector<float> adjusted(const float* logits, uint64_t vocab, const mg_sampling& s, const int32_t* recent,
-                            uint64_t n_recent, const int32_t* bias_ids, const float* bias_values,
-                            uint64_t n_bias) {
+std::vector<float> adjusted(const float* logits, uint64_t vocab, const mg_sampling& s,
+                            const int32_t* recent, uint64_t n_recent, const int32_t* bias_ids,
+                            const float* bias_values, uint64_t n_bias) {
   std::vector<float> out(logits, logits + vocab);
   for (uint64_t i = 0; i < n_bias; i++) {
     const int32_t id = bias_ids[i];
-    require(id >= 0 && static_cast<uint64_t>(id) < vocab && !std::isnan(bias_values[i]), MG_E_INVALID,
-            "a logit bias is NaN or for a token outside the vocabulary");
+    require(id >= 0 && static_cast<uint64_t>(id) < vocab && !std::isnan(bias_values[i]),
+            MG_E_INVALID, "a logit bias is NaN or for a token outside the vocabulary");
     out[static_cast<size_t>(id)] += bias_values[i];
   }
   if (s.repetition_penalty == 1.0f) return out;
@@ -61,7 +63,8 @@ std::vector<float> adjusted(const float* logits, uint64_t vocab, const mg_sampli
   std::sort(seen.begin(), seen.end());
   seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
   for (const int32_t id : seen) {
-    require(id >= 0 && static_cast<uint64_t>(id) < vocab, MG_E_INVALID, "a recent token is outside the vocabulary");
+    require(id >= 0 && static_cast<uint64_t>(id) < vocab, MG_E_INVALID,
+            "a recent token is outside the vocabulary");
     float& v = out[static_cast<size_t>(id)];
     v = v > 0 ? v / s.repetition_penalty : v * s.repetition_penalty;
   }
@@ -103,12 +106,14 @@ int32_t draw(const std::vector<float>& logits, float highest, const mg_sampling&
   const double lowest = top - 40.0 * static_cast<double>(s.temperature);
   std::vector<Candidate> c;
   for (size_t i = 0; i < logits.size(); i++)
-    if (static_cast<double>(logits[i]) >= lowest) c.push_back({logits[i], static_cast<int32_t>(i), 0});
+    if (static_cast<double>(logits[i]) >= lowest)
+      c.push_back({logits[i], static_cast<int32_t>(i), 0});
   keep_top_k(c, s.top_k);
   for (Candidate& k : c) k.weight = exp_fixed((static_cast<double>(k.logit) - top) * inverse);
   keep_top_p(c, s.top_p);
   // The most likely token weighs 1, so min_p is a bound on the weight.
-  if (s.min_p > 0) std::erase_if(c, [&](const Candidate& k) { return k.weight < static_cast<double>(s.min_p); });
+  if (s.min_p > 0)
+    std::erase_if(c, [&](const Candidate& k) { return k.weight < static_cast<double>(s.min_p); });
   double total = 0;
   for (const Candidate& k : c) total += k.weight;
   double left = uniform(s.seed, s.step) * total;
@@ -122,7 +127,8 @@ int32_t draw(const std::vector<float>& logits, float highest, const mg_sampling&
 float log_probability(const float* logits, uint64_t vocab, int32_t token) {
   const float highest = *std::max_element(logits, logits + vocab);
   const double sum = kernels().sum_exp(logits, highest, static_cast<uint32_t>(vocab));
-  return static_cast<float>(static_cast<double>(logits[token]) - static_cast<double>(highest) - log_fixed(sum));
+  return static_cast<float>(static_cast<double>(logits[token]) - static_cast<double>(highest) -
+                            log_fixed(sum));
 }
 
 }  // namespace
@@ -142,14 +148,14 @@ extern "C" int32_t mg_sample(const float* logits, uint64_t vocab, const mg_sampl
     require(vocab < (1u << 31), MG_E_INVALID, "mg_sample: vocabulary beyond 2^31");
     const mg_sampling s = *sampling;
     check_sampling(s);
-    require(std::none_of(logits, logits + vocab, [](float v) { return std::isnan(v); }), MG_E_NUMERIC,
-            "a logit is NaN");
+    require(std::none_of(logits, logits + vocab, [](float v) { return std::isnan(v); }),
+            MG_E_NUMERIC, "a logit is NaN");
     const std::vector<float> values =
         adjusted(logits, vocab, s, recent, n_recent, bias_ids, bias_values, n_bias);
     const auto highest = std::max_element(values.begin(), values.end());  // the first of equals
     require(std::isfinite(*highest), MG_E_NUMERIC, "no logit is finite, or one is infinite");
-    const int32_t token =
-        s.temperature == 0.0f ? static_cast<int32_t>(highest - values.begin()) : draw(values, *highest, s);
+    const int32_t token = s.temperature == 0.0f ? static_cast<int32_t>(highest - values.begin())
+                                                : draw(values, *highest, s);
     *out_token = token;
     if (out_logprob != nullptr) *out_logprob = log_probability(logits, vocab, token);
     return int32_t{MG_OK};

@@ -57,7 +57,8 @@ extern "C" {
 
 int32_t mg_session_create(void* model, const mg_session_options* options, void** out_session) {
   return guard([&] {
-    require(options != nullptr && out_session != nullptr, MG_E_INVALID, "mg_session_create: null argument");
+    require(options != nullptr && out_session != nullptr, MG_E_INVALID,
+            "mg_session_create: null argument");
     const mg_session_options o = *options;
     require(o.rounding <= MG_ROUNDING_LLAMACPP && o.reserved == 0, MG_E_INVALID,
             "mg_session_create: rounding is 0 or 1, reserved is 0");
@@ -68,7 +69,8 @@ int32_t mg_session_create(void* model, const mg_session_options* options, void**
     const uint32_t longest = session->model->config.context;
     session->context = o.context == 0 ? longest : o.context;
     if (session->context > longest)
-      fail(MG_E_INVALID, "a context of %u tokens; the model was made for at most %u", session->context, longest);
+      fail(MG_E_INVALID, "a context of %u tokens; the model was made for at most %u",
+           session->context, longest);
     session->rounding = o.rounding;
     if (o.rounding == MG_ROUNDING_LLAMACPP) check_llamacpp(*session->model);
     allocate_cache(*session, o.kv_bits);
@@ -105,8 +107,8 @@ int32_t mg_session_eval(void* session, const int32_t* tokens, uint64_t n, uint64
   });
 }
 
-int32_t mg_session_decode(void* const* sessions, const int32_t* tokens, uint64_t n, float* out_logits,
-                          const int32_t* cancel) {
+int32_t mg_session_decode(void* const* sessions, const int32_t* tokens, uint64_t n,
+                          float* out_logits, const int32_t* cancel) {
   return guard([&] {
     const FloatEnvironment environment;
     require(sessions != nullptr && out_logits != nullptr && n >= 1 && n <= ROWS_MAX, MG_E_INVALID,
@@ -141,7 +143,8 @@ int32_t mg_session_truncate(void* session, uint64_t n) {
   return guard([&] {
     Session& s = session_of(session);
     if (n > s.length)
-      fail(MG_E_INVALID, "cannot keep %llu tokens of %u", static_cast<unsigned long long>(n), s.length);
+      fail(MG_E_INVALID, "cannot keep %llu tokens of %u", static_cast<unsigned long long>(n),
+           s.length);
     s.length = static_cast<uint32_t>(n);
     return int32_t{MG_OK};
   });

@@ -1,5 +1,6 @@
-// Block packers and unpackers of the ternary formats; see quants.hpp. Every routine is plain integer code:
-// files must come out equal on every machine, and packing is bound by the disk anyway.
+// Block packers and unpackers of the ternary formats; see quants.hpp. Every routine is plain
+// integer code: files must come out equal on every machine, and packing is bound by the disk
+// anyway.
 #include "quants.hpp"
 
 #include <algorithm>
@@ -32,8 +33,8 @@ BlockLayout block_layout(uint32_t type) {
     case MG_TYPE_TQ2_0: return {256, 66};
     case MG_TYPE_I2_S: return {128, 32};
     default:
-      fail(MG_E_UNSUPPORTED,
-           "tensor type %u (%s) is not one of F32, F16, Q6_K, TQ1_0, TQ2_0, I2_S", type, type_name(type));
+      fail(MG_E_UNSUPPORTED, "tensor type %u (%s) is not one of F32, F16, Q6_K, TQ1_0, TQ2_0, I2_S",
+           type, type_name(type));
   }
 }
 
@@ -42,18 +43,19 @@ uint64_t packed_bytes(uint32_t type, uint64_t rows, uint64_t cols) {
   require(rows > 0 && cols > 0 && rows < (1ull << 32) && cols < (1ull << 32), MG_E_SHAPE,
           "a tensor needs between 1 and 2^32 - 1 rows and columns");
   if (cols % layout.elements != 0)
-    fail(MG_E_SHAPE, "%s needs a multiple of %u columns, not %llu", type_name(type), layout.elements,
-         static_cast<unsigned long long>(cols));
+    fail(MG_E_SHAPE, "%s needs a multiple of %u columns, not %llu", type_name(type),
+         layout.elements, static_cast<unsigned long long>(cols));
   const uint64_t blocks_per_row = cols / layout.elements;
-  require(rows <= (1ull << 46) / blocks_per_row / layout.bytes, MG_E_SHAPE, "tensor beyond 2^46 bytes");
+  require(rows <= (1ull << 46) / blocks_per_row / layout.bytes, MG_E_SHAPE,
+          "tensor beyond 2^46 bytes");
   return rows * blocks_per_row * layout.bytes + (type == MG_TYPE_I2_S ? 32 : 0);
 }
 
 float ternary_scale(const float* w, uint64_t n) {
   double lanes[8] = {};
   for (uint64_t i = 0; i < n; i++) lanes[i % 8] += static_cast<double>(std::fabs(w[i]));
-  const double sum =
-      ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) + ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
+  const double sum = ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
+                     ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
   return std::max(static_cast<float>(sum / static_cast<double>(n)), 1e-5f);
 }
 
@@ -95,7 +97,8 @@ bool unpack_tq2_block(const uint8_t* in, int8_t* trits, uint16_t* scale) {
 }
 
 namespace {
-/** Visits the bytes of a TQ1_0 block: f(byte index, first element, stride between digits, digits). */
+/** Visits the bytes of a TQ1_0 block: f(byte index, first element, stride between digits, digits).
+ */
 template <class F>
 void for_tq1_bytes(F&& f) {
   for (int m = 0; m < 32; m++) f(m, m, 32, 5);
@@ -107,7 +110,8 @@ void for_tq1_bytes(F&& f) {
 void pack_tq1_block(const int8_t* trits, uint16_t scale, uint8_t* out) {
   for_tq1_bytes([&](int byte, int first, int stride, int digits) {
     int value = 0;
-    for (int n = 0; n < 5; n++) value = value * 3 + (n < digits ? trits[first + stride * n] + 1 : 0);
+    for (int n = 0; n < 5; n++)
+      value = value * 3 + (n < digits ? trits[first + stride * n] + 1 : 0);
     out[byte] = static_cast<uint8_t>((value * 256 + 242) / 243);
   });
   const uint16_t d = all_zero(trits) ? uint16_t{0} : scale;
@@ -129,7 +133,8 @@ bool unpack_tq1_block(const uint8_t* in, int8_t* trits, uint16_t* scale) {
 void pack_i2s_block(const int8_t* trits, uint8_t* out) {
   for (int p = 0; p < 32; p++) {
     uint8_t byte = 0;
-    for (int g = 0; g < 4; g++) byte = static_cast<uint8_t>(byte | (trits[32 * g + p] + 1) << (6 - 2 * g));
+    for (int g = 0; g < 4; g++)
+      byte = static_cast<uint8_t>(byte | (trits[32 * g + p] + 1) << (6 - 2 * g));
     out[p] = byte;
   }
 }
@@ -158,8 +163,8 @@ void unpack_q6k_block(const uint8_t* in, float* out) {
         const uint8_t byte = low[64 * h + 32 * (n % 2) + l];
         const int nibble = n < 2 ? byte & 15 : byte >> 4;
         const int q = (nibble | ((high[32 * h + l] >> (2 * n)) & 3) << 4) - 32;
-        out[128 * h + 32 * n + l] = d * static_cast<float>(scales[8 * h + 2 * n + l / 16]) *
-                                    static_cast<float>(q);
+        out[128 * h + 32 * n + l] =
+            d * static_cast<float>(scales[8 * h + 2 * n + l / 16]) * static_cast<float>(q);
       }
 }
 

@@ -1,5 +1,5 @@
-// Ternary formats and half floats, scalar and exact. Layouts are those of llama.cpp (TQ1_0, TQ2_0, Q6_K)
-// and bitnet.cpp (I2_S, x86). A trit is -1, 0 or 1 in an int8.
+// Ternary formats and half floats, scalar and exact. Layouts are those of llama.cpp (TQ1_0, TQ2_0,
+// Q6_K) and bitnet.cpp (I2_S, x86). A trit is -1, 0 or 1 in an int8.
 #pragma once
 #include <bit>
 #include <cmath>
@@ -16,8 +16,8 @@ inline uint16_t to_half(float value) {
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;
   if (magnitude >= 0x7f800000u)  // infinity or NaN (made quiet, top bits of the payload kept)
-    return static_cast<uint16_t>(sign | 0x7c00u |
-                                 (magnitude > 0x7f800000u ? 0x200u | ((magnitude >> 13) & 0x3ffu) : 0u));
+    return static_cast<uint16_t>(
+        sign | 0x7c00u | (magnitude > 0x7f800000u ? 0x200u | ((magnitude >> 13) & 0x3ffu) : 0u));
   if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
   if (magnitude < 0x38800000u) {  // subnormal half: adding 0.5 aligns the mantissa and rounds
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
@@ -61,7 +61,8 @@ void pack_tq2_block(const int8_t* trits, uint16_t scale, uint8_t* out);
 void pack_tq1_block(const int8_t* trits, uint16_t scale, uint8_t* out);
 /** 128 trits to 32 bytes. */
 void pack_i2s_block(const int8_t* trits, uint8_t* out);
-/** The inverses. A two-bit code of 3 (never written) reads as +2 - 1 = 2: refused by returning false. */
+/** The inverses. A two-bit code of 3 (never written) reads as +2 - 1 = 2: refused by returning
+ * false. */
 bool unpack_tq2_block(const uint8_t* in, int8_t* trits, uint16_t* scale);
 bool unpack_tq1_block(const uint8_t* in, int8_t* trits, uint16_t* scale);
 bool unpack_i2s_block(const uint8_t* in, int8_t* trits);

@@ -1,5 +1,6 @@
-// Packing and unpacking of whole tensors (mg_pack_*): ternarise with the training formula, regroup rows for
-// interleaved rotary pairs where the format wants them, and pack row by row with a buffer of one row.
+// Packing and unpacking of whole tensors (mg_pack_*): ternarise with the training formula, regroup
+// rows for interleaved rotary pairs where the format wants them, and pack row by row with a buffer
+// of one row.
 #include <cstring>
 
 #include "quants.hpp"
@@ -16,7 +17,8 @@ uint64_t source_row(uint64_t r, uint64_t rows, uint32_t heads) {
   return base + within / 2 + (within % 2) * (head_dim / 2);
 }
 
-void pack_ternary_row(uint32_t type, const int8_t* trits, uint64_t cols, float scale, uint8_t* out) {
+void pack_ternary_row(uint32_t type, const int8_t* trits, uint64_t cols, float scale,
+                      uint8_t* out) {
   const uint16_t half = to_half(scale);
   switch (type) {
     case MG_TYPE_TQ2_0:
@@ -30,7 +32,9 @@ void pack_ternary_row(uint32_t type, const int8_t* trits, uint64_t cols, float s
       break;
     case MG_TYPE_F16:
       for (uint64_t i = 0; i < cols; i++) {
-        const uint16_t value = trits[i] == 0 ? uint16_t{0} : static_cast<uint16_t>(half ^ (trits[i] < 0 ? 0x8000u : 0u));
+        const uint16_t value = trits[i] == 0
+                                   ? uint16_t{0}
+                                   : static_cast<uint16_t>(half ^ (trits[i] < 0 ? 0x8000u : 0u));
         std::memcpy(out + 2 * i, &value, 2);
       }
       break;
@@ -40,7 +44,9 @@ void pack_ternary_row(uint32_t type, const int8_t* trits, uint64_t cols, float s
         std::memcpy(out + 4 * i, &value, 4);
       }
       break;
-    default: fail(MG_E_UNSUPPORTED, "%s is not a type that ternary weights are written in", type_name(type));
+    default:
+      fail(MG_E_UNSUPPORTED, "%s is not a type that ternary weights are written in",
+           type_name(type));
   }
 }
 
@@ -52,7 +58,8 @@ void pack_float_row(uint32_t type, const float* w, uint64_t cols, uint8_t* out) 
   for (uint64_t i = 0; i < cols; i++) {
     const uint16_t half = to_half(w[i]);
     if ((half & 0x7c00u) == 0x7c00u)
-      fail(MG_E_NUMERIC, "a weight of %g does not fit into F16 (limit 65504)", static_cast<double>(w[i]));
+      fail(MG_E_NUMERIC, "a weight of %g does not fit into F16 (limit 65504)",
+           static_cast<double>(w[i]));
     std::memcpy(out + 2 * i, &half, 2);
   }
 }
@@ -65,7 +72,8 @@ void unpack_row(uint32_t type, const uint8_t* in, uint64_t cols, float scale, fl
     std::memcpy(out, in, 4 * cols);
     return;
   }
-  for (uint64_t b = 0; b < cols / layout.elements; b++, in += layout.bytes, out += layout.elements) {
+  for (uint64_t b = 0; b < cols / layout.elements;
+       b++, in += layout.bytes, out += layout.elements) {
     bool valid = true;
     switch (type) {
       case MG_TYPE_F16:
@@ -103,14 +111,16 @@ int32_t mg_pack_tensor(uint32_t type, uint32_t ternary, uint32_t heads, const fl
                        float* out_scale) {
   return guard([&] {
     require(weights != nullptr && out != nullptr, MG_E_INVALID, "mg_pack_tensor: null argument");
-    require(out_bytes == packed_bytes(type, rows, cols), MG_E_SHAPE, "mg_pack_tensor: wrong output size");
+    require(out_bytes == packed_bytes(type, rows, cols), MG_E_SHAPE,
+            "mg_pack_tensor: wrong output size");
     require(heads == 0 || (rows % heads == 0 && rows / heads % 2 == 0), MG_E_SHAPE,
             "mg_pack_tensor: rows are not heads x an even head dimension");
     require(ternary != 0 || type == MG_TYPE_F16 || type == MG_TYPE_F32, MG_E_UNSUPPORTED,
             "only F16 and F32 hold weights that are not ternary");
     const float scale = ternary != 0 ? ternary_scale(weights, rows * cols) : 1.0f;
     require(std::isfinite(scale), MG_E_NUMERIC, "the weights hold NaN or infinity");
-    const bool has_half_scale = type == MG_TYPE_F16 || type == MG_TYPE_TQ1_0 || type == MG_TYPE_TQ2_0;
+    const bool has_half_scale =
+        type == MG_TYPE_F16 || type == MG_TYPE_TQ1_0 || type == MG_TYPE_TQ2_0;
     require(ternary == 0 || !has_half_scale || scale <= 65504.0f, MG_E_NUMERIC,
             "the weights' mean magnitude does not fit into F16 (limit 65504)");
     const BlockLayout layout = block_layout(type);
@@ -138,12 +148,14 @@ int32_t mg_unpack_tensor(uint32_t type, const uint8_t* packed, uint64_t packed_s
                          uint64_t cols, float* out) {
   return guard([&] {
     require(packed != nullptr && out != nullptr, MG_E_INVALID, "mg_unpack_tensor: null argument");
-    require(packed_size == packed_bytes(type, rows, cols), MG_E_SHAPE, "mg_unpack_tensor: wrong size");
+    require(packed_size == packed_bytes(type, rows, cols), MG_E_SHAPE,
+            "mg_unpack_tensor: wrong size");
     const BlockLayout layout = block_layout(type);
     const uint64_t row_bytes = cols / layout.elements * layout.bytes;
     float scale = 1.0f;
     if (type == MG_TYPE_I2_S) std::memcpy(&scale, packed + rows * row_bytes, 4);
-    for (uint64_t r = 0; r < rows; r++) unpack_row(type, packed + r * row_bytes, cols, scale, out + r * cols);
+    for (uint64_t r = 0; r < rows; r++)
+      unpack_row(type, packed + r * row_bytes, cols, scale, out + r * cols);
     return int32_t{MG_OK};
   });
 }
