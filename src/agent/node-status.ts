@@ -44,6 +44,8 @@ export const phaseOf = (parts: Parts): Phase => situation(parts).phase;
 function situation(parts: Parts): Situation {
   const { election, peers, jobs, running } = parts;
   const first = jobs.first();
+  const behind = catchingUp(parts);
+  if (behind) return behind;
   if (election.step === "announce" && !running && !first)
     return { phase: "idle", reason: "no job", hint: "submit one: magnet job submit" };
   const inner = election.step === "announce" && !running ? starting(parts) : working(parts);
@@ -58,6 +60,15 @@ function situation(parts: Parts): Situation {
     return { phase: inner.phase, reason, hint: PATIENCE };
   }
   return inner;
+}
+
+/** The certified state is not current here yet. */
+function catchingUp({ election, promotion }: Parts): Situation | null {
+  const { head } = election;
+  if (!head || promotion.adopted === head.result_hash) return null;
+  const why = promotion.failure ? `: ${promotion.failure}` : "";
+  const reason = `adopting the certified state of round ${election.round - 1}${why}`;
+  return { phase: "catching_up", reason, hint: PATIENCE };
 }
 
 function starting({ jobs, election, refusal }: Parts): Situation {
@@ -83,13 +94,8 @@ function announcing(election: Parts["election"], refusal: string): Situation {
 }
 
 function working(parts: Parts): Situation {
-  const { election, promotion, announced, contribution, refusal } = parts;
-  const { head, step } = election;
-  if (head && promotion.adopted !== head.result_hash) {
-    const why = promotion.failure ? `: ${promotion.failure}` : "";
-    const reason = `fetching the certified state of round ${election.round - 1}${why}`;
-    return { phase: "catching_up", reason, hint: PATIENCE };
-  }
+  const { election, announced, contribution, refusal } = parts;
+  const { step } = election;
   if (step === "announce" || !announced) return announcing(election, refusal);
   if (step === "collect") return collecting(parts, announced);
   const merging = election.pending !== null;

@@ -7,8 +7,14 @@ import { sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
 import type { Sink } from "../network/effects.ts";
-import { hashSchema } from "../network/wire-types.ts";
-import { FINISHED_MAX, JOBS_MAX, type JobOffer, jobOfferSchema } from "./round-messages.ts";
+import {
+  FINISHED_MAX,
+  type FinishedJob,
+  finishedJobSchema,
+  JOBS_MAX,
+  type JobOffer,
+  jobOfferSchema,
+} from "./round-messages.ts";
 import type { RoundEffect } from "./round-types.ts";
 
 /** A job that could not be prepared is tried again after so long. */
@@ -16,7 +22,7 @@ const PREPARE_RETRY_MS = 10_000;
 
 const durableSchema = z.strictObject({
   jobs: z.array(jobOfferSchema).max(JOBS_MAX),
-  finished: z.array(hashSchema).max(FINISHED_MAX),
+  finished: z.array(finishedJobSchema).max(FINISHED_MAX),
 });
 
 /** One job and how far its preparation on this node is. */
@@ -30,7 +36,7 @@ export interface JobEntry {
 
 export class JobBook {
   readonly #jobs = new Map<Hash, JobEntry>();
-  #finished: Hash[] = [];
+  #finished: FinishedJob[] = [];
 
   /** Reads the durable state back. Throws STATE_CORRUPT. */
   start(persisted: unknown): void {
@@ -58,7 +64,7 @@ export class JobBook {
     return false;
   }
   isFinished(job_id: Hash): boolean {
-    return this.#finished.includes(job_id);
+    return this.#finished.some((job) => job.job_id === job_id);
   }
   /** The first job that this node can start; with none ready, the first of all. */
   first(): JobEntry | undefined {
@@ -66,7 +72,7 @@ export class JobBook {
     return entries.find((entry) => entry.state === "ready") ?? entries[0];
   }
   /** What a peer should know; null if there is nothing to say. */
-  message(): { type: "round.jobs"; body: { jobs: JobOffer[]; finished: Hash[] } } | null {
+  message(): { type: "round.jobs"; body: { jobs: JobOffer[]; finished: FinishedJob[] } } | null {
     if (this.#jobs.size + this.#finished.length === 0) return null;
     const jobs = [...this.#jobs.values()].map((entry) => entry.offer);
     return { type: "round.jobs", body: { jobs, finished: this.#finished } };
@@ -82,10 +88,11 @@ export class JobBook {
     return true;
   }
 
-  finish(job_id: Hash, out: Sink<RoundEffect>): void {
+  /** The job ended with the promotion of `round`, which this node has promoted too. */
+  finish(job_id: Hash, round: number, out: Sink<RoundEffect>): void {
     if (this.isFinished(job_id)) return;
     this.#jobs.delete(job_id);
-    this.#finished = [...this.#finished, job_id].slice(-FINISHED_MAX);
+    this.#finished = [...this.#finished, { job_id, round }].slice(-FINISHED_MAX);
     this.#persist(out);
     out.push({ type: "log", level: "info", event: "job_finished", fields: { job_id } });
   }

@@ -40,6 +40,13 @@ export const jobOfferSchema = z.strictObject({
 });
 export type JobOffer = z.infer<typeof jobOfferSchema>;
 
+/**
+ * A job that ended with the promotion of `round`. It counts only for a node that has promoted that round
+ * itself: until then the last merge may still have to be decided, and that needs the job.
+ */
+export const finishedJobSchema = z.strictObject({ job_id: hashSchema, round: roundSchema });
+export type FinishedJob = z.infer<typeof finishedJobSchema>;
+
 /** Content of step "announce". */
 export const announcementSchema = z.strictObject({
   round: roundSchema,
@@ -140,9 +147,9 @@ export const jobsMessage = defineMessage({
     /** Jobs running or waiting at the sender, in its order. */
     jobs: z.array(jobOfferSchema).max(JOBS_MAX),
     /** Jobs that ended lately: a node that was away must not start them again. */
-    finished: z.array(hashSchema).max(FINISHED_MAX),
+    finished: z.array(finishedJobSchema).max(FINISHED_MAX),
   }),
-  limit_bytes: JOBS_MAX * (SPEC_MAX + 1024) + FINISHED_MAX * 80,
+  limit_bytes: JOBS_MAX * (SPEC_MAX + 1024) + FINISHED_MAX * 128,
   why: "every job known, each of at most 64 KiB, and the identities of ended ones",
 });
 

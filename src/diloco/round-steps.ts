@@ -78,7 +78,7 @@ export class RoundSteps {
       out,
     );
     this.#blobs = { round: election.round, now, before: this.#blobs.now };
-    if (last && !running) jobs.finish(last.value.job_id, out);
+    if (last && !running) jobs.finish(last.value.job_id, last.value.round, out);
   }
 
   #announce(now_ms: number, out: Sink<RoundEffect>): void {
@@ -213,7 +213,11 @@ export class RoundSteps {
   #answer(now_ms: number, out: Sink<RoundEffect>): void {
     const { election } = this.#parts;
     const { pending } = election;
-    if (!pending || election.acknowledged || pending === this.#refused) return;
+    if (!pending || pending === this.#refused) return;
+    if (election.acknowledged) {
+      this.#keepServing(pending, now_ms, out);
+      return;
+    }
     this.#parts.refusal = "";
     let verdict = judge(this.#parts, pending);
     const plan = pending.step === "merge" ? readMergePlan(pending) : null;
@@ -225,6 +229,17 @@ export class RoundSteps {
     if ("result" in verdict) election.acknowledge(verdict.result, now_ms, out);
     else if ("refuse" in verdict) this.#refuse(pending, verdict.refuse, out);
     else if (verdict.missing === "job") this.askJobs(election.leader, now_ms, out);
+  }
+
+  /**
+   * Whoever acknowledged a merge is a source of its bytes: after a restart they must be served again,
+   * or a merge set that is locked could not be recomputed once its contributors are gone.
+   */
+  #keepServing(pending: Proposal, now_ms: number, out: Sink<RoundEffect>): void {
+    const plan = pending.step === "merge" ? readMergePlan(pending) : null;
+    const { blobs } = this.#parts;
+    for (const entry of plan?.value.contributors ?? [])
+      blobs.want(entry, () => this.#parts.sources([entry.public_key]), now_ms, out);
   }
 
   #refuse(pending: Proposal, reason: string, out: Sink<RoundEffect>): void {

@@ -82,7 +82,7 @@ export type WorkEffect =
   | { type: "merge"; task: MergeTask }
   /** Make a state that is here (merged or fetched) the current one. */
   | { type: "adopt_state"; round: number; job_id: Hash; state_hash: Hash }
-  /** Fetch the whole state and check its hash. */
+  /** Fetch the whole state and check its hash; one that is here (merged before a crash) is found. */
   | {
       type: "fetch_checkpoint";
       round: number;

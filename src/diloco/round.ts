@@ -9,7 +9,7 @@ import type { Sink } from "../network/effects.ts";
 import type { Election, ElectionContext } from "../network/election.ts";
 import type { Membership } from "../network/membership.ts";
 import type { ReceivedMessage } from "../network/protocol.ts";
-import type { Commit, JobOffer, Reveal } from "./round-messages.ts";
+import type { Commit, FinishedJob, JobOffer, Reveal } from "./round-messages.ts";
 import { type RoundParams, RoundParts } from "./round-parts.ts";
 import { RoundSteps } from "./round-steps.ts";
 import type { RoundEffect, RoundEvent, TrainedResult } from "./round-types.ts";
@@ -98,10 +98,11 @@ export class RoundMachine {
 
   /** One message of this room. Call `advance` afterwards. */
   message({ from, type, body }: ReceivedMessage, now_ms: number, out: Sink<RoundEffect>): void {
-    const { jobs, collector, collected } = this.parts;
+    const { jobs, collector, collected, election } = this.parts;
     if (type === "round.jobs") {
-      const known = body as { jobs: JobOffer[]; finished: Hash[] };
-      for (const job_id of known.finished) if (jobs.get(job_id)) jobs.finish(job_id, out);
+      const known = body as { jobs: JobOffer[]; finished: FinishedJob[] };
+      for (const { job_id, round } of known.finished)
+        if (jobs.get(job_id) && round < election.round) jobs.finish(job_id, round, out);
       for (const job of known.jobs) jobs.add(job, out);
       // A node that slept through a job's last round would start it again for ever.
       if (known.jobs.some((job) => jobs.isFinished(job.job_id))) this.#steps.tellJobs(from, out);

@@ -15,9 +15,9 @@ import type { Profile } from "./profiles.ts";
 interface Disk {
   readonly values: Map<string, unknown>;
   readonly blobs: Set<Hash>;
-  /** Blobs that are not to be served yet. */
-  readonly secret: Set<Hash>;
   readonly states: Set<Hash>;
+  /** The current state and the one before it: what a restart finds and what peers may fetch. */
+  adopted: readonly Hash[];
 }
 
 /** What a node needs from the world around it. */
@@ -40,8 +40,8 @@ export class SimNode {
   readonly disk: Disk = {
     values: new Map(),
     blobs: new Set(),
-    secret: new Set(),
     states: new Set(),
+    adopted: [],
   };
   machine: NodeMachine | null = null;
   /** Work begun in an earlier life never reports back. */
@@ -49,6 +49,8 @@ export class SimNode {
   /** Effects that are still carried out before the node crashes; null: no crash is due. */
   crash_after: number | null = null;
   #training: Hash | null = null;
+  /** Blobs that peers may read; nothing is served before this life published or fetched it. */
+  readonly #served = new Set<Hash>();
 
   constructor(
     readonly index: number,
@@ -65,13 +67,14 @@ export class SimNode {
     this.#life++;
     this.machine = createNode(this.params);
     const persisted = Object.fromEntries(this.disk.values);
-    this.step({ type: "start", persisted, states: [...this.disk.states] });
+    this.step({ type: "start", persisted, states: this.disk.adopted });
   }
 
   crash(): void {
     this.machine = null;
     this.crash_after = null;
     this.#training = null;
+    this.#served.clear();
     this.#life++;
   }
 
@@ -90,7 +93,7 @@ export class SimNode {
   }
 
   #carryOut(effect: NodeEffect): void {
-    const { blobs, secret, states, values } = this.disk;
+    const { blobs, states, values } = this.disk;
     switch (effect.type) {
       case "persist":
         values.set(effect.key, effect.value);
@@ -110,10 +113,13 @@ export class SimNode {
         this.#training = null;
         break;
       case "publish_blob":
-        secret.delete(effect.hash);
+        this.#served.add(effect.hash);
         break;
       case "drop_blobs":
-        for (const hash of effect.hashes) blobs.delete(hash);
+        for (const hash of effect.hashes) {
+          blobs.delete(hash);
+          this.#served.delete(hash);
+        }
         break;
       case "fetch_blob":
         this.#fetchBlob(effect.hash, effect.sources);
@@ -126,9 +132,14 @@ export class SimNode {
         break;
       case "adopt_state":
         if (!states.has(effect.state_hash)) throw new Error("adopted a state that is not here");
-        this.#later(1, 50, () => this.step({ type: "adopted", state_hash: effect.state_hash }));
+        this.#later(1, 50, () => this.#adopt(effect.state_hash));
         break;
     }
+  }
+
+  /** True if a peer may read this blob here. */
+  serves(hash: Hash): boolean {
+    return this.#served.has(hash) && this.disk.blobs.has(hash);
   }
 
   #train({ announce_hash, base_hash, deadline_ms }: TrainTask): void {
@@ -140,7 +151,6 @@ export class SimNode {
       if (this.#fails()) return this.#report("train_failed", { announce_hash });
       const delta_hash = digest("delta", announce_hash, this.params.signer.public_key);
       this.disk.blobs.add(delta_hash);
-      this.disk.secret.add(delta_hash);
       const size = { size_bytes: 1000, tokens: 100 + this.index };
       const losses = { loss_before: 2, loss_after: 1.5 };
       this.step({ type: "trained", announce_hash, delta_hash, ...size, ...losses });
@@ -148,24 +158,29 @@ export class SimNode {
   }
 
   #fetchBlob(hash: Hash, sources: readonly string[]): void {
-    if (this.disk.blobs.has(hash)) {
-      this.#later(0, 0, () => this.step({ type: "blob_fetched", hash }));
-      return;
-    }
-    this.#later(20, 400, () => {
-      const serves = ({ disk }: SimNode) => disk.blobs.has(hash) && !disk.secret.has(hash);
-      if (this.#fails() || !this.world.findSource(this, sources, serves))
-        return this.#report("blob_failed", { hash });
+    const arrived = () => {
       this.disk.blobs.add(hash);
+      this.#served.add(hash);
       this.step({ type: "blob_fetched", hash });
+    };
+    const here = this.disk.blobs.has(hash);
+    this.#later(here ? 0 : 20, here ? 0 : 400, () => {
+      if (here) {
+        arrived();
+        return;
+      }
+      const found = this.world.findSource(this, sources, (peer) => peer.serves(hash));
+      if (this.#fails() || !found) this.#report("blob_failed", { hash });
+      else arrived();
     });
   }
 
   #fetchState(state_hash: Hash, sources: readonly string[]): void {
-    this.#later(50, 800, () => {
-      const serves = ({ disk }: SimNode) => disk.states.has(state_hash);
-      if (this.#fails() || !this.world.findSource(this, sources, serves))
-        return this.#report("checkpoint_failed", { state_hash });
+    const here = this.disk.states.has(state_hash);
+    this.#later(here ? 0 : 50, here ? 0 : 800, () => {
+      const serves = ({ disk }: SimNode) => disk.adopted.includes(state_hash);
+      const found = here || (!this.#fails() && this.world.findSource(this, sources, serves));
+      if (!found) return this.#report("checkpoint_failed", { state_hash });
       this.disk.states.add(state_hash);
       this.step({ type: "checkpoint_fetched", state_hash });
     });
@@ -183,6 +198,14 @@ export class SimNode {
       states.add(state_hash);
       this.step({ type: "merged", merge_hash, state_hash });
     });
+  }
+
+  #adopt(state_hash: Hash): void {
+    const { disk } = this;
+    const all = [state_hash, ...disk.adopted.filter((other) => other !== state_hash)];
+    for (const old of all.slice(2)) disk.states.delete(old);
+    disk.adopted = all.slice(0, 2);
+    this.step({ type: "adopted", state_hash });
   }
 
   #fails(): boolean {

@@ -54,6 +54,8 @@ const FOUND: { seed: number; nodes: number; profile: ProfileName; what: string }
   { seed: 5, nodes: 16, profile: "everything", what: "evicted the first state of a waiting job" },
   { seed: 2, nodes: 16, profile: "everything", what: "restarted with all bootstrap nodes gone" },
   { seed: 44, nodes: 3, profile: "partition", what: "restarted a job that had ended elsewhere" },
+  { seed: 246, nodes: 5, profile: "crashes", what: "served no fetched blobs after a restart" },
+  { seed: 230, nodes: 5, profile: "everything", what: "believed a dead leader that a job ended" },
   { seed: 76, nodes: 5, profile: "partition", what: "two nodes missed the end of a job" },
 ];
 for (const { seed, nodes, profile, what } of FOUND)
