@@ -7,7 +7,7 @@ import { type ChatMessage, encodeChat } from "./chat-template.ts";
 import type { Rounding } from "./inference.ts";
 import type { LoadedModel } from "./load-model.ts";
 import { PrefixSession } from "./prefix-session.ts";
-import { type Sampling, sampleToken, samplingSchema } from "./sampling.ts";
+import { parseSampling, type SamplingInput, sampleToken } from "./sampling.ts";
 import { StopText } from "./stop-text.ts";
 import { StreamingDecoder } from "./streaming-decoder.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -24,7 +24,7 @@ export interface GenerateOptions {
   max_tokens?: number;
   /** Texts that end the answer; up to 16. */
   stop?: readonly string[];
-  sampling?: Partial<Sampling>;
+  sampling?: SamplingInput;
   rounding?: Rounding;
   signal?: AbortSignal;
   /** Kept by the caller between turns, so that a known beginning is not computed again. */
@@ -115,7 +115,7 @@ export async function* generate(
 ): AsyncGenerator<GeneratedPiece, GenerateResult> {
   const { tokenizer, model } = loaded;
   const { signal } = options;
-  const sampling = samplingSchema.parse(options.sampling ?? {});
+  const sampling = parseSampling(options.sampling ?? {});
   const prompt = promptTokens(tokenizer, options);
   const ends = endTokens(tokenizer);
   const decoder = new StreamingDecoder(tokenizer, { skip_special: true });

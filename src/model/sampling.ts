@@ -3,6 +3,7 @@
  * the number of the token in its sequence, and on nothing else.
  */
 import { z } from "zod";
+import { MagnetError } from "../core/errors.ts";
 import { infer } from "../native/infer.ts";
 
 /** Sampling options and their defaults; the limits are those of the library. */
@@ -23,9 +24,14 @@ export const samplingSchema = z.strictObject({
   repetition_penalty: z.number().min(0.01).max(100).default(1),
   /** 64-bit. */
   seed: z
-    .bigint()
-    .min(0n)
-    .max(2n ** 64n - 1n)
+    .union([z.bigint(), z.int()])
+    .transform(BigInt)
+    .pipe(
+      z
+        .bigint()
+        .min(0n)
+        .max(2n ** 64n - 1n),
+    )
     .default(0n),
   /** Added to the logits of single tokens before anything else. */
   logit_bias: z
@@ -34,6 +40,18 @@ export const samplingSchema = z.strictObject({
     .default([]),
 });
 export type Sampling = z.infer<typeof samplingSchema>;
+/** What a caller gives: every field optional, the seed a number or a bigint. */
+export type SamplingInput = z.input<typeof samplingSchema>;
+
+/** Fills in defaults. Throws BAD_SAMPLING naming the options that are out of range. */
+export function parseSampling(input: SamplingInput): Sampling {
+  const result = samplingSchema.safeParse(input);
+  if (result.success) return result.data;
+  const problems = result.error.issues.map((i) => `${i.path.join(".")}: ${i.message}`);
+  throw new MagnetError("BAD_SAMPLING", problems.slice(0, 5).join("; "), { exit: "usage" });
+}
+
+/** Always the most likely token. */
 export const GREEDY: Sampling = samplingSchema.parse({ temperature: 0 });
 
 /** The 48 bytes of mg_sampling. */

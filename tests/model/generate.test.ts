@@ -165,6 +165,13 @@ describe("generating", () => {
     expect((await errorOf(pieces.next())).code).toBe("CANCELLED");
   });
 
+  test("sampling options out of range are refused by name", async () => {
+    const sampling = { temperature: -1, top_p: 2, seed: -1 };
+    const error = await errorOf(generateText(loaded, { ...options, sampling }));
+    expect(error.code).toBe("BAD_SAMPLING");
+    for (const field of Object.keys(sampling)) expect(error.message).toContain(field);
+  });
+
   test("a prompt longer than the context says how long both are", async () => {
     const error = await errorOf(generateText(loaded, { ...options, prompt: "word ".repeat(500) }));
     expect(error.code).toBe("PROMPT_TOO_LONG");
