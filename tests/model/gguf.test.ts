@@ -159,6 +159,28 @@ describe("packing", () => {
     expect(permuted.out).toEqual(direct.out);
   });
 
+  test("Q6_K blocks unpack as a plain decoder does", async () => {
+    const packed = random.bytes(3 * 210);
+    const expected: number[] = [];
+    for (let b = 0; b < 3; b++) {
+      const view = new DataView(packed.buffer, packed.byteOffset + 210 * b, 210);
+      view.setFloat16(208, 0.001 * (b + 1), true);
+      const d = view.getFloat16(208, true);
+      for (let e = 0; e < 256; e++) {
+        const [h, n, l] = [Math.floor(e / 128), Math.floor((e % 128) / 32), e % 32];
+        const low = view.getUint8(64 * h + 32 * (n % 2) + l);
+        const high = (view.getUint8(128 + 32 * h + l) >> (2 * n)) & 3;
+        const q = ((n < 2 ? low & 15 : low >> 4) | (high << 4)) - 32;
+        const sub = view.getInt8(192 + 8 * h + 2 * n + Math.floor(l / 16));
+        expected.push(Math.fround(Math.fround(d * sub) * q));
+      }
+    }
+    const out = new Float32Array(768);
+    const id = GGML_TYPES.Q6_K;
+    await inferAsync.mg_unpack_tensor(undefined, id, packed, packed.length, 3, 256, out);
+    expect([...out]).toEqual(expected);
+  });
+
   test("half floats are the language's, for every kind of number", async () => {
     const values = Float32Array.from({ length: 4096 }, (_, i) => {
       const magnitude = 2 ** (random.below(46) - 28) * (1 + random.next());
