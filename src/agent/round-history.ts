@@ -8,6 +8,8 @@ import type { NodeMachine } from "./node.ts";
 
 /** Rounds remembered; older ones are in the log. */
 const ROUNDS_MAX = 1000;
+/** Announcements remembered until their round is promoted. */
+const OPEN_MAX = 8;
 
 export interface WorkerLoss {
   public_key: PublicKey;
@@ -35,8 +37,8 @@ export interface RoundRecord {
 
 export class RoundHistory {
   readonly #records: RoundRecord[] = [];
-  #announced: { hash: string; since_ms: number } | undefined;
-  #workers: WorkerLoss[] = [];
+  /** Rounds under way by announcement: a slow node adopts one while the next is announced already. */
+  readonly #open = new Map<string, { since_ms: number; workers: WorkerLoss[] }>();
 
   get records(): readonly RoundRecord[] {
     return this.#records;
@@ -45,12 +47,15 @@ export class RoundHistory {
   /** Looks at the machine after a step: commitments are gone once the round is promoted. */
   observe(node: NodeMachine, now_ms: number): void {
     const { announced, collected } = node.round.parts;
-    if (announced && announced.hash !== this.#announced?.hash) {
-      this.#announced = { hash: announced.hash, since_ms: now_ms };
-      this.#workers = [];
+    if (!announced) return;
+    let open = this.#open.get(announced.hash);
+    if (!open) {
+      open = { since_ms: now_ms, workers: [] };
+      this.#open.set(announced.hash, open);
+      if (this.#open.size > OPEN_MAX) this.#open.delete([...this.#open.keys()][0]!);
     }
-    if (collected && this.#workers.length === 0)
-      this.#workers = collected.value.commits.map(({ public_key, loss_before, loss_after }) => ({
+    if (collected && open.workers.length === 0)
+      open.workers = collected.value.commits.map(({ public_key, loss_before, loss_after }) => ({
         public_key: public_key as PublicKey,
         loss_before,
         loss_after,
@@ -62,6 +67,7 @@ export class RoundHistory {
     const { head } = node.election;
     const plan = node.round.parts.last?.value;
     if (!head || !plan || this.#records.at(-1)?.round === plan.round) return undefined;
+    const open = this.#open.get(plan.announce_hash);
     const record: RoundRecord = {
       round: plan.round,
       job_id: plan.job_id as Hash,
@@ -69,11 +75,11 @@ export class RoundHistory {
       leader: leaderOf(node.election.ballots.members, plan.round, head.proposal.view),
       view: head.proposal.view,
       contributors: plan.contributors.map(({ public_key }) => public_key as PublicKey),
-      workers: this.#workers,
+      workers: open?.workers ?? [],
       state_hash: head.result_hash as Hash,
       loss_merged: null,
       bits_per_byte: null,
-      took_ms: this.#announced ? now_ms - this.#announced.since_ms : 0,
+      took_ms: open ? now_ms - open.since_ms : 0,
     };
     this.#records.push(record);
     if (this.#records.length > ROUNDS_MAX) this.#records.shift();

@@ -187,7 +187,7 @@ async function runDemo(
           mode: "complete",
           prompt: PROMPT,
           max_tokens: ANSWER_TOKENS,
-          sampling: { temperature: 0.7, top_p: 0.9, seed: 1 },
+          sampling: { temperature: 0.7, top_p: 0.9, seed: 1n },
           signal,
         });
         const rate = completion_tokens / ((performance.now() - started) / 1000);

@@ -13,6 +13,8 @@ import type { Random } from "../core/random.ts";
 /** A request body is a job specification at most. */
 const BODY_LIMIT_BYTES = 1 << 20;
 
+const STOP_DELAY_MS = 50;
+
 /** What a running node lets its local user see and do; every answer is JSON. */
 export interface NodeControl {
   status(): unknown;
@@ -70,7 +72,7 @@ function routes(control: NodeControl, token: string): Hono {
     return new Response(Bun.file(file));
   });
   app.post("/v1/stop", (context) => {
-    control.stop();
+    setTimeout(control.stop, STOP_DELAY_MS); // after this answer has left
     return context.json({ stopping: true });
   });
   return app;
