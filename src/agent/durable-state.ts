@@ -10,7 +10,7 @@ import type { PersistKey } from "./node-types.ts";
 
 /** A lock with two certificates of 1,024 members stays below this. */
 const FILE_LIMIT_BYTES = 16 << 20;
-const KEYS: readonly PersistKey[] = ["election", "jobs", "contribution"];
+const KEYS: readonly PersistKey[] = ["election", "jobs", "contribution", "peers"];
 
 /** Writes a file so that a crash leaves the old or the new content, whole; durable on return. */
 export function replaceFileSync(file: string, text: string): void {
