@@ -17,6 +17,7 @@ import type { Tokenizer } from "../model/tokenizer.ts";
 import { Trainer } from "../model/trainer.ts";
 import { Cluster } from "./demo/cluster.ts";
 import { embeddedCorpus } from "./demo/corpus.ts";
+import { lossPlot } from "./demo/plot.ts";
 import {
   AGENTS,
   ANSWER_TOKENS,
@@ -131,25 +132,27 @@ async function runDemo(
     });
     const { rounds } = job;
     const kill_at = Math.max(1, Math.min(rounds - 1, Math.floor(rounds * KILL_AFTER_SHARE)));
-    await log.run("rounds", async () => {
-      const last = await watchRounds(cluster, out, { from: 0, to: kill_at, rounds });
-      return {
-        detail: `${kill_at} rounds, one state on every agent after each, loss ${last!.loss_merged!.toFixed(3)}`,
-        value: undefined,
-      };
+    const early = await log.run("rounds", async () => {
+      const value = await watchRounds(cluster, out, { from: 0, to: kill_at, rounds });
+      const loss = value.at(-1)!.loss_merged!.toFixed(3);
+      return { detail: `${kill_at} rounds, one state on every agent, loss ${loss}`, value };
     });
     await log.run("repair", async () => {
       const victim = cluster.members.at(-1)!;
       const { detail } = await killAndRepair(cluster, victim, folder);
       return { detail, value: undefined };
     });
-    const last = await log.run("merge", async () => {
-      const value = (await watchRounds(cluster, out, { from: kill_at, to: rounds, rounds }))!;
+    const all = await log.run("merge", async () => {
+      const late = await watchRounds(cluster, out, { from: kill_at, to: rounds, rounds });
+      const value = [...early, ...late];
       report.rounds = rounds;
       report.wire_bytes = await cluster.wireBytes();
       const detail = `${rounds - kill_at} more rounds with ${cluster.members.length} agents, ${formatBytes(report.wire_bytes)} on the wire in all`;
       return { detail, value };
     });
+    const last = all.at(-1)!;
+    const plot = path.join(folder, "loss.svg");
+    fs.writeFileSync(plot, lossPlot(all, before.loss));
     const params = await log.run("evaluate", async () => {
       const blob = await first.control.blob(last.state_hash);
       const bytes = new Uint8Array(await blob.arrayBuffer());
@@ -175,7 +178,8 @@ async function runDemo(
         name: "magnet-demo",
         path: gguf,
       });
-      report.artifacts = { gguf, hf, tokenizer: path.join(job_folder, "tokenizer.json"), folder };
+      const tokenizer_file = path.join(job_folder, "tokenizer.json");
+      report.artifacts = { gguf, hf, tokenizer: tokenizer_file, plot, folder };
       const detail = `${gguf}, ${formatBytes(fs.statSync(gguf).size)}, loads in llama.cpp`;
       return { detail, value: undefined };
     });

@@ -53,13 +53,14 @@ export async function watchRounds(
   cluster: Cluster,
   out: Output,
   range: { from: number; to: number; rounds: number },
-): Promise<RoundSeen | undefined> {
-  let last: RoundSeen | undefined;
+): Promise<RoundSeen[]> {
+  const seen: RoundSeen[] = [];
   for (let index = range.from; index < range.to; index++) {
-    last = await awaitRound(cluster, index);
-    out.note(roundLine(cluster, index, range.rounds, last));
+    const round = await awaitRound(cluster, index);
+    seen.push(round);
+    out.note(roundLine(cluster, index, range.rounds, round));
   }
-  return last;
+  return seen;
 }
 
 /** The newest object of which every shard has a live holder. */
