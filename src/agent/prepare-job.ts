@@ -4,6 +4,7 @@ import { sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type DataSummary, dataPaths, prepareData, tokenizerSample } from "../model/data.ts";
+import { HELDOUT_FRACTION } from "../model/tokenise.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { type JobSpec, jobSpecSchema } from "./job.ts";
 
@@ -39,14 +40,19 @@ export async function prepareJob(options: {
   model: ModelConfig;
   settings: JobSettings;
   folder: string;
+  /** Share of the text held out. */
+  heldout_fraction?: number;
   signal?: AbortSignal;
 }): Promise<PreparedJob> {
   const { inputs, model, settings, folder, signal } = options;
-  const cancel = signal === undefined ? {} : { signal };
+  const heldout_fraction = options.heldout_fraction ?? HELDOUT_FRACTION;
+  const common = { inputs, heldout_fraction, ...(signal === undefined ? {} : { signal }) };
   const sample_bytes_max = TOKENIZER_SAMPLE_BYTES;
-  const sample = await tokenizerSample({ inputs, sample_bytes_max, ...cancel });
-  const tokenizer = await Tokenizer.train(sample, { vocab_size: model.vocab_size, ...cancel });
-  const data = await prepareData({ inputs, tokenizer, out_dir: folder, ...cancel });
+  const sample = await tokenizerSample({ ...common, sample_bytes_max });
+  const { vocab_size } = model;
+  const cancel = signal === undefined ? {} : { signal };
+  const tokenizer = await Tokenizer.train(sample, { vocab_size, ...cancel });
+  const data = await prepareData({ ...common, tokenizer, out_dir: folder });
   if (!data.heldout)
     throw new MagnetError("DATA_TOO_SMALL", "the text is too short to hold a part of it out", {
       hint: "give more text: some hundred kilobytes at least",
