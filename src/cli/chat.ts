@@ -10,7 +10,7 @@ import { ROUNDINGS } from "../model/inference.ts";
 import { type LoadedModel, loadModel } from "../model/load-model.ts";
 import { PrefixSession } from "../model/prefix-session.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 
 const FLAGS = {
   prompt: { type: "string", value: "TEXT", summary: "ask this once and end" },

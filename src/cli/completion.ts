@@ -2,7 +2,7 @@
 import { COMMANDS } from "./commands.ts";
 import { defineCommand } from "./frame/command.ts";
 import { completionScript, SHELLS, type Shell } from "./frame/completion.ts";
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 
 export const completion = defineCommand({
   summary: "Prints a completion script for bash, zsh or fish",

@@ -1,5 +1,5 @@
 /** Token ids as a user types them. */
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 
 /** "1,2,3" or "1 2 3" as ids below the vocabulary's size. */
 export function parseIds(text: string, vocab_size: number): Int32Array {

@@ -14,7 +14,7 @@ import {
 } from "../network/key-storage.ts";
 import { readPrivateFile, writePrivateFile } from "../network/private-file.ts";
 import { type Context, defineCommand, defineGroup } from "./frame/command.ts";
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 
 const storageOf = async (context: Context) =>
   keyStorageOf((await context.config()).values, process.env);

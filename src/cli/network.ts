@@ -3,7 +3,7 @@ import fs from "node:fs";
 import { networkConfigHash, networkFileSchema, readNetworkFile } from "../agent/network-file.ts";
 import { MagnetError } from "../core/errors.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 
 const create = defineCommand({
   summary: "Makes a network file: who votes, and the rules that are equal on all nodes",

@@ -8,7 +8,7 @@ import { systemRandom } from "../core/random.ts";
 import { PROFILE_NAMES } from "../sim/profiles.ts";
 import { runSimulation, type SimulationReport } from "../sim/simulation.ts";
 import { defineCommand } from "./frame/command.ts";
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 
 /** Longer runs say nothing new, and virtual time is not free. */
 const DURATION_MAX_MS = 24 * 3_600_000;

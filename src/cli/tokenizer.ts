@@ -5,7 +5,7 @@ import { tokenizerSample } from "../model/data.ts";
 import { hostFileSystem, replaceFile } from "../model/file-system.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 import { parseIds } from "./ids.ts";
 
 /** Text given on the command line or through a pipe; more belongs into `data prepare`. */

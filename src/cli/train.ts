@@ -12,7 +12,7 @@ import type { TrainingSettings } from "../model/training-config.ts";
 import type { TrainingEvent } from "../model/training-run.ts";
 import { defineCommand, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
-import { usageError } from "./frame/parse.ts";
+import { usageError } from "./frame/strict.ts";
 
 const FLAGS = {
   model: { type: "string", value: "PRESET|FILE", summary: "what to train (default demo)" },

@@ -1,7 +1,9 @@
 /**
- * How a command is declared: its flags, arguments, examples and what it runs. One declaration gives the
- * strict parser, the help text, shell completion and the types of the values that `run` receives.
+ * How a command is declared: its flags, arguments, examples and what it runs. One declaration gives
+ * citty's definitions, the strict checks above them, the help text, shell completion and the types of the
+ * values that `run` receives. The tree is citty's: commands whose subcommands are resolved on demand.
  */
+import type { ArgsDef, CommandDef } from "citty";
 import type { Config, Overrides } from "../../core/config.ts";
 import type { ExitKind } from "../../core/errors.ts";
 import type { Output } from "./output.ts";
@@ -84,8 +86,8 @@ export interface Example {
   does: string;
 }
 
-export interface Command<A extends Arguments = Arguments, F extends Flags = Flags> {
-  kind: "command";
+/** What the author of a command writes. */
+export interface Declaration<A extends Arguments = Arguments, F extends Flags = Flags> {
   summary: string;
   /** A paragraph for `--help`, below the summary. */
   details?: string;
@@ -106,25 +108,58 @@ export interface Command<A extends Arguments = Arguments, F extends Flags = Flag
   ): Promise<ExitKind | undefined>;
 }
 
-/** A name in the tree; the module behind it is imported only when it is needed. */
-export interface Entry {
-  summary: string;
-  load: () => Promise<Command | Group>;
+/** A leaf of the tree; the parser gives citty the declaration's flags together with the global ones. */
+export interface Command extends CommandDef {
+  kind: "command";
+  meta: { description: string };
+  declared: Declaration;
 }
-export interface Group {
+
+/** A subcommand, resolved by citty's rules on demand; its summary is known without loading it. */
+export type Entry = (() => Promise<Command | Group>) & { summary: string };
+
+/** An inner node of the tree. */
+export interface Group extends CommandDef {
   kind: "group";
-  summary: string;
-  commands: Record<string, Entry>;
+  meta: { description: string };
+  subCommands: Record<string, Entry>;
   /** What runs where the next word is none of the commands (`magnet eval MODEL`). */
   otherwise?: Command;
 }
 
+/** An entry whose module is imported when the command is run, completed or asked for help. */
+export const lazy = (summary: string, load: () => Promise<Command | Group>): Entry =>
+  Object.assign(load, { summary });
+
+/**
+ * Flags as citty's arguments. citty reads `--no-x` as the negation of `x`, so it is told of `x`. Numbers
+ * and choices are texts to it: the strict checks word their refusals with code and hint.
+ */
+export function cittyArgs(flags: Flags): ArgsDef {
+  const definitions: ArgsDef = {};
+  for (const [name, { type, summary, short, value }] of Object.entries(flags)) {
+    const alias = short === undefined ? {} : { alias: short };
+    if (type === "boolean" && name.startsWith("no-"))
+      definitions[name.slice(3)] = { type: "boolean", negativeDescription: summary };
+    else if (type === "boolean") definitions[name] = { type, description: summary, ...alias };
+    else {
+      const valueHint = value === undefined ? {} : { valueHint: value };
+      definitions[name] = { type: "string", description: summary, ...valueHint, ...alias };
+    }
+  }
+  return definitions;
+}
+
 /** Declares a command with inferred types for `run`. */
 export function defineCommand<const A extends Arguments, const F extends Flags>(
-  command: Omit<Command<A, F>, "kind">,
+  declared: Declaration<A, F>,
 ): Command {
-  // The parser builds exactly the shapes of A and F, which the erased type cannot say.
-  return { ...command, kind: "command" } as unknown as Command;
+  return {
+    kind: "command",
+    meta: { description: declared.summary },
+    // The parser builds exactly the shapes of A and F, which the erased type cannot say.
+    declared: declared as unknown as Declaration,
+  };
 }
 
 /** Declares a command with subcommands that live in the same module. */
@@ -134,9 +169,9 @@ export function defineGroup(
   otherwise?: Command,
 ): Group {
   const entries = Object.entries(commands).map(
-    ([name, command]) =>
-      [name, { summary: command.summary, load: () => Promise.resolve(command) }] as const,
+    ([name, command]) => [name, lazy(command.declared.summary, async () => command)] as const,
   );
-  const group: Group = { kind: "group", summary, commands: Object.fromEntries(entries) };
+  const subCommands = Object.fromEntries(entries);
+  const group: Group = { kind: "group", meta: { description: summary }, subCommands };
   return otherwise === undefined ? group : { ...group, otherwise };
 }

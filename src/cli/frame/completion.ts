@@ -17,15 +17,15 @@ interface Place {
 
 async function places(path: string[], target: Command | Group): Promise<Place[]> {
   if (target.kind === "command")
-    return [{ path, commands: [], flags: { ...target.flags, ...GLOBAL_FLAGS } }];
-  const below = Object.entries(target.commands);
+    return [{ path, commands: [], flags: { ...target.declared.flags, ...GLOBAL_FLAGS } }];
+  const below = Object.entries(target.subCommands);
   const here: Place = {
     path,
     commands: below.map(([name, { summary }]) => ({ name, summary })),
-    flags: { ...target.otherwise?.flags, ...GLOBAL_FLAGS },
+    flags: { ...target.otherwise?.declared.flags, ...GLOBAL_FLAGS },
   };
   const nested = await Promise.all(
-    below.map(async ([name, entry]) => places([...path, name], await entry.load())),
+    below.map(async ([name, entry]) => places([...path, name], await entry())),
   );
   return [here, ...nested.flat()];
 }

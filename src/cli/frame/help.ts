@@ -1,6 +1,7 @@
 /** Help texts, made from the declarations of commands: usage, arguments, flags, examples. */
 import type { Command, Flag, Flags, Group } from "./command.ts";
-import { GLOBAL_FLAGS, placeholderOf } from "./parse.ts";
+import { GLOBAL_FLAGS } from "./parse.ts";
+import { placeholderOf } from "./strict.ts";
 
 function columns(rows: [string, string][], indent = "  "): string[] {
   const width = Math.max(...rows.map(([left]) => left.length), 0);
@@ -24,7 +25,7 @@ function flagSection(title: string, flags: Flags): string[] {
 }
 
 /** Help of one command; `path` holds the words after "magnet". */
-export function commandHelp(path: string[], command: Command): string {
+export function commandHelp(path: string[], { declared: command }: Command): string {
   const words = Object.values(command.args).map(({ value, optional, many }) => {
     const text = many ? `${value}...` : value;
     return optional ? `[${text}]` : text;
@@ -52,7 +53,7 @@ export function commandHelp(path: string[], command: Command): string {
 /** Help of a group, or of the whole tool where `path` is empty. */
 export function groupHelp(path: string[], group: Group): string {
   const name = ["magnet", ...path].join(" ");
-  const rows = Object.entries(group.commands).map(([word, { summary }]): [string, string] => [
+  const rows = Object.entries(group.subCommands).map(([word, { summary }]): [string, string] => [
     word,
     summary,
   ]);
@@ -61,7 +62,7 @@ export function groupHelp(path: string[], group: Group): string {
     return [commandHelp(path, group.otherwise), "", "Also", ...columns(more)].join("\n");
   }
   return [
-    group.summary,
+    group.meta.description,
     "",
     "Usage",
     `  ${name} COMMAND [flags]`,

@@ -1,11 +1,22 @@
 /**
- * Strict parsing of the command line: an unknown flag, a surplus or missing argument and a value out of
- * range are usage errors (exit 2) that name the nearest valid spelling. Nothing is accepted silently.
+ * Strict parsing of the command line: citty splits it, and what citty would let pass is refused here: an
+ * unknown flag, a surplus or missing argument and a value out of range are usage errors (exit 2) that name
+ * the nearest valid spelling. citty's own dispatcher (runMain) is not used: it drops flags that stand
+ * before the command, knows no command with both words and subcommands, and ends the process by itself.
  */
-import { parseArgs } from "node:util";
+import { parseArgs } from "citty";
 import { didYouMean } from "../../core/did-you-mean.ts";
-import { MagnetError } from "../../core/errors.ts";
-import type { Arguments, Command, Entry, Flag, Flags, GlobalFlags, Group } from "./command.ts";
+import type { MagnetError } from "../../core/errors.ts";
+import {
+  type Arguments,
+  type Command,
+  cittyArgs,
+  type Entry,
+  type Flags,
+  type GlobalFlags,
+  type Group,
+} from "./command.ts";
+import { checkFlags, placeholderOf, typedValue, usageError } from "./strict.ts";
 
 /** Accepted by every command, anywhere on the line. */
 export const GLOBAL_FLAGS = {
@@ -18,9 +29,6 @@ export const GLOBAL_FLAGS = {
   yes: { type: "boolean", summary: "answer yes to every question" },
   help: { type: "boolean", short: "h", summary: "show help and exit" },
 } as const satisfies Flags;
-
-export const usageError = (code: string, message: string, hint: string): MagnetError =>
-  new MagnetError(code, message, { hint, exit: "usage" });
 
 /** The command a line names, the words up to it, and everything else in order. */
 export interface Resolved {
@@ -44,13 +52,13 @@ export async function resolveCommand(root: Group, argv: string[]): Promise<Resol
       if (flag?.type === "string" && i + 1 < argv.length) rest.push(argv[++i]!);
       continue;
     }
-    const entry: Entry | undefined = Object.hasOwn(target.commands, word)
-      ? target.commands[word]
+    const entry: Entry | undefined = Object.hasOwn(target.subCommands, word)
+      ? target.subCommands[word]
       : undefined;
     if (!entry && target.otherwise) break;
     if (!entry) throw unknownCommand(path, word, target);
     path.push(word);
-    target = await entry.load();
+    target = await entry();
   }
   rest.push(...argv.slice(i));
   const helpOnly = rest.every((word) => word.startsWith("-")) && rest.some(isHelp);
@@ -62,7 +70,7 @@ const isHelp = (word: string) => word === "--help" || word === "-h";
 
 function unknownCommand(path: string[], word: string, group: Group): MagnetError {
   const prefix = ["magnet", ...path].join(" ");
-  const candidates = Object.keys(group.commands);
+  const candidates = Object.keys(group.subCommands);
   return usageError(
     "UNKNOWN_COMMAND",
     `${prefix} has no command "${word}"`,
@@ -87,122 +95,21 @@ export function parseCommandLine(
   declared: { args: Arguments; flags: Flags },
 ): Parsed {
   const flags: Flags = { ...declared.flags, ...GLOBAL_FLAGS };
-  const options = Object.fromEntries(
-    Object.entries(flags).map(([key, flag]) => [
-      key,
-      {
-        type: flag.type === "boolean" ? ("boolean" as const) : ("string" as const),
-        multiple: true,
-        ...(flag.short ? { short: flag.short } : {}),
-      },
-    ]),
-  );
-  const { tokens } = parseArgs({
-    args: rest,
-    options,
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
+  const lists = checkFlags(name, rest, flags);
+  const parsed = parseArgs(rest, cittyArgs(flags));
   const values: Values = {};
-  const words: string[] = [];
-  for (const token of tokens) {
-    if (token.kind === "positional") words.push(token.value);
-    if (token.kind !== "option") continue;
-    const flag = Object.hasOwn(flags, token.name) ? flags[token.name] : undefined;
-    if (!flag) throw unknownFlag(name, token.rawName, flags);
-    const value = flagValue(token.rawName, flag, token.value, token.inlineValue === true);
-    addValue(values, token.name, flag, value);
+  for (const [key, flag] of Object.entries(flags)) {
+    const value = parsed[key];
+    if (flag.type === "list") values[snake(key)] = lists.get(key) ?? [];
+    else if (key.startsWith("no-")) values[snake(key)] = parsed[key.slice(3)] === false;
+    else if (flag.type === "boolean") values[snake(key)] = value === true;
+    else if (typeof value === "string") values[snake(key)] = typedValue(flag, value);
   }
   const help = values.help === true;
   const global = takeGlobal(values);
   fillDefaults(name, values, declared.flags, help);
-  const args = help ? {} : takeArguments(name, words, declared.args);
+  const args = help ? {} : takeArguments(name, parsed._, declared.args);
   return { args, flags: values, global, help };
-}
-
-function unknownFlag(name: string, rawName: string, flags: Flags): MagnetError {
-  const candidates = Object.keys(flags).map((key) => `--${key}`);
-  const typed = rawName.startsWith("--") ? rawName : `-${rawName}`;
-  return usageError(
-    "UNKNOWN_FLAG",
-    `${name} has no flag ${rawName}`,
-    didYouMean(typed, candidates, `${name} --help lists the flags`),
-  );
-}
-
-function addValue(values: Values, key: string, flag: Flag, value: string | number | boolean) {
-  const name = snake(key);
-  if (flag.type === "list") {
-    values[name] = [...((values[name] as string[] | undefined) ?? []), value as string];
-    return;
-  }
-  if (values[name] !== undefined && flag.type !== "boolean")
-    throw usageError("FLAG_TWICE", `--${key} is given twice`, "give it once");
-  values[name] = value;
-}
-
-/** Checks one value against its flag; throws MISSING_VALUE or BAD_VALUE. */
-function flagValue(
-  rawName: string,
-  flag: Flag,
-  text: string | undefined,
-  inline: boolean,
-): string | number | boolean {
-  if (flag.type === "boolean") {
-    if (inline)
-      throw usageError("BAD_VALUE", `${rawName} takes no value`, `write ${rawName} alone`);
-    return true;
-  }
-  const placeholder = flag.value ?? placeholderOf(flag);
-  if (text === undefined || (!inline && text.startsWith("--")))
-    throw usageError(
-      "MISSING_VALUE",
-      `${rawName} needs a value`,
-      `write ${rawName} ${placeholder}`,
-    );
-  if (text === "" || text.includes("\0"))
-    throw usageError(
-      "BAD_VALUE",
-      `${rawName} got an empty value`,
-      `write ${rawName} ${placeholder}`,
-    );
-  if (flag.type === "choice" && !flag.options.includes(text)) {
-    const all = `one of ${flag.options.join(", ")}`;
-    throw usageError(
-      "BAD_VALUE",
-      `${rawName} cannot be "${text}"`,
-      didYouMean(text, flag.options, all),
-    );
-  }
-  if (flag.type === "integer" || flag.type === "number") return numberValue(rawName, flag, text);
-  return text;
-}
-
-function numberValue(rawName: string, flag: Flag & { min?: number; max?: number }, text: string) {
-  const value = /^[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text)
-    ? Number(text.replaceAll("_", ""))
-    : Number.NaN;
-  const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = flag;
-  const fits = flag.type === "integer" ? Number.isSafeInteger(value) : Number.isFinite(value);
-  if (!(fits && value >= min && value <= max)) {
-    const kind = flag.type === "integer" ? "a whole number" : "a number";
-    const low = Number.isFinite(min) ? ` from ${min}` : "";
-    const high = Number.isFinite(max) ? ` to ${max}` : low ? " up" : "";
-    throw usageError(
-      "BAD_VALUE",
-      `${rawName} cannot be "${text}"`,
-      `it takes ${kind}${low}${high}`,
-    );
-  }
-  return value;
-}
-
-/** What the help shows for a value where the flag names none. */
-export function placeholderOf(flag: Flag): string {
-  if (flag.value) return flag.value;
-  if (flag.type === "choice") return flag.options.join("|");
-  return flag.type === "integer" || flag.type === "number" ? "N" : "TEXT";
 }
 
 function takeGlobal(values: Values): GlobalFlags {
@@ -229,9 +136,7 @@ function fillDefaults(name: string, values: Values, flags: Flags, help: boolean)
         `${name} needs --${key}`,
         `write --${key} ${placeholderOf(flag)}`,
       );
-    if (flag.type === "boolean") values[at] = false;
-    else if (flag.type === "list") values[at] = [];
-    else values[at] = flag.default;
+    if ("default" in flag) values[at] = flag.default;
   }
 }
 

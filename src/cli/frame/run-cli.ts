@@ -4,10 +4,11 @@
  */
 import type { Config, Overrides } from "../../core/config.ts";
 import { EXIT, type ExitKind, MagnetError, toMagnetError } from "../../core/errors.ts";
-import type { Command, Context, GlobalFlags, Group } from "./command.ts";
+import type { Context, Declaration, GlobalFlags, Group } from "./command.ts";
 import { commandHelp, groupHelp } from "./help.ts";
 import { Output, OutputClosed } from "./output.ts";
-import { parseCommandLine, resolveCommand, usageError } from "./parse.ts";
+import { parseCommandLine, resolveCommand } from "./parse.ts";
+import { usageError } from "./strict.ts";
 
 export interface CliEnvironment {
   env: Record<string, string | undefined>;
@@ -82,7 +83,7 @@ export async function runCli(
     const line = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
     const { path, target, rest } = await resolveCommand(root, line);
     const name = ["magnet", ...path].join(" ");
-    const declared = target.kind === "command" ? target : { args: {}, flags: {} };
+    const declared = target.kind === "command" ? target.declared : { args: {}, flags: {} };
     const parsed = parseCommandLine(name, rest, declared);
     global = parsed.global;
     const out = makeOutput(global, environment);
@@ -95,10 +96,10 @@ export async function runCli(
       throw usageError(
         "MISSING_COMMAND",
         `${name} needs a command`,
-        `one of ${Object.keys(target.commands).join(", ")}`,
+        `one of ${Object.keys(target.subCommands).join(", ")}`,
       );
     const input = { args: parsed.args, flags: parsed.flags };
-    return EXIT[await runCommand(target, input, out, global, environment)];
+    return EXIT[await runCommand(target.declared, input, out, global, environment)];
   } catch (error) {
     return reportLast(error, global, environment);
   }
@@ -115,7 +116,7 @@ function reportLast(error: unknown, global: GlobalFlags, environment: CliEnviron
 }
 
 async function runCommand(
-  command: Command,
+  command: Declaration,
   input: Pick<ReturnType<typeof parseCommandLine>, "args" | "flags">,
   out: Output,
   global: GlobalFlags,
@@ -141,7 +142,7 @@ async function runCommand(
   };
   try {
     // The types of `input` were erased by defineCommand; the parser built exactly these shapes.
-    const run = command.run(context, input as Parameters<Command["run"]>[1]);
+    const run = command.run(context, input as Parameters<Declaration["run"]>[1]);
     return (await Promise.race([run, interrupted.promise])) ?? "ok";
   } finally {
     for (const name of signals) process.off(name, onSignal);
