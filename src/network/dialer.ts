@@ -4,6 +4,7 @@
  * and the handshake above then proves that the wallet stands behind it.
  */
 import tls from "node:tls";
+import WebSocket from "ws";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
 import { fingerprintOf, pemOf } from "./certificate.ts";
@@ -73,11 +74,11 @@ export function openSocket(
   const { host } = parseAddress(address);
   return new Promise((resolve, reject) => {
     // Never with rejectUnauthorized: false, which would skip the check of the pin altogether.
-    const options = {
-      tls: { ca: cert_pem, checkServerIdentity: () => undefined },
+    const socket = new WebSocket(`wss://${address}${PEER_PATH}`, {
+      ca: cert_pem,
+      checkServerIdentity: () => false, // no error, in the form that ws declares
       perMessageDeflate: false,
-    };
-    const socket = new WebSocket(`wss://${address}${PEER_PATH}`, options as unknown as string[]);
+    });
     socket.binaryType = "nodebuffer";
     let wire: Wire | undefined;
     const fail = (reason: string) => {
@@ -89,14 +90,16 @@ export function openSocket(
       fail("no WebSocket answer in time");
       socket.terminate();
     }, timeout_ms);
-    socket.onopen = () => {
+    socket.on("open", () => {
       clearTimeout(timer);
       wire = new Wire(clientSocket(socket), host, true, total);
       resolve(wire);
-    };
-    socket.onmessage = ({ data }) => wire?.received(data as string | Uint8Array);
-    socket.onerror = (event) => fail((event as ErrorEvent).message || "connection failed");
-    socket.onclose = ({ code }) => fail(`closed (${code})`);
+    });
+    socket.on("message", (data, is_binary) =>
+      wire?.received(is_binary ? (data as Buffer) : data.toString()),
+    );
+    socket.on("error", (error) => fail(error.message || "connection failed"));
+    socket.on("close", (code) => fail(`closed (${code})`));
   });
 }
 

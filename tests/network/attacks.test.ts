@@ -261,3 +261,12 @@ test("a dead connection does not lock its owner out: the probe ends it, the new 
   await until(() => target.downs.length === 1, "probe");
   expect(await ghost.transport.connect(target.transport.address)).toBe(target.key);
 });
+
+test("the socket trusts exactly the given certificate, whatever else is valid", async () => {
+  const [target, other] = [startNode(1), startNode(2)];
+  const { cert_pem } = other.options.certificate;
+  const wrong = openSocket(target.transport.address, cert_pem, 5000, counter());
+  expect(await codeOf(wrong)).toBe("PEER_UNREACHABLE");
+  const { wire } = await rawWire(target);
+  wire.close("test");
+});
