@@ -47,8 +47,7 @@ export async function runDoctor(options: DoctorOptions): Promise<Check[]> {
     ["disk", () => checkDisk(node.data_dir)],
     ["space", () => checkSpace(node.data_dir, node.max_disk)],
     ["key", () => checkKey(options.keys)],
-    ["listen", () => checkPort("listen", node.listen)],
-    ["api", () => checkPort("api", node.api_listen)],
+    ["listen", () => checkPort(node.listen)],
     ["descriptors", checkDescriptors],
   ];
   const results: Check[] = [];
@@ -143,21 +142,24 @@ function checkSpace(dataDir: string, wantedBytes: number): Check {
 }
 
 /** Binds for a moment. A running node holds its own port, so "in use" is a warning only. */
-async function checkPort(name: "listen" | "api", address: string): Promise<Check> {
+async function checkPort(address: string): Promise<Check> {
   const split = address.lastIndexOf(":");
   const host = address.slice(0, split).replace(/^\[|\]$/g, "");
   const port = Number(address.slice(split + 1));
-  const setting = name === "listen" ? "node.listen" : "node.api_listen";
   const failure = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => {
     const server = net.createServer();
     server.once("error", resolve);
     server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(undefined)));
   });
-  if (!failure) return ok(name, `${address} is free`);
-  const fix = `magnet config set ${setting} HOST:PORT`;
+  if (!failure) return ok("listen", `${address} is free`);
+  const fix = "magnet config set node.listen HOST:PORT";
   if (failure.code === "EADDRINUSE")
-    return warn(name, `${address} is in use`, `fine if that is a running node, otherwise: ${fix}`);
-  return fail(name, `${address}: ${failure.code ?? failure.message}`, fix);
+    return warn(
+      "listen",
+      `${address} is in use`,
+      `fine if that is a running node, otherwise: ${fix}`,
+    );
+  return fail("listen", `${address}: ${failure.code ?? failure.message}`, fix);
 }
 
 function checkDescriptors(): Check {

@@ -1,6 +1,6 @@
 /** `magnet config`: the settings in force, where each came from, and changing the file. */
 import type { Config } from "../core/config.ts";
-import { checkValue, loadConfig, networkHash, settingOf, valueFromText } from "../core/config.ts";
+import { checkValue, loadConfig, settingOf, valueFromText } from "../core/config.ts";
 import { setInFile } from "../core/config-file.ts";
 import { SETTINGS, type Setting } from "../core/config-schema.ts";
 import { type Context, defineCommand, defineGroup } from "./frame/command.ts";
@@ -30,17 +30,15 @@ const show = defineCommand({
       key: setting.key,
       value: settingValue(config, setting),
       origin: config.origins.get(setting.key)!,
-      scope: setting.scope,
       env: setting.env,
       description: setting.description,
     }));
-    const network_hash = networkHash(config.values);
-    const data = { file: config.file ?? null, network_hash, settings: rows };
+    const data = { file: config.file ?? null, settings: rows };
     context.out.result("config_show", data, () =>
       flags.origin
         ? table(
-            ["setting", "value", "from", "scope", "meaning"],
-            rows.map((r) => [r.key, shown(r.value), r.origin, r.scope, r.description]),
+            ["setting", "value", "from", "meaning"],
+            rows.map((r) => [r.key, shown(r.value), r.origin, r.description]),
           )
         : rows.map((row) => `${row.key} = ${JSON.stringify(row.value)}`).join("\n"),
     );
@@ -132,7 +130,6 @@ const check = defineCommand({
       ok: true,
       file: config.file ?? null,
       changed,
-      network_hash: networkHash(config.values),
     };
     const what = config.file ?? "no file";
     context.out.result(

@@ -9,6 +9,7 @@ import { systemClock } from "../core/clock.ts";
 import type { ConfigValues } from "../core/config-schema.ts";
 import { MagnetError } from "../core/errors.ts";
 import { systemRandom } from "../core/random.ts";
+import { TIER_ALIASES } from "../core/tiers.ts";
 import { serveControl } from "../http/control-server.ts";
 import { nodeControl } from "../http/node-control.ts";
 import type { Identity } from "../network/identity.ts";
@@ -105,7 +106,7 @@ export const join = defineCommand({
   flags: {
     tier: {
       type: "choice",
-      options: ["auto", "claude", "gpu", "storage", "cpu", "mobile"],
+      options: ["auto", ...Object.keys(TIER_ALIASES)],
       summary: "what this machine contributes; auto takes what it is good for",
     },
     network: { type: "string", value: "FILE", summary: "network file (magnet network create)" },

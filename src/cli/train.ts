@@ -34,7 +34,12 @@ const FLAGS = {
   },
   tokenizer: { type: "string", value: "FILE", summary: "use this tokenizer.json" },
   threads: { type: "integer", min: 0, max: 4096, summary: "0 means all; never changes a result" },
-  device: { type: "choice", options: ["auto", "cpu", "cuda"], summary: "where to train" },
+  device: {
+    type: "choice",
+    options: ["auto", "cpu", "cuda"],
+    default: "auto",
+    summary: "where to train",
+  },
   resume: { type: "boolean", summary: "go on from the last checkpoint in --out" },
   "eval-every": { type: "integer", min: 0, summary: "steps between held-out evaluations" },
   "checkpoint-every": { type: "integer", min: 1, summary: "steps between checkpoints" },
@@ -57,7 +62,7 @@ export const train = defineCommand({
   graceful: true,
   async run(context, { flags }) {
     const { values } = await context.config();
-    requireDevice(flags.device ?? values.training.device);
+    requireDevice(flags.device);
     const result = await trainFromFiles({
       model: flags.model,
       data: flags.data,

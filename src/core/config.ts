@@ -5,7 +5,6 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { z } from "zod";
-import { canonicalJson, sha256Hex } from "./bytes.ts";
 import {
   type ConfigValues,
   OTHER_VARIABLES,
@@ -18,7 +17,6 @@ import {
 import { didYouMean } from "./did-you-mean.ts";
 import { MagnetError, toMagnetError } from "./errors.ts";
 import { type Paths, standardPaths } from "./paths.ts";
-import type { Hash } from "./types.ts";
 
 /** Values by dotted key, for example {"node.listen": "0.0.0.0:7700"}; undefined ones do not count. */
 export type Overrides = Record<string, unknown>;
@@ -190,12 +188,10 @@ function fromEnvironment(env: Record<string, string | undefined>): Map<string, u
 }
 
 /**
- * Text of a variable or of `config set` as the schema's kind: numbers, true/false and lists (parted by
- * commas) are converted; what does not convert stays text and the schema refuses it.
+ * Text of a variable or of `config set` as the schema's kind: numbers and lists (parted by commas) are converted; what does not convert stays text and the schema refuses it.
  */
 export function valueFromText(setting: Setting, text: string): unknown {
   if (setting.schema.safeParse(text).success) return text;
-  if (/^(true|false)$/.test(text)) return text === "true";
   if (/^[+-]?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(text)) return Number(text);
   const list = text.split(",").map((item) => item.trim());
   return setting.schema.safeParse(list).success ? list : text;
@@ -209,15 +205,3 @@ function fromFlags(flags: Overrides): Map<string, unknown> {
   }
   return values;
 }
-
-/** The part that is equal on all nodes of a network, by dotted key. */
-export function networkPart(values: ConfigValues): Record<string, unknown> {
-  const part: Record<string, unknown> = {};
-  for (const { key, section, name, scope } of SETTINGS)
-    if (scope === "network") part[key] = (values[section] as Record<string, unknown>)[name];
-  return part;
-}
-
-/** SHA-256 of the network-wide part in canonical JSON; nodes compare it in their handshake. */
-export const networkHash = (values: ConfigValues): Hash =>
-  sha256Hex(canonicalJson(networkPart(values))) as Hash;

@@ -4,13 +4,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import fc from "fast-check";
-import {
-  type ConfigSources,
-  loadConfig,
-  networkHash,
-  networkPart,
-  settingOf,
-} from "../../src/core/config.ts";
+import { type ConfigSources, loadConfig, settingOf } from "../../src/core/config.ts";
 import { setInFile } from "../../src/core/config-file.ts";
 import { SETTINGS } from "../../src/core/config-schema.ts";
 import type { MagnetError } from "../../src/core/errors.ts";
@@ -67,12 +61,11 @@ describe("precedence", () => {
       { seed: 11, numRuns: 60 },
     ));
 
-  test("every setting has a working default, a description and a scope", () => {
+  test("every setting has a working default and a description", () => {
     const { values } = load();
-    for (const { section, name, description, scope } of SETTINGS) {
+    for (const { section, name, description } of SETTINGS) {
       expect((values[section] as Record<string, unknown>)[name]).toBeDefined();
       expect(description.length).toBeGreaterThan(8);
-      expect(["local", "network"]).toContain(scope);
     }
   });
 
@@ -85,17 +78,15 @@ describe("precedence", () => {
     const { values } = load({
       env: {
         MAGNET_NETWORK_PEERS: "wss://a:1, wss://b:2",
-        MAGNET_NETWORK_RELAY: "true",
         MAGNET_NODE_MAX_DISK: "1.5GiB",
         MAGNET_NODE_TIER: "gpu",
-        MAGNET_ROUND_OUTER_LR: "0.5",
+        MAGNET_TRAINING_CHECKPOINT_EVERY: "50",
       },
     });
     expect(values.network.peers).toEqual(["wss://a:1", "wss://b:2"]);
-    expect(values.network.relay).toBe(true);
     expect(values.node.max_disk).toBe(1.5 * 2 ** 30);
     expect(values.node.tier).toBe("gpu_compute");
-    expect(values.round.outer_lr).toBe(0.5);
+    expect(values.training.checkpoint_every).toBe(50);
   });
 });
 
@@ -106,8 +97,8 @@ describe("refusals end with exit `config` and say what was meant", () => {
     ["node = 3\n", "CONFIG_BAD_VALUE", "[node]"],
     ["[node]\nlisten = '1.2.3.4'\n", "CONFIG_BAD_VALUE", "node.listen"],
     ["[node]\nlisten = '1.2.3.4:99999'\n", "CONFIG_BAD_VALUE", "node.listen"],
-    ["[round]\ninner_steps = 0\n", "CONFIG_BAD_VALUE", "round.inner_steps"],
-    ["[round]\nouter_momentum = 1\n", "CONFIG_BAD_VALUE", "round.outer_momentum"],
+    ["[training]\ncheckpoint_every = 0\n", "CONFIG_BAD_VALUE", "training.checkpoint_every"],
+    ["[round]\ninner_steps = 9\n", "CONFIG_UNKNOWN_KEY", "round"],
     ["[network]\npeers = ['http://a']\n", "CONFIG_BAD_VALUE", "network.peers"],
     ['[node]\ndata_dir = "a\\u0001b"\n', "CONFIG_BAD_VALUE", "node.data_dir"],
     ["[node\nlisten = 1", "CONFIG_BAD_TOML", "listen ="],
@@ -146,18 +137,6 @@ describe("refusals end with exit `config` and say what was meant", () => {
   });
 });
 
-describe("network-wide part", () => {
-  test("local settings do not change the hash, network-wide ones do", () => {
-    const base = networkHash(load().values);
-    expect(
-      networkHash(load({ flags: { "node.listen": "1.2.3.4:5", "log.level": "debug" } }).values),
-    ).toBe(base);
-    expect(networkHash(load({ flags: { "round.inner_steps": 501 } }).values)).not.toBe(base);
-    expect(networkPart(load().values)).toHaveProperty(["round.outer_lr"], 0.7);
-    expect(networkPart(load().values)).not.toHaveProperty(["node.data_dir"]);
-  });
-});
-
 describe("setInFile", () => {
   test("keeps comments and the other settings", () => {
     const file = write(
@@ -178,8 +157,8 @@ describe("setInFile", () => {
       fc.property(fc.string({ unit: "grapheme", maxLength: 40 }), (text) => {
         fc.pre(!/\p{Cc}/u.test(text) && text.isWellFormed());
         const file = write("");
-        setInFile(file, settingOf("node.domain"), text);
-        expect(load({ config_path: file }).values.node.domain).toBe(text);
+        setInFile(file, settingOf("network.file"), text);
+        expect(load({ config_path: file }).values.network.file).toBe(text);
       }),
       { seed: 5, numRuns: 60 },
     ));
