@@ -8,12 +8,14 @@ verb="${1:-build}"
 [ $# -gt 0 ] && shift
 say() { printf '%s\n' "setup: $*" >&2; }
 
-# npm ci only when the lockfile changed since the last complete install.
+# Only when the lockfile changed since the last complete install. `npm install --no-save` takes the locked
+# versions and leaves the lockfile alone, like `npm ci`; but `npm ci` also refuses to run where a registry
+# lacks an optional package of another platform.
 install_packages() { # folder, extra npm flags
   stamp="$1/node_modules/.magnet-lock"
   if ! cmp -s "$1/package-lock.json" "$stamp" 2>/dev/null; then
     say "installing pinned packages in $1"
-    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund $2 >&2)
+    (cd "$1" && npm install --no-save --ignore-scripts --no-audit --no-fund $2 >&2)
     cp "$1/package-lock.json" "$stamp"
   fi
 }
