@@ -4,6 +4,7 @@
  * a merge; only the inner optimizer's moments stay with the node from round to round (as in DiLoCo).
  */
 import { MagnetError } from "../core/errors.ts";
+import { roomLog } from "../core/log.ts";
 import type { Hash } from "../core/types.ts";
 import type { MergeTask, TrainedResult, TrainTask } from "../diloco/round-types.ts";
 import { BatchOrder } from "../model/batch-order.ts";
@@ -13,17 +14,13 @@ import { type Evaluation, evaluateTokens, tokenByteLengths } from "../model/eval
 import { TokenFile } from "../model/token-file.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { learningRate, Trainer } from "../model/trainer.ts";
-import {
-  accumulateDelta,
-  compressDelta,
-  decompressDelta,
-  makeDelta,
-  normaliseWeights,
-  outerStep,
-} from "../native/codec.ts";
+import { compressDelta, makeDelta } from "../native/codec.ts";
 import type { BlobStore } from "../storage/blobs.ts";
 import type { JobSpec } from "./job.ts";
+import { mergeRound } from "./merge-round.ts";
 import { decodeState, encodeState, type ModelState } from "./model-state.ts";
+
+const log = roomLog("agent");
 
 /** The parts of one blob as the store takes them. */
 async function* inParts(parts: readonly Uint8Array[]) {
@@ -94,6 +91,7 @@ export class JobRunner {
   async initialState(): Promise<Hash> {
     const { job, job_id } = this.#options;
     await this.#trainer.initialise(BigInt(job.seed));
+    this.#optimizer_steps = 0;
     const params = new Float32Array(this.#trainer.params);
     const momentum = new Float32Array(params.length);
     return this.#keep({ job_id, rounds_done: 0, params, momentum });
@@ -179,10 +177,11 @@ export class JobRunner {
     for (let i = 0; i < task.inner_steps; i++) {
       const scheduled = task.job_round * job.inner_steps + i + 1;
       const lr = learningRate(job.inner.schedule, scheduled, total_steps, job.inner.lr);
-      const step = ++this.#optimizer_steps;
+      const step = this.#optimizer_steps + 1;
       const adamw = { lr, beta1, beta2, eps, weight_decay, clip, step };
       const sequences = batches.read(i * job.batch, job.batch);
       const result = await this.#trainer.step(sequences, 1, adamw, signal);
+      this.#optimizer_steps = step;
       tokens += result.tokens;
       onStep?.({ step: i + 1, steps: task.inner_steps, loss: result.loss });
     }
@@ -193,25 +192,11 @@ export class JobRunner {
   async merge(task: MergeTask): Promise<Hash> {
     const { job, job_id, blobs, threads } = this.#options;
     const base = await this.#load(task.base_hash);
-    const n = base.params.length;
-    const sum = new Float32Array(n);
-    const delta = new Float32Array(n);
-    const weights = normaliseWeights(task.contributors.map(({ weight }) => weight));
-    for (const [i, { delta_hash }] of task.contributors.entries()) {
-      const encoded = await blobs.get(delta_hash);
-      await decompressDelta(encoded, n, { into: delta, threads });
-      await accumulateDelta(sum, delta, weights[i]!, { threads });
-    }
-    const params = new Float32Array(base.params);
-    const momentum = new Float32Array(base.momentum);
-    const { lr, momentum: mu } = job.outer;
-    await outerStep(params, momentum, sum, { lr, mu }, { threads });
+    const { contributors, round } = task;
+    const merged = await mergeRound({ job, base, contributors, blobs, threads });
+    const { params, momentum, left_out } = merged;
+    for (const public_key of left_out) log.warn("pseudo_gradient_left_out", { round, public_key });
     const rounds_done = task.job_round + 1;
     return this.#keep({ job_id, rounds_done, params, momentum });
-  }
-
-  /** Parameters of a state that is here, for export. */
-  async parameters(hash: Hash): Promise<Float32Array> {
-    return (await this.#load(hash)).params;
   }
 }
