@@ -9,22 +9,26 @@ import { z } from "zod";
 import { toMagnetError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Cid, Hash, PublicKey } from "../core/types.ts";
-import { blobGet } from "../network/bulk-messages.ts";
 import type { Transport } from "../network/transport.ts";
 import type { BlobStore } from "../storage/blobs.ts";
 import { CID_PATTERN, hashOfCid } from "../storage/cid.ts";
 import type { HeldObject, KeeperEffect, KeeperEvent } from "../storage/keeper-types.ts";
-import { type ObjectManifest, parseManifest, shardBytes } from "../storage/manifest.ts";
+import {
+  MANIFEST_BYTES_MAX,
+  type ObjectManifest,
+  parseManifest,
+  shardBytes,
+} from "../storage/manifest.ts";
 import { blobSource, getObject, putObject } from "../storage/objects.ts";
 import { rebuildShard, type ShardReader } from "../storage/repair.ts";
 import type { FetchBlob } from "./blob-fetcher.ts";
 import { replaceFileSync } from "./durable-state.ts";
 import type { NodeEffect, NodeEvent } from "./node-types.ts";
 import type { PublishedBlobs } from "./published-blobs.ts";
+import { shardReader } from "./shard-reader.ts";
 
 /** Checkpoints kept in the network: the last promoted state and the one before it. */
 const CHECKPOINTS_KEPT = 2;
-const RANGE_TIMEOUT_MS = 30_000;
 
 export interface CheckpointKeeperOptions {
   data_dir: string;
@@ -35,6 +39,8 @@ export interface CheckpointKeeperOptions {
   code: { data_shards: number; parity_shards: number };
   log: Log;
   feed(event: NodeEvent): void;
+  /** True for a blob that something else than an object needs: a manifest may name any hash. */
+  isNeeded(hash: Hash): boolean;
 }
 
 type PromotedEffect = Extract<NodeEffect, { type: "store_checkpoint" }>;
@@ -167,7 +173,7 @@ export class CheckpointKeeper {
     const { cid, hash, sources } = effect;
     const { blobs, fetchBlob } = this.#options;
     const run = async () => {
-      await fetchBlob(hash, sources);
+      await fetchBlob(hash, sources, { size_max: MANIFEST_BYTES_MAX });
       const manifest = parseManifest(await blobs.get(hash));
       this.#manifests.set(cid, manifest);
       this.#writeIndex();
@@ -176,6 +182,8 @@ export class CheckpointKeeper {
       this.#dropSuperseded();
     };
     run().catch((error) => {
+      // What is no manifest is of no use under this name.
+      if (toMagnetError(error).code === "MANIFEST_CORRUPT") this.#remove(hash);
       this.#say({ type: "manifest_failed", cid, reason: toMagnetError(error).message });
     });
   }
@@ -191,24 +199,15 @@ export class CheckpointKeeper {
 
   #fetchShard(effect: Extract<KeeperEffect, { type: "fetch_shard" }>): void {
     const { cid, size_bytes, shard } = effect;
-    this.#options.fetchBlob(shard.hash, shard.sources, size_bytes).then(
+    this.#options.fetchBlob(shard.hash, shard.sources, { size_bytes }).then(
       () => this.#shardStored(cid, shard.index),
       (error) => this.#shardFailed(cid, shard.index, error),
     );
   }
 
-  /** Reads ranges of a shard from this disk, else from the first live holder. */
   #reader(hash: Hash, sources: readonly PublicKey[]): ShardReader {
     const { blobs, transport } = this.#options;
-    return async (offset, length) => {
-      if (blobs.has(hash)) return blobs.read(hash, offset, length);
-      const source = sources.find((key) => key !== transport.public_key);
-      const body = { hash, offset, length };
-      const answer = await transport.request(source!, blobGet.request.type, body, {
-        timeout_ms: RANGE_TIMEOUT_MS,
-      });
-      return blobGet.response.schema.parse(answer).data;
-    };
+    return shardReader(blobs, transport, hash, sources);
   }
 
   #rebuild(effect: Extract<KeeperEffect, { type: "rebuild_shard" }>): void {
@@ -224,10 +223,18 @@ export class CheckpointKeeper {
   }
 
   #delete(effect: Extract<KeeperEffect, { type: "delete_shard" | "delete_manifest" }>): void {
-    const { blobs, published } = this.#options;
-    published.withdraw(effect.hash);
     if (effect.type === "delete_manifest" && this.#manifests.delete(effect.cid)) this.#writeIndex();
-    blobs.delete(effect.hash).catch((error) => this.#failed("delete", error));
+    this.#remove(effect.hash, effect.cid);
+  }
+
+  /** Deletes a blob unless it serves something else, too. */
+  #remove(hash: Hash, of?: Cid): void {
+    const { blobs, published, isNeeded } = this.#options;
+    for (const [cid, { shards }] of this.#manifests)
+      if (cid !== of && (hashOfCid(cid) === hash || shards.includes(hash))) return;
+    if (isNeeded(hash)) return;
+    published.withdraw(hash);
+    blobs.delete(hash).catch((error) => this.#failed("delete", error));
   }
 
   /**
