@@ -20,17 +20,25 @@ const entrySchema = z.strictObject({
 const fileSchema = z.strictObject({ states: z.array(entrySchema).max(STATES_KEPT) });
 export type AdoptedState = { state_hash: Hash; job_id: Hash; round: number };
 
+/** Null for what is no JSON: the list is only a help, peers have the certified state. */
+function readJson(file: string): unknown {
+  const text = fs.readFileSync(file, "utf8");
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
 export class CurrentState {
   readonly #file: string;
-  readonly #blobs: BlobStore;
   #states: AdoptedState[] = [];
 
   /** Reads the list; states whose blob is gone are left out, and fetched from peers when needed. */
   constructor(data_dir: string, blobs: BlobStore) {
     this.#file = path.join(data_dir, "state", "current.json");
-    this.#blobs = blobs;
     if (!fs.existsSync(this.#file)) return;
-    const parsed = fileSchema.safeParse(JSON.parse(fs.readFileSync(this.#file, "utf8")));
+    const parsed = fileSchema.safeParse(readJson(this.#file));
     const known = (parsed.success ? parsed.data.states : []) as AdoptedState[];
     this.#states = known.filter(({ state_hash }) => blobs.has(state_hash));
   }
@@ -47,9 +55,5 @@ export class CurrentState {
     this.#states = all.slice(0, STATES_KEPT);
     replaceFileSync(this.#file, JSON.stringify({ states: this.#states }));
     return all.slice(STATES_KEPT).map(({ state_hash }) => state_hash);
-  }
-
-  has(state_hash: Hash): boolean {
-    return this.#blobs.has(state_hash);
   }
 }

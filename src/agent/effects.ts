@@ -6,10 +6,11 @@ import fs from "node:fs";
 import path from "node:path";
 import { toMagnetError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
-import type { Hash, PublicKey } from "../core/types.ts";
-import type { TrainTask } from "../diloco/round-types.ts";
+import type { Hash } from "../core/types.ts";
+import type { MergeTask, TrainTask } from "../diloco/round-types.ts";
 import type { Transport } from "../network/transport.ts";
 import type { BlobStore } from "../storage/blobs.ts";
+import type { FetchBlob } from "./blob-fetcher.ts";
 import type { CheckpointKeeper } from "./checkpoint-keeper.ts";
 import type { CurrentState } from "./current-state.ts";
 import type { DurableState } from "./durable-state.ts";
@@ -27,11 +28,20 @@ export interface EffectContext {
   current: CurrentState;
   log: Log;
   feed(event: NodeEvent): void;
-  fetchBlob(hash: Hash, sources: readonly PublicKey[], size_bytes?: number): Promise<void>;
+  fetchBlob: FetchBlob;
   checkpoints: CheckpointKeeper;
   /** The certified state of a round is current here. */
   promoted(effect: Extract<NodeEffect, { type: "store_checkpoint" }>): void;
 }
+
+export interface Effects {
+  perform(effect: NodeEffect): void;
+  /** Ends local training; what is still under way ends unheard. */
+  stop(): void;
+}
+
+/** Evidence of one liar is a few kilobytes; a flood of it must not fill the disk. */
+const EVIDENCE_LIMIT_BYTES = 16 << 20;
 
 /** What went wrong, in one line for a peer or the log. */
 const reasonOf = (error: unknown): string => {
@@ -39,27 +49,56 @@ const reasonOf = (error: unknown): string => {
   return `${code}: ${message}`.slice(0, 250);
 };
 
-export function createEffects(context: EffectContext): (effect: NodeEffect) => void {
+export function createEffects(context: EffectContext): Effects {
   const { transport, durable, blobs, published, jobs, current, log, feed } = context;
   const training = new Map<Hash, AbortController>();
+  let stopped = false;
 
   /** Starts a task; its result and its failure are events. */
   const start = (task: Promise<NodeEvent>, failed: (reason: string) => NodeEvent): void => {
     task.then(feed, (error) => {
+      if (stopped) return;
       const event = failed(reasonOf(error));
       log.warn("task_failed", { task: event.type, reason: reasonOf(error) });
       feed(event);
     });
   };
 
+  /** A blob that the machine counts on, but that was damaged on this disk, comes back from a peer. */
+  const bring = async (hash: Hash): Promise<void> => {
+    if (blobs.has(hash)) return;
+    const peers = transport.peers().map(({ public_key }) => public_key);
+    await context.fetchBlob(hash, peers);
+  };
+
+  const merge = async (task: MergeTask): Promise<NodeEvent> => {
+    for (const { delta_hash } of task.contributors) await bring(delta_hash);
+    await bring(task.base_hash);
+    const state_hash = await jobs.run(task.job_id, (runner) => runner.merge(task));
+    return { type: "merged", merge_hash: task.merge_hash, state_hash };
+  };
+
+  const keepEvidence = (evidence: unknown): void => {
+    const file = path.join(context.data_dir, "evidence.jsonl");
+    try {
+      const line = `${JSON.stringify(evidence)}\n`;
+      const size = fs.existsSync(file) ? fs.statSync(file).size : 0;
+      if (size + line.length <= EVIDENCE_LIMIT_BYTES)
+        fs.appendFileSync(file, line, { mode: 0o600 });
+    } catch (error) {
+      log.warn("evidence_not_written", { reason: reasonOf(error) });
+    }
+  };
+
   const train = (task: TrainTask): void => {
     const abort = new AbortController();
     training.set(task.announce_hash, abort);
-    const run = jobs.enqueue(async (): Promise<NodeEvent> => {
-      abort.signal.throwIfAborted();
-      const result = await jobs.runner(task.job_id).train(task, abort.signal);
-      return { type: "trained", ...result };
-    });
+    const run = bring(task.base_hash).then(() =>
+      jobs.run(task.job_id, async (runner): Promise<NodeEvent> => {
+        abort.signal.throwIfAborted();
+        return { type: "trained", ...(await runner.train(task, abort.signal)) };
+      }),
+    );
     const { announce_hash } = task;
     start(
       run.finally(() => training.delete(announce_hash)),
@@ -77,7 +116,7 @@ export function createEffects(context: EffectContext): (effect: NodeEffect) => v
     feed({ type: "adopted", state_hash });
   };
 
-  return (effect) => {
+  const perform = (effect: NodeEffect): void => {
     switch (effect.type) {
       case "send":
         transport.send(effect.to, effect.message);
@@ -115,7 +154,7 @@ export function createEffects(context: EffectContext): (effect: NodeEffect) => v
       case "fetch_blob": {
         const { hash, sources, size_bytes } = effect;
         start(
-          context.fetchBlob(hash, sources, size_bytes).then(() => {
+          context.fetchBlob(hash, sources, { size_bytes }).then(() => {
             published.publish(hash);
             return { type: "blob_fetched", hash };
           }),
@@ -130,15 +169,8 @@ export function createEffects(context: EffectContext): (effect: NodeEffect) => v
         }
         return;
       case "merge": {
-        const { task } = effect;
-        const { merge_hash } = task;
-        start(
-          jobs.enqueue(async () => {
-            const state_hash = await jobs.runner(task.job_id).merge(task);
-            return { type: "merged", merge_hash, state_hash };
-          }),
-          (reason) => ({ type: "merge_failed", merge_hash, reason }),
-        );
+        const { merge_hash } = effect.task;
+        start(merge(effect.task), (reason) => ({ type: "merge_failed", merge_hash, reason }));
         return;
       }
       case "adopt_state":
@@ -163,15 +195,16 @@ export function createEffects(context: EffectContext): (effect: NodeEffect) => v
         return;
       case "evidence":
         log.warn("evidence_kept", { against: effect.evidence.public_key });
-        fs.appendFileSync(
-          path.join(context.data_dir, "evidence.jsonl"),
-          `${JSON.stringify(effect.evidence)}\n`,
-          { mode: 0o600 },
-        );
+        keepEvidence(effect.evidence);
         return;
       case "log":
         log[effect.level](effect.event, effect.fields);
         return;
     }
   };
+  const stop = (): void => {
+    stopped = true;
+    for (const abort of training.values()) abort.abort(new Error("the node is closing"));
+  };
+  return { perform, stop };
 }

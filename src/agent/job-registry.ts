@@ -57,60 +57,129 @@ export const jobOfferOf = (job: JobSpec, base_hash: Hash): JobOffer => {
   return { job_id, rounds, inner_steps, round_deadline_ms, seed, base_hash, spec };
 };
 
+interface KnownJob {
+  job: JobSpec;
+  base_hash: Hash;
+}
+
+/** The blobs that a job names. */
+const filesOf = (job: JobSpec): Hash[] =>
+  [job.tokenizer_hash, job.train_hash, job.heldout_hash] as Hash[];
+
 export class JobRegistry {
   readonly #options: RegistryOptions;
-  readonly #runners = new Map<Hash, JobRunner>();
+  readonly #jobs = new Map<Hash, KnownJob>();
+  /** The one job whose trainer is in memory; another one is opened when it is its turn. */
+  #open: { job_id: Hash; runner: JobRunner } | undefined;
   #tail: Promise<unknown> = Promise.resolve();
+  /** Work queued or running, by job: such a job is not freed. */
+  readonly #queued = new Map<Hash, number>();
+  #closed = false;
 
   constructor(options: RegistryOptions) {
     this.#options = options;
   }
 
-  /** Runs `work` after everything queued before it. */
-  enqueue<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#tail.then(work);
+  /** Initial states of the prepared jobs: kept on the disk as long as their job. */
+  baseHashes(): Hash[] {
+    return [...this.#jobs.values()].map(({ base_hash }) => base_hash);
+  }
+
+  /** Tokenizer and token files of the prepared jobs. */
+  fileHashes(): Hash[] {
+    return [...this.#jobs.values()].flatMap(({ job }) => filesOf(job));
+  }
+
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(() => {
+      if (this.#closed) throw new MagnetError("NODE_CLOSING", "the node is closing");
+      return work();
+    });
     this.#tail = result.catch(() => undefined); // the caller sees the error; the queue goes on
     return result;
   }
 
-  /** The opened job; throws JOB_UNKNOWN before `prepare`. */
-  runner(job_id: Hash): JobRunner {
-    const runner = this.#runners.get(job_id);
-    if (!runner)
+  /** Runs `work` on the opened job after everything queued before it. Throws JOB_UNKNOWN. */
+  run<T>(job_id: Hash, work: (runner: JobRunner) => Promise<T>): Promise<T> {
+    const count = (by: number) => this.#queued.set(job_id, (this.#queued.get(job_id) ?? 0) + by);
+    count(1);
+    return this.#enqueue(async () => work(await this.#runner(job_id))).finally(() => {
+      if (count(-1).get(job_id) === 0) this.#queued.delete(job_id);
+    });
+  }
+
+  async #runner(job_id: Hash): Promise<JobRunner> {
+    if (this.#open?.job_id === job_id) return this.#open.runner;
+    const known = this.#jobs.get(job_id);
+    if (!known)
       throw new MagnetError("JOB_UNKNOWN", `job ${job_id.slice(0, 12)} is not prepared here`, {
         retryable: true,
       });
+    this.#close();
+    const runner = await this.#openRunner(job_id, known.job);
+    this.#open = { job_id, runner };
     return runner;
+  }
+
+  #openRunner(job_id: Hash, job: JobSpec): Promise<JobRunner> {
+    const { blobs, threads, onStep } = this.#options;
+    return JobRunner.open({
+      job_id,
+      job,
+      blobs,
+      threads,
+      onStep: (progress) => onStep(job_id, progress),
+    });
+  }
+
+  #close(): void {
+    this.#open?.runner.close();
+    this.#open = undefined;
   }
 
   /** Fetches the job's blobs, opens it and computes its initial state; returns the state's hash. */
   async prepare(offer: JobOffer, sources: readonly PublicKey[]): Promise<Hash> {
     const job = readJobOffer(offer);
-    const { blobs, published, threads, fetchBlob, onStep } = this.#options;
-    for (const hash of [job.tokenizer_hash, job.train_hash, job.heldout_hash] as Hash[]) {
+    const job_id = offer.job_id as Hash;
+    const { blobs, published, fetchBlob } = this.#options;
+    for (const hash of filesOf(job)) {
       await fetchBlob(hash, sources);
       published.publish(hash); // the next node may take it from here
     }
-    return this.enqueue(async () => {
-      const job_id = offer.job_id as Hash;
-      this.#runners.get(job_id)?.close();
-      const runner = await JobRunner.open({
-        job_id,
-        job,
-        blobs,
-        threads,
-        onStep: (progress) => onStep(job_id, progress),
-      });
-      this.#runners.set(job_id, runner);
-      return runner.initialState();
+    return this.#enqueue(async () => {
+      const known = this.#jobs.get(job_id);
+      if (known && blobs.has(known.base_hash)) return known.base_hash;
+      const isOpen = this.#open?.job_id === job_id;
+      const runner = isOpen ? this.#open!.runner : await this.#openRunner(job_id, job);
+      let base_hash: Hash;
+      try {
+        base_hash = await runner.initialState();
+      } finally {
+        // A waiting job must not take the memory, and the optimizer's moments, of the running one.
+        if (this.#open && !isOpen) runner.close();
+        else this.#open = { job_id, runner };
+      }
+      this.#jobs.set(job_id, { job, base_hash });
+      return base_hash;
     });
   }
 
-  /** Frees everything once the running work has ended. */
-  close(): Promise<void> {
-    return this.enqueue(async () => {
-      for (const runner of this.#runners.values()) runner.close();
-      this.#runners.clear();
+  /** Frees the jobs that the network no longer runs, after the work queued for them. */
+  retire(isKnown: (job_id: Hash) => boolean): Promise<void> {
+    return this.#enqueue(async () => {
+      for (const job_id of this.#jobs.keys()) {
+        if (isKnown(job_id) || this.#queued.has(job_id)) continue;
+        this.#jobs.delete(job_id);
+        if (this.#open?.job_id === job_id) this.#close();
+      }
     });
+  }
+
+  /** Frees everything once the running work has ended; what is still queued is refused. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#tail;
+    this.#close();
+    this.#jobs.clear();
   }
 }

@@ -5,31 +5,30 @@
 import fs from "node:fs";
 import path from "node:path";
 import type { Clock } from "../core/clock.ts";
+import { type MagnetError, toMagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Tier } from "../core/tiers.ts";
 import type { Hash } from "../core/types.ts";
-import { walletVerifier } from "../network/auth.ts";
 import { serveBlobs } from "../network/bulk.ts";
-import { blobGet } from "../network/bulk-messages.ts";
-import { openCertificate } from "../network/certificate.ts";
 import type { Identity } from "../network/identity.ts";
-import { openPeerDatabase } from "../network/peer-database.ts";
-import { PinStore } from "../network/tls-pins.ts";
-import { createTransport, type Transport } from "../network/transport.ts";
+import type { Transport } from "../network/transport.ts";
 import { BlobStore } from "../storage/blobs.ts";
 import { hostDisk } from "../storage/disk.ts";
-import { blobFetcher, type FetchBlob } from "./blob-fetcher.ts";
+import { blobFetcher, dropOldParts, type FetchBlob } from "./blob-fetcher.ts";
+import { BlobSweeper } from "./blob-sweeper.ts";
 import { CheckpointKeeper } from "./checkpoint-keeper.ts";
+import { closeAll } from "./close-all.ts";
 import { CurrentState } from "./current-state.ts";
 import { openDurableState } from "./durable-state.ts";
 import { createEffects } from "./effects.ts";
 import { createEventLoop } from "./event-loop.ts";
 import { JobRegistry } from "./job-registry.ts";
-import { type NetworkFile, networkConfigHash } from "./network-file.ts";
-import { createNode, type NodeMachine } from "./node.ts";
+import { isInUse, neededBlobs } from "./needed-blobs.ts";
+import type { NetworkFile } from "./network-file.ts";
+import type { NodeMachine } from "./node.ts";
 import type { NodeEvent } from "./node-types.ts";
-import { protocol } from "./protocol.ts";
+import { makeMachine, openNetwork } from "./open-node.ts";
 import { PublishedBlobs } from "./published-blobs.ts";
 import { RoundHistory } from "./round-history.ts";
 
@@ -70,58 +69,31 @@ export interface RunningNode {
   readonly checkpoints: CheckpointKeeper;
   readonly progress: TrainingProgress | null;
   readonly fetchBlob: FetchBlob;
+  /** Fulfilled when the node cannot go on (its disk is full, its state is broken); close it then. */
+  readonly failure: Promise<MagnetError>;
   feed(event: NodeEvent): void;
-  /** Leaves the network; returns when everything is closed. */
+  /** Leaves the network, ends local training; returns when everything is closed. */
   close(): Promise<void>;
 }
 
 /** Ticks per heartbeat: the machine asks for at least two. */
 const TICKS_PER_HEARTBEAT = 4;
 
-function openNetwork(options: NodeOptions): { transport: Transport; closeDatabase: () => void } {
-  const { data_dir, identity, network, clock, random } = options;
-  const database = openPeerDatabase(path.join(data_dir, "peers.sqlite"));
+/**
+ * Starts a node on its data folder. Throws PORT_IN_USE, STATE_CORRUPT, disk errors; nothing is left open
+ * then.
+ */
+export async function startNode(options: NodeOptions): Promise<RunningNode> {
+  const closers: (() => unknown)[] = [];
   try {
-    const certificate = openCertificate(data_dir, identity, walletVerifier, random, clock);
-    const transport = createTransport({
-      identity,
-      network: { id: network.id, config_hash: networkConfigHash(network) },
-      listen: options.listen,
-      ...(options.advertise === null ? {} : { advertise: options.advertise }),
-      tier: options.tier,
-      specs: protocol,
-      requests: [blobGet],
-      certificate,
-      pins: new PinStore(database),
-      clock,
-      random,
-      log: roomLog("network"),
-    });
-    return { transport, closeDatabase: () => database.close() };
+    return await startParts(options, closers);
   } catch (error) {
-    database.close();
+    await closeAll(closers).catch(() => undefined); // why it did not start matters more
     throw error;
   }
 }
 
-function makeMachine(options: NodeOptions, transport: Transport): NodeMachine {
-  const { identity, network, random, tier } = options;
-  const knocked = options.peers.map((address) => ({ address }));
-  return createNode({
-    signer: identity,
-    verifier: walletVerifier,
-    random,
-    roster: network.roster,
-    roster_hash: networkConfigHash(network),
-    tier,
-    address: transport.advertised,
-    bootstrap: [...knocked, ...network.bootstrap],
-    timing: network.timing,
-  });
-}
-
-/** Starts a node on its data folder. Throws PORT_IN_USE, STATE_CORRUPT, disk errors. */
-export async function startNode(options: NodeOptions): Promise<RunningNode> {
+async function startParts(options: NodeOptions, closers: (() => unknown)[]): Promise<RunningNode> {
   const { data_dir, network, clock, threads, max_disk_bytes } = options;
   fs.mkdirSync(data_dir, { recursive: true, mode: 0o700 });
   const durable = openDurableState(path.join(data_dir, "state"));
@@ -131,14 +103,19 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     disk: hostDisk,
     quota_bytes: max_disk_bytes,
   });
+  const fetch_dir = path.join(data_dir, "fetch");
+  await dropOldParts(fetch_dir, clock.now_ms());
   const { transport, closeDatabase } = openNetwork(options);
+  closers.push(closeDatabase, () => transport.close());
   const published = new PublishedBlobs(blobs);
   serveBlobs(transport, published);
   const machine = makeMachine(options, transport);
   const history = new RoundHistory();
   const current = new CurrentState(data_dir, blobs);
-  const fetchBlob = blobFetcher(transport, blobs, path.join(data_dir, "fetch"));
+  const fetchBlob = blobFetcher(transport, blobs, fetch_dir, max_disk_bytes);
   const log = roomLog("agent");
+  const failure = Promise.withResolvers<MagnetError>();
+  let broken: MagnetError | undefined;
   let progress: TrainingProgress | null = null;
   const jobs = new JobRegistry({
     blobs,
@@ -149,11 +126,43 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
       progress = { job_id, ...step };
     },
   });
+  closers.push(() => jobs.close());
   const feed = (event: NodeEvent) => loop.feed(event);
-  const { storage } = network;
-  const keeper = { data_dir, blobs, published, fetchBlob, transport, code: storage, log, feed };
-  const checkpoints = new CheckpointKeeper(keeper);
-  const perform = createEffects({
+  const needed = () => neededBlobs(machine, current, jobs);
+  const checkpoints = new CheckpointKeeper({
+    data_dir,
+    blobs,
+    published,
+    fetchBlob,
+    transport,
+    code: network.storage,
+    log,
+    feed,
+    isNeeded: (hash) => needed().has(hash),
+  });
+  const sweeper = new BlobSweeper(blobs);
+  const tidyUp = async (): Promise<void> => {
+    await jobs.retire((job_id) => isInUse(machine, job_id));
+    const gone = await sweeper.sweep(needed);
+    for (const hash of gone) published.withdraw(hash);
+    if (gone.length > 0) log.debug("blobs_swept", { count: gone.length });
+  };
+  const promoted = ({ job_id, state_hash }: { job_id: Hash; state_hash: Hash }): void => {
+    const record = history.promoted(machine, clock.now_ms());
+    if (!record) return;
+    log.info("round_promoted", { round: record.round, state_hash, view: record.view });
+    const unheard = (event: string) => (error: unknown) =>
+      log.debug(event, { reason: toMagnetError(error).message });
+    jobs
+      .run(job_id, (runner) => runner.evaluateState(state_hash))
+      .then(
+        ({ loss, bits_per_byte }) => Object.assign(record, { loss_merged: loss, bits_per_byte }),
+        unheard("merged_state_not_evaluated"),
+      )
+      .then(tidyUp)
+      .catch(unheard("blobs_not_swept"));
+  };
+  const effects = createEffects({
     data_dir,
     transport,
     durable,
@@ -165,23 +174,24 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     feed,
     fetchBlob,
     checkpoints,
-    promoted: ({ job_id, state_hash }) => {
-      const record = history.promoted(machine, clock.now_ms());
-      if (!record) return;
-      log.info("round_promoted", { round: record.round, state_hash, view: record.view });
-      const evaluated = jobs.enqueue(() => jobs.runner(job_id).evaluateState(state_hash));
-      evaluated.then(
-        ({ loss, bits_per_byte }) => Object.assign(record, { loss_merged: loss, bits_per_byte }),
-        (error) => log.debug("merged_state_not_evaluated", { reason: String(error) }),
-      );
+    promoted,
+  });
+  const loop = createEventLoop({
+    step(event, now_ms) {
+      const todo = machine.step(event, now_ms);
+      history.observe(machine, now_ms);
+      return todo;
+    },
+    perform: effects.perform,
+    clock,
+    failed(error) {
+      const known = toMagnetError(error);
+      log.error("node_failed", { code: known.code, reason: known.message });
+      broken = known;
+      failure.resolve(known);
     },
   });
-  const step = (event: NodeEvent, now_ms: number) => {
-    const effects = machine.step(event, now_ms);
-    history.observe(machine, now_ms);
-    return effects;
-  };
-  const loop = createEventLoop(step, perform, clock);
+  closers.push(effects.stop, () => loop.stop());
   transport.on({
     peer_up: ({ public_key, tier, dialed }) => feed({ type: "peer_up", public_key, tier, dialed }),
     peer_down: (public_key, reason) => feed({ type: "peer_down", public_key, reason }),
@@ -190,8 +200,10 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
   for (const { state_hash } of current.states) published.publish(state_hash);
   feed({ type: "start", persisted, states: current.states.map(({ state_hash }) => state_hash) });
   await checkpoints.start();
+  if (broken) throw broken;
   const tick_ms = network.timing.heartbeat_ms / TICKS_PER_HEARTBEAT;
   const timer = setInterval(() => feed({ type: "tick" }), tick_ms);
+  closers.push(() => clearInterval(timer));
   return {
     options,
     machine,
@@ -202,15 +214,11 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
     history,
     checkpoints,
     fetchBlob,
+    failure: failure.promise,
     feed,
     get progress() {
       return progress;
     },
-    async close() {
-      clearInterval(timer);
-      await transport.close();
-      await jobs.close();
-      closeDatabase();
-    },
+    close: () => closeAll(closers.splice(0)),
   };
 }
