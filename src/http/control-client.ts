@@ -1,14 +1,23 @@
 /** Talks to the node that runs on a data folder, through its control.json. */
 import fs from "node:fs";
 import { z } from "zod";
-import { MagnetError } from "../core/errors.ts";
+import { EXIT, type ExitKind, MagnetError } from "../core/errors.ts";
 import { controlFile } from "./control-server.ts";
 
-const REQUEST_DEADLINE_MS = 120_000;
+/** A question is answered from memory; a blob comes from the disk of the same machine. */
+const READ_DEADLINE_MS = 120_000;
+/** Handing a job over copies its data and computes its initial state. */
+const WORK_DEADLINE_MS = 3_600_000;
 
 const addressSchema = z.object({ url: z.string(), token: z.string(), pid: z.int() });
 const failureSchema = z.object({
-  error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }),
+  error: z.object({
+    code: z.string(),
+    message: z.string(),
+    hint: z.string().optional(),
+    retryable: z.boolean().optional(),
+    exit: z.enum(Object.keys(EXIT) as [ExitKind, ...ExitKind[]]).optional(),
+  }),
 });
 
 export interface ControlClient {
@@ -34,22 +43,29 @@ export function connectControl(data_dir: string): ControlClient {
     throw notRunning(data_dir, error);
   }
   const call = async (route: string, init: RequestInit): Promise<Response> => {
+    const deadline_ms = init.method === "POST" ? WORK_DEADLINE_MS : READ_DEADLINE_MS;
     let response: Response;
     try {
       response = await fetch(address.url + route, {
         ...init,
         headers: { authorization: `Bearer ${address.token}`, "content-type": "application/json" },
-        signal: AbortSignal.timeout(REQUEST_DEADLINE_MS),
+        signal: AbortSignal.timeout(deadline_ms),
       });
     } catch (error) {
-      throw notRunning(data_dir, error);
+      if ((error as Error).name !== "TimeoutError") throw notRunning(data_dir, error);
+      throw new MagnetError("CONTROL_TIMEOUT", `the node did not answer in ${deadline_ms} ms`, {
+        hint: "its log says what it does; magnet node status tries again",
+        retryable: true,
+        exit: "timeout",
+        cause: error,
+      });
     }
     if (response.ok) return response;
     const failure = failureSchema.safeParse(await response.json().catch(() => undefined));
     if (!failure.success)
       throw new MagnetError("CONTROL_FAILED", `the node answered ${response.status} to ${route}`);
-    const { code, message, hint } = failure.data.error;
-    throw new MagnetError(code, message, hint === undefined ? {} : { hint });
+    const { code, message, hint, retryable = false, exit = "failed" } = failure.data.error;
+    throw new MagnetError(code, message, { retryable, exit, ...(hint && { hint }) });
   };
   return {
     get: async (route) => (await call(route, { method: "GET" })).json(),

@@ -5,7 +5,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { Hono } from "hono";
+import { type Context, Hono } from "hono";
 import { equalBytes, toHex } from "../core/bytes.ts";
 import { EXIT, MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
@@ -43,6 +43,14 @@ function statusOf(error: MagnetError): 400 | 404 | 500 {
   return error.code === "NOT_FOUND" ? 404 : 500;
 }
 
+async function bodyOf({ req }: Context): Promise<unknown> {
+  try {
+    return await req.json();
+  } catch {
+    throw new MagnetError("REQUEST_INVALID", "the request body is not JSON", { exit: "usage" });
+  }
+}
+
 function routes(control: NodeControl, token: string): Hono {
   const app = new Hono();
   const expected = new TextEncoder().encode(`Bearer ${token}`);
@@ -53,18 +61,22 @@ function routes(control: NodeControl, token: string): Hono {
   });
   app.onError((thrown, context) => {
     const error = toMagnetError(thrown);
-    const { code, message, hint, retryable } = error;
-    return context.json({ error: { code, message, hint, retryable } }, statusOf(error));
+    const { code, message, hint, retryable, exit } = error;
+    return context.json({ error: { code, message, hint, retryable, exit } }, statusOf(error));
+  });
+  app.notFound((context) => {
+    const message = `there is no ${context.req.method} ${context.req.path}`;
+    return context.json({ error: { code: "NO_SUCH_ROUTE", message } }, 404);
   });
   app.get("/v1/status", (context) => context.json(control.status() as object));
   app.get("/v1/peers", (context) => context.json(control.peers() as object));
   app.get("/v1/rounds", (context) => context.json(control.rounds() as object));
   app.get("/v1/storage", (context) => context.json(control.storage() as object));
   app.post("/v1/jobs", async (context) =>
-    context.json((await control.submitJob(await context.req.json())) as object),
+    context.json((await control.submitJob(await bodyOf(context))) as object),
   );
   app.post("/v1/objects/restore", async (context) =>
-    context.json((await control.restoreObject(await context.req.json())) as object),
+    context.json((await control.restoreObject(await bodyOf(context))) as object),
   );
   app.get("/v1/blobs/:hash{[0-9a-f]{64}}", (context) => {
     const file = control.blobPath(context.req.param("hash"));
@@ -89,6 +101,8 @@ export function serveControl(
     hostname: "127.0.0.1",
     port: 0,
     maxRequestBodySize: BODY_LIMIT_BYTES,
+    // Importing a job's data takes as long as it takes; only this user's own commands wait here.
+    idleTimeout: 0,
     fetch: app.fetch,
   });
   const url = `http://127.0.0.1:${server.port}`;

@@ -23,10 +23,33 @@ const restoreSchema = z.strictObject({
   folder: z.string().max(4096),
 });
 
+/** Throws REQUEST_INVALID with the field's name. */
+function checked<T>(schema: z.ZodType<T>, request: unknown): T {
+  const result = schema.safeParse(request);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0]!;
+  const field = issue.path.join(".") || "request";
+  throw new MagnetError("REQUEST_INVALID", `${field}: ${issue.message}`, { exit: "usage" });
+}
+
 const NO_HASH = "0".repeat(64) as Hash;
 
+/** Why the network does not take a job. */
+function refused(node: RunningNode, job_id: Hash): MagnetError {
+  const id = job_id.slice(0, 12);
+  if (node.machine.round.parts.jobs.isFinished(job_id))
+    return new MagnetError("JOB_FINISHED", `job ${id} has ended in this network`, {
+      hint: "a job is its settings and data: change its name or seed to run it again",
+    });
+  return new MagnetError("JOB_REFUSED", `job ${id} is not taken: too many jobs wait`, {
+    hint: "submit it when one of them has ended",
+    retryable: true,
+    exit: "retry",
+  });
+}
+
 async function submitJob(node: RunningNode, request: unknown): Promise<object> {
-  const { job, files } = submitSchema.parse(request);
+  const { job, files } = checked(submitSchema, request);
   for (const hash of [job.tokenizer_hash, job.train_hash, job.heldout_hash] as Hash[]) {
     const file = files[hash];
     if (!node.blobs.has(hash)) {
@@ -40,12 +63,13 @@ async function submitJob(node: RunningNode, request: unknown): Promise<object> {
   const offer = jobOfferOf(job, base_hash);
   node.published.publish(base_hash);
   node.feed({ type: "job_started", job: offer });
+  if (!node.machine.round.parts.jobs.get(offer.job_id)) throw refused(node, offer.job_id);
   return { job_id: offer.job_id, base_hash };
 }
 
 /** Restores into a store of its own, so that every byte comes from shards and none from a local copy. */
 async function restoreObject(node: RunningNode, request: unknown): Promise<object> {
-  const { cid, folder } = restoreSchema.parse(request);
+  const { cid, folder } = checked(restoreSchema, request);
   const health = node.machine.keeper.health().find((object) => object.cid === cid);
   const target = await BlobStore.open({ folder, disk: hostDisk });
   const found = health && (await node.checkpoints.restore(cid as Cid, health.holders, target));
