@@ -1,20 +1,22 @@
 /** `magnet join`: makes this machine a node and keeps it running. */
 import fs from "node:fs";
-import path from "node:path";
+import { closeAll } from "../agent/close-all.ts";
+import { lockDataDir } from "../agent/data-lock.ts";
+import { joinedNetwork } from "../agent/joined-network.ts";
 import { keyStorageOf } from "../agent/key-place.ts";
-import { type NetworkFile, networkFileSchema, readNetworkFile } from "../agent/network-file.ts";
 import { type RunningNode, startNode } from "../agent/runtime.ts";
 import { chooseTier } from "../agent/tier.ts";
 import { systemClock } from "../core/clock.ts";
-import type { ConfigValues } from "../core/config-schema.ts";
-import { MagnetError } from "../core/errors.ts";
+import { type MagnetError, toMagnetError } from "../core/errors.ts";
+import { roomLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
 import { TIER_ALIASES } from "../core/tiers.ts";
 import { serveControl } from "../http/control-server.ts";
 import { nodeControl } from "../http/node-control.ts";
-import type { Identity } from "../network/identity.ts";
 import { openIdentity, wasExported } from "../network/key-storage.ts";
 import { defineCommand } from "./frame/command.ts";
+
+const log = roomLog("main");
 
 /** Longest wait for the parts of a node to close after a signal. */
 const CLOSE_DEADLINE_MS = 5000;
@@ -25,55 +27,6 @@ const hostPortOf = (address: string): string => address.replace(/^wss:\/\//, "")
 function splitListen(listen: string): { host: string; port: number } {
   const at = listen.lastIndexOf(":");
   return { host: listen.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(listen.slice(at + 1)) };
-}
-
-/**
- * The network to join: the file named, else the one joined before, else a new network of this node
- * alone. It is kept in the data folder, so that the next start needs no flag.
- */
-function networkFor(
-  values: ConfigValues,
-  identity: Identity,
-): { network: NetworkFile; file: string } {
-  const kept = path.join(values.node.data_dir, "network.json");
-  if (values.network.file !== "") {
-    const network = readNetworkFile(values.network.file);
-    if (path.resolve(values.network.file) !== path.resolve(kept))
-      fs.copyFileSync(values.network.file, kept);
-    return { network, file: values.network.file };
-  }
-  if (fs.existsSync(kept)) return { network: readNetworkFile(kept), file: kept };
-  const alone = networkFileSchema.parse({
-    schema: "magnet.network/1",
-    id: values.network.name,
-    roster: [identity.public_key],
-  });
-  fs.writeFileSync(kept, `${JSON.stringify(alone, null, 2)}\n`, { mode: 0o600 });
-  return { network: alone, file: kept };
-}
-
-/** One node per data folder: two would vote twice with one key. */
-function lockDataDir(data_dir: string): () => void {
-  const file = path.join(data_dir, "node.pid");
-  const isRunning = (pid: number) => {
-    try {
-      process.kill(pid, 0);
-      return fs.readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes("join");
-    } catch {
-      return false; // no such process, or not ours to see: the lock is left over
-    }
-  };
-  const holder = fs.existsSync(file) ? Number(fs.readFileSync(file, "utf8")) : 0;
-  if (holder > 0 && holder !== process.pid && isRunning(holder))
-    throw new MagnetError(
-      "NODE_RUNNING",
-      `a node already runs on ${data_dir} (process ${holder})`,
-      {
-        hint: "magnet node stop ends it; a second node needs its own --data-dir",
-      },
-    );
-  fs.writeFileSync(file, String(process.pid), { mode: 0o600 });
-  return () => fs.rmSync(file, { force: true });
 }
 
 function writeReadyFile(file: string, node: RunningNode, control_url: string): void {
@@ -90,10 +43,83 @@ function writeReadyFile(file: string, node: RunningNode, control_url: string): v
   fs.renameSync(`${file}.tmp`, file);
 }
 
+interface Facts {
+  network_file: string;
+  control_url: string;
+  tier_reason: string;
+  key_backed_up: boolean;
+}
+
+const isMember = ({ options }: RunningNode): boolean =>
+  options.network.roster.includes(options.identity.public_key);
+
+function banner(node: RunningNode, facts: Facts): Record<string, unknown> {
+  const { identity, network, tier, data_dir } = node.options;
+  return {
+    node_id: identity.node_id,
+    public_key: identity.public_key,
+    tier,
+    tier_reason: facts.tier_reason,
+    network: network.id,
+    network_file: facts.network_file,
+    in_roster: isMember(node),
+    address: `wss://${node.transport.address}`,
+    control_url: facts.control_url,
+    data_dir,
+    key_backed_up: facts.key_backed_up,
+  };
+}
+
+function bannerText(node: RunningNode, facts: Facts): string {
+  const { identity, network, tier, data_dir } = node.options;
+  const vote = isMember(node) ? "" : ", this node is no member: it follows without a vote";
+  return [
+    `node      ${identity.node_id}`,
+    `tier      ${tier} (${facts.tier_reason})`,
+    `network   ${network.id}, ${network.roster.length} member(s)${vote}`,
+    `address   wss://${node.transport.address}`,
+    `data      ${data_dir}`,
+    ...(facts.key_backed_up ? [] : ["key       not backed up: magnet keys export --out FILE"]),
+    "ready",
+  ].join("\n");
+}
+
+/** Serves the control interface until a signal, `magnet node stop`, or a failure, which is thrown. */
+async function runUntilStopped(
+  node: RunningNode,
+  signal: AbortSignal,
+  announce: (control_url: string) => void,
+): Promise<void> {
+  const stopped = Promise.withResolvers<MagnetError | undefined>();
+  const stop = () => stopped.resolve(undefined);
+  const parts: (() => unknown)[] = [() => node.close()];
+  let failure: MagnetError | undefined;
+  try {
+    const { data_dir } = node.options;
+    const control = serveControl(nodeControl(node, stop), { data_dir, random: systemRandom });
+    parts.push(() => control.close());
+    announce(control.url);
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    failure = await Promise.race([stopped.promise, node.failure]);
+  } finally {
+    const closed = closeAll(parts).then(
+      () => true,
+      (error) => {
+        log.warn("close_failed", { reason: toMagnetError(error).message });
+        return true;
+      },
+    );
+    if (!(await Promise.race([closed, Bun.sleep(CLOSE_DEADLINE_MS)])))
+      log.warn("close_took_too_long", { deadline_ms: CLOSE_DEADLINE_MS });
+  }
+  if (failure) throw failure;
+}
+
 export const join = defineCommand({
   summary: "Makes this machine a node of a network and keeps it running",
   details:
-    "Without --network it joins the network of its data folder again, or starts a network of its own.\nThe key and the certificate are made on the first start.",
+    "Without --network it joins the network of its data folder again, or starts a network of its own.\nThe key and the certificate are made on the first start. SIGTERM, SIGINT and `magnet node stop` end it\nwith exit code 0; a second signal ends it at once with 130.",
   examples: [
     { command: "magnet join", does: "a network of this machine alone" },
     {
@@ -136,7 +162,12 @@ export const join = defineCommand({
       const choice = chooseTier(values.node.tier);
       const storage = keyStorageOf(values, process.env);
       const { identity } = openIdentity(storage, systemRandom);
-      const { network, file } = networkFor(values, identity);
+      const { network, file } = joinedNetwork({
+        data_dir,
+        file: values.network.file,
+        name: values.network.name,
+        public_key: identity.public_key,
+      });
       const node = await startNode({
         data_dir,
         network,
@@ -150,43 +181,13 @@ export const join = defineCommand({
         clock: systemClock,
         random: systemRandom,
       });
-      const stopped = Promise.withResolvers<void>();
-      signal.addEventListener("abort", () => stopped.resolve(), { once: true });
-      const control = serveControl(nodeControl(node, stopped.resolve), {
-        data_dir,
-        random: systemRandom,
-      });
-      if (flags.ready_file !== undefined) writeReadyFile(flags.ready_file, node, control.url);
-      const in_roster = network.roster.includes(identity.public_key);
-      const banner = {
-        node_id: identity.node_id,
-        public_key: identity.public_key,
-        tier: choice.tier,
-        tier_reason: choice.why,
-        network: network.id,
-        network_file: file,
-        in_roster,
-        address: `wss://${node.transport.address}`,
-        control_url: control.url,
-        data_dir,
-        key_backed_up: wasExported(storage),
+      const announce = (control_url: string) => {
+        if (flags.ready_file !== undefined) writeReadyFile(flags.ready_file, node, control_url);
+        const key_backed_up = wasExported(storage);
+        const facts = { network_file: file, control_url, tier_reason: choice.why, key_backed_up };
+        out.record("join", banner(node, facts), () => bannerText(node, facts));
       };
-      out.record("join", banner, () =>
-        [
-          `node      ${banner.node_id}`,
-          `tier      ${choice.tier} (${choice.why})`,
-          `network   ${network.id}, ${network.roster.length} member(s)${in_roster ? "" : ", this node is no member: it follows without a vote"}`,
-          `address   ${banner.address}`,
-          `data      ${data_dir}`,
-          ...(banner.key_backed_up
-            ? []
-            : ["key       not backed up: magnet keys export --out FILE"]),
-          "ready",
-        ].join("\n"),
-      );
-      await stopped.promise;
-      const closed = Promise.all([control.close(), node.close()]);
-      await Promise.race([closed, Bun.sleep(CLOSE_DEADLINE_MS)]);
+      await runUntilStopped(node, signal, announce);
     } finally {
       unlock();
     }
