@@ -27,8 +27,8 @@ import type { NodeEffect, NodeEvent } from "./node-types.ts";
 import type { PublishedBlobs } from "./published-blobs.ts";
 import { shardReader } from "./shard-reader.ts";
 
-/** Checkpoints kept in the network: the last promoted state and the one before it. */
-const CHECKPOINTS_KEPT = 2;
+/** Checkpoints kept in the network: the last promoted states, so that a repair ends before its object is old. */
+const CHECKPOINTS_KEPT = 3;
 
 export interface CheckpointKeeperOptions {
   data_dir: string;

@@ -74,10 +74,10 @@ export const PRESETS: Record<string, ModelConfig> = {
   demo: preset({
     vocab_size: 2048,
     d_model: 256,
-    n_layers: 3,
+    n_layers: 2,
     n_heads: 4,
     n_kv_heads: 2,
-    d_ff: 768,
+    d_ff: 256,
     context: 128,
   }),
   small: preset({

@@ -2,7 +2,7 @@
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
 import type { Output } from "../frame/output.ts";
-import type { Cluster, Member, RoundSeen } from "./cluster.ts";
+import type { Cluster, Member, ObjectSeen, RoundSeen } from "./cluster.ts";
 
 const ROUND_DEADLINE_MS = 90_000;
 const REPAIR_DEADLINE_MS = 60_000;
@@ -63,9 +63,19 @@ export async function watchRounds(
   return seen;
 }
 
-/** The newest object of which every shard has a live holder. */
-const spreadObject = async (cluster: Cluster, member: Member) =>
-  (await cluster.objects(member)).find(({ live, total }) => live === total);
+/**
+ * An object with every shard alive of which the victim alone holds some: killing it then really loses
+ * shards. The last rounds' checkpoints are spread while training goes on, so this is a matter of seconds.
+ */
+async function objectAtStake(cluster: Cluster, witness: Member, victim: Member) {
+  const objects = await cluster.objects(witness);
+  const at_stake = objects.map((object) => ({ object, lost: soleShards(object, victim) }));
+  return at_stake.find(({ object, lost }) => object.live === object.total && lost > 0);
+}
+
+/** Shards that only this member holds. */
+const soleShards = ({ holders }: ObjectSeen, { agent }: Member) =>
+  holders.filter((ids) => ids.length === 1 && ids[0] === agent.node_id).length;
 
 export interface Repair {
   detail: string;
@@ -82,19 +92,20 @@ export async function killAndRepair(
   folder: string,
 ): Promise<Repair> {
   const witness = cluster.members.find((member) => member !== victim)!;
-  const before = await cluster.until("a checkpoint to be spread", REPAIR_DEADLINE_MS, () =>
-    spreadObject(cluster, witness),
+  const { object: before, lost } = await cluster.until(
+    "a checkpoint to be spread",
+    REPAIR_DEADLINE_MS,
+    () => objectAtStake(cluster, witness, victim),
   );
   const { agent } = victim;
-  const lost = before.holders.filter((ids) => ids.length === 1 && ids[0] === agent.node_id).length;
   await cluster.kill(victim);
   const killed = performance.now();
   const after = await cluster.until("the lost shards to be rebuilt", REPAIR_DEADLINE_MS, async () =>
     (await cluster.objects(witness)).find(
-      ({ live, total, holders }) =>
+      ({ cid, live, total, holders }) =>
+        cid === before.cid &&
         live === total &&
-        holders.every((ids) => ids.some((id) => id !== agent.node_id)) &&
-        holders.every((ids) => !ids.includes(agent.node_id)),
+        holders.every((ids) => ids.length > 0 && !ids.includes(agent.node_id)),
     ),
   );
   const seconds = ((performance.now() - killed) / 1000).toFixed(1);
