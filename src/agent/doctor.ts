@@ -80,10 +80,18 @@ async function checkLibrary(): Promise<Check> {
 }
 
 async function checkCpu(): Promise<Check> {
-  const { cpuInfo } = await import("../native/library.ts");
-  const { path: cpuPath, features, threads_online } = cpuInfo();
+  const { cpuInfo, knownAnswer } = await import("../native/library.ts");
+  const { path: cpuPath, refused, features, threads_online } = cpuInfo();
   const model = os.cpus()[0]?.model.trim() ?? "unknown CPU";
   const value = `${model}, ${threads_online} threads, ${cpuPath} path (${features.join(" ")})`;
+  const { digest, expected } = knownAnswer();
+  const wrong = digest === expected ? refused : [...refused, cpuPath];
+  if (wrong.length > 0)
+    return fail(
+      "cpu",
+      `${value}; wrong results on the ${wrong.join(" and ")} path`,
+      "this machine would be judged a cheat: try another kernel, hypervisor or build of magnet",
+    );
   if (cpuPath !== "scalar") return ok("cpu", value);
   return warn(
     "cpu",

@@ -3,6 +3,7 @@ import { type Address, addressSlot, bind, cString, takeAddress } from "./ffi.ts"
 
 const native = bind({
   mg_cpu_info: ["buffer", "u64"],
+  mg_known_answer: ["buffer", "buffer"],
   mg_alloc: ["u64", "buffer"],
   mg_free: ["buffer"],
 });
@@ -10,15 +11,25 @@ const native = bind({
 export interface CpuInfo {
   /** The SIMD path in force. */
   path: "scalar" | "avx2";
+  /** Paths that this CPU has but that computed a wrong known answer. */
+  refused: string[];
   features: string[];
   threads_online: number;
 }
 
-/** Throws UNSUPPORTED where MAGNET_CPU names a path that this CPU lacks. */
+/** Throws UNSUPPORTED where MAGNET_CPU names a path that this CPU lacks or that is refused. */
 export function cpuInfo(): CpuInfo {
   const text = new Uint8Array(1024);
   native.mg_cpu_info(text, text.length);
   return JSON.parse(cString(text)) as CpuInfo;
+}
+
+/** Digest of a few training steps on the path in force, and the one that every honest node gets. */
+export function knownAnswer(): { digest: string; expected: string } {
+  const [digest, expected] = [new BigUint64Array(1), new BigUint64Array(1)];
+  native.mg_known_answer(digest, expected);
+  const hex = (n: BigUint64Array) => n[0]!.toString(16).padStart(16, "0");
+  return { digest: hex(digest), expected: hex(expected) };
 }
 
 /** 64-byte aligned, zeroed native memory; free it with `freeNative`. */
