@@ -3,10 +3,10 @@
  * handshake, so nodes with different rules never talk past each other; bootstrap addresses are local
  * advice and stay outside the hash.
  */
-import fs from "node:fs";
 import { z } from "zod";
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
+import { readSmallText } from "../core/read-file.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
 
 /** A network file is a few kilobytes even with 1,000 members. */
@@ -60,20 +60,11 @@ export function networkConfigHash(network: NetworkFile): Hash {
 
 /** Reads and checks a network file; every problem names the file and the field. */
 export function readNetworkFile(file: string): NetworkFile {
-  if (fs.statSync(file).size > FILE_LIMIT_BYTES)
-    throw new MagnetError(
-      "NETWORK_FILE_INVALID",
-      `${file} is larger than ${FILE_LIMIT_BYTES} bytes`,
-      {
-        hint: "this is not a network file",
-        exit: "config",
-      },
-    );
   let parsed: unknown;
   try {
-    parsed = JSON.parse(fs.readFileSync(file, "utf8"));
+    parsed = JSON.parse(readSmallText(file, FILE_LIMIT_BYTES));
   } catch (error) {
-    if ((error as { code?: string }).code !== undefined) throw error;
+    if (!(error instanceof SyntaxError)) throw error;
     throw new MagnetError("NETWORK_FILE_INVALID", `${file} is not JSON`, {
       hint: "make one with: magnet network create",
       exit: "config",

@@ -1,8 +1,9 @@
 /** `magnet keys`: the node's wallet key. A private key is never taken from or shown on a command line. */
-import fs from "node:fs/promises";
+
 import { keyStorageOf } from "../agent/key-place.ts";
 import { MagnetError } from "../core/errors.ts";
 import { systemRandom } from "../core/random.ts";
+import { readSmallText } from "../core/read-file.ts";
 import { nodeIdOf, signMessage, verifyMessage } from "../network/identity.ts";
 import {
   createIdentity,
@@ -93,11 +94,14 @@ const importCommand = defineCommand({
   },
 });
 
+/** What one signature covers as text; larger things are signed by their hash. */
+const MESSAGE_BYTES_MAX = 64 * 2 ** 20;
+
 /** The text given, or a file's content. */
 async function messageOf(text: string | undefined, file: string | undefined): Promise<string> {
   if ((text === undefined) === (file === undefined))
     throw usageError("ONE_INPUT", "give either TEXT or --file", 'for example: keys sign "hello"');
-  return text ?? (await fs.readFile(file!, "utf8"));
+  return text ?? readSmallText(file!, MESSAGE_BYTES_MAX);
 }
 const messageArgument = {
   value: "TEXT",

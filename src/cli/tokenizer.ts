@@ -1,6 +1,7 @@
 /** `magnet tokenizer`: trains a byte-level BPE vocabulary, and turns text into ids and back. */
-import fs from "node:fs/promises";
+
 import { MagnetError } from "../core/errors.ts";
+import { readSmallFile } from "../core/read-file.ts";
 import { tokenizerSample } from "../model/data.ts";
 import { hostFileSystem, replaceFile } from "../model/file-system.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
@@ -16,9 +17,8 @@ async function inputBytes(text: string | undefined, file: string | undefined): P
   if (text !== undefined && file !== undefined)
     throw usageError("TWO_INPUTS", "both TEXT and --file are given", "give one of them");
   if (text !== undefined) return new TextEncoder().encode(text);
-  const source = file === undefined ? Bun.stdin : Bun.file(file);
-  if (file !== undefined) await fs.access(file, fs.constants.R_OK);
-  const bytes = new Uint8Array(await source.arrayBuffer());
+  if (file !== undefined) return readSmallFile(file, INPUT_BYTES_MAX);
+  const bytes = new Uint8Array(await Bun.stdin.arrayBuffer());
   if (bytes.length <= INPUT_BYTES_MAX) return bytes;
   throw new MagnetError("INPUT_TOO_LARGE", `more than ${INPUT_BYTES_MAX} bytes of text`, {
     hint: "for whole corpora: magnet data prepare",

@@ -17,6 +17,7 @@ import {
 import { didYouMean } from "./did-you-mean.ts";
 import { MagnetError, toMagnetError } from "./errors.ts";
 import { type Paths, standardPaths } from "./paths.ts";
+import { readSmallFile } from "./read-file.ts";
 
 /** Values by dotted key, for example {"node.listen": "0.0.0.0:7700"}; undefined ones do not count. */
 export type Overrides = Record<string, unknown>;
@@ -134,9 +135,8 @@ export function parseConfigText(file: string, text: string): Map<string, unknown
 /** The text of a configuration file. Throws CONFIG_* and the system's own failures. */
 export function readConfigText(file: string): string {
   try {
-    const { size } = fs.statSync(file);
-    if (size <= FILE_BYTES_MAX)
-      return new TextDecoder("utf-8", { fatal: true }).decode(fs.readFileSync(file));
+    const bytes = readSmallFile(file, FILE_BYTES_MAX);
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (error) {
     const known = toMagnetError(error);
     if (known.code !== "INTERNAL")
@@ -147,11 +147,6 @@ export function readConfigText(file: string): string {
       });
     throw configError("CONFIG_NOT_TEXT", `${file} is not UTF-8 text`, "it must be a TOML file");
   }
-  throw configError(
-    "CONFIG_TOO_LARGE",
-    `${file} is larger than ${FILE_BYTES_MAX} bytes`,
-    "it must be a TOML file of settings",
-  );
 }
 
 function parseToml(file: string, text: string): Record<string, unknown> {

@@ -7,6 +7,7 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import { invariant, MagnetError, toMagnetError } from "../core/errors.ts";
+import { readSmallFile } from "../core/read-file.ts";
 import {
   type CheckpointFile,
   type CheckpointManifest,
@@ -148,11 +149,11 @@ async function readSmall(folder: string, name: string, bytes_max: number): Promi
     const { size } = await fs.stat(file);
     if (size > bytes_max)
       throw checkpointCorrupt(folder, name, `has ${size} bytes (limit ${bytes_max})`);
-    return new Uint8Array(await fs.readFile(file));
+    return readSmallFile(file, bytes_max);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT")
-      throw checkpointCorrupt(folder, name, "is missing");
-    throw toMagnetError(error);
+    const known = toMagnetError(error);
+    if (known.code === "NOT_FOUND") throw checkpointCorrupt(folder, name, "is missing");
+    throw known;
   }
 }
 

@@ -2,7 +2,9 @@
  * An open GGUF v3 file (format: magnet's native parser, which checks every byte before this reads one):
  * metadata as JavaScript values, and the handle that an inference model is built from.
  */
-import { MagnetError } from "../core/errors.ts";
+
+import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { requireFile } from "../core/read-file.ts";
 import { type Address, addressSlot, bytesAt, NULL, takeAddress } from "../native/ffi.ts";
 import { infer, inferAsync } from "../native/infer.ts";
 
@@ -101,8 +103,11 @@ export class GgufFile {
 
   /** Reads and checks a file; BAD_FORMAT, UNSUPPORTED or NOT_FOUND with its path. */
   static async open(file: string): Promise<GgufFile> {
-    if (!(await Bun.file(file).exists()))
-      throw new MagnetError("NOT_FOUND", `${file}: no such file`, { hint: "check the path" });
+    try {
+      requireFile(file);
+    } catch (error) {
+      throw toMagnetError(error);
+    }
     const path = new TextEncoder().encode(file);
     return GgufFile.#make(file, (slot) =>
       inferAsync.mg_gguf_open(undefined, path, path.length, slot),

@@ -2,10 +2,10 @@
  * Reading a Hugging Face folder with latent float32 weights (what `export-hf.ts` writes, or transformers
  * saves again): its configuration and its parameters as one arena.
  */
-import fs from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { readSmallText } from "../core/read-file.ts";
 import { type ModelConfig, paramCount, parseModelConfig, tensorInfos } from "./config.ts";
 import { bytesOf, SafetensorsFile } from "./safetensors.ts";
 
@@ -41,9 +41,8 @@ export interface HfFolder {
 async function readConfig(folder: string) {
   const file = path.join(folder, "config.json");
   try {
-    if ((await fs.stat(file)).size > CONFIG_BYTES_MAX)
-      throw new MagnetError("BAD_MODEL_CONFIG", `${file} has more than ${CONFIG_BYTES_MAX} bytes`);
-    const parsed = hfConfigSchema.safeParse(JSON.parse(await fs.readFile(file, "utf8")));
+    const text = readSmallText(file, CONFIG_BYTES_MAX);
+    const parsed = hfConfigSchema.safeParse(JSON.parse(text));
     if (!parsed.success) {
       const problems = parsed.error.issues.map((i) => `${i.path.join(".")}: ${i.message}`);
       throw new MagnetError("BAD_MODEL_CONFIG", `${file}: ${problems.slice(0, 5).join("; ")}`, {

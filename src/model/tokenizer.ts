@@ -4,9 +4,10 @@
  * token becomes that token only where the caller asks for it. Ids equal those of
  * @huggingface/tokenizers and llama.cpp.
  */
-import fs from "node:fs/promises";
+
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { readSmallText } from "../core/read-file.ts";
 import type { Hash } from "../core/types.ts";
 import { NativeBpeTrainer, NativeTokenizer, VOCAB_MAX } from "../native/tokenizer.ts";
 import { BYTES_IN_ORDER, toByteAlphabet } from "./byte-alphabet.ts";
@@ -137,9 +138,7 @@ export class Tokenizer {
 
   static async load(path: string): Promise<Tokenizer> {
     try {
-      if ((await fs.stat(path)).size > TOKENIZER_JSON_BYTES_MAX)
-        throw badTokenizer(`${path} is larger than ${TOKENIZER_JSON_BYTES_MAX} bytes`);
-      return Tokenizer.fromJson(await fs.readFile(path, "utf8"));
+      return Tokenizer.fromJson(readSmallText(path, TOKENIZER_JSON_BYTES_MAX));
     } catch (error) {
       throw toMagnetError(error);
     }

@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { requireFile } from "../core/read-file.ts";
 
 /** Longest secret file read; a keystore has about 500 bytes, a certificate file 2 KiB. */
 const SECRET_FILE_MAX = 64 << 10;
@@ -56,6 +57,7 @@ function syncFolder(folder: string): void {
 export function readPrivateFile(file: string): string | undefined {
   let fd: number;
   try {
+    requireFile(file);
     fd = fs.openSync(file, "r");
   } catch (error) {
     if ((error as { code?: string }).code === "ENOENT") return undefined;

@@ -133,7 +133,7 @@ describe("refusals end with exit `config` and say what was meant", () => {
       expect(error.exit).toBe("config");
       return error.code;
     });
-    expect(codes).toEqual(["NOT_FOUND", "NOT_A_FILE", "CONFIG_NOT_TEXT", "CONFIG_TOO_LARGE"]);
+    expect(codes).toEqual(["NOT_FOUND", "NOT_A_FILE", "CONFIG_NOT_TEXT", "FILE_TOO_LARGE"]);
   });
 });
 
