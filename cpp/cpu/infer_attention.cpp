@@ -10,20 +10,18 @@
 
 namespace magnet {
 
-/** Cosine and sine of every row's angles. llama.cpp multiplies its angle up in float32, pair by
- * pair. */
+/** Cosine and sine of every row's angles. */
 void Pass::rotary() {
   const uint32_t half = c_.head_dim / 2;
-  const float step = static_cast<float>(model_.inverse_frequency[half > 1 ? 1 : 0]);
   for_rows([&](uint32_t t) {
-    float angle32 = static_cast<float>(rows_[t].position);
-    for (uint32_t j = 0; j < half; j++, angle32 *= step) {
-      const double angle =
-          llamacpp_ ? static_cast<double>(angle32)
-                    : static_cast<double>(rows_[t].position) * model_.inverse_frequency[j];
-      const SinCos at = sincos_fixed(angle);
-      s_.cosine[uint64_t{t} * half + j] = static_cast<float>(at.cos);
-      s_.sine[uint64_t{t} * half + j] = static_cast<float>(at.sin);
+    float* cosine = s_.cosine.data() + uint64_t{t} * half;
+    float* sine = s_.sine.data() + uint64_t{t} * half;
+    if (llamacpp_) return llamacpp::rotary(rows_[t].position, c_.rope_theta, half, cosine, sine);
+    for (uint32_t j = 0; j < half; j++) {
+      const SinCos at =
+          sincos_fixed(static_cast<double>(rows_[t].position) * model_.inverse_frequency[j]);
+      cosine[j] = static_cast<float>(at.cos);
+      sine[j] = static_cast<float>(at.sin);
     }
   });
 }
@@ -35,12 +33,12 @@ void Pass::store_and_rotate(uint32_t index) {
   const auto rotate = [&](float* x, uint32_t t) {
     const float* cosine = s_.cosine.data() + uint64_t{t} * half;
     const float* sine = s_.sine.data() + uint64_t{t} * half;
+    if (llamacpp_) return llamacpp::rotate(x, cosine, sine, half, c_.variant == 0);
     for (uint32_t j = 0; j < half; j++) {
       const float a = x[j];
       const float b = x[j + half];
-      // Contracted like this by the compilers that build llama.cpp; training rounds both products.
-      x[j] = llamacpp_ ? std::fma(a, cosine[j], -(b * sine[j])) : a * cosine[j] - b * sine[j];
-      x[j + half] = llamacpp_ ? std::fma(a, sine[j], b * cosine[j]) : b * cosine[j] + a * sine[j];
+      x[j] = a * cosine[j] - b * sine[j];
+      x[j + half] = b * cosine[j] + a * sine[j];
     }
   };
   for_rows([&](uint32_t t) {
@@ -62,6 +60,24 @@ void Pass::store_and_rotate(uint32_t index) {
   });
 }
 
+/** llama.cpp sums over all positions of its cache, 256 at a time: those behind the last token weigh
+ * 0. Here the row ends at the next multiple of 32, which gives the same lanes. */
+void Pass::attend_head_llamacpp(const uint16_t* k, const uint16_t* v, const float* q,
+                                uint32_t count, float* out) const {
+  const uint32_t padded = (count + 31) / 32 * 32;
+  std::vector<float> weights(padded);
+  std::vector<uint16_t> column(padded);
+  for (uint32_t p = 0; p < count; p++)
+    weights[p] = kernels_.llamacpp.dot_half(k + uint64_t{p} * kv_width_, q, c_.head_dim);
+  kernels_.llamacpp.softmax(weights.data(), 1.0f / std::sqrt(static_cast<float>(c_.head_dim)),
+                            count);
+  kernels_.round_half(weights.data(), count);
+  for (uint32_t j = 0; j < c_.head_dim; j++) {
+    for (uint32_t p = 0; p < count; p++) column[p] = v[uint64_t{p} * kv_width_ + j];
+    out[j] = kernels_.llamacpp.dot_half(column.data(), weights.data(), padded);
+  }
+}
+
 void Pass::attend_head(uint32_t index, uint32_t t, uint32_t head, std::vector<float>& weights) {
   const Session& session = *rows_[t].session;
   const uint32_t count = rows_[t].position + 1;
@@ -71,24 +87,16 @@ void Pass::attend_head(uint32_t index, uint32_t t, uint32_t head, std::vector<fl
   const float* q = s_.q.data() + uint64_t{t} * q_width_ + uint64_t{head} * c_.head_dim;
   float* out = s_.attention.data() + uint64_t{t} * q_width_ + uint64_t{head} * c_.head_dim;
   const float scale = 1.0f / std::sqrt(static_cast<float>(c_.head_dim));
-  weights.resize(count);
   const KvCache& cache = session.cache;
+  if (llamacpp_)
+    return attend_head_llamacpp(cache.k16.get() + start, cache.v16.get() + start, q, count, out);
+  weights.resize(count);
   for (uint32_t p = 0; p < count; p++) {
     const uint64_t at = start + uint64_t{p} * kv_width_;
-    if (llamacpp_) {
-      weights[p] = llamacpp::dot(cache.k16.get() + at, 1, q, c_.head_dim);
-      continue;
-    }
     weights[p] = cache.k16 != nullptr ? kernels_.dot_half(cache.k16.get() + at, q, c_.head_dim)
                                       : kernels_.dot(cache.k32.get() + at, q, c_.head_dim);
   }
   kernels_.softmax(weights.data(), scale, count);
-  if (llamacpp_) {
-    kernels_.round_half(weights.data(), count);
-    for (uint32_t j = 0; j < c_.head_dim; j++)
-      out[j] = llamacpp::dot(cache.v16.get() + start + j, kv_width_, weights.data(), count);
-    return;
-  }
   if (cache.v16 != nullptr)
     kernels_.weighted_half(cache.v16.get() + start, kv_width_, weights.data(), count, c_.head_dim,
                            out);

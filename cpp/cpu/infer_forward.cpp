@@ -94,6 +94,16 @@ void Pass::multiply(const Linear& w, const float* x, float* y) {
   });
 }
 
+/** Row r of w times x, in this rounding's order. */
+float Pass::dense_dot(const DenseMatrix& w, uint64_t r, const float* x) const {
+  if (w.half.empty()) {
+    const auto dot = llamacpp_ ? kernels_.llamacpp.dot : kernels_.dot;
+    return dot(w.single.data() + r * w.cols, x, w.cols);
+  }
+  const auto dot = llamacpp_ ? kernels_.llamacpp.dot_half : kernels_.dot_half;
+  return dot(w.half.data() + r * w.cols, x, w.cols);
+}
+
 void Pass::multiply_dense(const DenseMatrix& w, const float* x, float* y) {
   if (llamacpp_ && (!w.half.empty() || w.is_q6k)) {
     s_.rounded.assign(x, x + uint64_t{n_} * w.cols);
@@ -113,9 +123,7 @@ void Pass::multiply_dense(const DenseMatrix& w, const float* x, float* y) {
     for (auto r = static_cast<uint64_t>(begin); r < static_cast<uint64_t>(end); r++)
       for (uint32_t t = 0; t < n_; t++) {
         const float* row = x + uint64_t{t} * w.cols;
-        y[uint64_t{t} * w.rows + r] =
-            w.half.empty() ? kernels_.dot(w.single.data() + r * w.cols, row, w.cols)
-                           : kernels_.dot_half(w.half.data() + r * w.cols, row, w.cols);
+        y[uint64_t{t} * w.rows + r] = dense_dot(w, r, row);
       }
   });
 }
@@ -159,7 +167,8 @@ void Pass::feed_forward_block(const Layer& l) {
   multiply(l.up, s_.norm.data(), s_.up.data());
   for_rows([&](uint32_t t) {
     float* g = s_.gate.data() + uint64_t{t} * c_.d_ff;
-    kernels_.swiglu(g, s_.up.data() + uint64_t{t} * c_.d_ff, c_.d_ff);
+    const auto swiglu = llamacpp_ ? kernels_.llamacpp.swiglu : kernels_.swiglu;
+    swiglu(g, s_.up.data() + uint64_t{t} * c_.d_ff, c_.d_ff);
     if (!l.ffn_sub_norm.empty()) norm_row(g, l.ffn_sub_norm, c_.d_ff, g);
   });
   quantize_rows(s_.gate.data(), c_.d_ff);
@@ -185,9 +194,7 @@ void Pass::logits() {
     }
     parallel_for(model_.threads, c_.vocab_size, [&](int64_t begin, int64_t end, uint32_t) {
       for (auto r = static_cast<uint64_t>(begin); r < static_cast<uint64_t>(end); r++)
-        rows_[t].logits[r] =
-            head.half.empty() ? kernels_.dot(head.single.data() + r * c_.d_model, x, c_.d_model)
-                              : kernels_.dot_half(head.half.data() + r * c_.d_model, x, c_.d_model);
+        rows_[t].logits[r] = dense_dot(head, r, x);
     });
   }
 }

@@ -23,8 +23,8 @@ struct Kernels {
   /** y[t * y_stride + r] = (sum code*q - sum q) * (x scale * w scale), rows [r0, r1), t < n. */
   void (*ternary)(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
                   float* y, uint32_t y_stride);
-  /** The same with a scale per 256 columns, accumulated in 8 float lanes in block order (as
-   * llama.cpp). */
+  /** The same with a scale per 256 columns, accumulated in 8 float lanes in block order, fused (as
+   * llama.cpp does). */
   void (*ternary_blocks)(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
                          uint32_t n, float* y, uint32_t y_stride);
   float (*dot)(const float* a, const float* b, uint32_t n);
@@ -50,6 +50,14 @@ struct Kernels {
   void (*round_half)(float* x, uint32_t n);
   void (*to_half_row)(const float* x, uint32_t n, uint16_t* out);
   void (*from_half_row)(const uint16_t* x, uint32_t n, float* out);
+  /** llama.cpp's sums and functions (infer_llamacpp.hpp); `softmax` needs room up to a multiple of 8
+   * and leaves the rest of the last 8 undefined. */
+  struct {
+    float (*dot)(const float* a, const float* b, uint32_t n);
+    float (*dot_half)(const uint16_t* a, const float* b, uint32_t n);
+    void (*swiglu)(float* gate, const float* up, uint32_t n);
+    void (*softmax)(float* x, float scale, uint32_t n);
+  } llamacpp;
 };
 
 extern const Kernels scalar_kernels;

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include "infer_elementwise.hpp"
+#include "infer_llamacpp.hpp"
 #include "quants.hpp"
 
 #define MG_AVX2 __attribute__((target("avx2,fma,f16c")))
@@ -107,7 +108,7 @@ MG_AVX2 float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, u
     narrow = _mm256_sub_epi16(narrow, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)));
     const __m256i part = _mm256_madd_epi16(narrow, _mm256_set1_epi16(1));
     const __m256 scale = _mm256_set1_ps(d[b] * (wd != nullptr ? wd[b] : w.scale));
-    lanes = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(part), scale), lanes);
+    lanes = _mm256_fmadd_ps(_mm256_cvtepi32_ps(part), scale, lanes);
   }
   return fold8(lanes);
 }
@@ -219,11 +220,38 @@ MG_AVX2 void round_half(float* x, uint32_t n) {
   for (; i + 8 <= n; i += 8) _mm256_storeu_ps(x + i, _mm256_cvtph_ps(half_of(x + i)));
   for (; i < n; i++) x[i] = from_half(to_half(x[i]));
 }
+
+template <class A>
+MG_AVX2 float llamacpp_dot_of(const A* a, const float* b, uint32_t n) {
+  __m256 lanes[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
+                     _mm256_setzero_ps()};
+  const uint32_t whole = n / 32 * 32;
+  for (uint32_t i = 0; i < whole; i += 32)
+    for (int l = 0; l < 4; l++)
+      lanes[l] =
+          _mm256_fmadd_ps(load_floats(a + i + 8 * l), _mm256_loadu_ps(b + i + 8 * l), lanes[l]);
+  float all[32];
+  for (int l = 0; l < 4; l++) _mm256_storeu_ps(all + 8 * l, lanes[l]);
+  return llamacpp::add_rest(llamacpp::fold32(all), a + whole, b + whole, n - whole);
+}
+MG_AVX2 float llamacpp_dot(const float* a, const float* b, uint32_t n) {
+  return llamacpp_dot_of(a, b, n);
+}
+MG_AVX2 float llamacpp_dot_half(const uint16_t* a, const float* b, uint32_t n) {
+  return llamacpp_dot_of(a, b, n);
+}
+MG_AVX2 void llamacpp_swiglu(float* gate, const float* up, uint32_t n) {
+  llamacpp::swiglu(gate, up, n);
+}
+MG_AVX2 void llamacpp_softmax(float* x, float scale, uint32_t n) {
+  llamacpp::softmax(x, scale, n);
+}
 }  // namespace
 
 const Kernels avx2_kernels = {ternary,    ternary_blocks, dot,          dot_half,
                               weighted,   weighted_half,  quantize,     quantize_blocks,
                               norm_apply, swiglu,         softmax,      sum_exp,
-                              round_half, to_half_row,    from_half_row};
+                              round_half, to_half_row,    from_half_row,
+                              {llamacpp_dot, llamacpp_dot_half, llamacpp_swiglu, llamacpp_softmax}};
 
 }  // namespace magnet

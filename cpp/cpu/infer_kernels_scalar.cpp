@@ -1,5 +1,6 @@
 // Scalar kernels: the oracle of the AVX2 table, and what runs where AVX2 is missing.
 #include "infer_elementwise.hpp"
+#include "infer_llamacpp.hpp"
 #include "quants.hpp"
 
 namespace magnet {
@@ -42,7 +43,7 @@ float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, uint32_t 
       for (int p = 0; p < 32; p++)
         for (int g = 0; g < 4; g++) part[p / 4] += ((codes[p] >> (2 * g)) & 3) * q[32 * g + p];
     const float scale = d[b] * (wd != nullptr ? wd[b] : w.scale);
-    for (int l = 0; l < 8; l++) lanes[l] = static_cast<float>(part[l]) * scale + lanes[l];
+    for (int l = 0; l < 8; l++) lanes[l] = std::fma(static_cast<float>(part[l]), scale, lanes[l]);
   }
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
          ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
@@ -105,12 +106,34 @@ void to_half_row(const float* x, uint32_t n, uint16_t* out) {
 void from_half_row(const uint16_t* x, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; i++) out[i] = from_half(x[i]);
 }
+
+float whole_lanes(const float* a, const float* b, uint32_t n) {
+  float lanes[32] = {};
+  for (uint32_t i = 0; i < n; i++) lanes[i % 32] = std::fma(a[i], b[i], lanes[i % 32]);
+  return llamacpp::fold32(lanes);
+}
+float whole_lanes(const uint16_t* a, const float* b, uint32_t n) {
+  float lanes[32] = {};
+  for (uint32_t i = 0; i < n; i++) lanes[i % 32] = std::fma(from_half(a[i]), b[i], lanes[i % 32]);
+  return llamacpp::fold32(lanes);
+}
+float llamacpp_dot(const float* a, const float* b, uint32_t n) {
+  const uint32_t whole = n / 32 * 32;
+  return llamacpp::add_rest(whole_lanes(a, b, whole), a + whole, b + whole, n - whole);
+}
+float llamacpp_dot_half(const uint16_t* a, const float* b, uint32_t n) {
+  const uint32_t whole = n / 32 * 32;
+  return llamacpp::add_rest(whole_lanes(a, b, whole), a + whole, b + whole, n - whole);
+}
+void llamacpp_swiglu(float* gate, const float* up, uint32_t n) { llamacpp::swiglu(gate, up, n); }
+void llamacpp_softmax(float* x, float scale, uint32_t n) { llamacpp::softmax(x, scale, n); }
 }  // namespace
 
 const Kernels scalar_kernels = {ternary,    ternary_blocks, dot,          dot_half,
                                 weighted,   weighted_half,  quantize,     quantize_blocks,
                                 norm_apply, swiglu,         softmax,      sum_exp,
-                                round_half, to_half_row,    from_half_row};
+                                round_half, to_half_row,    from_half_row,
+                                {llamacpp_dot, llamacpp_dot_half, llamacpp_swiglu, llamacpp_softmax}};
 
 const Kernels& kernels() { return cpu_path() == CpuPath::avx2 ? avx2_kernels : scalar_kernels; }
 

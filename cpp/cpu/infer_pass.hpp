@@ -32,10 +32,13 @@ class Pass {
   void store_and_rotate(uint32_t index);
   void attend(uint32_t index);
   void attend_head(uint32_t index, uint32_t t, uint32_t head, std::vector<float>& weights);
+  void attend_head_llamacpp(const uint16_t* k, const uint16_t* v, const float* q, uint32_t count,
+                            float* out) const;
   void norm_row(const float* x, const std::vector<float>& w, uint32_t n, float* y) const;
   void quantize_rows(const float* x, uint32_t n);
   void multiply(const Linear& w, const float* x, float* y);
   void multiply_dense(const DenseMatrix& w, const float* x, float* y);
+  float dense_dot(const DenseMatrix& w, uint64_t r, const float* x) const;
   void add_delta();
   void logits();
   template <class F>
