@@ -100,7 +100,7 @@ inline void rotate(float* x, const float* cosine, const float* sine, uint32_t n,
     const float a = before[j];
     const float b = before[j + n];
     x[interleaved ? 2 * j : j] = std::fma(a, cosine[j], -(b * sine[j]));
-    x[interleaved ? 2 * j + 1 : j + n] = std::fma(b, cosine[j], a * sine[j]);
+    x[interleaved ? 2 * j + 1 : j + n] = std::fma(a, sine[j], b * cosine[j]);
   }
 }
 
