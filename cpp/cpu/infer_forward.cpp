@@ -1,7 +1,7 @@
 // The forward pass (formulas: tests/golden/bitnet/README.md). Two roundings: `bitnet` quantises
-// activations per token as training does; `llamacpp` rounds wherever llama.cpp does (Q8_K per 256
-// columns for TQ weights, f16 for F16 weights, queries and attention weights; norms summed in
-// double).
+// activations per token as training does; `llamacpp` gives llama.cpp's bits (infer_llamacpp.hpp):
+// it rounds wherever llama.cpp does (Q8_K per 256 columns for TQ weights, f16 for F16 weights,
+// queries and attention weights; norms summed in double) and sums in its order.
 #include "infer_pass.hpp"
 
 #include <algorithm>

@@ -50,8 +50,8 @@ struct Kernels {
   void (*round_half)(float* x, uint32_t n);
   void (*to_half_row)(const float* x, uint32_t n, uint16_t* out);
   void (*from_half_row)(const uint16_t* x, uint32_t n, float* out);
-  /** llama.cpp's sums and functions (infer_llamacpp.hpp); `softmax` needs room up to a multiple of 8
-   * and leaves the rest of the last 8 undefined. */
+  /** llama.cpp's sums and functions (infer_llamacpp.hpp); `softmax` needs room up to a multiple of
+   * 8 and zeroes it. */
   struct {
     float (*dot)(const float* a, const float* b, uint32_t n);
     float (*dot_half)(const uint16_t* a, const float* b, uint32_t n);

@@ -124,24 +124,27 @@ MG_AVX2 inline __m256 load_floats(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
-/** The last, partial group of 32 is padded with zeros, which leave their lanes as they are. */
+/** Lane l += sum of a[i] * b[i] with i % 32 = l, i < whole (a multiple of 32). */
 template <class A>
-MG_AVX2 float dot_of(const A* a, const float* b, uint32_t n) {
-  __m256 lanes[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-                     _mm256_setzero_ps()};
-  uint32_t i = 0;
-  for (; i + 32 <= n; i += 32)
+MG_AVX2 inline void add_products(const A* a, const float* b, uint32_t whole, __m256 (&lanes)[4]) {
+  for (uint32_t i = 0; i < whole; i += 32)
     for (int l = 0; l < 4; l++)
       lanes[l] =
           _mm256_fmadd_ps(load_floats(a + i + 8 * l), _mm256_loadu_ps(b + i + 8 * l), lanes[l]);
+}
+
+/** The last, partial group of 32 is padded with zeros, which leave their lanes as they are. */
+template <class A>
+MG_AVX2 float dot_of(const A* a, const float* b, uint32_t n) {
+  __m256 lanes[4] = {};
+  const uint32_t i = n / 32 * 32;
+  add_products(a, b, i, lanes);
   if (i < n) {
     A a_rest[32] = {};
     float b_rest[32] = {};
     std::copy(a + i, a + n, a_rest);
     std::copy(b + i, b + n, b_rest);
-    for (int l = 0; l < 4; l++)
-      lanes[l] =
-          _mm256_fmadd_ps(load_floats(a_rest + 8 * l), _mm256_loadu_ps(b_rest + 8 * l), lanes[l]);
+    add_products(a_rest, b_rest, 32, lanes);
   }
   return fold8(_mm256_add_ps(_mm256_add_ps(lanes[0], lanes[2]), _mm256_add_ps(lanes[1], lanes[3])));
 }
@@ -223,22 +226,12 @@ MG_AVX2 void round_half(float* x, uint32_t n) {
 
 template <class A>
 MG_AVX2 float llamacpp_dot_of(const A* a, const float* b, uint32_t n) {
-  __m256 lanes[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(),
-                     _mm256_setzero_ps()};
+  __m256 lanes[4] = {};
   const uint32_t whole = n / 32 * 32;
-  for (uint32_t i = 0; i < whole; i += 32)
-    for (int l = 0; l < 4; l++)
-      lanes[l] =
-          _mm256_fmadd_ps(load_floats(a + i + 8 * l), _mm256_loadu_ps(b + i + 8 * l), lanes[l]);
+  add_products(a, b, whole, lanes);
   float all[32];
   for (int l = 0; l < 4; l++) _mm256_storeu_ps(all + 8 * l, lanes[l]);
   return llamacpp::add_rest(llamacpp::fold32(all), a + whole, b + whole, n - whole);
-}
-MG_AVX2 float llamacpp_dot(const float* a, const float* b, uint32_t n) {
-  return llamacpp_dot_of(a, b, n);
-}
-MG_AVX2 float llamacpp_dot_half(const uint16_t* a, const float* b, uint32_t n) {
-  return llamacpp_dot_of(a, b, n);
 }
 MG_AVX2 void llamacpp_swiglu(float* gate, const float* up, uint32_t n) {
   llamacpp::swiglu(gate, up, n);
@@ -252,6 +245,7 @@ const Kernels avx2_kernels = {ternary,    ternary_blocks, dot,          dot_half
                               weighted,   weighted_half,  quantize,     quantize_blocks,
                               norm_apply, swiglu,         softmax,      sum_exp,
                               round_half, to_half_row,    from_half_row,
-                              {llamacpp_dot, llamacpp_dot_half, llamacpp_swiglu, llamacpp_softmax}};
+                              {llamacpp_dot_of<float>, llamacpp_dot_of<uint16_t>, llamacpp_swiglu,
+                               llamacpp_softmax}};
 
 }  // namespace magnet

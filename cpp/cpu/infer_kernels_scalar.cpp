@@ -107,23 +107,16 @@ void from_half_row(const uint16_t* x, uint32_t n, float* out) {
   for (uint32_t i = 0; i < n; i++) out[i] = from_half(x[i]);
 }
 
-float whole_lanes(const float* a, const float* b, uint32_t n) {
+float one_float(float v) { return v; }
+float one_float(uint16_t v) { return from_half(v); }
+
+template <class A>
+float llamacpp_dot_of(const A* a, const float* b, uint32_t n) {
   float lanes[32] = {};
-  for (uint32_t i = 0; i < n; i++) lanes[i % 32] = std::fma(a[i], b[i], lanes[i % 32]);
-  return llamacpp::fold32(lanes);
-}
-float whole_lanes(const uint16_t* a, const float* b, uint32_t n) {
-  float lanes[32] = {};
-  for (uint32_t i = 0; i < n; i++) lanes[i % 32] = std::fma(from_half(a[i]), b[i], lanes[i % 32]);
-  return llamacpp::fold32(lanes);
-}
-float llamacpp_dot(const float* a, const float* b, uint32_t n) {
   const uint32_t whole = n / 32 * 32;
-  return llamacpp::add_rest(whole_lanes(a, b, whole), a + whole, b + whole, n - whole);
-}
-float llamacpp_dot_half(const uint16_t* a, const float* b, uint32_t n) {
-  const uint32_t whole = n / 32 * 32;
-  return llamacpp::add_rest(whole_lanes(a, b, whole), a + whole, b + whole, n - whole);
+  for (uint32_t i = 0; i < whole; i++)
+    lanes[i % 32] = std::fma(one_float(a[i]), b[i], lanes[i % 32]);
+  return llamacpp::add_rest(llamacpp::fold32(lanes), a + whole, b + whole, n - whole);
 }
 void llamacpp_swiglu(float* gate, const float* up, uint32_t n) { llamacpp::swiglu(gate, up, n); }
 void llamacpp_softmax(float* x, float scale, uint32_t n) { llamacpp::softmax(x, scale, n); }
@@ -133,7 +126,8 @@ const Kernels scalar_kernels = {ternary,    ternary_blocks, dot,          dot_ha
                                 weighted,   weighted_half,  quantize,     quantize_blocks,
                                 norm_apply, swiglu,         softmax,      sum_exp,
                                 round_half, to_half_row,    from_half_row,
-                                {llamacpp_dot, llamacpp_dot_half, llamacpp_swiglu, llamacpp_softmax}};
+                                {llamacpp_dot_of<float>, llamacpp_dot_of<uint16_t>, llamacpp_swiglu,
+                                 llamacpp_softmax}};
 
 const Kernels& kernels() { return cpu_path() == CpuPath::avx2 ? avx2_kernels : scalar_kernels; }
 

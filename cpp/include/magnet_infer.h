@@ -74,7 +74,8 @@ MG_API int32_t mg_infer_bytes(void* model, uint64_t* out_bytes_weights);
 enum { MG_ROUNDING_BITNET = 0, MG_ROUNDING_LLAMACPP = 1 };
 typedef struct mg_session_options {  /* 16 bytes */
   uint32_t context;   /*  0: most tokens kept; 0 = the model's context */
-  uint32_t rounding;  /*  4: 0 = per-token int8 as in training; 1 = as llama.cpp (flash attention off) */
+  uint32_t rounding;  /*  4: 0 = per-token int8 as in training; 1 = the bits of llama.cpp's
+                         * AVX2 library, token by token, flash attention off */
   uint32_t kv_bits;   /*  8: 16 or 32 (32 only with rounding 0; what the trainer computes) */
   uint32_t reserved;  /* 12: 0 */
 } mg_session_options;

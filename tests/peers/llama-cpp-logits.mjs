@@ -1,11 +1,12 @@
 // Runs GGUF files through llama.cpp (node-llama-cpp's prebuilt library, CPU, nothing downloaded or
 // built) for comparison with our own inference. Run by bun or node from this folder:
 //   llama-cpp-logits.mjs REQUEST.json
-// REQUEST: {"jobs": [{"model", "tokens", "out", "texts"}]}. Each job's `out` gets the logits of every
-// position, (tokens, vocab) float32; stdout one line of JSON: {"runtime", "library", "jobs":
+// REQUEST: {"jobs": [{"model", "tokens", "out", "texts"}]}. Each job's `out` gets the logits of
+// every position, (tokens, vocab) float32; stdout one line of JSON: {"runtime", "library", "jobs":
 // [{"type", "tokenized": ids of every text}]}.
-// llama.cpp's sums depend on the CPU (it picks one of 14 libraries by what the CPU can do) and on how
-// many tokens are evaluated at once. Both are fixed here: the library for AVX2 CPUs, one token at a time.
+// llama.cpp's sums depend on the CPU (it picks one of its libraries by what the CPU can do) and on
+// how many tokens are evaluated at once. Both are fixed here: the library for AVX2 CPUs, one token
+// at a time.
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import os from "node:os";
@@ -15,7 +16,7 @@ import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 
 const LIBRARY = "libggml-cpu-haswell.so";
 
-/** Loads the one library from a folder where llama.cpp finds no other; getLlama then looks no further. */
+/** From a folder where llama.cpp finds no other library; getLlama then looks no further. */
 function loadLibrary() {
   const bins = path.join(getBinsDir().binsDir, "linux-x64");
   const only = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-ggml-"));
@@ -25,8 +26,13 @@ function loadLibrary() {
   } finally {
     fs.rmSync(only, { recursive: true });
   }
-  const loaded = fs.readFileSync("/proc/self/maps", "utf8").match(/libggml-cpu[\w-]*\.so/g) ?? [];
-  return [...new Set(loaded)].join(" ");
+  if (!loadedLibraries().includes(LIBRARY))
+    throw new Error(`${LIBRARY} was not loaded: it needs a CPU with AVX2, FMA and F16C`);
+}
+
+function loadedLibraries() {
+  const maps = fs.readFileSync("/proc/self/maps", "utf8");
+  return [...new Set(maps.match(/libggml-cpu[\w-]*\.so/g))].join(" ");
 }
 
 async function logitsOf(model, tokens) {
@@ -69,7 +75,6 @@ for (const { model: modelPath, tokens, texts, out } of jobs) {
 }
 await llama.dispose();
 const runtime = process.versions.bun ? `bun ${process.versions.bun}` : `node ${process.version}`;
-const maps = fs.readFileSync("/proc/self/maps", "utf8");
-const library = [...new Set(maps.match(/libggml-cpu[\w-]*\.so/g))].join(" ");
+const library = loadedLibraries();
 process.stdout.write(`${JSON.stringify({ runtime, library, jobs: answers })}\n`);
 process.exit(0);
