@@ -9,9 +9,11 @@ import type { Cid, Hash } from "../core/types.ts";
 /** Version 1, codec raw (0x55), multihash sha2-256 (0x12) of 32 bytes. */
 const PREFIX = [0x01, 0x55, 0x12, 0x20];
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
-/** "b" and 36 bytes in base32 without padding. */
-export const CID_LENGTH = 59;
-export const CID_PATTERN = /^bafkrei[a-z2-7]{52}$/;
+/**
+ * Exactly what cidOf writes: "b" and 36 bytes in base32. The first character after the prefix and the
+ * last hold three bits of the hash each; with any other character the text would be no name of a hash.
+ */
+export const CID_PATTERN = /^bafkrei[a-h][a-z2-7]{50}[aeimquy4]$/;
 
 function base32(bytes: Uint8Array): string {
   let text = "";

@@ -6,7 +6,7 @@ import { sha256Hex } from "../../src/core/bytes.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Hash } from "../../src/core/types.ts";
 import { BlobStore } from "../../src/storage/blobs.ts";
-import { cidOf, hashOfCid } from "../../src/storage/cid.ts";
+import { CID_PATTERN, cidOf, hashOfCid } from "../../src/storage/cid.ts";
 import { hostDisk } from "../../src/storage/disk.ts";
 import { durabilityReport, lossProbability } from "../../src/storage/durability.ts";
 import { manifestBytes, parseManifest, parseShardHeader } from "../../src/storage/manifest.ts";
@@ -39,6 +39,18 @@ test("CIDv1, raw, sha2-256, base32: answers worked out with Python's hashlib and
   expect(hashOfCid(cidOf(bytes)) as string).toBe(sha256Hex(bytes));
   for (const bad of ["", "bafkrei", `${cidOf(bytes)}a`, cidOf(bytes).toUpperCase()])
     expect(() => hashOfCid(bad)).toThrow(expect.objectContaining({ code: "BAD_CID" }));
+});
+
+test("what the messages' pattern lets in is the name of a hash, whatever a peer sends", () => {
+  const names = Array.from({ length: 200 }, () => cidOf(random.bytes(8)));
+  for (const cid of names) expect(cid).toMatch(CID_PATTERN);
+  for (const cid of names)
+    for (const at of [7, 30, 58])
+      for (const character of "abcdefghijklmnopqrstuvwxyz234567") {
+        const changed = cid.slice(0, at) + character + cid.slice(at + 1);
+        if (CID_PATTERN.test(changed)) expect(hashOfCid(changed)).toHaveLength(64);
+        else expect(() => hashOfCid(changed)).toThrow("CIDv1");
+      }
 });
 
 test("objects of awkward sizes come back from any four shards", async () => {
