@@ -12,17 +12,15 @@ import { DialPlan } from "./dial-plan.ts";
 import type { BroadcastEffect, LogEffect, PersistEffect, SendEffect } from "./effects.ts";
 import type { NodeStatus, PeerRecord } from "./membership-messages.ts";
 import { peerRecordSchema, RECORDS_PER_MESSAGE } from "./membership-messages.ts";
-import { signRecord, verifyRecord } from "./peer-record.ts";
+import { signRecord } from "./peer-record.ts";
 import type { Message } from "./protocol.ts";
+import { RecordIntake } from "./record-intake.ts";
 import type { Signer, Verifier } from "./signer.ts";
 
 /** Peers tracked at one time, connected or not; 1,024 members and as many others. */
 export const PEERS_MAX = 2048;
-/** A record from further in the future than this has a wrong clock behind it and is refused. */
-const RECORD_FUTURE_MS = 300_000;
 /** Records are exchanged with one peer in turn, once in so many heartbeats. */
 const EXCHANGE_EVERY = 10;
-
 /** Records kept on disk: roster members come first, as they are tracked first. */
 const DURABLE_MAX = 1024;
 const durableSchema = z.strictObject({ records: z.array(peerRecordSchema).max(DURABLE_MAX) });
@@ -81,13 +79,16 @@ export class Membership {
   #sequence = 0;
   #heartbeat_at = 0;
   #exchange_turn = 0;
+  readonly #intake: RecordIntake;
   /** A record was learned since the durable copy was written. */
   #learned = false;
 
   constructor(params: MembershipParams) {
     this.#params = params;
     this.#roster = new Set(params.roster);
-    this.#dials = new DialPlan(params.signer.public_key, params.address, params.random);
+    const { signer, verifier, heartbeat_ms } = params;
+    this.#dials = new DialPlan(signer.public_key, params.address, params.random);
+    this.#intake = new RecordIntake(signer.public_key, verifier, EXCHANGE_EVERY * heartbeat_ms);
   }
 
   step(event: MembershipEvent, now_ms: number): MembershipEffect[] {
@@ -148,7 +149,9 @@ export class Membership {
       this.#dials.add(entry.address, entry.public_key ?? null, now_ms, true);
     // Only addresses worth trying: an unreadable copy costs no more than asking again.
     const records = durableSchema.safeParse(persisted);
-    if (records.success) for (const record of records.data.records) this.#learn(record, now_ms);
+    if (records.success)
+      for (const record of this.#intake.stored(records.data.records, now_ms))
+        this.#learn(record, now_ms);
     this.#learned = false;
   }
 
@@ -180,6 +183,7 @@ export class Membership {
     }
     if (!oldest) return false;
     this.#dials.forget(oldest.public_key);
+    this.#intake.forget(oldest.public_key);
     return this.peers.delete(oldest.public_key);
   }
 
@@ -222,18 +226,17 @@ export class Membership {
     if (message.type === "membership.heartbeat")
       peer.status = (message.body as { status: NodeStatus }).status;
     else if (message.type === "membership.records")
-      for (const record of (message.body as { records: PeerRecord[] }).records)
-        this.#learn(record, now_ms);
+      this.#learnAll(from, (message.body as { records: PeerRecord[] }).records, now_ms);
   }
 
+  #learnAll(from: PublicKey, records: readonly PeerRecord[], now_ms: number): void {
+    const known = (key: PublicKey) => this.peers.get(key)?.record ?? null;
+    for (const record of this.#intake.of(from, records, known, now_ms)) this.#learn(record, now_ms);
+  }
+
+  /** Takes in a record that was checked. */
   #learn(record: PeerRecord, now_ms: number): void {
     const key = record.public_key;
-    if (key === this.#params.signer.public_key) return;
-    if (record.issued_ms > now_ms + RECORD_FUTURE_MS) return;
-    const known = this.peers.get(key)?.record;
-    // The cheap comparison first: a record already known costs no signature check.
-    if (known && known.issued_ms >= record.issued_ms) return;
-    if (!verifyRecord(this.#params.verifier, record)) return;
     const peer = this.#track(key, now_ms);
     if (!peer) return;
     peer.record = record;

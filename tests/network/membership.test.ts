@@ -10,6 +10,7 @@ import {
 } from "../../src/network/membership.ts";
 import type { NodeStatus, PeerRecord } from "../../src/network/membership-messages.ts";
 import { signRecord } from "../../src/network/peer-record.ts";
+import type { Verifier } from "../../src/network/signer.ts";
 import { standInKeys } from "../../src/sim/sim-keys.ts";
 
 const keys = standInKeys(3);
@@ -24,10 +25,13 @@ const status: NodeStatus = {
   jobs: 0,
 };
 
-function membership(bootstrap: { address: string; public_key?: PublicKey }[] = []) {
+function membership(
+  bootstrap: { address: string; public_key?: PublicKey }[] = [],
+  verifier: Verifier = keys.verifier,
+) {
   const machine = new Membership({
     signer: self!,
-    verifier: keys.verifier,
+    verifier,
     random: seededRandom(1),
     roster: [self!.public_key, peer!.public_key],
     tier: "cpu_only",
@@ -144,6 +148,28 @@ describe("records", () => {
     at(3, records(peer!.public_key, [record(other!, START_MS, "new:1")]));
     at(4, records(peer!.public_key, [record(other!, START_MS - 1, "old:1")]));
     expect(machine.peers.get(other!.public_key)?.record?.address).toBe("new:1");
+  });
+  test("a flood of records costs a bounded number of signature checks", () => {
+    let checks = 0;
+    const counting = {
+      verify: (...args: Parameters<typeof keys.verifier.verify>) => {
+        checks++;
+        return keys.verifier.verify(...args);
+      },
+    };
+    const { machine, at } = membership([], counting);
+    at(0, up(peer!.public_key));
+    const fresh = (from: number) =>
+      Array.from({ length: 64 }, (_, i) => record(keys.signer(from + i), START_MS, `h${i}:1`));
+    for (let i = 0; i < 50; i++) at(i, records(peer!.public_key, fresh(100 + 64 * i)));
+    expect(checks).toBeGreaterThanOrEqual(64);
+    expect(checks).toBeLessThan(150);
+    // After a pause it may tell more; one forged record ends its message.
+    checks = 0;
+    const [first, second] = fresh(10_000);
+    at(9000, records(peer!.public_key, [{ ...first!, address: "evil:1" }, second!]));
+    expect(checks).toBe(1);
+    expect(machine.peers.has(second!.public_key)).toBe(false);
   });
   test("an unreadable durable copy costs nothing but the memory", () => {
     const { machine, at } = membership();
