@@ -115,11 +115,12 @@ export class NodeMachine {
   #message(message: ReceivedMessage, now_ms: number, out: NodeEffect[]): void {
     const { from, type, body } = message;
     out.push(...this.membership.step({ type: "message", from, message }, now_ms));
+    const is_member = this.election.ballots.isMember(from);
     if (type.startsWith("election.")) this.election.message(message, now_ms, out);
     else if (type.startsWith("round.")) this.round.message(message, now_ms, out);
-    else if (type.startsWith("storage."))
+    else if (type.startsWith("storage.") && is_member)
       this.#keeper({ type: "message", from, message: { type, body } }, now_ms, out);
-    else if (type === "membership.heartbeat") {
+    else if (type === "membership.heartbeat" && is_member) {
       const { status } = body as { status: NodeStatus };
       this.election.peerIsAt(from, status.round, status.decided, now_ms, out);
       this.round.peerKnowsJobs(from, status.jobs, now_ms, out);
@@ -135,9 +136,14 @@ export class NodeMachine {
       );
   }
 
-  /** Tells the keeper which peers came, are suspected, or are gone since the last tick. */
+  /**
+   * Tells the keeper which members came, are suspected, or are gone since the last tick. Of strangers it
+   * hears nothing: one that claims to hold shards would otherwise make others delete theirs.
+   */
   #tellKeeper(now_ms: number, out: NodeEffect[]): void {
-    for (const [public_key, peer] of this.membership.peers) {
+    for (const public_key of this.election.ballots.members) {
+      const peer = this.membership.peers.get(public_key);
+      if (!peer) continue;
       const liveness = peer.connected || peer.liveness !== "alive" ? peer.liveness : "suspect";
       if (this.#told.get(public_key) === liveness) continue;
       this.#told.set(public_key, liveness);

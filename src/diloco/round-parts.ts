@@ -91,19 +91,21 @@ export class RoundParts {
     return this.running ?? first ?? null;
   }
 
-  /** Peers that may have a contributor's bytes: itself, the leader, then everyone reachable. */
+  /** Members that may have a contributor's bytes: itself, the leader, then everyone reachable. */
   sources(first: readonly PublicKey[]): PublicKey[] {
-    const reachable = [...this.peers.peers.keys()].filter((key) => this.peers.reachable(key));
+    const { members } = this.election.ballots;
+    const reachable = members.filter((key) => this.peers.reachable(key));
     const all = new Set([...first, this.election.leader, ...reachable]);
     all.delete(this.self);
     return [...all];
   }
 
-  /** Reachable peers that have adopted the state, before those that at least certified it. */
+  /** Reachable members that have adopted the state, before those that at least certified it. */
   holders(state_hash: Hash): PublicKey[] {
-    const adopted: PublicKey[] = [];
-    for (const peer of this.peers.peers.values())
-      if (peer.connected && peer.status?.state_hash === state_hash) adopted.push(peer.public_key);
+    const adopted = this.election.ballots.members.filter((key) => {
+      const peer = this.peers.peers.get(key);
+      return peer?.connected && peer.status?.state_hash === state_hash;
+    });
     const certified = this.election.head?.acks.map((ack) => ack.public_key) ?? [];
     return [...new Set([...adopted, ...certified])].filter((key) => key !== this.self);
   }

@@ -5,6 +5,7 @@
  * acknowledges as merged it has computed itself; the promoted state never goes back.
  */
 import type { Hash, PublicKey } from "../core/types.ts";
+import { AnswerPace } from "../network/answer-pace.ts";
 import type { Sink } from "../network/effects.ts";
 import type { Election, ElectionContext } from "../network/election.ts";
 import type { Membership } from "../network/membership.ts";
@@ -17,8 +18,10 @@ import type { RoundEffect, RoundEvent, TrainedResult } from "./round-types.ts";
 export class RoundMachine {
   readonly parts: RoundParts;
   readonly #steps: RoundSteps;
+  readonly #pace: AnswerPace;
 
   constructor(params: RoundParams, election: Election, peers: Membership) {
+    this.#pace = new AnswerPace(params.resend_ms / 2);
     this.parts = new RoundParts(params, election, peers);
     this.#steps = new RoundSteps(this.parts);
   }
@@ -99,6 +102,12 @@ export class RoundMachine {
   /** One message of this room. Call `advance` afterwards. */
   message({ from, type, body }: ReceivedMessage, now_ms: number, out: Sink<RoundEffect>): void {
     const { jobs, collector, collected, election } = this.parts;
+    if (type === "round.jobs_request") {
+      if (this.#pace.mayAnswer(from, now_ms)) this.#steps.tellJobs(from, out);
+      return;
+    }
+    // A stranger may ask, but neither start nor end a job, nor contribute.
+    if (!election.ballots.isMember(from)) return;
     if (type === "round.jobs") {
       const known = body as { jobs: JobOffer[]; finished: FinishedJob[] };
       for (const { job_id, round } of known.finished)
@@ -106,8 +115,7 @@ export class RoundMachine {
       for (const job of known.jobs) jobs.add(job, out);
       // A node that slept through a job's last round would start it again for ever.
       if (known.jobs.some((job) => jobs.isFinished(job.job_id))) this.#steps.tellJobs(from, out);
-    } else if (type === "round.jobs_request") this.#steps.tellJobs(from, out);
-    else if (type === "round.commit") {
+    } else if (type === "round.commit") {
       if ((body as Commit).public_key === from) collector.addCommit(body as Commit, now_ms);
     } else if (type === "round.abstain")
       collector.addAbstention(from, (body as { announce_hash: string }).announce_hash);

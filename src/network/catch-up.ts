@@ -1,30 +1,19 @@
 /**
- * Certificates for those who lack them: each proves itself, so they may come from anyone. Answers to one
- * peer and questions to all are paced, because an answer is far larger than its question.
+ * Certificates for those who lack them: each proves itself. Answers to one peer and questions to all are
+ * paced, because an answer is far larger than its question.
  */
 import type { PublicKey } from "../core/types.ts";
+import { AnswerPace } from "./answer-pace.ts";
 import type { SendEffect, Sink } from "./effects.ts";
 import type { ElectionState } from "./election-state.ts";
 
-/** Peers whose last answer is remembered; a full table is emptied, which loosens the pace once. */
-const PEERS_MAX = 2048;
-
-export class CatchUp {
+export class CatchUp extends AnswerPace {
   readonly #resend_ms: number;
-  readonly #answered = new Map<PublicKey, number>();
   #asked_ms = Number.NEGATIVE_INFINITY;
 
   constructor(resend_ms: number) {
+    super(resend_ms / 2);
     this.#resend_ms = resend_ms;
-  }
-
-  /** True if this peer may be answered now; then it counts as answered. */
-  mayAnswer(peer: PublicKey, now_ms: number): boolean {
-    const last_ms = this.#answered.get(peer) ?? Number.NEGATIVE_INFINITY;
-    if (now_ms - last_ms < this.#resend_ms / 2) return false;
-    if (this.#answered.size >= PEERS_MAX) this.#answered.clear();
-    this.#answered.set(peer, now_ms);
-    return true;
   }
 
   /** Sends what a peer lacks that has `decided` steps of `round`. */

@@ -179,8 +179,10 @@ export class Election {
       : null;
   }
 
-  /** One message of this room. */
+  /** One message of this room. Anyone may ask; only what members say is looked at. */
   message({ from, type, body }: ReceivedMessage, now_ms: number, out: Sink<ElectionEffect>): void {
+    // Before any signature is checked: a stranger's bytes must not cost a millisecond each.
+    if (type !== "election.sync" && !this.ballots.isMember(from)) return;
     if (type === "election.propose") this.#onProposal(from, body as Proposal, now_ms, out);
     else if (type === "election.ack") this.#onAck(from, body as Ack, now_ms, out);
     else if (type === "election.view_timeout")
