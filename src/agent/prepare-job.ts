@@ -4,7 +4,6 @@ import { sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { type DataSummary, dataPaths, prepareData, tokenizerSample } from "../model/data.ts";
-import { HELDOUT_FRACTION } from "../model/tokenise.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { type JobSpec, jobSpecSchema } from "./job.ts";
 
@@ -40,13 +39,10 @@ export async function prepareJob(options: {
   model: ModelConfig;
   settings: JobSettings;
   folder: string;
-  /** Share of the text held out. */
-  heldout_fraction?: number;
   signal?: AbortSignal;
 }): Promise<PreparedJob> {
   const { inputs, model, settings, folder, signal } = options;
-  const heldout_fraction = options.heldout_fraction ?? HELDOUT_FRACTION;
-  const common = { inputs, heldout_fraction, ...(signal === undefined ? {} : { signal }) };
+  const common = { inputs, ...(signal === undefined ? {} : { signal }) };
   const sample_bytes_max = TOKENIZER_SAMPLE_BYTES;
   const sample = await tokenizerSample({ ...common, sample_bytes_max });
   const { vocab_size } = model;

@@ -24,7 +24,6 @@ import {
   ANSWER_TOKENS,
   DEMO_JOB,
   DEMO_MODEL,
-  HELDOUT_SHARE,
   KILL_AFTER_SHARE,
   PROMPT,
 } from "./demo/recipe.ts";
@@ -101,7 +100,6 @@ async function runDemo(
         model: DEMO_MODEL,
         settings: DEMO_JOB,
         folder: job_folder,
-        heldout_fraction: HELDOUT_SHARE,
         signal,
       });
       const { train, heldout } = value.data;

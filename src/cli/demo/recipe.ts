@@ -36,11 +36,8 @@ export const DEMO_JOB: JobSettings = {
   seed: 1,
 };
 
-/** 0.2 MB of the embedded text: enough for a stable loss, evaluated in seconds. */
-export const HELDOUT_SHARE = 0.02;
-
 /** The agent that is killed goes after this share of the rounds. */
-export const KILL_AFTER_SHARE = 0.75;
+export const KILL_AFTER_SHARE = 0.8;
 
 /** Loopback timing: a dead agent is noticed within seconds. */
 export const DEMO_TIMING: NetworkFile["timing"] = {
