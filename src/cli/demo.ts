@@ -199,7 +199,7 @@ async function runDemo(
           mode: "complete",
           prompt: PROMPT,
           max_tokens: ANSWER_TOKENS,
-          sampling: { temperature: 0.7, top_p: 0.9, seed: 1n },
+          sampling: { temperature: 0.3, top_p: 0.9, seed: 1 },
           signal,
         });
         const rate = completion_tokens / ((performance.now() - started) / 1000);
@@ -249,7 +249,7 @@ function summary(report: DemoReport, took_ms: number): string {
     ["wire", formatBytes(report.wire_bytes)],
     ["model", report.artifacts.gguf ?? "-"],
     ["time", `${(took_ms / 1000).toFixed(0)} s`],
-    ["next", `magnet chat ${report.artifacts.gguf ?? "MODEL"}`],
+    ["next", `magnet chat ${report.artifacts.gguf ?? "MODEL"} --complete --prompt "The"`],
   ];
   return rows.map(([name, value]) => `${name!.padEnd(10)} ${value}`).join("\n");
 }

@@ -1,7 +1,7 @@
 /**
  * The demo's settings in one place, found by measurement at about 100 s of two cores: small batches, since
  * what counts for a model this small is the number of inner steps; many short rounds, since each merge
- * averages the workers' noise away; a mild outer momentum, since 20 rounds are too few for 0.9.
+ * averages the workers' noise away; a mild outer momentum, since 24 rounds are too few for 0.9.
  */
 
 import type { NetworkFile } from "../../agent/network-file.ts";
@@ -17,7 +17,7 @@ export const DEMO_MODEL: ModelConfig = PRESETS.demo!;
 
 export const DEMO_JOB: JobSettings = {
   name: "demo",
-  rounds: 20,
+  rounds: 24,
   inner_steps: 50,
   batch: 2,
   inner: {
