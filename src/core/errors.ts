@@ -73,6 +73,11 @@ const SYSTEM_HINTS: Record<string, [code: string, what: string, hint: string]> =
     "no space left on the device",
     "free some space or choose another disk; nothing was overwritten",
   ],
+  SQLITE_FULL: [
+    "DISK_FULL",
+    "no space left for the database",
+    "free some space or choose another disk; nothing was overwritten",
+  ],
   EDQUOT: [
     "DISK_FULL",
     "disk quota exceeded",

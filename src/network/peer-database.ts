@@ -2,7 +2,7 @@
 import { Database } from "bun:sqlite";
 import fs from "node:fs";
 import path from "node:path";
-import { MagnetError } from "../core/errors.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
 
 const VERSION = 1;
 const TABLES = `
@@ -33,9 +33,22 @@ export function openPeerDatabase(file: string): Database {
     database.run(`PRAGMA user_version = ${VERSION}`);
     return database;
   } catch (error) {
+    if (diskFull(file, error)) throw toMagnetError({ code: "SQLITE_FULL", path: file });
     throw new MagnetError("PEER_DATABASE", `${file}: ${(error as Error).message}`, {
       hint: "move the file away: peers are learnt again, and certificates are pinned anew",
       cause: error,
     });
   }
+}
+
+/** Less than SQLite needs for its shared memory and a first write. */
+const ROOM_BYTES = 256 << 10;
+
+/** SQLite reports a full disk as an I/O error where its shared-memory file is what does not fit. */
+function diskFull(file: string, error: unknown): boolean {
+  const { code } = error as { code?: string };
+  if (code === "SQLITE_FULL") return true;
+  if (!code?.startsWith("SQLITE_IOERR")) return false;
+  const { bavail, bsize } = fs.statfsSync(path.dirname(file));
+  return bavail * bsize < ROOM_BYTES;
 }
