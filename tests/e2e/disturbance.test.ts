@@ -127,7 +127,7 @@ describe.skipIf(!NAMESPACE)("a full disk (a small tmpfs in a mount namespace)", 
       trainInto("full/run", "--steps", "30", "--checkpoint-every", "2"),
       {
         prelude:
-          "mount -t tmpfs -o size=14m none full; \"$@\"; " +
+          'mount -t tmpfs -o size=14m none full; "$@"; ' +
           `${place.binary} chat full/run --prompt x --max-tokens 2 --quiet >/dev/null && echo loadable; set -- true`,
       },
     );
