@@ -236,9 +236,7 @@ MG_AVX2 float llamacpp_dot_of(const A* a, const float* b, uint32_t n) {
 MG_AVX2 void llamacpp_swiglu(float* gate, const float* up, uint32_t n) {
   llamacpp::swiglu(gate, up, n);
 }
-MG_AVX2 void llamacpp_softmax(float* x, float scale, uint32_t n) {
-  llamacpp::softmax(x, scale, n);
-}
+MG_AVX2 void llamacpp_softmax(float* x, float scale, uint32_t n) { llamacpp::softmax(x, scale, n); }
 }  // namespace
 
 const Kernels avx2_kernels = {ternary,    ternary_blocks, dot,          dot_half,
