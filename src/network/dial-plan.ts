@@ -1,11 +1,13 @@
 /**
- * Which addresses to dial and when: exponential backoff with jitter per address. Of two nodes that know
- * each other's address the one with the lower key dials first, so that they do not meet half-way.
+ * Which addresses to dial and when: exponential backoff with jitter. Of two nodes that know each other's
+ * address the one with the lower key dials first, so that they do not meet half-way. An address is a
+ * target once for each key that claims it, and once for none: whoever claims another's address in a
+ * record of its own cannot keep the other from being dialled.
  */
 import type { Random } from "../core/random.ts";
 import type { PublicKey } from "../core/types.ts";
 
-/** Addresses kept at one time; a further one is ignored unless it belongs to a member. */
+/** Targets kept at one time; a further one is ignored unless it belongs to a member. */
 const TARGETS_MAX = 2048;
 /** Dials begun in one tick: spreads a large address book over time. */
 const DIALS_PER_TICK = 8;
@@ -36,35 +38,35 @@ export class DialPlan {
   /** Adds an address; a newer address of the same key replaces the older one. */
   add(address: string, key: PublicKey | null, now_ms: number, member: boolean): void {
     if (address === this.#own_address || key === this.#self) return;
-    const known = this.#targets.get(address);
-    if (known) {
-      known.public_key ??= key;
-      return;
-    }
+    const id = `${key ?? ""}@${address}`;
+    if (this.#targets.has(id)) return;
     if (this.#targets.size >= TARGETS_MAX && !member) return;
     if (key !== null) this.forget(key);
     const waits = key !== null && this.#self > key ? HIGHER_KEY_WAITS_MS : 0;
-    this.#targets.set(address, { address, public_key: key, attempts: 0, due_ms: now_ms + waits });
+    this.#targets.set(id, { address, public_key: key, attempts: 0, due_ms: now_ms + waits });
   }
 
   /** Drops every address of a key. */
   forget(key: PublicKey): void {
-    for (const target of this.#targets.values())
-      if (target.public_key === key) this.#targets.delete(target.address);
+    for (const [id, target] of this.#targets)
+      if (target.public_key === key) this.#targets.delete(id);
   }
 
-  /** The dial succeeded: the address now has a key, and the backoff starts anew. */
+  /** The dial succeeded: an address without a key now has one, and the backoff starts anew. */
   connected(address: string, key: PublicKey): void {
-    const target = this.#targets.get(address);
-    if (!target) return;
-    target.public_key = key;
-    target.attempts = 0;
+    for (const target of this.#at(address)) {
+      target.public_key ??= key;
+      if (target.public_key === key) target.attempts = 0;
+    }
   }
 
   /** The dial failed: waits its backoff from now on. */
   failed(address: string, now_ms: number): void {
-    const target = this.#targets.get(address);
-    if (target) target.due_ms = now_ms + this.#backoff(target.attempts);
+    for (const target of this.#at(address)) target.due_ms = now_ms + this.#backoff(target.attempts);
+  }
+
+  *#at(address: string): Generator<Target> {
+    for (const target of this.#targets.values()) if (target.address === address) yield target;
   }
 
   /** Addresses to dial now; each is not due again before its backoff. */

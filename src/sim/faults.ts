@@ -36,6 +36,9 @@ export class Faults {
     this.network.heal();
     const gone = this.random.next() < faults.permanent ? this.random.below(minority + 1) : 0;
     const doomed = new Set(this.#shuffled().slice(0, gone));
+    // Who never met anyone knows the bootstrap nodes only, and nobody knows it: one of them must stay.
+    const isAlone = (node: SimNode) => !doomed.has(node) && !node.disk.values.has("peers");
+    if (this.nodes.some(isAlone)) doomed.delete(this.nodes[0]!);
     for (const node of this.nodes) {
       node.crash_after = null;
       if (doomed.has(node) && node.machine) this.stop(node);

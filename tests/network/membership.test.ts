@@ -121,6 +121,25 @@ describe("dialling", () => {
 });
 
 describe("records", () => {
+  test("claiming another's address does not keep that other from being dialled", () => {
+    const { at } = membership([{ address: "boot:1" }]);
+    const stranger = keys.signer(9);
+    at(0, up(stranger.public_key));
+    const claims = ["boot:1", "peer:1"].map((address, i) =>
+      record(i === 0 ? stranger : keys.signer(8), START_MS, address),
+    );
+    at(1, records(stranger.public_key, claims));
+    at(2, records(stranger.public_key, [record(peer!, START_MS, "peer:1")]));
+    const dialled = new Set<string>();
+    for (let ms = 10; ms < 20_000; ms += 100)
+      for (const effect of at(ms, tick))
+        if (effect.type === "dial") {
+          dialled.add(`${effect.address} ${effect.public_key}`);
+          at(ms, { type: "dial_failed", address: effect.address, reason: "another key" });
+        }
+    expect(dialled).toContain("boot:1 null");
+    expect(dialled).toContain(`peer:1 ${peer!.public_key}`);
+  });
   test("a peer's record is learned from another, dialled, and kept for the next start", () => {
     const { at } = membership();
     at(0, up(peer!.public_key));
