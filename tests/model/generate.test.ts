@@ -3,7 +3,6 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { MagnetError } from "../../src/core/errors.ts";
 import { exportGguf } from "../../src/model/export-gguf.ts";
 import { exportHf } from "../../src/model/export-hf.ts";
 import { generate, generateText } from "../../src/model/generate.ts";
@@ -12,6 +11,7 @@ import { type LoadedModel, loadLatentModel, loadModel } from "../../src/model/lo
 import { PrefixSession } from "../../src/model/prefix-session.ts";
 import { StopText } from "../../src/model/stop-text.ts";
 import type { Tokenizer } from "../../src/model/tokenizer.ts";
+import { errorOf } from "./error-of.ts";
 import { bookTokenizer, maxDifference, randomParams, SMALL } from "./small-models.ts";
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-generate-"));
@@ -21,16 +21,6 @@ const gguf = path.join(folder, "model.gguf");
 let tokenizer: Tokenizer;
 let params: Float32Array;
 let loaded: LoadedModel;
-
-async function errorOf(promise: Promise<unknown>): Promise<MagnetError> {
-  try {
-    await promise;
-  } catch (error) {
-    if (error instanceof MagnetError) return error;
-    throw error;
-  }
-  throw new Error("no error");
-}
 
 beforeAll(async () => {
   tokenizer = await bookTokenizer(config.vocab_size);

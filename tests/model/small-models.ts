@@ -33,6 +33,18 @@ export const SMALL: ModelConfig = {
   norm_eps: 1e-5,
 };
 
+/** Fewer bytes than SMALL; too narrow for llama.cpp's blocks. */
+export const TINY: ModelConfig = {
+  ...SMALL,
+  vocab_size: 300,
+  d_model: 128,
+  n_layers: 1,
+  n_heads: 2,
+  n_kv_heads: 1,
+  d_ff: 256,
+  context: 32,
+};
+
 export async function randomParams(config: ModelConfig, seed = 7n): Promise<Float32Array> {
   const params = new Float32Array(paramCount(config));
   await modelAsync.mg_model_init(undefined, packModelConfig(config), seed, params, params.length);
