@@ -61,6 +61,9 @@ AttentionShape attention(uint32_t sequences, uint32_t context, uint32_t heads, u
                          uint32_t head_dim) {
   check_sizes(sequences, context, heads, kv_heads, head_dim);
   require(heads % kv_heads == 0, MG_E_SHAPE, "op: heads must be a multiple of kv_heads");
+  const uint64_t rows = uint64_t{sequences} * context;
+  require(rows <= SIZE_MAX_OP && uint64_t{heads} * head_dim <= SIZE_MAX_OP, MG_E_INVALID,
+          "op: sequences * context and heads * head_dim must be at most 2^20 each");
   return {sequences, context, heads, kv_heads, head_dim};
 }
 

@@ -4,6 +4,8 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
+
 namespace magnet {
 
 uint64_t hash_seed() {
@@ -16,7 +18,9 @@ uint64_t hash_seed() {
 }
 
 Tokenizer::Tokenizer(const Vocabulary& v)
-    : by_bytes_(v.size), merges_(v.merge_count), ignore_merges_(v.ignore_merges) {
+    : by_bytes_(std::min<size_t>(v.size, MG_VOCAB_MAX)),  // the counts are checked below
+      merges_(std::min<size_t>(v.merge_count, MG_MERGES_MAX)),
+      ignore_merges_(v.ignore_merges) {
   check_tokens(v);
   add_specials(v);
   add_tokens();

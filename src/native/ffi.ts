@@ -202,8 +202,8 @@ export function bindAsync<const D extends Declarations>(declarations: D): BoundA
   return bound as BoundAsync<D>;
 }
 
-/** References its arguments, so that they are not collected before this point. */
-function keepAlive(...values: unknown[]): void {
+/** References its arguments, so that arrays whose addresses a call has are not collected before it. */
+export function keepAlive(...values: unknown[]): void {
   if (values.length < 0) throw new Error("unreachable");
 }
 

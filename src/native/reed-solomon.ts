@@ -5,7 +5,7 @@
  */
 import { ptr } from "bun:ffi";
 import { invariant, MagnetError } from "../core/errors.ts";
-import { bind, bindAsync } from "./ffi.ts";
+import { bind, bindAsync, keepAlive } from "./ffi.ts";
 
 const native = bind({
   mg_rs_matrix: ["u32", "u32", "buffer", "buffer"],
@@ -96,6 +96,7 @@ export async function rsEncode(
   if (length * (k + m) <= INLINE_BYTES)
     native.mg_rs_encode(k, m, sources, targets, length, threads);
   else await pooled.mg_rs_encode(options.signal, k, m, sources, targets, length, threads);
+  keepAlive(data, parity); // the call knows addresses only
   return parity;
 }
 
@@ -135,5 +136,6 @@ export async function rsReconstruct(
   if (length * (k + wanted.length) <= INLINE_BYTES)
     native.mg_rs_reconstruct(k, m, addresses, states, length, threads);
   else await pooled.mg_rs_reconstruct(options.signal, k, m, addresses, states, length, threads);
+  keepAlive(shards, outputs);
   return outputs;
 }

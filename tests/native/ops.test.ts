@@ -76,6 +76,12 @@ describe("bitlinear", () => {
     });
 });
 
+test("sizes whose product would overflow are refused before anything is allocated", () => {
+  const some = new Float32Array(16);
+  const huge = [1 << 20, 1 << 20, 1 << 20, 1, 1 << 20] as const;
+  expect(() => ops.mg_op_gqa(1, some, some, some, ...huge, some)).toThrow("at most 2^20 each");
+});
+
 describe("gqa over several query blocks", () => {
   const [sequences, context, heads, kv_heads, dim] = [2, 113, 4, 2, 10] as const;
   const shape = [sequences, context, heads, kv_heads, dim] as const;
