@@ -25,7 +25,7 @@ const FLAGS = {
   seed: { type: "integer", min: 0, default: 0, summary: "the same seed gives the same answer" },
   stop: { type: "list", value: "TEXT", summary: "ends the answer" },
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
-  threads: { type: "integer", min: 0, max: 4096, default: 0, summary: "0 means all" },
+  threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   tokenizer: { type: "string", value: "FILE", summary: "a tokenizer.json (must be the model's)" },
 } as const;
 type ChatFlags = FlagValues<typeof FLAGS>;

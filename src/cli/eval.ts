@@ -4,6 +4,7 @@ import { evalLogits, ROUNDINGS } from "../model/inference.ts";
 import { loadModel } from "../model/load-model.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
+import { usageError } from "./frame/strict.ts";
 import { parseIds } from "./ids.ts";
 
 const evaluate = defineCommand({
@@ -21,7 +22,7 @@ const evaluate = defineCommand({
       required: true,
       summary: "text, .mgt or prepared folder",
     },
-    threads: { type: "integer", min: 0, max: 4096, summary: "0 means all; never changes a result" },
+    threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
     "tokens-max": {
       type: "integer",
       min: 1,
@@ -70,13 +71,14 @@ const logits = defineCommand({
   flags: {
     tokens: { type: "string", value: "IDS", required: true, summary: "parted by commas" },
     rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
-    threads: { type: "integer", min: 0, max: 4096, default: 0, summary: "0 means all" },
+    threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   },
   async run({ out, signal }, { args, flags }) {
     const loaded = await loadModel(args.model, { threads: flags.threads });
     try {
       const { vocab_size } = loaded.config;
       const tokens = parseIds(flags.tokens, vocab_size);
+      requireFit(tokens.length, loaded.config.context);
       const flat = await evalLogits(loaded.model, tokens, flags.rounding, signal);
       const rows = Array.from(tokens, (_, i) =>
         flat.subarray(i * vocab_size, (i + 1) * vocab_size),
@@ -90,6 +92,15 @@ const logits = defineCommand({
     }
   },
 });
+
+function requireFit(count: number, context: number): void {
+  if (count <= context) return;
+  throw usageError(
+    "PROMPT_TOO_LONG",
+    `${count} tokens are given, the context has ${context}`,
+    "give fewer tokens",
+  );
+}
 
 /** The five highest logits of a position; all of them are in the JSON form. */
 function topText(position: number, row: Float32Array): string {

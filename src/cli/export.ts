@@ -1,6 +1,7 @@
 /** `magnet export`: a trained model as a GGUF file (llama.cpp) or a Hugging Face folder. */
 import path from "node:path";
 import { formatBytes } from "../core/bytes.ts";
+import { requireReplaceable } from "../core/read-file.ts";
 import { EXPORT_TYPES, type ExportType, exportGguf } from "../model/export-gguf.ts";
 import { exportHf } from "../model/export-hf.ts";
 import { loadLatentModel } from "../model/load-model.ts";
@@ -32,11 +33,17 @@ const gguf = defineCommand({
   args: { model },
   flags: {
     type: { type: "choice", options: TYPES, default: "tq2_0", summary: "of ternary weights" },
-    out: { type: "string", value: "FILE", required: true, summary: "replaced if it exists" },
+    out: {
+      type: "string",
+      value: "FILE",
+      required: true,
+      summary: "a GGUF file there is replaced",
+    },
     name: { type: "string", summary: "name inside the file (default: from --out)" },
     tokenizer,
   },
   async run({ out }, { args, flags }) {
+    requireReplaceable(flags.out, "GGUF");
     const { config, params, tokenizer } = await load(args.model, flags.tokenizer);
     const name = flags.name ?? path.parse(flags.out).name;
     let progress: ReturnType<Output["progress"]> | undefined;

@@ -10,6 +10,7 @@ import { systemClock } from "../core/clock.ts";
 import { type MagnetError, toMagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
+import { requireReplaceable } from "../core/read-file.ts";
 import { TIER_ALIASES } from "../core/tiers.ts";
 import { serveControl } from "../http/control-server.ts";
 import { nodeControl } from "../http/node-control.ts";
@@ -39,6 +40,7 @@ function writeReadyFile(file: string, node: RunningNode, control_url: string): v
     control_url,
     pid: process.pid,
   };
+  requireReplaceable(file, "{");
   fs.writeFileSync(`${file}.tmp`, `${JSON.stringify(content)}\n`);
   fs.renameSync(`${file}.tmp`, file);
 }
@@ -139,7 +141,7 @@ export const join = defineCommand({
     peer: { type: "list", value: "WSS", summary: "address of a node to knock at" },
     listen: { type: "string", value: "HOST:PORT", summary: "where peers connect to; port 0: any" },
     advertise: { type: "string", value: "HOST:PORT", summary: "address that others are told" },
-    threads: { type: "integer", min: 0, max: 4096, summary: "threads for training; 0: all" },
+    threads: { type: "integer", min: 0, max: 64, summary: "threads for training; 0: all" },
     "max-disk": { type: "string", value: "SIZE", summary: "disk space magnet may use" },
     "ready-file": { type: "string", value: "PATH", summary: "written once the node is up" },
   },

@@ -1,7 +1,7 @@
 /** `magnet tokenizer`: trains a byte-level BPE vocabulary, and turns text into ids and back. */
 
 import { MagnetError } from "../core/errors.ts";
-import { readSmallFile } from "../core/read-file.ts";
+import { readSmallFile, requireReplaceable } from "../core/read-file.ts";
 import { tokenizerSample } from "../model/data.ts";
 import { hostFileSystem, replaceFile } from "../model/file-system.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
@@ -51,6 +51,7 @@ const train = defineCommand({
     out: { type: "string", value: "FILE", default: "tokenizer.json", summary: "where to write" },
   },
   async run({ out, signal }, { args, flags }) {
+    requireReplaceable(flags.out, "{");
     const texts = await tokenizerSample({ inputs: args.paths, signal });
     const text_bytes = texts.reduce((sum, text) => sum + text.length, 0);
     const started = performance.now();

@@ -33,7 +33,7 @@ const FLAGS = {
     summary: "share of the text kept out (default 0.05)",
   },
   tokenizer: { type: "string", value: "FILE", summary: "use this tokenizer.json" },
-  threads: { type: "integer", min: 0, max: 4096, summary: "0 means all; never changes a result" },
+  threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
   device: {
     type: "choice",
     options: ["auto", "cpu", "cuda"],

@@ -9,6 +9,7 @@ import { canonicalJson } from "./bytes.ts";
 import { checkValue, parseConfigText, readConfigText } from "./config.ts";
 import type { Setting } from "./config-schema.ts";
 import { MagnetError, toMagnetError } from "./errors.ts";
+import { requireFile } from "./read-file.ts";
 
 /** A value of the schema's kinds as TOML. */
 function tomlValue(value: unknown): string {
@@ -70,6 +71,7 @@ function parsesTo(file: string, text: string, wanted: Map<string, unknown>): boo
 function replaceFile(file: string, text: string): void {
   const temporary = `${file}.${process.pid}.tmp`;
   try {
+    if (fs.existsSync(file)) requireFile(file);
     fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
     fs.writeFileSync(temporary, text, { mode: 0o600, flush: true });
     fs.renameSync(temporary, file);

@@ -70,10 +70,7 @@ const network = z.strictObject({
 });
 
 const training = z.strictObject({
-  threads: setting(
-    "threads of one training step; 0 means all",
-    z.int().min(0).max(4096).default(0),
-  ),
+  threads: setting("threads of one training step; 0 means all", z.int().min(0).max(64).default(0)),
   checkpoint_every: setting("steps between checkpoints", z.int().min(1).max(1e9).default(100)),
 });
 

@@ -1,6 +1,7 @@
 /**
- * Reads whole small files that a user or another program named. Only regular files: a pipe would block
- * the process and a device never ends. The size is checked before and while reading.
+ * Files that a user or another program named. Only regular ones are read: a pipe would block the process
+ * and a device never ends. The size is checked before and while reading; and what is of another kind is
+ * not replaced.
  */
 import fs from "node:fs";
 import { MagnetError, toMagnetError } from "./errors.ts";
@@ -31,6 +32,31 @@ export function requireFile(file: string): void {
   const what = stat.isDirectory() ? "is a folder, not a file" : "is no regular file";
   throw new MagnetError("NOT_A_FILE", `${file}: ${what}`, {
     hint: "name a regular file; save a stream to one first",
+  });
+}
+
+/**
+ * For outputs that replace what is there: only an empty file or one whose content starts with `magic` may
+ * be replaced, so that a slip in a path costs no text, no device and no folder. Throws NOT_A_FILE or
+ * FILE_EXISTS.
+ */
+export function requireReplaceable(file: string, magic: string): void {
+  try {
+    if (fs.statSync(file, { throwIfNoEntry: false }) === undefined) return;
+    requireFile(file);
+    const start = new Uint8Array(magic.length);
+    const fd = fs.openSync(file, "r");
+    try {
+      const count = fs.readSync(fd, start);
+      if (count === 0 || new TextDecoder().decode(start.subarray(0, count)) === magic) return;
+    } finally {
+      fs.closeSync(fd);
+    }
+  } catch (error) {
+    throw toMagnetError(error);
+  }
+  throw new MagnetError("FILE_EXISTS", `${file} exists and is of another kind`, {
+    hint: "choose another name, or remove the file first",
   });
 }
 

@@ -49,7 +49,7 @@ export const trainingConfigSchema = z
     slice_index: z.int().min(0).default(0),
     slice_count: z.int().min(1).max(65_536).default(1),
     /** 0 = all CPUs; never changes a result. */
-    threads: z.int().min(0).max(4096).default(0),
+    threads: z.int().min(0).max(64).default(0),
     /** Steps between checkpoints; one is always saved at the end. */
     checkpoint_interval: z.int().min(1).default(500),
     /** Checkpoints kept. */

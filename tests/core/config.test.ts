@@ -39,13 +39,15 @@ describe("precedence", () => {
         fc.option(fc.integer({ min: 100, max: 199 }), { nil: undefined }),
         fc.option(fc.integer({ min: 200, max: 299 }), { nil: undefined }),
         (inFile, inEnv, inFlag) => {
-          const file = write(inFile === undefined ? "" : `[training]\nthreads = ${inFile}\n`);
+          const file = write(
+            inFile === undefined ? "" : `[training]\ncheckpoint_every = ${inFile}\n`,
+          );
           const config = load({
             config_path: file,
-            env: inEnv === undefined ? {} : { MAGNET_TRAINING_THREADS: String(inEnv) },
-            flags: { "training.threads": inFlag },
+            env: inEnv === undefined ? {} : { MAGNET_TRAINING_CHECKPOINT_EVERY: String(inEnv) },
+            flags: { "training.checkpoint_every": inFlag },
           });
-          expect(config.values.training.threads).toBe(inFlag ?? inEnv ?? inFile ?? 0);
+          expect(config.values.training.checkpoint_every).toBe(inFlag ?? inEnv ?? inFile ?? 100);
           const origin =
             inFlag !== undefined
               ? "flag"
@@ -54,7 +56,7 @@ describe("precedence", () => {
                 : inFile !== undefined
                   ? "file"
                   : "default";
-          expect(config.origins.get("training.threads")).toBe(origin);
+          expect(config.origins.get("training.checkpoint_every")).toBe(origin);
           expect(config.origins.get("log.level")).toBe("default");
         },
       ),

@@ -135,6 +135,33 @@ describe("GGUF", () => {
   });
 });
 
+test("what is of another kind is never replaced", async () => {
+  const text = fs.readFileSync(place.at("text.txt"));
+  const train = ["tokenizer", "train", "text.txt", "--vocab-size", "300", "--out"];
+  const exported = ["export", "gguf", "run", "--type", "f16", "--out"];
+  for (const command of [train, exported]) {
+    expect((await place.failure([...command, "text.txt"])).code).toBe("FILE_EXISTS");
+    for (const file of ["fifo", "folder"])
+      expect((await place.failure([...command, file])).code).toBe("NOT_A_FILE");
+  }
+  const set = ["config", "set", "log.level", "debug", "--config"];
+  expect((await place.failure([...set, "fifo"])).code).toBe("NOT_A_FILE");
+  expect(fs.readFileSync(place.at("text.txt"))).toEqual(text);
+  expect(fs.statSync(place.at("fifo")).isFIFO()).toBe(true);
+});
+
+test("numbers beyond what a machine has", async () => {
+  const train = ["train", "--model", "tiny", "--data", "text.txt", "--out", "never"];
+  for (const flag of ["batch", "accumulate", "context", "vocab-size", "threads", "lr"])
+    for (const value of ["-1", "4e9", "9007199254740991", "1e400"])
+      expect([2, 3]).toContain((await place.failure([...train, `--${flag}`, value])).exit);
+  const tokens = Array.from({ length: 40 }, (_, i) => i).join(",");
+  expect(await place.failure(["eval", "logits", "run", "--tokens", tokens])).toEqual({
+    code: "PROMPT_TOO_LONG",
+    exit: 2,
+  });
+});
+
 describe("small files that commands read", () => {
   const commands = (file: string) => [
     ["tokenizer", "encode", file, "hi"],
