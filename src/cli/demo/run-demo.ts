@@ -1,0 +1,171 @@
+/** The demo from first to last step: each one real, timed, and entered in the report. */
+import fs from "node:fs";
+import path from "node:path";
+import { decodeState } from "../../agent/model-state.ts";
+import { type PreparedJob, prepareJob } from "../../agent/prepare-job.ts";
+import { formatBytes } from "../../core/bytes.ts";
+import { paramCount } from "../../model/config.ts";
+import type { Output } from "../frame/output.ts";
+import { Cluster, type RoundSeen } from "./cluster.ts";
+import { embeddedCorpus } from "./corpus.ts";
+import { answerPrompt, evaluateAll, exportModel, order2Baseline } from "./model-steps.ts";
+import { lossPlot } from "./plot.ts";
+import { AGENTS, DEMO_JOB, DEMO_MODEL, KILL_AFTER_SHARE } from "./recipe.ts";
+import { type DemoReport, StepLog } from "./report.ts";
+import { checkLearning, checkMerge, killAndRepair, watchRounds } from "./steps.ts";
+
+export interface DemoOptions {
+  out: Output;
+  signal: AbortSignal;
+  /** Own texts; the embedded ones where it is empty. */
+  data: readonly string[];
+  /** Empty folder for everything. */
+  folder: string;
+  /** Keep the agents' folders after a success. */
+  keep: boolean;
+}
+
+/** The embedded documents as one JSONL file, unless the user named texts. */
+async function inputsFor({ data, folder }: DemoOptions): Promise<readonly string[]> {
+  if (data.length > 0) return data;
+  const decoder = new TextDecoder();
+  const lines = (await embeddedCorpus()).map(({ bytes }) =>
+    JSON.stringify({ text: decoder.decode(bytes) }),
+  );
+  const file = path.join(folder, "corpus.jsonl");
+  fs.writeFileSync(file, `${lines.join("\n")}\n`);
+  return [file];
+}
+
+/** Tokenizer, tokens and the two figures that the result is measured against. */
+async function prepare(
+  log: StepLog,
+  report: DemoReport,
+  options: DemoOptions,
+): Promise<PreparedJob> {
+  const { folder, signal } = options;
+  const prepared = await log.run("text", async () => {
+    const inputs = await inputsFor(options);
+    const job_folder = path.join(folder, "job");
+    const settings = { model: DEMO_MODEL, settings: DEMO_JOB, folder: job_folder };
+    const value = await prepareJob({ inputs, ...settings, signal });
+    const { train, heldout } = value.data;
+    const detail =
+      `${formatBytes(train.text_bytes)} of text, ${value.tokenizer.vocab_size} tokens in the ` +
+      `vocabulary, ${train.tokens} to train on, ${heldout!.tokens} held out`;
+    return { detail, value };
+  });
+  await log.run("baseline", async () => {
+    const order2 = await order2Baseline(prepared);
+    const { loss } = await evaluateAll(prepared, null);
+    report.bits_per_byte_order2 = order2;
+    report.loss_before = loss;
+    const detail =
+      `untrained model ${loss.toFixed(3)} nats per token; ` +
+      `order-2 byte model ${order2.toFixed(3)} bits per byte`;
+    return { detail, value: undefined };
+  });
+  return prepared;
+}
+
+/** The agents train and merge; one of them is killed on the way. Returns every round. */
+async function trainTogether(
+  log: StepLog,
+  report: DemoReport,
+  { cluster, prepared, options }: { cluster: Cluster; prepared: PreparedJob; options: DemoOptions },
+): Promise<RoundSeen[]> {
+  const { out, folder } = options;
+  const { job, files } = prepared;
+  const { rounds } = job;
+  await log.run("network", async () => {
+    await cluster.start(folder);
+    report.nodes = AGENTS;
+    const detail = `${AGENTS} agents as processes, connected over wss with pinned certificates`;
+    return { detail, value: undefined };
+  });
+  await log.run("job", async () => {
+    const { control } = cluster.members[0]!;
+    const { job_id } = (await control.post("/v1/jobs", { job, files })) as { job_id: string };
+    const detail =
+      `${job_id.slice(0, 8)}: ${paramCount(job.model)} parameters, ${rounds} rounds of ` +
+      `${job.inner_steps} inner steps, ${job.compression} pseudo-gradients`;
+    return { detail, value: undefined };
+  });
+  const kill_at = Math.max(1, Math.min(rounds - 1, Math.floor(rounds * KILL_AFTER_SHARE)));
+  const early = await log.run("rounds", async () => {
+    const value = await watchRounds(cluster, out, { from: 0, to: kill_at, rounds });
+    const loss = value.at(-1)!.loss_merged!.toFixed(3);
+    return { detail: `${kill_at} rounds, one state on every agent, loss ${loss}`, value };
+  });
+  await log.run("repair", async () => {
+    const { detail } = await killAndRepair(cluster, cluster.members.at(-1)!, folder);
+    return { detail, value: undefined };
+  });
+  return log.run("merge", async () => {
+    const late = await watchRounds(cluster, out, { from: kill_at, to: rounds, rounds });
+    report.rounds = rounds;
+    report.wire_bytes = await cluster.wireBytes();
+    const detail =
+      `${rounds - kill_at} more rounds with ${cluster.members.length} agents, ` +
+      `${formatBytes(report.wire_bytes)} on the wire in all`;
+    return { detail, value: [...early, ...late] };
+  });
+}
+
+/** Fetches the merged state, stops the agents, and holds the result against its promises. */
+async function evaluateResult(
+  log: StepLog,
+  report: DemoReport,
+  run: { cluster: Cluster; prepared: PreparedJob; last: RoundSeen; options: DemoOptions },
+): Promise<Float32Array> {
+  const { cluster, prepared, last, options } = run;
+  return log.run("evaluate", async () => {
+    const blob = await cluster.members[0]!.control.blob(last.state_hash);
+    const bytes = new Uint8Array(await blob.arrayBuffer());
+    await cluster.stop();
+    const value = decodeState(bytes, paramCount(prepared.job.model)).params;
+    const { loss, bits_per_byte } = await evaluateAll(prepared, value);
+    const before = report.loss_before!;
+    report.loss_after = loss;
+    report.bits_per_byte_after = bits_per_byte;
+    checkMerge(last);
+    // The bar is set for the embedded text; how far another one can be learnt is not known.
+    if (options.data.length === 0)
+      checkLearning(before, loss, report.bits_per_byte_order2!, bits_per_byte);
+    const fall = (100 * (1 - loss / before)).toFixed(1);
+    const bits = bits_per_byte.toFixed(3);
+    const detail = `loss ${before.toFixed(3)} -> ${loss.toFixed(3)} (-${fall}%), ${bits} bits per byte`;
+    return { detail, value };
+  });
+}
+
+/** Runs every step; a failing one is in the report and is thrown. No agent outlives it. */
+export async function runDemo(report: DemoReport, options: DemoOptions): Promise<void> {
+  const { folder, signal, keep } = options;
+  const log = new StepLog(options.out);
+  report.steps = log.steps;
+  const cluster = new Cluster(signal);
+  try {
+    const prepared = await prepare(log, report, options);
+    const rounds = await trainTogether(log, report, { cluster, prepared, options });
+    const plot = path.join(folder, "loss.svg");
+    fs.writeFileSync(plot, lossPlot(rounds, report.loss_before!));
+    const last = rounds.at(-1)!;
+    const params = await evaluateResult(log, report, { cluster, prepared, last, options });
+    const { gguf, hf } = await log.run("export", () => exportModel(prepared, params, folder));
+    const tokenizer = prepared.files[prepared.job.tokenizer_hash]!;
+    report.artifacts = { gguf, hf, tokenizer, plot, folder };
+    report.answer = await log.run("answer", () => answerPrompt(gguf, signal));
+    report.ok = true;
+    if (!keep) tidy(folder);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+/** After a success the artefacts stay; agents' stores and intermediate files (some 100 MB) go. */
+function tidy(folder: string): void {
+  for (const name of fs.readdirSync(folder))
+    if (/^(agent-\d+|corpus\.jsonl|restored)$/.test(name))
+      fs.rmSync(path.join(folder, name), { recursive: true, force: true });
+}
