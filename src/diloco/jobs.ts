@@ -3,7 +3,7 @@
  * away cannot start them again. Which job runs next is decided by the certified announcement, not here.
  */
 import { z } from "zod";
-import { sha256Hex } from "../core/bytes.ts";
+import { canonicalJson, sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
 import type { Sink } from "../network/effects.ts";
@@ -78,14 +78,29 @@ export class JobBook {
     return { type: "round.jobs", body: { jobs, finished: this.#finished } };
   }
 
-  /** Adds a job; false if it is known, ended, inconsistent, or one too many. */
-  add(offer: JobOffer, out: Sink<RoundEffect>): boolean {
+  /**
+   * Adds a job; false if it is known, ended, inconsistent, or one too many. An offer that could not be
+   * prepared gives way to a different one of the same job (what only the offer says may have been a lie),
+   * and this node's own submission (`is_own`) to whatever was not ready.
+   */
+  add(offer: JobOffer, out: Sink<RoundEffect>, is_own = false): boolean {
     const { job_id, spec } = offer;
-    if (this.#jobs.has(job_id) || this.isFinished(job_id)) return false;
-    if (this.#jobs.size >= JOBS_MAX || sha256Hex(spec) !== job_id) return false;
+    const known = this.#jobs.get(job_id);
+    if (this.isFinished(job_id) || sha256Hex(spec) !== job_id) return false;
+    if (known) {
+      const gives_way = is_own ? known.state !== "ready" : known.state === "failed";
+      if (!gives_way || canonicalJson(known.offer) === canonicalJson(offer)) return false;
+    } else if (this.#jobs.size >= JOBS_MAX && !this.#makeRoom()) return false;
     this.#insert(offer);
     this.#persist(out);
     return true;
+  }
+
+  /** Forgets a job that could not be prepared here; peers that can will tell of it again. */
+  #makeRoom(): boolean {
+    for (const [job_id, { state }] of this.#jobs)
+      if (state === "failed") return this.#jobs.delete(job_id);
+    return false;
   }
 
   /** The job ended with the promotion of `round`, which this node has promoted too. */

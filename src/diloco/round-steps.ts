@@ -126,7 +126,8 @@ export class RoundSteps {
     const { jobs, promotion, contribution, params, election } = this.#parts;
     const { job_id, base_hash } = announced.value;
     const job = jobs.get(job_id);
-    if (!job) this.askJobs(election.leader, now_ms, out);
+    // A job that cannot be prepared here may have been offered wrongly: the leader has it right.
+    if (!job || job.state === "failed") this.askJobs(election.leader, now_ms, out);
     else if (job.state === "ready" && trains(params.tier) && promotion.has(base_hash))
       contribution.train(announced, now_ms, out);
   }
@@ -227,7 +228,7 @@ export class RoundSteps {
       verdict = judge(this.#parts, pending);
     }
     if ("result" in verdict) election.acknowledge(verdict.result, now_ms, out);
-    else if ("refuse" in verdict) this.#refuse(pending, verdict.refuse, out);
+    else if ("refuse" in verdict) this.#refuse(pending, verdict.refuse, now_ms, out);
     else if (verdict.missing === "job") this.askJobs(election.leader, now_ms, out);
   }
 
@@ -242,12 +243,13 @@ export class RoundSteps {
       blobs.want(entry, () => this.#parts.sources([entry.public_key]), now_ms, out);
   }
 
-  #refuse(pending: Proposal, reason: string, out: Sink<RoundEffect>): void {
+  #refuse(pending: Proposal, reason: string, now_ms: number, out: Sink<RoundEffect>): void {
     this.#refused = pending;
     this.#parts.refusal = reason;
     const { round, view, step, leader } = this.#parts.election;
-    // The leader may just be behind: what has ended, it should know.
+    // The leader may just be behind, or this node was offered the job wrongly.
     this.tellJobs(leader, out);
+    this.askJobs(leader, now_ms, out);
     const fields = { round, view, step, leader, reason };
     out.push({ type: "log", level: "warn", event: "proposal_refused", fields });
   }

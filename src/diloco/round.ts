@@ -140,7 +140,7 @@ export class RoundMachine {
 
   #jobStarted(job: JobOffer, out: Sink<RoundEffect>): void {
     const { jobs } = this.parts;
-    const added = jobs.add(job, out);
+    const added = jobs.add(job, out, true);
     if (added) this.#steps.tellJobs(null, out);
     const { job_id } = job;
     const reason = jobs.get(job_id) ? "it is known" : "it has ended, or too many wait";
