@@ -50,6 +50,10 @@ function refused(node: RunningNode, job_id: Hash): MagnetError {
 
 async function submitJob(node: RunningNode, request: unknown): Promise<object> {
   const { job, files } = checked(submitSchema, request);
+  if (!node.machine.view().in_roster)
+    throw new MagnetError("NOT_A_MEMBER", "only members of the network start jobs", {
+      hint: "submit the job on a node whose key is in the network file's roster",
+    });
   for (const hash of [job.tokenizer_hash, job.train_hash, job.heldout_hash] as Hash[]) {
     const file = files[hash];
     if (!node.blobs.has(hash)) {
