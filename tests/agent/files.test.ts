@@ -82,7 +82,7 @@ test("what is wrong with a network file is named", () => {
   expect(failure({ ...NETWORK, roster: [KEY_A, KEY_A] })).toContain("twice");
   expect(failure({ ...NETWORK, extra: 1 })).toContain("extra");
   expect(failure({ ...NETWORK, timing: { heartbeat_ms: 1 } })).toContain("timing.heartbeat_ms");
-  expect(failure(" ".repeat((4 << 20) + 1))).toContain("larger than");
+  expect(failure(" ".repeat((4 << 20) + 1))).toContain("4194304 bytes");
 });
 
 test("a data folder that has voted belongs to its network", () => {

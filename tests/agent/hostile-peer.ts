@@ -29,9 +29,11 @@ export interface Rogue {
   close(): void;
 }
 
-/** A stranger that finished the handshake honestly. */
-export async function rogue(target: Member, seed: number): Promise<Rogue> {
-  const identity = identityOf(seededRandom(seed).bytes(32));
+/** The key of nobody's. */
+export const strangerKey = (seed: number): Identity => identityOf(seededRandom(seed).bytes(32));
+
+/** A peer with this key that finished the handshake honestly. */
+export async function rogue(target: Member, identity: Identity): Promise<Rogue> {
   const { address } = target.running.transport;
   const seen = await fetchCertificate(address, 5000);
   const wire = await openSocket(address, seen.cert_pem, 5000, counter());

@@ -74,7 +74,7 @@ test("a full disk costs the contribution, says so, and does not end the network"
   await full!.start([first!], { max_disk_bytes: 1000 });
   await first!.submit(await makeJob({ rounds: 2 }));
   const states = await awaitStates([first!, second!], 2);
-  expect(second!.states).toEqual(states);
+  expect(second!.head!.state_hash).toBe(states.at(-1)!);
   expect(full!.running.blobs.used_bytes).toBeLessThanOrEqual(1000);
   expect(full!.states).toEqual([]);
 }, 30_000);
@@ -117,9 +117,8 @@ test("a member of the storage tier votes and stores, but gets no slice", async (
   );
   await first!.submit(await makeJob({ rounds: 2 }));
   const states = await awaitStates(network.members, 2);
-  expect(store!.states).toEqual(states);
+  expect(store!.head!.state_hash).toBe(states.at(-1)!);
   const { records } = first!.running.history;
   const key = store!.identity.public_key;
   expect(records.slice(0, 2).flatMap(({ contributors }) => contributors)).not.toContain(key);
-  expect(records.every(({ view }) => view === 0)).toBe(true);
 }, 30_000);

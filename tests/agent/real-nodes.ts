@@ -6,7 +6,6 @@ import { afterAll } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import type { JobSpec } from "../../src/agent/job.ts";
 import { type NetworkFile, networkFileSchema } from "../../src/agent/network-file.ts";
 import { type JobSettings, type PreparedJob, prepareJob } from "../../src/agent/prepare-job.ts";
 import { type NodeOptions, type RunningNode, startNode } from "../../src/agent/runtime.ts";
@@ -33,8 +32,8 @@ const TIMING: NetworkFile["timing"] = {
   heartbeat_ms: 100,
   suspect_ms: 600,
   dead_ms: 1500,
-  view_timeout_ms: 1000,
-  grace_ms: 1000,
+  view_timeout_ms: 2000,
+  grace_ms: 5000,
   repair_after_ms: 500,
 };
 
@@ -204,12 +203,29 @@ export class TestNetwork {
   }
 }
 
-/** Waits until all have seen `rounds` promotions since their start; returns the hashes of the states. */
-export async function awaitStates(members: readonly Member[], rounds: number): Promise<string[]> {
-  return until(`${rounds} rounds on ${members.length} nodes`, () => {
-    const seen = members.map((member) => member.states);
-    return seen.every((states) => states.length >= rounds) ? seen[0]!.slice(0, rounds) : undefined;
-  });
+/** States by round as these nodes saw them; a round on which two nodes differ is an error. */
+function agreedStates(members: readonly Member[]): Map<number, string> {
+  const states = new Map<number, string>();
+  for (const { running } of members)
+    for (const { round, state_hash } of running.history.records) {
+      const other = states.get(round) ?? state_hash;
+      if (other !== state_hash) throw new Error(`two states after round ${round}`);
+      states.set(round, state_hash);
+    }
+  return states;
 }
 
-export type { JobSpec };
+/**
+ * Waits until `rounds` rounds are promoted and every one of these nodes has adopted the last of them or a
+ * later one (a slow node may pass rounds over). Returns the states, on which all agree.
+ */
+export async function awaitStates(members: readonly Member[], rounds: number): Promise<string[]> {
+  return until(`${rounds} rounds on ${members.length} nodes`, () => {
+    const agreed = [...agreedStates(members)].sort(([a], [b]) => a - b).slice(0, rounds);
+    const last = agreed[rounds - 1]?.[0] ?? Number.POSITIVE_INFINITY;
+    const behind = members.some(
+      ({ running }) => (running.history.records.at(-1)?.round ?? -1) < last,
+    );
+    return behind ? undefined : agreed.map(([, state_hash]) => state_hash);
+  });
+}
