@@ -3,13 +3,17 @@
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { execFile } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { seededRandom } from "../../src/core/random.ts";
-import { type ModelConfig, PRESETS, packModelConfig, paramCount } from "../../src/model/config.ts";
+import { type ModelConfig, PRESETS, paramCount } from "../../src/model/config.ts";
+import { exportGguf } from "../../src/model/export-gguf.ts";
+import { GgufFile } from "../../src/model/gguf-file.ts";
 import { evalLogits, InferenceModel, InferenceSession } from "../../src/model/inference.ts";
 import { GREEDY, type Sampling, sampleToken } from "../../src/model/sampling.ts";
-import { modelAsync } from "../../src/native/model.ts";
+import { bookTokenizer, randomParams, SMALL } from "./small-models.ts";
 
 const SEED = 7n;
 const CONFIGS: Record<string, ModelConfig> = {
@@ -18,12 +22,6 @@ const CONFIGS: Record<string, ModelConfig> = {
   // Rows that are no multiple of 32 columns, one kv head, several blocks of 128.
   odd: { ...PRESETS.tiny!, d_model: 150, n_heads: 3, n_kv_heads: 1, head_dim: 50, d_ff: 333 },
 };
-
-async function randomParams(config: ModelConfig): Promise<Float32Array> {
-  const params = new Float32Array(paramCount(config));
-  await modelAsync.mg_model_init(undefined, packModelConfig(config), SEED, params, params.length);
-  return params;
-}
 
 const random = seededRandom(SEED);
 const tokensOf = (config: ModelConfig, n: number) =>
@@ -102,6 +100,36 @@ describe.each(Object.keys(CONFIGS))("inference, %s", (name) => {
     expect(bits(again)).toEqual(bits(whole.slice(10 * config.vocab_size)));
     session.close();
   });
+});
+
+test.each(["bitnet", "llama"] as const)("llamacpp rounding too, %s", async (variant) => {
+  const config = { ...SMALL, variant };
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-inference-"));
+  const file = path.join(folder, "model.gguf");
+  const tokenizer = await bookTokenizer(config.vocab_size);
+  const params = await randomParams(config);
+  await exportGguf({ config, params, tokenizer, type: "TQ2_0", name: "m", path: file });
+  const gguf = await GgufFile.open(file);
+  fs.rmSync(folder, { recursive: true });
+  const tokens = tokensOf(config, 70); // more than one pass holds
+  const results: Float32Array[] = [];
+  for (const threads of [1, 3]) {
+    const model = await InferenceModel.fromGguf(gguf, threads);
+    results.push(await evalLogits(model, tokens, "llamacpp"));
+    const [session, other] = [1, 2].map(() => model.createSession({ rounding: "llamacpp" }));
+    await session!.append(tokens.subarray(0, 41), 0);
+    const pieces = await session!.append(tokens.subarray(41, 69), 28);
+    const last = tokens.subarray(69);
+    const both = await InferenceSession.decode([session!, other!], Int32Array.of(last[0]!, 5));
+    const joined = results[0]!.slice();
+    joined.set(pieces, 41 * config.vocab_size);
+    joined.set(both.subarray(0, config.vocab_size), 69 * config.vocab_size);
+    results.push(joined);
+    for (const s of [session!, other!]) s.close();
+    model.close();
+  }
+  gguf.close();
+  for (const result of results) expect(bits(result)).toEqual(bits(results[0]!));
 });
 
 test("the scalar path gives the bits of the one in force", async () => {
