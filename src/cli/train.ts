@@ -63,6 +63,7 @@ export const train = defineCommand({
   async run(context, { flags }) {
     const { values } = await context.config();
     requireDevice(flags.device);
+    const reports = stopOnFailure(reporter(context.out));
     const result = await trainFromFiles({
       model: flags.model,
       data: flags.data,
@@ -73,9 +74,11 @@ export const train = defineCommand({
       resume: flags.resume ? flags.out : undefined,
       settings: givenSettings(flags, values.training),
       clock: systemClock,
-      signal: context.signal,
-      ...reporter(context.out),
+      onPrepare: reports.onPrepare,
+      onEvent: reports.onEvent,
+      signal: AbortSignal.any([context.signal, reports.stop.signal]),
     });
+    if (reports.stop.signal.aborted) throw reports.stop.signal.reason;
     return report(context.out, result);
   },
 });
@@ -141,6 +144,25 @@ function reporter(out: Output) {
     }
   };
   return { onPrepare, onEvent };
+}
+
+/**
+ * A reader of stdout that goes away, or a full disk behind it, must not cost the run: it is stopped as by
+ * a signal, so that it saves its checkpoint, and the failure is reported afterwards.
+ */
+function stopOnFailure({ onPrepare, onEvent }: ReturnType<typeof reporter>) {
+  const stop = new AbortController();
+  const guard =
+    <T>(show: (event: T) => void) =>
+    (event: T) => {
+      if (stop.signal.aborted) return;
+      try {
+        show(event);
+      } catch (error) {
+        stop.abort(error);
+      }
+    };
+  return { stop, onPrepare: guard(onPrepare), onEvent: guard(onEvent) };
 }
 
 function report(out: Output, result: TrainedFromFiles): ExitKind {

@@ -188,7 +188,7 @@ function fromEnvironment(env: Record<string, string | undefined>): Map<string, u
 export function valueFromText(setting: Setting, text: string): unknown {
   if (setting.schema.safeParse(text).success) return text;
   if (/^[+-]?\d+(\.\d+)?(e[+-]?\d+)?$/i.test(text)) return Number(text);
-  const list = text.split(",").map((item) => item.trim());
+  const list = text === "" ? [] : text.split(",").map((item) => item.trim());
   return setting.schema.safeParse(list).success ? list : text;
 }
 

@@ -51,6 +51,11 @@ test("set, then get; the file is private and keeps what was there", async () => 
   );
 });
 
+test("an empty text empties a list", async () => {
+  await run(["config", "set", "network.peers", ""]);
+  expect((await run(["config", "get", "network.peers"])).stdout).toBe("[]\n");
+});
+
 test("set writes to a --config file that does not exist yet", async () => {
   const file = path.join(home, "deep/er/new.toml");
   expect((await run(["config", "set", "log.level", "debug", "--config", file])).code).toBe(0);

@@ -23,6 +23,11 @@ describe.each(EXECUTABLES.map((e) => [e.name, e] as const))("%s", (_, executable
     });
   });
 
+  test("--version and -V are the version too", async () => {
+    for (const flag of ["--version", "-V"])
+      expect(await run([flag, "--json"])).toEqual(await run(["version", "--json"]));
+  });
+
   test("version --json: shape", async () => {
     const outcome = await run(["version", "--json"]);
     expect(oneDocument(outcome)).toEqual({

@@ -51,6 +51,24 @@ describe("train", () => {
     expect(await hashOf(resume)).toMatch(/^[0-9a-f]{64}$/);
   }, 60_000);
 
+  test("a reader that goes away, or a full disk behind stdout, ends the run with a checkpoint", async () => {
+    const line = [...trainInto("heard", ...steps), "--json"].join(" ");
+    const heard = Bun.spawnSync(
+      ["bash", "-c", `"$0" ${line} | head -1; exit "\${PIPESTATUS[0]}"`, place.binary],
+      { cwd: place.folder, env: place.env },
+    );
+    expect(heard.exitCode).toBe(0);
+    expect(heard.stdout.toString()).toContain("magnet.train_started/1");
+    const resume = ["train", "--resume", "--data", "run/data", "--out", "heard"];
+    expect(await hashOf(resume)).toMatch(/^[0-9a-f]{64}$/);
+    const full = Bun.spawnSync(
+      ["bash", "-c", `"$0" ${line.replace("heard", "full-out")} > /dev/full`, place.binary],
+      { cwd: place.folder, env: place.env },
+    );
+    expect(full.exitCode).toBe(1);
+    expect(fs.existsSync(place.at("full-out/checkpoints/latest"))).toBe(true);
+  }, 60_000);
+
   test("a second run into the same folder is refused; the first ends undisturbed", async () => {
     let second: Promise<{ code: string }> | undefined;
     const first = await disturb(trainInto("two", ...steps), "magnet.train_step/1", 5, () => {

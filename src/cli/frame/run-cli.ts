@@ -72,6 +72,13 @@ function traceOf(error: unknown): string {
   return `${error.stack ?? error.message}${cause}`;
 }
 
+/** The spellings that users try first: `magnet help train`, `magnet --version`. */
+function asCommand(argv: string[]): string[] {
+  const [first, ...rest] = argv;
+  if (first === "help") return [...rest, "--help"];
+  return first === "--version" || first === "-V" ? ["version", ...rest] : argv;
+}
+
 /** Runs `argv` (without the executable's name) and returns the exit code. Never throws. */
 export async function runCli(
   root: Group,
@@ -80,7 +87,7 @@ export async function runCli(
 ): Promise<number> {
   let global = guessGlobal(argv);
   try {
-    const line = argv[0] === "help" ? [...argv.slice(1), "--help"] : argv;
+    const line = asCommand(argv);
     const { path, target, rest } = await resolveCommand(root, line);
     const name = ["magnet", ...path].join(" ");
     const declared = target.kind === "command" ? target.declared : { args: {}, flags: {} };
