@@ -1,7 +1,7 @@
 /**
- * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed), then embeds
- * it and the demo text into one executable with `bun build --compile`.
- * `bun build.ts --library-only` stops after the library (what `bun test` and development need).
+ * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed), then
+ * embeds it and the demo text into one executable with `bun build --compile`. `bun build.ts
+ * --library-only` stops after the library (what `bun test` and development need).
  */
 import { execFile } from "node:child_process";
 import fs from "node:fs";
@@ -17,8 +17,8 @@ const run = promisify(execFile);
 
 const CXX = process.env.CXX ?? "g++";
 /**
- * -ffp-contract=off and no fast-math: the same bits from every path (a fused multiply-add is written as
- * one). No -march: SIMD paths are functions with target attributes, chosen at run time.
+ * -ffp-contract=off and no fast-math: the same bits from every path (a fused multiply-add is
+ * written as one). No -march: SIMD paths are functions with target attributes, chosen at run time.
  */
 const COMPILE_FLAGS = [
   "-std=c++20",
@@ -134,7 +134,8 @@ function buildDemoText(): void {
         text: fs.readFileSync(path.join(folder, file), "utf8").trim(),
       }));
   });
-  // The package also holds the whole book in one file: it would put held-out chapters into training.
+  // The package also holds the whole book in one file: it would put held-out chapters into
+  // training.
   const chapters = documents.filter(({ name }) => name !== "datasets-moby-dick/data.txt");
   fs.writeFileSync(`${outfile}.tmp`, gzipSync(JSON.stringify(chapters), { level: 9 }));
   fs.renameSync(`${outfile}.tmp`, outfile);

@@ -1,6 +1,6 @@
-// Compression of pseudo-gradients with error feedback (paper 10; Seide et al. 2014): what a value loses
-// stays in the caller's residual and is added the next time. A first pass only checks magnitudes, so a
-// refused delta leaves residual and output alone.
+// Compression of pseudo-gradients with error feedback (paper 10; Seide et al. 2014): what a value
+// loses stays in the caller's residual and is added the next time. A first pass only checks
+// magnitudes, so a refused delta leaves residual and output alone.
 #include <cmath>
 
 #include "delta_format.hpp"

@@ -1,5 +1,5 @@
-// Decompression of pseudo-gradients that came from a peer. Everything is checked before the first element
-// is written: header, exact length, every scale and every value.
+// Decompression of pseudo-gradients that came from a peer. Everything is checked before the first
+// element is written: header, exact length, every scale and every value.
 #include "delta_format.hpp"
 
 namespace magnet::codec {

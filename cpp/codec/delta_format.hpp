@@ -1,5 +1,5 @@
-// The compressed pseudo-gradient's layout (magnet_codec.h) and the conversions of single values, shared by
-// compressor and decompressor.
+// The compressed pseudo-gradient's layout (magnet_codec.h) and the conversions of single values,
+// shared by compressor and decompressor.
 #pragma once
 #include "elementwise.hpp"
 

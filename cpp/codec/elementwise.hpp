@@ -1,6 +1,7 @@
-// How the elementwise codecs run: a range of elements is cut into fixed chunks, handed to the library's
-// threads. A body is one always-inlined function compiled twice, for the baseline and for AVX2; without
-// contraction the vectoriser must give the bits of the plain loop, so both paths agree.
+// How the elementwise codecs run: a range of elements is cut into fixed chunks, handed to the
+// library's threads. A body is one always-inlined function compiled twice, for the baseline and for
+// AVX2; without contraction the vectoriser must give the bits of the plain loop, so both paths
+// agree.
 #pragma once
 #include <algorithm>
 #include <atomic>

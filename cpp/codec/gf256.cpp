@@ -69,8 +69,8 @@ uint32_t matrix_id(uint32_t data_shards, uint32_t parity_shards) {
     fail(MG_E_INVALID,
          "Reed-Solomon %u+%u: at least one data and one parity shard, and at most 256 in all",
          data_shards, parity_shards);
-  // Paper: (m+1)^j for every M. For M > 2 and K > 3 some of its minors are 0 (4+3 cannot restore the
-  // loss of data shards 0, 1 and 3), so that Cauchy's matrix stands in there.
+  // Paper: (m+1)^j for every M. For M > 2 and K > 3 some of its minors are 0 (4+3 cannot restore
+  // the loss of data shards 0, 1 and 3), so that Cauchy's matrix stands in there.
   return parity_shards <= 2 || data_shards <= 3 ? MG_RS_PAPER : MG_RS_CAUCHY;
 }
 

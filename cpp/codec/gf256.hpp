@@ -1,5 +1,5 @@
-// GF(2^8) with the polynomial 0x11D and the generator 2 (paper 11): tables made at compile time, and the
-// small dense matrices of a Reed-Solomon code. Sums are exclusive ors.
+// GF(2^8) with the polynomial 0x11D and the generator 2 (paper 11): tables made at compile time,
+// and the small dense matrices of a Reed-Solomon code. Sums are exclusive ors.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -46,7 +46,9 @@ struct Matrix {
 };
 
 Matrix product(const Matrix& a, const Matrix& b);
-/** Gauss-Jordan; the result is multiplied back and checked. Throws MG_E_INTERNAL if it is singular. */
+/**
+ * Gauss-Jordan; the result is multiplied back and checked. Throws MG_E_INTERNAL if it is singular.
+ */
 Matrix inverse(const Matrix& a);
 
 /** MG_RS_PAPER or MG_RS_CAUCHY; throws MG_E_INVALID outside the limits. */

@@ -1,6 +1,7 @@
-// The kernels of Reed-Solomon: dst = rows * src over byte arrays. AVX2: rows that are RAID-6's P (all 1)
-// and Q (2^j) by Horner's rule without tables, every other row by nibble-table shuffles, up to four rows
-// in one pass over the sources. The scalar twin is one 256-byte table per coefficient, and does the tails.
+// The kernels of Reed-Solomon: dst = rows * src over byte arrays. AVX2: rows that are RAID-6's P
+// (all 1) and Q (2^j) by Horner's rule without tables, every other row by nibble-table shuffles, up
+// to four rows in one pass over the sources. The scalar twin is one 256-byte table per coefficient,
+// and does the tails.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -13,7 +14,9 @@
 namespace magnet::gf {
 namespace {
 
-/** Bytes of every shard that one pass covers: small enough that the sources stay in the L2 cache. */
+/**
+ * Bytes of every shard that one pass covers: small enough that the sources stay in the L2 cache.
+ */
 constexpr uint64_t BLOCK_BYTES = 16 * 1024;
 constexpr uint64_t VECTOR_BYTES = 32;
 constexpr uint32_t ROWS_MAX = 4;

@@ -1,6 +1,6 @@
-// Pseudo-gradient, weighted sum and Nesterov outer step (paper 10, Eq. 1 and 2 with the momentum that
-// Eq. 2 leaves out). Each call computes everything twice: first only to see that every result is finite,
-// then to store it, so that a refused call leaves its arrays as they were.
+// Pseudo-gradient, weighted sum and Nesterov outer step (paper 10, Eq. 1 and 2 with the momentum
+// that Eq. 2 leaves out). Each call computes everything twice: first only to see that every result
+// is finite, then to store it, so that a refused call leaves its arrays as they were.
 #include "elementwise.hpp"
 
 namespace magnet::codec {

@@ -1,5 +1,6 @@
-// Shared by every translation unit: the error channel, and guard(), which keeps C++ exceptions inside
-// the library. An export is `return guard([&] { ...; return MG_OK; });` and throws Error for a failure.
+// Shared by every translation unit: the error channel, and guard(), which keeps C++ exceptions
+// inside the library. An export is `return guard([&] { ...; return MG_OK; });` and throws Error for
+// a failure.
 #pragma once
 #include <cstdarg>
 #include <cstdint>

@@ -1,6 +1,6 @@
 // The built-in known answer: three training steps of a tiny model, as one number. A SIMD path whose
-// number differs from the built-in one is not used: the results of an honest node must not depend on
-// its CPU, its hypervisor or the compiler that built the library.
+// number differs from the built-in one is not used: the results of an honest node must not depend
+// on its CPU, its hypervisor or the compiler that built the library.
 #pragma once
 #include <cstdint>
 

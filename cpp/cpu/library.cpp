@@ -101,7 +101,8 @@ int32_t mg_cpu_info(char* out, uint64_t capacity) {
     add(__builtin_cpu_supports("avx512f"), "avx512f");
     add(__builtin_cpu_supports("avx512vnni"), "avx512vnni");
     const int needed =
-        std::snprintf(out, capacity, "{\"path\":\"%s\",\"refused\":[%s],\"features\":[%s],\"threads_online\":%u}",
+        std::snprintf(out, capacity,
+                      "{\"path\":\"%s\",\"refused\":[%s],\"features\":[%s],\"threads_online\":%u}",
                       path, avx2_refused ? "\"avx2\"" : "", features.c_str(),
                       std::thread::hardware_concurrency());
     require(needed > 0 && static_cast<uint64_t>(needed) < capacity, MG_E_INVALID,
@@ -116,7 +117,8 @@ int32_t mg_alloc(uint64_t bytes, void** out) {
     const uint64_t rounded = (bytes + 63) / 64 * 64;
     require(rounded >= bytes, MG_E_MEMORY, "mg_alloc: size overflows");
     void* p = std::aligned_alloc(64, rounded == 0 ? 64 : rounded);
-    if (p == nullptr) fail(MG_E_MEMORY, "cannot allocate %llu bytes", static_cast<unsigned long long>(bytes));
+    if (p == nullptr)
+      fail(MG_E_MEMORY, "cannot allocate %llu bytes", static_cast<unsigned long long>(bytes));
     std::memset(p, 0, rounded);
     *out = p;
     return int32_t{MG_OK};

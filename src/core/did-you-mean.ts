@@ -1,6 +1,8 @@
 /** Spelling help for names that a user typed: commands, flags, configuration keys, presets. */
 
-/** Edit distance counting insertion, deletion, substitution and the swap of neighbours as one each. */
+/**
+ * Edit distance counting insertion, deletion, substitution and the swap of neighbours as one each.
+ */
 export function editDistance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, j) => j);
@@ -19,7 +21,10 @@ export function editDistance(a: string, b: string): number {
   return last[b.length]!;
 }
 
-/** Names longer than this are not compared: nobody mistypes them, and the cost grows with both lengths. */
+/**
+ * Names longer than this are not compared: nobody mistypes them, and the cost grows with both
+ * lengths.
+ */
 const COMPARED_LENGTH_MAX = 64;
 
 /** The candidate that `typed` probably meant, or undefined where none is near. */

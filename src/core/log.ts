@@ -1,7 +1,7 @@
 /**
- * Structured log on LogTape: an event in snake_case and its fields. Lines go to stderr, as text on a
- * terminal and as JSON elsewhere. Secrets and user data never reach a line: fields with such names are
- * replaced and bytes are shown by length. Before `startLog` nothing is written.
+ * Structured log on LogTape: an event in snake_case and its fields. Lines go to stderr, as text on
+ * a terminal and as JSON elsewhere. Secrets and user data never reach a line: fields with such
+ * names are replaced and bytes are shown by length. Before `startLog` nothing is written.
  */
 import { configureSync, getLogger, type LogRecord } from "@logtape/logtape";
 import { MagnetError } from "./errors.ts";
@@ -57,7 +57,9 @@ export function startLog(options: LogOptions): void {
   });
 }
 
-/** Field names whose values are secret or a user's own text. `tokens` (a count) is not among them. */
+/**
+ * Field names whose values are secret or a user's own text. `tokens` (a count) is not among them.
+ */
 const SECRET =
   /(^|_)(private_key|secret|secret_key|password|passphrase|mnemonic|token|api_key|authorization|cookie|pem|prompt|completion|text)$/;
 const PEM = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;

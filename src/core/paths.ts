@@ -1,7 +1,7 @@
 /**
- * Where files live by the XDG base directory rules. HOME may be unset or empty (a service, a container):
- * then the account's home is used, and where that is not writable either, a folder of this user below
- * the temporary one, with a note for the caller to show.
+ * Where files live by the XDG base directory rules. HOME may be unset or empty (a service, a
+ * container): then the account's home is used, and where that is not writable either, a folder of
+ * this user below the temporary one, with a note for the caller to show.
  */
 import fs from "node:fs";
 import os from "node:os";

@@ -1,4 +1,7 @@
-/** Randomness as an argument: seeded for simulation and data order, cryptographic for keys and nonces. */
+/**
+ * Randomness as an argument: seeded for simulation and data order, cryptographic for keys and
+ * nonces.
+ */
 import crypto from "node:crypto";
 
 export interface Random {

@@ -1,7 +1,7 @@
 /**
- * Files that a user or another program named. Only regular ones are read: a pipe would block the process
- * and a device never ends. The size is checked before and while reading; and what is of another kind is
- * not replaced.
+ * Files that a user or another program named. Only regular ones are read: a pipe would block the
+ * process and a device never ends. The size is checked before and while reading; and what is of
+ * another kind is not replaced.
  */
 import fs from "node:fs";
 import { MagnetError, toMagnetError } from "./errors.ts";
@@ -36,9 +36,9 @@ export function requireFile(file: string): void {
 }
 
 /**
- * For outputs that replace what is there: only an empty file or one whose content starts with `magic` may
- * be replaced, so that a slip in a path costs no text, no device and no folder. Throws NOT_A_FILE or
- * FILE_EXISTS.
+ * For outputs that replace what is there: only an empty file or one whose content starts with
+ * `magic` may be replaced, so that a slip in a path costs no text, no device and no folder. Throws
+ * NOT_A_FILE or FILE_EXISTS.
  */
 export function requireReplaceable(file: string, magic: string): void {
   try {

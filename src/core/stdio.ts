@@ -3,8 +3,9 @@ import fs from "node:fs";
 import { toMagnetError } from "./errors.ts";
 
 /**
- * Writes all of the text, waiting while a non-blocking pipe is full. Returns false where the reader has
- * gone away (EPIPE) or the descriptor is closed; throws MagnetError on anything else (a full disk).
+ * Writes all of the text, waiting while a non-blocking pipe is full. Returns false where the reader
+ * has gone away (EPIPE) or the descriptor is closed; throws MagnetError on anything else (a full
+ * disk).
  */
 export function writeToDescriptor(fd: 1 | 2, text: string): boolean {
   const bytes = Buffer.from(text);

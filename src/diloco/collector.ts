@@ -1,7 +1,8 @@
 /**
- * The leader's collection of commitments and reveals. Every node keeps what it is sent, since any may
- * lead the next view. "needed" of paper 10.3: all members that are not dead, else a quorum of the slices
- * and a grace window, else whoever committed by the deadline; one straggler never stalls a round.
+ * The leader's collection of commitments and reveals. Every node keeps what it is sent, since any
+ * may lead the next view. "needed" of paper 10.3: all members that are not dead, else a quorum of
+ * the slices and a grace window, else whoever committed by the deadline; one straggler never stalls
+ * a round.
  */
 import type { PublicKey } from "../core/types.ts";
 import { quorumOf } from "../network/ballot.ts";
@@ -98,8 +99,8 @@ export class Collector {
   }
 
   /**
-   * The merge set to propose now; null while it is right to wait. Whoever has not opened its commitment
-   * and served its bytes in time is left out; if that is everyone, the round is void.
+   * The merge set to propose now; null while it is right to wait. Whoever has not opened its
+   * commitment and served its bytes in time is left out; if that is everyone, the round is void.
    */
   contributors(
     collected: Content<Collection>,

@@ -1,8 +1,8 @@
 /**
- * This node's own part in a round: train on its slice, commit to the hash of its pseudo-gradient, and
- * open the commitment only after the collected set is certified. Invariants: the salted commitment is
- * durable before it is sent, so a restart neither trains twice nor commits to two things; nothing that
- * lets others see the pseudo-gradient leaves the node before the certificate.
+ * This node's own part in a round: train on its slice, commit to the hash of its pseudo-gradient,
+ * and open the commitment only after the collected set is certified. Invariants: the salted
+ * commitment is durable before it is sent, so a restart neither trains twice nor commits to two
+ * things; nothing that lets others see the pseudo-gradient leaves the node before the certificate.
  */
 import { z } from "zod";
 import { toHex } from "../core/bytes.ts";

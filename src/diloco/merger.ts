@@ -1,7 +1,7 @@
 /**
- * Recomputes a proposed merge: fetches every pseudo-gradient by hash, runs the outer step, and yields the
- * hash of the merged state, which is what the node acknowledges. The merge is verified by every member,
- * not trusted (paper 10.3 step 6). One merge is worked on at a time.
+ * Recomputes a proposed merge: fetches every pseudo-gradient by hash, runs the outer step, and
+ * yields the hash of the merged state, which is what the node acknowledges. The merge is verified
+ * by every member, not trusted (paper 10.3 step 6). One merge is worked on at a time.
  */
 import type { Hash, PublicKey } from "../core/types.ts";
 import type { Sink } from "../network/effects.ts";

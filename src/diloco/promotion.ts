@@ -1,7 +1,7 @@
 /**
- * Brings this node to the certified state: adopts it where it was merged here, else fetches it from a
- * peer that has it. Invariant: only the state of the last promotion is ever adopted, and promotions only
- * move forward (the election keeps them durably), so nothing is rolled back.
+ * Brings this node to the certified state: adopts it where it was merged here, else fetches it from
+ * a peer that has it. Invariant: only the state of the last promotion is ever adopted, and
+ * promotions only move forward (the election keeps them durably), so nothing is rolled back.
  */
 import type { Hash, PublicKey } from "../core/types.ts";
 import type { Sink } from "../network/effects.ts";

@@ -1,7 +1,7 @@
 /**
- * The three certified contents of a round: how the leader writes them, and what a member checks before it
- * acknowledges. A content is canonical JSON, so equal contents are equal texts. Each check returns null
- * or the reason for the refusal.
+ * The three certified contents of a round: how the leader writes them, and what a member checks
+ * before it acknowledges. A content is canonical JSON, so equal contents are equal texts. Each
+ * check returns null or the reason for the refusal.
  */
 import type { z } from "zod";
 import { canonicalJson, sha256, sha256Hex } from "../core/bytes.ts";

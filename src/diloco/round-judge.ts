@@ -1,6 +1,6 @@
 /**
- * A member's verdict on the leader's pending proposal: what to acknowledge it with, why to refuse it, or
- * that something is still missing here.
+ * A member's verdict on the leader's pending proposal: what to acknowledge it with, why to refuse
+ * it, or that something is still missing here.
  */
 import type { Hash, PublicKey } from "../core/types.ts";
 import type { Proposal } from "../network/election-messages.ts";

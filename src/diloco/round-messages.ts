@@ -1,7 +1,7 @@
 /**
- * Messages and certified contents of a DiLoCo round (paper 10.3): announcement, collected commitments,
- * merge set; and the job they belong to. Bytes of pseudo-gradients are never in here: they are fetched
- * peer to peer by hash.
+ * Messages and certified contents of a DiLoCo round (paper 10.3): announcement, collected
+ * commitments, merge set; and the job they belong to. Bytes of pseudo-gradients are never in here:
+ * they are fetched peer to peer by hash.
  */
 import { z } from "zod";
 import { defineMessage } from "../network/protocol.ts";
@@ -41,8 +41,8 @@ export const jobOfferSchema = z.strictObject({
 export type JobOffer = z.infer<typeof jobOfferSchema>;
 
 /**
- * A job that ended with the promotion of `round`. It counts only for a node that has promoted that round
- * itself: until then the last merge may still have to be decided, and that needs the job.
+ * A job that ended with the promotion of `round`. It counts only for a node that has promoted that
+ * round itself: until then the last merge may still have to be decided, and that needs the job.
  */
 export const finishedJobSchema = z.strictObject({ job_id: hashSchema, round: roundSchema });
 export type FinishedJob = z.infer<typeof finishedJobSchema>;

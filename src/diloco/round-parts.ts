@@ -38,7 +38,9 @@ export class RoundParts {
   readonly merger: Merger;
   readonly promotion: Promotion;
   readonly self: PublicKey;
-  /** How long a contributor may take to reveal and serve: one that needs more stalls every round. */
+  /**
+   * How long a contributor may take to reveal and serve: one that needs more stalls every round.
+   */
   readonly serve_ms: number;
   /** Why the pending proposal is not acknowledged; empty if it is, or nothing is wrong. */
   refusal = "";

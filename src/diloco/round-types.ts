@@ -73,7 +73,9 @@ export type WorkEffect =
   | { type: "prepare_job"; job: JobOffer; sources: readonly PublicKey[] }
   | { type: "train"; task: TrainTask }
   | { type: "cancel_training"; announce_hash: Hash }
-  /** From now on peers may fetch this blob from here; never before. Fetched blobs are served too. */
+  /**
+   * From now on peers may fetch this blob from here; never before. Fetched blobs are served too.
+   */
   | { type: "publish_blob"; hash: Hash }
   /** A blob that is here already is answered with `blob_fetched` at once. */
   | { type: "fetch_blob"; hash: Hash; size_bytes: number; sources: readonly PublicKey[] }
@@ -82,7 +84,9 @@ export type WorkEffect =
   | { type: "merge"; task: MergeTask }
   /** Make a state that is here (merged or fetched) the current one. */
   | { type: "adopt_state"; round: number; job_id: Hash; state_hash: Hash }
-  /** Fetch the whole state and check its hash; one that is here (merged before a crash) is found. */
+  /**
+   * Fetch the whole state and check its hash; one that is here (merged before a crash) is found.
+   */
   | {
       type: "fetch_checkpoint";
       round: number;

@@ -1,7 +1,7 @@
 /**
  * Which sequences a training step sees: a permutation of the windows of a token file, computed from
- * (seed, data pass, position) without a table, so that any position can be asked for and a resumed run
- * continues exactly. Slices of one file are disjoint within a data pass and together cover it.
+ * (seed, data pass, position) without a table, so that any position can be asked for and a resumed
+ * run continues exactly. Slices of one file are disjoint within a data pass and together cover it.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import { seededRandom } from "../core/random.ts";
@@ -54,7 +54,10 @@ export function permutation(n: number, seed: bigint): (index: number) => number 
 
 /** Deterministic order of windows; position counts the sequences that this slice has consumed. */
 export class BatchOrder {
-  /** Windows of one data pass over the whole file: window w is tokens [w*context, w*context+context]. */
+  /**
+   * Windows of one data pass over the whole file: window w is tokens [w*context,
+   * w*context+context].
+   */
   readonly windows: number;
   /** Windows of one data pass in this slice. */
   readonly windows_in_slice: number;

@@ -9,8 +9,8 @@ export class BatchReader {
   ) {}
 
   /**
-   * Sequences [position, position + sequences) of this slice, (sequences, context + 1) row-major: what
-   * `Trainer.step` takes.
+   * Sequences [position, position + sequences) of this slice, (sequences, context + 1) row-major:
+   * what `Trainer.step` takes.
    */
   read(position: number, sequences: number): Int32Array {
     const { context } = this.order;

@@ -1,8 +1,9 @@
 /**
- * manifest.json of a checkpoint (schema magnet.checkpoint/1): everything that determines how training
- * continues, and its hash. Two runs of one configuration, seed and data have equal checkpoint hashes at
- * equal steps, whatever their threads, CPU, paths or time; a resumed run ends with the hash of one that
- * never stopped. Losses are recorded beside it, but do not enter the hash.
+ * manifest.json of a checkpoint (schema magnet.checkpoint/1): everything that determines how
+ * training continues, and its hash. Two runs of one configuration, seed and data have equal
+ * checkpoint hashes at equal steps, whatever their threads, CPU, paths or time; a resumed run ends
+ * with the hash of one that never stopped. Losses are recorded beside it, but do not enter the
+ * hash.
  */
 import { z } from "zod";
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";

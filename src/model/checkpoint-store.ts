@@ -1,8 +1,8 @@
 /**
- * The checkpoints of one run: step-00000100, step-00000200, ... in one folder, a `latest` file naming
- * the newest, and only the last few kept. `latest` changes in one step after the checkpoint it names is
- * complete, and a checkpoint leaves by rename before its files go, so that a crash at any moment leaves
- * at least one whole checkpoint that `latest` (or the highest step) leads to.
+ * The checkpoints of one run: step-00000100, step-00000200, ... in one folder, a `latest` file
+ * naming the newest, and only the last few kept. `latest` changes in one step after the checkpoint
+ * it names is complete, and a checkpoint leaves by rename before its files go, so that a crash at
+ * any moment leaves at least one whole checkpoint that `latest` (or the highest step) leads to.
  */
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -37,7 +37,9 @@ export class CheckpointStore {
     this.keep = Math.max(1, options.keep);
   }
 
-  /** Saves a checkpoint under its step, points `latest` at it and removes the oldest beyond `keep`. */
+  /**
+   * Saves a checkpoint under its step, points `latest` at it and removes the oldest beyond `keep`.
+   */
   async save(
     content: CheckpointContent,
   ): Promise<{ folder: string; manifest: CheckpointManifest }> {

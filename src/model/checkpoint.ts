@@ -1,8 +1,9 @@
 /**
  * A checkpoint is a folder: model.safetensors (latent weights under their HF names),
- * optimizer.safetensors (m.<name>, v.<name>), tokenizer.json and manifest.json. It is written beside its
- * place, every file and the folder fsynced, and renamed into place: a crash or a full disk at any moment
- * leaves the old checkpoint or the new one. Every byte read is checked against the manifest.
+ * optimizer.safetensors (m.<name>, v.<name>), tokenizer.json and manifest.json. It is written
+ * beside its place, every file and the folder fsynced, and renamed into place: a crash or a full
+ * disk at any moment leaves the old checkpoint or the new one. Every byte read is checked against
+ * the manifest.
  */
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -106,8 +107,8 @@ async function writeFiles(
 }
 
 /**
- * Saves a checkpoint at `folder`, replacing one that is there. The arenas must not change until it is
- * done. Throws DISK_FULL, NOT_PERMITTED, ...; what was at `folder` is then still there.
+ * Saves a checkpoint at `folder`, replacing one that is there. The arenas must not change until it
+ * is done. Throws DISK_FULL, NOT_PERMITTED, ...; what was at `folder` is then still there.
  */
 export async function saveCheckpoint(
   folder: string,
@@ -196,7 +197,9 @@ export class Checkpoint {
     await this.loadTensors("model.safetensors", entriesOf(layout, "", params));
   }
 
-  /** Reads weights and moments into a trainer's arenas. After an error their content is undefined. */
+  /**
+   * Reads weights and moments into a trainer's arenas. After an error their content is undefined.
+   */
   async load(layout: readonly TensorPlace[], { params, m, v }: Arenas): Promise<void> {
     await this.loadParams(layout, params);
     await this.loadTensors("optimizer.safetensors", [
@@ -205,7 +208,9 @@ export class Checkpoint {
     ]);
   }
 
-  /** Hashes every file without keeping it. Throws CHECKPOINT_CORRUPT naming the first that differs. */
+  /**
+   * Hashes every file without keeping it. Throws CHECKPOINT_CORRUPT naming the first that differs.
+   */
   async verify(): Promise<void> {
     await this.tokenizerJson();
     for (const name of ["model.safetensors", "optimizer.safetensors"] as const) {
@@ -243,8 +248,8 @@ export class Checkpoint {
   }
 
   /**
-   * Reads tensors into place and hashes the same bytes in one pass: the tensors, in order, are all of
-   * the file behind its header.
+   * Reads tensors into place and hashes the same bytes in one pass: the tensors, in order, are all
+   * of the file behind its header.
    */
   private async loadTensors(name: CheckpointFile, targets: TensorData[]): Promise<void> {
     const file = await this.openTensors(name);

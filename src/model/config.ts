@@ -56,10 +56,10 @@ const preset = (shape: Shape): ModelConfig => ({
 });
 
 /**
- * Configurations by name. Every row length of `demo` and larger is a multiple of 256, as the ternary GGUF
- * formats need; `tiny` is for tests and exports as F16 or I2_S only.
- * Paper: 8.3 gives 362.9M for d=1024, L=12 without the feed-forward width; 5,376 is the multiple of 256
- * that comes nearest (361.0M). 8.4 fixes all of 618M.
+ * Configurations by name. Every row length of `demo` and larger is a multiple of 256, as the
+ * ternary GGUF formats need; `tiny` is for tests and exports as F16 or I2_S only. Paper: 8.3 gives
+ * 362.9M for d=1024, L=12 without the feed-forward width; 5,376 is the multiple of 256 that comes
+ * nearest (361.0M). 8.4 fixes all of 618M.
  */
 export const PRESETS: Record<string, ModelConfig> = {
   tiny: preset({

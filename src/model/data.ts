@@ -1,7 +1,7 @@
 /**
- * From text files to token files: train.mgt, heldout.mgt, tokenizer.json and data.json in one folder,
- * each appearing whole. Every input is read twice (to choose what is held out, then to tokenise), a piece
- * at a time, so memory stays bounded. Texts in memory: see tokenise.ts.
+ * From text files to token files: train.mgt, heldout.mgt, tokenizer.json and data.json in one
+ * folder, each appearing whole. Every input is read twice (to choose what is held out, then to
+ * tokenise), a piece at a time, so memory stays bounded. Texts in memory: see tokenise.ts.
  */
 import { toMagnetError } from "../core/errors.ts";
 import { type FileSystem, hostFileSystem, type OutputFile, replaceFile } from "./file-system.ts";

@@ -1,7 +1,7 @@
 /**
- * Watches the training loss and stops a run that has blown up. A batch of unusual text is worse than the
- * average by a little; a loss beyond twice the smoothed loss and 2 nats, or far above that of guessing
- * evenly, never comes back by itself.
+ * Watches the training loss and stops a run that has blown up. A batch of unusual text is worse
+ * than the average by a little; a loss beyond twice the smoothed loss and 2 nats, or far above that
+ * of guessing evenly, never comes back by itself.
  */
 import { MagnetError } from "../core/errors.ts";
 

@@ -1,4 +1,7 @@
-/** `magnet eval` of a checkpoint: its weights, its tokenizer, and a token file, prepared folder or text. */
+/**
+ * `magnet eval` of a checkpoint: its weights, its tokenizer, and a token file, prepared folder or
+ * text.
+ */
 import { MagnetError } from "../core/errors.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { tensorInfos } from "./config.ts";

@@ -1,8 +1,8 @@
 /**
- * How well a model predicts held-out tokens. The file is cut into windows of `context` targets that do not
- * overlap, so every target counts once. Bits per byte = sum of negative log-likelihoods / ln 2 / bytes of
- * text that those targets stand for: special tokens cost bits but have no bytes, which makes the figure
- * comparable between tokenizers and with byte models.
+ * How well a model predicts held-out tokens. The file is cut into windows of `context` targets that
+ * do not overlap, so every target counts once. Bits per byte = sum of negative log-likelihoods / ln
+ * 2 / bytes of text that those targets stand for: special tokens cost bits but have no bytes, which
+ * makes the figure comparable between tokenizers and with byte models.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import type { TokenFile } from "./token-file.ts";

@@ -1,7 +1,8 @@
 /**
- * Export to GGUF v3: arch `bitnet` for the variant with sub-norms, arch `llama` (rotary pairs interleaved)
- * for the plain one. Ternary weights as TQ2_0, TQ1_0 (both load in llama.cpp), I2_S (bitnet.cpp, x86) or
- * F16; the embedding, which is also the head, as F16; norms as F32. Streamed tensor by tensor.
+ * Export to GGUF v3: arch `bitnet` for the variant with sub-norms, arch `llama` (rotary pairs
+ * interleaved) for the plain one. Ternary weights as TQ2_0, TQ1_0 (both load in llama.cpp), I2_S
+ * (bitnet.cpp, x86) or F16; the embedding, which is also the head, as F16; norms as F32. Streamed
+ * tensor by tensor.
  */
 import { MagnetError } from "../core/errors.ts";
 import { inferAsync } from "../native/infer.ts";
@@ -59,8 +60,8 @@ function ggufName(name: string): string {
 }
 
 /**
- * Throws EXPORT_SHAPE where the model's shape does not fit the type: the ternary blocks of llama.cpp hold
- * 256 columns, those of bitnet.cpp 128.
+ * Throws EXPORT_SHAPE where the model's shape does not fit the type: the ternary blocks of
+ * llama.cpp hold 256 columns, those of bitnet.cpp 128.
  */
 export function checkExportType(config: ModelConfig, type: ExportType): void {
   const widths = { d_model: config.d_model, d_ff: config.d_ff };
@@ -154,8 +155,8 @@ function tensorSource(options: ExportGgufOptions, info: TensorInfo): GgufTensorS
 }
 
 /**
- * Writes the file (a temporary one, fsynced, renamed). Returns its size and SHA-256. Throws EXPORT_SHAPE,
- * TOKENIZER_MISMATCH, or the disk's errors; what was at `path` is then still there.
+ * Writes the file (a temporary one, fsynced, renamed). Returns its size and SHA-256. Throws
+ * EXPORT_SHAPE, TOKENIZER_MISMATCH, or the disk's errors; what was at `path` is then still there.
  */
 export async function exportGguf(options: ExportGgufOptions): Promise<FileDigest> {
   const { config, params, tokenizer, type, name, path, disk = hostFileSystem } = options;

@@ -1,8 +1,9 @@
 /**
- * Export as a Hugging Face folder that transformers loads: config.json, model.safetensors (latent float32
- * weights under their names), tokenizer.json, tokenizer_config.json, generation_config.json. The `bitnet`
- * variant is transformers' BitNet with online quantisation (the same formulas as here); the `llama` variant
- * has plain Llama tensors, whose ternarisation transformers does not do by itself.
+ * Export as a Hugging Face folder that transformers loads: config.json, model.safetensors (latent
+ * float32 weights under their names), tokenizer.json, tokenizer_config.json,
+ * generation_config.json. The `bitnet` variant is transformers' BitNet with online quantisation
+ * (the same formulas as here); the `llama` variant has plain Llama tensors, whose ternarisation
+ * transformers does not do by itself.
  */
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";

@@ -1,7 +1,7 @@
 /**
- * The few disk operations that checkpoints and token files are made of, as an argument: tests fail each
- * one in turn. The real ones are asynchronous, so that timers and sockets stay punctual while gigabytes
- * are written. Errors keep the system's code (ENOSPC, ...) for `toMagnetError`.
+ * The few disk operations that checkpoints and token files are made of, as an argument: tests fail
+ * each one in turn. The real ones are asynchronous, so that timers and sockets stay punctual while
+ * gigabytes are written. Errors keep the system's code (ENOSPC, ...) for `toMagnetError`.
  */
 import fs from "node:fs/promises";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
@@ -150,8 +150,8 @@ export async function replaceFile(
 }
 
 /**
- * Reads exactly `target.length` bytes at `position`; less is `code` with the path. `onPiece` sees each
- * piece once it is in place.
+ * Reads exactly `target.length` bytes at `position`; less is `code` with the path. `onPiece` sees
+ * each piece once it is in place.
  */
 export async function readExactly(
   handle: fs.FileHandle,

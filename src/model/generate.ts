@@ -1,6 +1,6 @@
 /**
- * Text generation: a prompt or a conversation in, pieces of text out as they are made. Pieces are whole
- * characters and never hold a stop string. Deterministic for one seed, whatever the machine.
+ * Text generation: a prompt or a conversation in, pieces of text out as they are made. Pieces are
+ * whole characters and never hold a stop string. Deterministic for one seed, whatever the machine.
  */
 import { MagnetError } from "../core/errors.ts";
 import { type ChatMessage, encodeChat } from "./chat-template.ts";
@@ -14,8 +14,8 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 export interface GenerateOptions {
   /**
-   * `complete` goes on with `prompt`; `chat` answers the last of `messages` in the chat format, or, where
-   * the tokenizer has no tokens for it, as a plain dialogue ("User: ... Assistant:").
+   * `complete` goes on with `prompt`; `chat` answers the last of `messages` in the chat format, or,
+   * where the tokenizer has no tokens for it, as a plain dialogue ("User: ... Assistant:").
    */
   mode: "complete" | "chat";
   prompt?: string;
@@ -106,8 +106,8 @@ function endTokens(tokenizer: Tokenizer): Set<number> {
 }
 
 /**
- * Generates until an end token, a stop string, or the budget. Throws PROMPT_TOO_LONG, BAD_STOP, ...;
- * CANCELLED when the signal is aborted.
+ * Generates until an end token, a stop string, or the budget. Throws PROMPT_TOO_LONG, BAD_STOP,
+ * ...; CANCELLED when the signal is aborted.
  */
 export async function* generate(
   loaded: Pick<LoadedModel, "model" | "tokenizer">,

@@ -1,6 +1,6 @@
 /**
- * An open GGUF v3 file (format: magnet's native parser, which checks every byte before this reads one):
- * metadata as JavaScript values, and the handle that an inference model is built from.
+ * An open GGUF v3 file (format: magnet's native parser, which checks every byte before this reads
+ * one): metadata as JavaScript values, and the handle that an inference model is built from.
  */
 
 import { MagnetError, toMagnetError } from "../core/errors.ts";
@@ -149,7 +149,9 @@ export class GgufFile {
     return { values: Number(values[0]), tensors: Number(tensors[0]) };
   }
 
-  /** All metadata, in file order. Arrays are decoded whole: a few hundred thousand strings at most. */
+  /**
+   * All metadata, in file order. Arrays are decoded whole: a few hundred thousand strings at most.
+   */
   metadata(): Map<string, GgufValue> {
     const record = new Uint8Array(RECORD_BYTES);
     const view = new DataView(record.buffer);

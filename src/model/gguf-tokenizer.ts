@@ -1,6 +1,7 @@
 /**
- * The tokenizer inside a GGUF file: metadata from a Tokenizer, and a Tokenizer from metadata. The file must
- * say `gpt2` and `llama-bpe`: with any other pre-tokenizer, our ids would differ from the model's.
+ * The tokenizer inside a GGUF file: metadata from a Tokenizer, and a Tokenizer from metadata. The
+ * file must say `gpt2` and `llama-bpe`: with any other pre-tokenizer, our ids would differ from the
+ * model's.
  */
 import { MagnetError } from "../core/errors.ts";
 import { fromByteAlphabet } from "./byte-alphabet.ts";

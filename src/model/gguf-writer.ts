@@ -1,6 +1,6 @@
 /**
- * Writing GGUF v3: header, metadata, tensor table, then tensors one after another as they are made. The
- * same input gives the same bytes; nothing but one tensor is held in memory.
+ * Writing GGUF v3: header, metadata, tensor table, then tensors one after another as they are made.
+ * The same input gives the same bytes; nothing but one tensor is held in memory.
  */
 import { invariant } from "../core/errors.ts";
 import type { OutputFile } from "./file-system.ts";
@@ -128,7 +128,9 @@ function header(entries: readonly GgufEntry[], tensors: readonly GgufTensorSourc
   return out.done();
 }
 
-/** Writes a whole file into an open one. Errors are those of the disk and of the tensors' makers. */
+/**
+ * Writes a whole file into an open one. Errors are those of the disk and of the tensors' makers.
+ */
 export async function writeGguf(
   file: Pick<OutputFile, "write">,
   entries: readonly GgufEntry[],

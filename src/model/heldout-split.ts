@@ -1,7 +1,7 @@
 /**
- * Which parts are held out: those whose content hash is lowest, up to the wanted share of the bytes. The
- * choice depends on the set of texts only, not on their order or names, and equal texts always fall on
- * the same side, so that nothing held out is trained on.
+ * Which parts are held out: those whose content hash is lowest, up to the wanted share of the
+ * bytes. The choice depends on the set of texts only, not on their order or names, and equal texts
+ * always fall on the same side, so that nothing held out is trained on.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 
@@ -24,8 +24,8 @@ export class HeldoutSplit {
   }
 
   /**
-   * The first bucket that is trained on: parts of lower ones are held out. `fraction` in [0, 0.5]; above
-   * 0 both sides get at least one part, or DATA_TOO_SMALL is thrown.
+   * The first bucket that is trained on: parts of lower ones are held out. `fraction` in [0, 0.5];
+   * above 0 both sides get at least one part, or DATA_TOO_SMALL is thrown.
    */
   boundary(fraction: number): number {
     invariant(fraction >= 0 && fraction <= 0.5, "heldout_fraction lies in [0, 0.5]");

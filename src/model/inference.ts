@@ -1,7 +1,7 @@
 /**
- * Inference (paper 4): a model with packed ternary weights, and sessions (one sequence with its KV cache).
- * The bits of a row of logits do not depend on how tokens are cut into calls, on which sessions are decoded
- * together, on threads, or on the CPU path. All arithmetic is native.
+ * Inference (paper 4): a model with packed ternary weights, and sessions (one sequence with its KV
+ * cache). The bits of a row of logits do not depend on how tokens are cut into calls, on which
+ * sessions are decoded together, on threads, or on the CPU path. All arithmetic is native.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import { type Address, addressSlot, NULL, takeAddress } from "../native/ffi.ts";
@@ -10,8 +10,8 @@ import { type ModelConfig, packModelConfig } from "./config.ts";
 import type { GgufFile } from "./gguf-file.ts";
 
 /**
- * How activations are rounded: `bitnet` per token to int8, as in training (the default); `llamacpp` wherever
- * llama.cpp rounds, for comparisons with it (GGUF models only, slower).
+ * How activations are rounded: `bitnet` per token to int8, as in training (the default); `llamacpp`
+ * wherever llama.cpp rounds, for comparisons with it (GGUF models only, slower).
  */
 export const ROUNDINGS = ["bitnet", "llamacpp"] as const;
 export type Rounding = (typeof ROUNDINGS)[number];
@@ -60,8 +60,8 @@ export class InferenceModel {
   }
 
   /**
-   * Ternarises and packs latent parameters (order: `tensorInfos`). They are copied; they must not change
-   * until the promise settles. threads: 0 = all online CPUs.
+   * Ternarises and packs latent parameters (order: `tensorInfos`). They are copied; they must not
+   * change until the promise settles. threads: 0 = all online CPUs.
    */
   static async fromParams(
     config: ModelConfig,
@@ -153,9 +153,9 @@ export class InferenceSession {
   }
 
   /**
-   * Appends tokens and returns the logits of the last `wanted` of them: (wanted, vocab_size). Throws
-   * NATIVE_INVALID for a token outside the vocabulary or beyond the context, CANCELLED on abort (the
-   * session then holds a prefix, see `length`).
+   * Appends tokens and returns the logits of the last `wanted` of them: (wanted, vocab_size).
+   * Throws NATIVE_INVALID for a token outside the vocabulary or beyond the context, CANCELLED on
+   * abort (the session then holds a prefix, see `length`).
    */
   async append(tokens: Int32Array, wanted: number, signal?: AbortSignal): Promise<Float32Array> {
     invariant(wanted >= 0 && wanted <= tokens.length, "more logits wanted than tokens given");
@@ -177,8 +177,8 @@ export class InferenceSession {
   }
 
   /**
-   * Appends one token to each of up to 64 sessions of one model in one pass over the weights. Returns
-   * logits (sessions.length, vocab_size), row by row the same bits as `append` gives.
+   * Appends one token to each of up to 64 sessions of one model in one pass over the weights.
+   * Returns logits (sessions.length, vocab_size), row by row the same bits as `append` gives.
    */
   static async decode(
     sessions: readonly InferenceSession[],

@@ -1,8 +1,8 @@
 /**
- * Inner steps: one optimiser step after another over one slice of the data, with schedule, clipping and
- * the watch for divergence. Used by whole runs (training-run.ts) and by the rounds of a network, which
- * take H steps at a time. What it holds besides the trainer's arenas is three numbers; they and the
- * options determine the continuation bit for bit.
+ * Inner steps: one optimiser step after another over one slice of the data, with schedule, clipping
+ * and the watch for divergence. Used by whole runs (training-run.ts) and by the rounds of a
+ * network, which take H steps at a time. What it holds besides the trainer's arenas is three
+ * numbers; they and the options determine the continuation bit for bit.
  */
 import { toMagnetError } from "../core/errors.ts";
 import type { BatchReader } from "./batch-reader.ts";
@@ -63,8 +63,8 @@ export class InnerLoop {
   }
 
   /**
-   * One optimiser step. Throws TRAINING_DIVERGED or CANCELLED; after CANCELLED the state is that of the
-   * last whole step and training can go on.
+   * One optimiser step. Throws TRAINING_DIVERGED or CANCELLED; after CANCELLED the state is that of
+   * the last whole step and training can go on.
    */
   async next(signal?: AbortSignal): Promise<StepReport> {
     const { hyper, trainer } = this;

@@ -1,6 +1,6 @@
 /**
- * Reading a Hugging Face folder with latent float32 weights (what `export-hf.ts` writes, or transformers
- * saves again): its configuration and its parameters as one arena.
+ * Reading a Hugging Face folder with latent float32 weights (what `export-hf.ts` writes, or
+ * transformers saves again): its configuration and its parameters as one arena.
  */
 import path from "node:path";
 import { z } from "zod";
@@ -59,7 +59,9 @@ async function readConfig(folder: string) {
   }
 }
 
-/** Reads configuration and weights. Throws BAD_MODEL_CONFIG, SAFETENSORS_CORRUPT, SHAPE_MISMATCH. */
+/**
+ * Reads configuration and weights. Throws BAD_MODEL_CONFIG, SAFETENSORS_CORRUPT, SHAPE_MISMATCH.
+ */
 export async function loadHfFolder(folder: string): Promise<HfFolder> {
   const hf = await readConfig(folder);
   const config = parseModelConfig(

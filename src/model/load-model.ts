@@ -1,6 +1,7 @@
 /**
- * Opens what a user calls a MODEL (a checkpoint or run folder, a Hugging Face folder, or a .gguf file): its
- * configuration, its tokenizer and a model ready for inference; or its latent weights, for an export.
+ * Opens what a user calls a MODEL (a checkpoint or run folder, a Hugging Face folder, or a .gguf
+ * file): its configuration, its tokenizer and a model ready for inference; or its latent weights,
+ * for an export.
  */
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -69,8 +70,8 @@ async function kindOf(model: string): Promise<ModelKind> {
 }
 
 /**
- * Latent weights of a checkpoint, run folder (its newest) or Hugging Face folder. A GGUF file has only
- * ternary weights: NO_LATENT_WEIGHTS.
+ * Latent weights of a checkpoint, run folder (its newest) or Hugging Face folder. A GGUF file has
+ * only ternary weights: NO_LATENT_WEIGHTS.
  */
 export async function loadLatentModel(
   model: string,

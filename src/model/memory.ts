@@ -1,4 +1,7 @@
-/** Memory that this process may still take, so that a run that cannot fit is refused before it starts. */
+/**
+ * Memory that this process may still take, so that a run that cannot fit is refused before it
+ * starts.
+ */
 import fs from "node:fs";
 import { formatBytes } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
@@ -11,7 +14,10 @@ const readText = (path: string): string => {
   }
 };
 
-/** What /proc/meminfo and the memory limit of the control group leave, or null where neither is there. */
+/**
+ * What /proc/meminfo and the memory limit of the control group leave, or null where neither is
+ * there.
+ */
 export function availableMemoryBytes(read: (path: string) => string = readText): number | null {
   const match = /^MemAvailable:\s+(\d+) kB$/m.exec(read("/proc/meminfo"));
   const host = match ? Number(match[1]) * 1024 : null;

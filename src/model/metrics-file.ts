@@ -1,6 +1,7 @@
 /**
- * metrics.jsonl of a run: one line a step or evaluation. It is a record for people and plots, not part of
- * the state; on resume the lines behind the checkpoint are cut off, so that every step appears once.
+ * metrics.jsonl of a run: one line a step or evaluation. It is a record for people and plots, not
+ * part of the state; on resume the lines behind the checkpoint are cut off, so that every step
+ * appears once.
  */
 import fs from "node:fs/promises";
 import { toMagnetError } from "../core/errors.ts";

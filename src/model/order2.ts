@@ -1,8 +1,9 @@
 /**
- * Order-2 byte model: the baseline that a trained model must beat. The probability of a byte given the
- * two before it, interpolated with order 1, order 0 and uniform by Witten-Bell smoothing (Witten and Bell
- * 1991): p_k = (count + types * p_{k-1}) / (total + types), where `types` is the number of distinct bytes
- * seen in the context. A context never seen falls back to the order below.
+ * Order-2 byte model: the baseline that a trained model must beat. The probability of a byte given
+ * the two before it, interpolated with order 1, order 0 and uniform by Witten-Bell smoothing
+ * (Witten and Bell
+ * 1991): p_k = (count + types * p_{k-1}) / (total + types), where `types` is the number of distinct
+ * bytes seen in the context. A context never seen falls back to the order below.
  */
 import { MagnetError } from "../core/errors.ts";
 

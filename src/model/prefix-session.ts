@@ -1,6 +1,6 @@
 /**
- * A session that remembers its tokens: a new prompt that begins like the last one (a chat that goes on)
- * only pays for what is new. Logits are the same bits as from a fresh session.
+ * A session that remembers its tokens: a new prompt that begins like the last one (a chat that goes
+ * on) only pays for what is new. Logits are the same bits as from a fresh session.
  */
 import type { InferenceModel, InferenceSession, SessionOptions } from "./inference.ts";
 
@@ -17,8 +17,8 @@ export class PrefixSession {
   }
 
   /**
-   * Makes `tokens` (at least one) the session's content and returns the logits after the last. After an
-   * error or an abort the session holds a prefix of them.
+   * Makes `tokens` (at least one) the session's content and returns the logits after the last.
+   * After an error or an abort the session holds a prefix of them.
    */
   async prepare(tokens: Int32Array, signal?: AbortSignal): Promise<Float32Array> {
     let common = 0;

@@ -1,6 +1,6 @@
 /**
- * A folder of prepared data: train.mgt, heldout.mgt (where something was held out), tokenizer.json and
- * data.json, which says what the others are; opened only if they are what it says.
+ * A folder of prepared data: train.mgt, heldout.mgt (where something was held out), tokenizer.json
+ * and data.json, which says what the others are; opened only if they are what it says.
  */
 import fs from "node:fs/promises";
 import path from "node:path";

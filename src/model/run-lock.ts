@@ -1,6 +1,7 @@
 /**
- * One process at a time trains into a folder. The lock is a file with the process's number and start
- * time, so that the lock of a process that has died (also by kill -9 or a reboot) is no obstacle.
+ * One process at a time trains into a folder. The lock is a file with the process's number and
+ * start time, so that the lock of a process that has died (also by kill -9 or a reboot) is no
+ * obstacle.
  */
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -10,7 +11,8 @@ import { MagnetError, toMagnetError } from "../core/errors.ts";
 async function startTime(pid: number): Promise<string | null> {
   try {
     const stat = await fs.readFile(`/proc/${pid}/stat`, "utf8");
-    // The second field is the command in parentheses and may hold anything; the start time is field 22.
+    // The second field is the command in parentheses and may hold anything; the start time is field
+    // 22.
     return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? null;
   } catch {
     return null; // no such process

@@ -1,8 +1,8 @@
 /**
  * The header of a safetensors file: 8 bytes little-endian length N, N bytes of JSON
- * `{name: {dtype, shape, data_offsets: [begin, end]}, "__metadata__": {...}}`, then the data. Stricter
- * than most readers: no duplicate names, no overlap, no hole, no byte behind the last tensor, so that
- * one file means one thing to everybody.
+ * `{name: {dtype, shape, data_offsets: [begin, end]}, "__metadata__": {...}}`, then the data.
+ * Stricter than most readers: no duplicate names, no overlap, no hole, no byte behind the last
+ * tensor, so that one file means one thing to everybody.
  */
 import { MagnetError } from "../core/errors.ts";
 
@@ -114,7 +114,8 @@ function parseEntry(name: string, value: unknown): TensorEntry {
     throw bad(`tensor "${shown}" has invalid data_offsets`);
   const [begin, end] = offsets as [number, number];
   const size = shape.reduce((product, n) => product * n, DTYPE_BYTES[dtype as Dtype]);
-  // A product beyond 2^53 is inexact, but then it cannot equal a difference of safe integers below it.
+  // A product beyond 2^53 is inexact, but then it cannot equal a difference of safe integers below
+  // it.
   if (!Number.isSafeInteger(size) || begin > end || end - begin !== size)
     throw bad(
       `tensor "${shown}": shape [${shape}] of ${dtype} does not fill bytes ${begin}-${end}`,
@@ -123,8 +124,8 @@ function parseEntry(name: string, value: unknown): TensorEntry {
 }
 
 /**
- * Length of the JSON from the first 8 bytes. Throws SAFETENSORS_CORRUPT where it exceeds the limit or
- * the file.
+ * Length of the JSON from the first 8 bytes. Throws SAFETENSORS_CORRUPT where it exceeds the limit
+ * or the file.
  */
 export function headerLength(first8: Uint8Array, file_bytes: number): number {
   if (first8.length < 8 || file_bytes < 8) throw bad("shorter than the 8 bytes of a header length");
@@ -137,8 +138,9 @@ export function headerLength(first8: Uint8Array, file_bytes: number): number {
 }
 
 /**
- * Parses the JSON part. `file_bytes` is the size of the whole file: the tensors must fill it exactly.
- * Throws SAFETENSORS_CORRUPT, or UNSUPPORTED for a type we do not read; never anything else.
+ * Parses the JSON part. `file_bytes` is the size of the whole file: the tensors must fill it
+ * exactly. Throws SAFETENSORS_CORRUPT, or UNSUPPORTED for a type we do not read; never anything
+ * else.
  */
 export function parseHeader(json: Uint8Array, file_bytes: number): SafetensorsHeader {
   let text: string;
@@ -176,8 +178,8 @@ export function parseHeader(json: Uint8Array, file_bytes: number): SafetensorsHe
 }
 
 /**
- * The bytes before the data: length and JSON, padded with spaces to a multiple of 8 so that the data is
- * aligned. Tensors are laid out in the given order.
+ * The bytes before the data: length and JSON, padded with spaces to a multiple of 8 so that the
+ * data is aligned. Tensors are laid out in the given order.
  */
 export function encodeHeader(
   tensors: readonly { name: string; dtype: Dtype; shape: readonly number[] }[],

@@ -1,6 +1,6 @@
 /**
- * safetensors files: a reader that reads one tensor at a time into memory the caller gives, and a writer
- * that streams tensors out of memory that already exists. Neither holds a whole file.
+ * safetensors files: a reader that reads one tensor at a time into memory the caller gives, and a
+ * writer that streams tensors out of memory that already exists. Neither holds a whole file.
  */
 import fs from "node:fs/promises";
 import { invariant, MagnetError, toMagnetError } from "../core/errors.ts";
@@ -149,7 +149,9 @@ export class SafetensorsFile {
       throw new MagnetError("SHAPE_MISMATCH", `${this.path}: "${name}" is ${found}, not ${dtype}`);
   }
 
-  /** The file from its first to its last byte, in pieces; each is valid until the next is asked for. */
+  /**
+   * The file from its first to its last byte, in pieces; each is valid until the next is asked for.
+   */
   async *chunks(): AsyncIterable<Uint8Array> {
     const buffer = new Uint8Array(CHUNK_BYTES);
     for (let position = 0; ; ) {

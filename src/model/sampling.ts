@@ -1,6 +1,6 @@
 /**
- * Sampling of a token from logits. Deterministic: the draw depends on the logits, the options, the seed and
- * the number of the token in its sequence, and on nothing else.
+ * Sampling of a token from logits. Deterministic: the draw depends on the logits, the options, the
+ * seed and the number of the token in its sequence, and on nothing else.
  */
 import { z } from "zod";
 import { MagnetError } from "../core/errors.ts";
@@ -73,8 +73,8 @@ export interface Sampled {
 }
 
 /**
- * Draws token number `step` of a sequence. recent: tokens that the repetition penalty applies to. Throws
- * NOT_A_NUMBER where the logits hold NaN.
+ * Draws token number `step` of a sequence. recent: tokens that the repetition penalty applies to.
+ * Throws NOT_A_NUMBER where the logits hold NaN.
  */
 export function sampleToken(
   logits: Float32Array,

@@ -1,6 +1,6 @@
 /**
- * Stop strings in streamed text: text is given out as soon as it cannot be the start of a stop string, so
- * that neither a stop string nor a part of one ever reaches the reader.
+ * Stop strings in streamed text: text is given out as soon as it cannot be the start of a stop
+ * string, so that neither a stop string nor a part of one ever reaches the reader.
  */
 export class StopText {
   #held = "";

@@ -1,8 +1,9 @@
 /**
- * Cuts texts into parts, the unit that is tokenised and held out. A text file of up to 32 KiB is one
- * part. A larger one is cut at the first blank line behind every 16 KiB (or, without one, at a line end,
- * space or character before 64 KiB), so that one book can be trained on and tested on. A JSONL line is
- * one part. Everything must be UTF-8 without NUL. Works on pieces as they come, with bounded memory.
+ * Cuts texts into parts, the unit that is tokenised and held out. A text file of up to 32 KiB is
+ * one part. A larger one is cut at the first blank line behind every 16 KiB (or, without one, at a
+ * line end, space or character before 64 KiB), so that one book can be trained on and tested on. A
+ * JSONL line is one part. Everything must be UTF-8 without NUL. Works on pieces as they come, with
+ * bounded memory.
  */
 import { isUtf8 } from "node:buffer";
 import { MagnetError } from "../core/errors.ts";
@@ -37,7 +38,9 @@ function notText(name: string, offset: number, what: string): MagnetError {
 
 /** Offset of the first character that is not valid UTF-8. Only for the error message. */
 function firstInvalid(bytes: Uint8Array): number {
-  /** Length of the valid text in bytes[0, end), not counting a character cut off by `end`; or -1. */
+  /**
+   * Length of the valid text in bytes[0, end), not counting a character cut off by `end`; or -1.
+   */
   const validLength = (end: number) => {
     for (let back = 0; back < 4 && back <= end; back++)
       if (isUtf8(bytes.subarray(0, end - back))) return end - back;
@@ -74,7 +77,10 @@ function blankLineEnd(bytes: Buffer, from: number): number {
   return ends.length === 0 ? -1 : Math.min(...ends);
 }
 
-/** Where to cut text without a blank line: behind the last line end, space or character before `limit`. */
+/**
+ * Where to cut text without a blank line: behind the last line end, space or character before
+ * `limit`.
+ */
 function forcedCut(bytes: Buffer, limit: number): number {
   for (const separator of ["\n", " "]) {
     const at = bytes.lastIndexOf(separator, limit - 1);
@@ -86,7 +92,8 @@ function forcedCut(bytes: Buffer, limit: number): number {
 }
 
 /**
- * Splitter of a text file. `part_bytes` Infinity keeps it whole. Throws DATA_NOT_TEXT with the place.
+ * Splitter of a text file. `part_bytes` Infinity keeps it whole. Throws DATA_NOT_TEXT with the
+ * place.
  */
 export function textSplitter(name: string, part_bytes: number): Splitter {
   let pending = Buffer.alloc(0);
@@ -181,8 +188,8 @@ export function jsonlSplitter(name: string): Splitter {
 }
 
 /**
- * Size of the parts of a text file: whole up to 32 KiB, unless it is all there is; then it is cut into
- * about 64, so that some can be held out.
+ * Size of the parts of a text file: whole up to 32 KiB, unless it is all there is; then it is cut
+ * into about 64, so that some can be held out.
  */
 export function partBytesFor(size_bytes: number, only_file: boolean): number {
   if (only_file) return Math.min(PART_BYTES, Math.max(512, Math.floor(size_bytes / 64)));

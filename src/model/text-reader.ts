@@ -1,6 +1,6 @@
 /**
- * Reads the parts of text and JSONL files from disk, a piece at a time, and what is decided over all of
- * them: which are held out, and which a tokenizer is trained on.
+ * Reads the parts of text and JSONL files from disk, a piece at a time, and what is decided over
+ * all of them: which are held out, and which a tokenizer is trained on.
  */
 import fs from "node:fs/promises";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
@@ -83,8 +83,8 @@ export async function readParts(
 }
 
 /**
- * Texts to train a tokenizer on: the parts that are not held out, at most `sample_bytes_max` of them,
- * chosen by content (the same for every order of the files). Errors as `prepareData`.
+ * Texts to train a tokenizer on: the parts that are not held out, at most `sample_bytes_max` of
+ * them, chosen by content (the same for every order of the files). Errors as `prepareData`.
  */
 export async function tokenizerSample(options: {
   inputs: readonly string[];

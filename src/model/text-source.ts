@@ -63,8 +63,8 @@ function add(found: FoundInputs, input: TextInput): void {
 }
 
 /**
- * Finds the files behind paths of files and folders (recursive; names starting with "." are left out).
- * Throws NOT_FOUND, NOT_A_FILE (a pipe or device: data is read twice), DATA_EMPTY.
+ * Finds the files behind paths of files and folders (recursive; names starting with "." are left
+ * out). Throws NOT_FOUND, NOT_A_FILE (a pipe or device: data is read twice), DATA_EMPTY.
  */
 export async function findInputs(paths: readonly string[]): Promise<FoundInputs> {
   const found: FoundInputs = { inputs: [], size_bytes: 0, ignored_files: 0 };

@@ -1,6 +1,6 @@
 /**
- * Writes a token file piece by piece, to memory or to disk, holding only the document starts (8 bytes a
- * document) and one small buffer.
+ * Writes a token file piece by piece, to memory or to disk, holding only the document starts (8
+ * bytes a document) and one small buffer.
  */
 import { invariant } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";

@@ -1,6 +1,6 @@
 /**
- * Texts in memory to tokens in memory, the same way as `prepareData` does files: parts of documents,
- * packed as begin token, text, end token, as far as the tokenizer has these tokens.
+ * Texts in memory to tokens in memory, the same way as `prepareData` does files: parts of
+ * documents, packed as begin token, text, end token, as far as the tokenizer has these tokens.
  */
 import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
@@ -60,8 +60,8 @@ export interface SplitTexts {
 }
 
 /**
- * Splits texts in memory as `prepareData` does files: train a tokenizer on the train side only, then
- * call `tokeniseParts` for each side. Throws DATA_EMPTY, DATA_NOT_TEXT, DATA_TOO_SMALL.
+ * Splits texts in memory as `prepareData` does files: train a tokenizer on the train side only,
+ * then call `tokeniseParts` for each side. Throws DATA_EMPTY, DATA_NOT_TEXT, DATA_TOO_SMALL.
  */
 export function splitTexts(
   texts: readonly NamedText[],

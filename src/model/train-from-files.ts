@@ -1,6 +1,7 @@
 /**
  * `magnet train` from paths: opens or prepares the data (training a tokenizer where none is given),
- * settles the configuration from preset, flags and, on resume, the checkpoint, and runs the training.
+ * settles the configuration from preset, flags and, on resume, the checkpoint, and runs the
+ * training.
  */
 import path from "node:path";
 import type { Clock } from "../core/clock.ts";
@@ -24,8 +25,8 @@ export interface TrainFromFilesOptions {
   /** Preset or JSON file; `demo` unless given, or the checkpoint's on resume. */
   model?: string | undefined;
   /**
-   * One prepared folder, or text and JSONL files and folders, which are prepared into OUT/data. May be
-   * left out on resume of a run that prepared its own.
+   * One prepared folder, or text and JSONL files and folders, which are prepared into OUT/data. May
+   * be left out on resume of a run that prepared its own.
    */
   data?: readonly string[] | undefined;
   /** A tokenizer.json; otherwise the data's, or one is trained on the text. */
@@ -119,8 +120,8 @@ function configFor(
 }
 
 /**
- * Trains from paths. Throws as `runTraining`, `prepareData`, `openData` and `resolveCheckpoint`, and
- * CORPUS_TOO_SMALL where the text does not give the vocabulary.
+ * Trains from paths. Throws as `runTraining`, `prepareData`, `openData` and `resolveCheckpoint`,
+ * and CORPUS_TOO_SMALL where the text does not give the vocabulary.
  */
 export async function trainFromFiles(options: TrainFromFilesOptions): Promise<TrainedFromFiles> {
   const { out_dir, resume, clock, signal, onEvent } = options;

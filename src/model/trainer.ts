@@ -1,7 +1,8 @@
 /**
- * One model in training: parameters, AdamW moments and gradient in native memory, and the calls that
- * advance them (paper 4). All arithmetic is native and gives the same bits for every thread count and CPU
- * path. One call at a time: a second one while the first runs is refused, and so is any call after close.
+ * One model in training: parameters, AdamW moments and gradient in native memory, and the calls
+ * that advance them (paper 4). All arithmetic is native and gives the same bits for every thread
+ * count and CPU path. One call at a time: a second one while the first runs is refused, and so is
+ * any call after close.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import { type Address, addressSlot, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
@@ -79,8 +80,8 @@ export class Trainer {
   }
 
   /**
-   * Allocates everything a step needs; parameters start at zero, see `initialise`. Throws OUT_OF_MEMORY
-   * with the number of bytes, or the error of a configuration that is out of range.
+   * Allocates everything a step needs; parameters start at zero, see `initialise`. Throws
+   * OUT_OF_MEMORY with the number of bytes, or the error of a configuration that is out of range.
    */
   static create(config: ModelConfig, options: TrainerOptions): Trainer {
     const slot = addressSlot();
@@ -107,8 +108,9 @@ export class Trainer {
     return floatsAt(takeAddress(slot), this.param_count);
   }
   /**
-   * Views over the native arenas, all in the order of `tensorInfos`. They are valid until `close` (reading
-   * one afterwards is a use of freed memory) and must not be touched while a call is running.
+   * Views over the native arenas, all in the order of `tensorInfos`. They are valid until `close`
+   * (reading one afterwards is a use of freed memory) and must not be touched while a call is
+   * running.
    */
   get params(): Float32Array {
     return this.#arena(0);
@@ -156,7 +158,9 @@ export class Trainer {
       );
   }
 
-  /** Gaussian initial parameters from a 64-bit seed, the same bits on every host; moments to zero. */
+  /**
+   * Gaussian initial parameters from a 64-bit seed, the same bits on every host; moments to zero.
+   */
   async initialise(seed: bigint): Promise<void> {
     await this.#exclusive(async () => {
       const packed = packModelConfig(this.config);
@@ -167,8 +171,8 @@ export class Trainer {
   }
 
   /**
-   * One optimizer step over `accumulate` micro-batches. tokens: (accumulate, batch, context + 1). Throws
-   * NOT_A_NUMBER (parameters and moments unchanged) or CANCELLED (the same).
+   * One optimizer step over `accumulate` micro-batches. tokens: (accumulate, batch, context + 1).
+   * Throws NOT_A_NUMBER (parameters and moments unchanged) or CANCELLED (the same).
    */
   step(
     tokens: Int32Array,
@@ -195,7 +199,10 @@ export class Trainer {
     });
   }
 
-  /** Sum of negative log-likelihoods (nats) of `rows` <= batch sequences. tokens: (rows, context + 1). */
+  /**
+   * Sum of negative log-likelihoods (nats) of `rows` <= batch sequences. tokens: (rows, context +
+   * 1).
+   */
   evaluate(
     tokens: Int32Array,
     rows: number,

@@ -1,6 +1,6 @@
 /**
- * Settings of a training run and their defaults (paper 4, 8: AdamW with beta2 0.98, global-norm clip 1,
- * WSD schedule), and how they are carried by a checkpoint.
+ * Settings of a training run and their defaults (paper 4, 8: AdamW with beta2 0.98, global-norm
+ * clip 1, WSD schedule), and how they are carried by a checkpoint.
  */
 import { z } from "zod";
 import { MagnetError } from "../core/errors.ts";
@@ -147,8 +147,8 @@ export const innerStateOf = (manifest: CheckpointManifest): InnerState => ({
 });
 
 /**
- * Throws RESUME_MISMATCH naming every setting, besides the number of steps, in which a resumed run would
- * not be the continuation of its checkpoint.
+ * Throws RESUME_MISMATCH naming every setting, besides the number of steps, in which a resumed run
+ * would not be the continuation of its checkpoint.
  */
 export function requireContinuation(
   manifest: CheckpointManifest,

@@ -1,7 +1,8 @@
 /**
  * A training run on one machine (`magnet train`): inner steps, held-out evaluations, checkpoints,
- * metrics.jsonl. A resumed run continues bit for bit. An aborted one (SIGTERM, Ctrl-C) saves and ends; a
- * crash loses at most one checkpoint interval; a diverged one ends with an error and saves nothing.
+ * metrics.jsonl. A resumed run continues bit for bit. An aborted one (SIGTERM, Ctrl-C) saves and
+ * ends; a crash loses at most one checkpoint interval; a diverged one ends with an error and saves
+ * nothing.
  */
 import path from "node:path";
 import type { Clock } from "../core/clock.ts";
@@ -250,9 +251,10 @@ async function startTrainer(options: TrainingOptions): Promise<Trainer> {
 }
 
 /**
- * Trains until `config.steps` or until the signal. Throws TRAINING_DIVERGED, NOT_ENOUGH_MEMORY (exit
- * kind hardware, both numbers), OUT_IN_USE (out_dir holds another run), RESUME_MISMATCH, DATA_TOO_SMALL,
- * TOKENIZER_MISMATCH, VOCABULARY_MISMATCH, CHECKPOINT_CORRUPT, DISK_FULL; earlier checkpoints are intact.
+ * Trains until `config.steps` or until the signal. Throws TRAINING_DIVERGED, NOT_ENOUGH_MEMORY
+ * (exit kind hardware, both numbers), OUT_IN_USE (out_dir holds another run), RESUME_MISMATCH,
+ * DATA_TOO_SMALL, TOKENIZER_MISMATCH, VOCABULARY_MISMATCH, CHECKPOINT_CORRUPT, DISK_FULL; earlier
+ * checkpoints are intact.
  */
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   const { config, out_dir, train, tokenizer, resume, disk = hostFileSystem } = options;

@@ -1,6 +1,7 @@
 /**
- * Throughput of the erasure code, for `magnet bench erasure`: GB/s of user data (K x shard size per call),
- * encoding and decoding the loss of the first min(K, M) data shards, against copying the same bytes.
+ * Throughput of the erasure code, for `magnet bench erasure`: GB/s of user data (K x shard size per
+ * call), encoding and decoding the loss of the first min(K, M) data shards, against copying the
+ * same bytes.
  */
 import { type ErasureCode, rsEncode, rsReconstruct } from "./reed-solomon.ts";
 
@@ -13,7 +14,10 @@ export interface ErasureFigures extends ErasureCode {
   memcpy_gbps: number;
 }
 
-/** Best of `repeat` calls: others on the machine only ever slow one down. `now_ms` is a monotonic clock. */
+/**
+ * Best of `repeat` calls: others on the machine only ever slow one down. `now_ms` is a monotonic
+ * clock.
+ */
 export async function benchErasure(
   code: ErasureCode,
   options: { shard_size_bytes: number; threads: number; repeat: number; now_ms: () => number },

@@ -1,8 +1,9 @@
 /**
- * Codecs of the native library: pseudo-gradient compression with error feedback, their weighted sum and
- * the Nesterov outer step (paper 10), and, re-exported, the erasure code. Arrays may be gigabytes: every
- * call runs on a worker and they must not be touched until its promise settles. All results are the same
- * bits for every thread count and CPU. NaN or Inf: NOT_A_NUMBER, nothing changed.
+ * Codecs of the native library: pseudo-gradient compression with error feedback, their weighted sum
+ * and the Nesterov outer step (paper 10), and, re-exported, the erasure code. Arrays may be
+ * gigabytes: every call runs on a worker and they must not be touched until its promise settles.
+ * All results are the same bits for every thread count and CPU. NaN or Inf: NOT_A_NUMBER, nothing
+ * changed.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import { bind, bindAsync } from "./ffi.ts";
@@ -61,9 +62,9 @@ export async function makeDelta(
 }
 
 /**
- * Compresses delta + residual; what the compression loses is left in `residual` (error feedback: the
- * caller keeps it for the next round), which is in place. A magnitude that the kind cannot hold (65504 for
- * fp16, 2^120 for int8 and int4) is NOT_A_NUMBER.
+ * Compresses delta + residual; what the compression loses is left in `residual` (error feedback:
+ * the caller keeps it for the next round), which is in place. A magnitude that the kind cannot hold
+ * (65504 for fp16, 2^120 for int8 and int4) is NOT_A_NUMBER.
  */
 export async function compressDelta(
   delta: Float32Array,
@@ -81,8 +82,8 @@ export async function compressDelta(
 }
 
 /**
- * The pseudo-gradient in bytes from a peer, which must have exactly `elements` finite elements: anything
- * else is BAD_FORMAT, and `into` is left as it was.
+ * The pseudo-gradient in bytes from a peer, which must have exactly `elements` finite elements:
+ * anything else is BAD_FORMAT, and `into` is left as it was.
  */
 export async function decompressDelta(
   bytes: Uint8Array,
@@ -98,8 +99,8 @@ export async function decompressDelta(
 }
 
 /**
- * Weights w_i / sum(w) as float32: summed in order in float64, divided, rounded once. Throws BAD_WEIGHTS
- * unless all are finite, none negative, and the sum is positive and finite.
+ * Weights w_i / sum(w) as float32: summed in order in float64, divided, rounded once. Throws
+ * BAD_WEIGHTS unless all are finite, none negative, and the sum is positive and finite.
  */
 export function normaliseWeights(weights: readonly number[]): Float32Array {
   const total = weights.reduce((sum, w) => sum + w, 0);
@@ -125,8 +126,8 @@ export async function accumulateDelta(
 }
 
 /**
- * sum_i w_i delta_i with normalised weights, accumulated in float32 in the given order from zero. For
- * deltas that do not fit memory together: normaliseWeights, then accumulateDelta one by one.
+ * sum_i w_i delta_i with normalised weights, accumulated in float32 in the given order from zero.
+ * For deltas that do not fit memory together: normaliseWeights, then accumulateDelta one by one.
  */
 export async function weightedSum(
   deltas: readonly Float32Array[],

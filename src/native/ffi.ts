@@ -1,8 +1,8 @@
 /**
- * Checked calls into the native library. bun:ffi itself checks arguments weakly (a wrong count or an
- * empty buffer passes and crashes), so every symbol is declared with its argument kinds and called
- * through `bind`, which checks each one and turns a status code into a MagnetError with the library's
- * message. Long calls go through `bindAsync`, which runs them on the worker pool.
+ * Checked calls into the native library. bun:ffi itself checks arguments weakly (a wrong count or
+ * an empty buffer passes and crashes), so every symbol is declared with its argument kinds and
+ * called through `bind`, which checks each one and turns a status code into a MagnetError with the
+ * library's message. Long calls go through `bindAsync`, which runs them on the worker pool.
  */
 import { dlopen, FFIType, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { invariant, MagnetError } from "../core/errors.ts";
@@ -15,7 +15,8 @@ export const NULL = 0 as Address;
 
 /**
  * Kinds of arguments: numbers are range-checked; `buffer` takes a typed array, an Address or null;
- * `handle` takes a non-null Address; `cancel` is filled in by the caller's AbortSignal (never passed).
+ * `handle` takes a non-null Address; `cancel` is filled in by the caller's AbortSignal (never
+ * passed).
  */
 export type ArgumentKind = "i32" | "u32" | "u64" | "f32" | "f64" | "buffer" | "handle" | "cancel";
 type Values = {
@@ -95,7 +96,9 @@ const INTEGER_RANGES = {
   u32: [0, 2 ** 32 - 1],
 } as const;
 
-/** Turns one argument into what bun:ffi passes on; throws on anything that does not fit its kind. */
+/**
+ * Turns one argument into what bun:ffi passes on; throws on anything that does not fit its kind.
+ */
 function convert(
   symbol: string,
   index: number,
@@ -151,7 +154,9 @@ function convertAll(
   );
 }
 
-/** Declares symbols of the library; each returns nothing and throws MagnetError on a failure status. */
+/**
+ * Declares symbols of the library; each returns nothing and throws MagnetError on a failure status.
+ */
 export function bind<const D extends Declarations>(declarations: D): Bound<D> {
   const symbols = dlopen(
     libraryFile,
@@ -174,9 +179,9 @@ export function bind<const D extends Declarations>(declarations: D): Bound<D> {
 }
 
 /**
- * The same symbols, run on a worker thread: the event loop stays free. Buffers are kept referenced until
- * the call has ended and must not be touched meanwhile. Aborting the signal sets the native cancel flag
- * and the promise rejects with CANCELLED once the library has returned.
+ * The same symbols, run on a worker thread: the event loop stays free. Buffers are kept referenced
+ * until the call has ended and must not be touched meanwhile. Aborting the signal sets the native
+ * cancel flag and the promise rejects with CANCELLED once the library has returned.
  */
 export function bindAsync<const D extends Declarations>(declarations: D): BoundAsync<D> {
   const bound: Record<
@@ -202,7 +207,9 @@ export function bindAsync<const D extends Declarations>(declarations: D): BoundA
   return bound as BoundAsync<D>;
 }
 
-/** References its arguments, so that arrays whose addresses a call has are not collected before it. */
+/**
+ * References its arguments, so that arrays whose addresses a call has are not collected before it.
+ */
 export function keepAlive(...values: unknown[]): void {
   if (values.length < 0) throw new Error("unreachable");
 }

@@ -1,7 +1,11 @@
-/** Bindings of the inference section of the C ABI; layouts and rules in cpp/include/magnet_infer.h. */
+/**
+ * Bindings of the inference section of the C ABI; layouts and rules in cpp/include/magnet_infer.h.
+ */
 import { bind, bindAsync } from "./ffi.ts";
 
-/** Calls that are over in microseconds (sampling: in about a millisecond for a large vocabulary). */
+/**
+ * Calls that are over in microseconds (sampling: in about a millisecond for a large vocabulary).
+ */
 export const infer = bind({
   mg_pack_size: ["u32", "u64", "u64", "buffer"],
   mg_gguf_free: ["buffer"],

@@ -1,7 +1,8 @@
 /**
- * Makes the embedded shared library loadable and returns a path for dlopen. It is copied into a memfd,
- * so nothing touches the disk and noexec temp folders do not matter; where memfd_create is refused, a
- * cache file named by its hash is used, and only after its owner, mode and content were checked.
+ * Makes the embedded shared library loadable and returns a path for dlopen. It is copied into a
+ * memfd, so nothing touches the disk and noexec temp folders do not matter; where memfd_create is
+ * refused, a cache file named by its hash is used, and only after its owner, mode and content were
+ * checked.
  */
 import { dlopen, FFIType } from "bun:ffi";
 import fs from "node:fs";

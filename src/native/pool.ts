@@ -18,7 +18,9 @@ export interface NativeResult {
   message: string;
 }
 
-/** Native calls use their own threads inside; more workers than this would only compete for cores. */
+/**
+ * Native calls use their own threads inside; more workers than this would only compete for cores.
+ */
 const WORKERS_MAX = Math.max(2, Math.min(8, os.availableParallelism()));
 /** A job waits behind at most this many others; beyond it the caller is told to slow down. */
 const QUEUE_MAX = 1024;

@@ -1,7 +1,7 @@
 /**
- * Reed-Solomon erasure code of the native library (paper 11): K data shards give M parity shards, and any
- * K of the K + M restore all. Shards are byte arrays of one length; calls are stateless, so a large object
- * is coded stripe by stripe. Layouts and matrices: cpp/include/magnet_codec.h.
+ * Reed-Solomon erasure code of the native library (paper 11): K data shards give M parity shards,
+ * and any K of the K + M restore all. Shards are byte arrays of one length; calls are stateless, so
+ * a large object is coded stripe by stripe. Layouts and matrices: cpp/include/magnet_codec.h.
  */
 import { ptr } from "bun:ffi";
 import { invariant, MagnetError } from "../core/errors.ts";
@@ -31,7 +31,9 @@ export interface CodingOptions {
   signal?: AbortSignal;
 }
 
-/** Up to so many bytes of all shards together a call runs on the calling thread: well below 1 ms. */
+/**
+ * Up to so many bytes of all shards together a call runs on the calling thread: well below 1 ms.
+ */
 const INLINE_BYTES = 256 * 1024;
 /** A code has at most so many shards: one for each element of GF(2^8). */
 export const SHARDS_MAX = 256;
@@ -75,8 +77,8 @@ function commonLength(shards: readonly (Uint8Array | null)[]): number {
 }
 
 /**
- * Parity of `data` (K arrays of one length): M new arrays, or `into` filled. Large stripes run on a worker;
- * the arrays must not be touched until the promise settles.
+ * Parity of `data` (K arrays of one length): M new arrays, or `into` filled. Large stripes run on a
+ * worker; the arrays must not be touched until the promise settles.
  */
 export async function rsEncode(
   data: readonly Uint8Array[],
@@ -101,8 +103,8 @@ export async function rsEncode(
 }
 
 /**
- * Rebuilds the shards numbered `wanted` from any K of `shards` (K + M entries, null = lost): new arrays in
- * the order of `wanted`. Throws TOO_FEW_SHARDS below K, SHARD_SIZE_MISMATCH.
+ * Rebuilds the shards numbered `wanted` from any K of `shards` (K + M entries, null = lost): new
+ * arrays in the order of `wanted`. Throws TOO_FEW_SHARDS below K, SHARD_SIZE_MISMATCH.
  */
 export async function rsReconstruct(
   shards: readonly (Uint8Array | null)[],

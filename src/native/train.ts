@@ -1,4 +1,6 @@
-/** Bindings of the training section of the C ABI; shapes and units in cpp/include/magnet_train.h. */
+/**
+ * Bindings of the training section of the C ABI; shapes and units in cpp/include/magnet_train.h.
+ */
 import { bind, bindAsync } from "./ffi.ts";
 
 /** Calls that are over in microseconds (or, for `mg_trainer_create`, as long as an allocation). */

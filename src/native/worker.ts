@@ -1,6 +1,7 @@
 /**
- * Thread of the pool: calls one symbol at a time and reports its status. The library is already in the
- * process; opening it again only finds the symbol. The error text is thread-local, so it is read here.
+ * Thread of the pool: calls one symbol at a time and reports its status. The library is already in
+ * the process; opening it again only finds the symbol. The error text is thread-local, so it is
+ * read here.
  */
 import { dlopen, FFIType } from "bun:ffi";
 import type { NativeJob, NativeResult } from "./pool.ts";

@@ -1,6 +1,6 @@
 /**
- * Paces answers to one peer: an answer that is far larger than its question would otherwise let a few
- * bytes a second keep a node busy.
+ * Paces answers to one peer: an answer that is far larger than its question would otherwise let a
+ * few bytes a second keep a node busy.
  */
 import type { PublicKey } from "../core/types.ts";
 

@@ -1,6 +1,7 @@
 /**
- * Wallet signatures (paper 12): r | s | v with v = 27 or 28 (Ethereum's order), low s only, so that one
- * signed thing has one signature; and the length-prefixed joining of fields that everything signed uses.
+ * Wallet signatures (paper 12): r | s | v with v = 27 or 28 (Ethereum's order), low s only, so that
+ * one signed thing has one signature; and the length-prefixed joining of fields that everything
+ * signed uses.
  */
 import { hmac } from "@noble/hashes/hmac.js";
 import { sha256 as nobleSha256 } from "@noble/hashes/sha2.js";
@@ -34,7 +35,10 @@ function parseSignature(signature: string): Uint8Array | undefined {
   return raw;
 }
 
-/** The key that signed `digest`, or undefined (bad shape, high s, no point on the curve). Never throws. */
+/**
+ * The key that signed `digest`, or undefined (bad shape, high s, no point on the curve). Never
+ * throws.
+ */
 export function recoverKey(digest: Uint8Array, signature: string): PublicKey | undefined {
   const raw = parseSignature(signature);
   if (raw === undefined || digest.length !== 32) return undefined;
@@ -53,7 +57,9 @@ export const walletVerifier: Verifier = {
   verify: (digest, signature, publicKey) => recoverKey(digest, signature) === publicKey,
 };
 
-/** Fields joined as u32 length (big-endian) | bytes: two different lists never give the same bytes. */
+/**
+ * Fields joined as u32 length (big-endian) | bytes: two different lists never give the same bytes.
+ */
 export function lengthPrefixed(...fields: (string | Uint8Array)[]): Uint8Array {
   const parts: Uint8Array[] = [];
   for (const field of fields) {

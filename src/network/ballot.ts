@@ -1,7 +1,8 @@
 /**
- * What is signed in the election, and how a certificate is checked. All signed fields have a fixed form
- * (hashes, integers, names of steps), so joining them by line breaks is unambiguous; the roster hash in
- * each keeps signatures of one network or roster from counting in another.
+ * What is signed in the election, and how a certificate is checked. All signed fields have a fixed
+ * form
+ * (hashes, integers, names of steps), so joining them by line breaks is unambiguous; the roster
+ * hash in each keeps signatures of one network or roster from counting in another.
  */
 import { sha256, sha256Hex } from "../core/bytes.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
@@ -72,7 +73,9 @@ export class Ballots {
     return { ...unsigned, signature: this.#signer.sign(this.#timeoutDigest(unsigned)) };
   }
 
-  /** Checks the signature and the lock's proof; the certificates are checked where they are used. */
+  /**
+   * Checks the signature and the lock's proof; the certificates are checked where they are used.
+   */
   checkViewTimeout(timeout: ViewTimeout, from: PublicKey): boolean {
     if (timeout.roster_hash !== this.#roster_hash || !this.#voters.has(from)) return false;
     const { lock } = timeout;

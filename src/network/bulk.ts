@@ -1,7 +1,8 @@
 /**
- * Blobs between peers: pulled chunk by chunk with a few requests in flight (the puller sets the pace, so
- * memory stays bounded on both sides), written in order to `<file>.part`, resumed from there after a lost
- * peer or a restart, and given their name only when the SHA-256 of the whole is right.
+ * Blobs between peers: pulled chunk by chunk with a few requests in flight (the puller sets the
+ * pace, so memory stays bounded on both sides), written in order to `<file>.part`, resumed from
+ * there after a lost peer or a restart, and given their name only when the SHA-256 of the whole is
+ * right.
  */
 import fs from "node:fs";
 import { type FileHandle, open, rename, rm } from "node:fs/promises";
@@ -54,8 +55,9 @@ const CHUNK_TIMEOUT_MS = 30_000;
 const CORRUPT_POINTS = 50;
 
 /**
- * Fetches a blob into `file`. Sources are tried in turn, each continuing where the last one ended. Throws
- * BLOB_UNAVAILABLE (retryable, the part file stays for the next call), REQUEST_ABORTED, disk failures.
+ * Fetches a blob into `file`. Sources are tried in turn, each continuing where the last one ended.
+ * Throws BLOB_UNAVAILABLE (retryable, the part file stays for the next call), REQUEST_ABORTED, disk
+ * failures.
  */
 export async function fetchBlob(transport: Transport, options: FetchOptions): Promise<void> {
   const { hash, size_bytes, sources, file, signal } = options;
@@ -142,7 +144,9 @@ async function pull(
   }
 }
 
-/** A failed chunk is noticed where it is awaited; those behind it are cancelled, which is no news. */
+/**
+ * A failed chunk is noticed where it is awaited; those behind it are cancelled, which is no news.
+ */
 const ignoreHere = () => undefined;
 
 /** The growing file: its length is how far the blob is contiguous. */
@@ -159,7 +163,9 @@ class PartFile {
     this.#handle = handle;
   }
 
-  /** Opens the part and hashes what an earlier attempt left; a part that is too long starts over. */
+  /**
+   * Opens the part and hashes what an earlier attempt left; a part that is too long starts over.
+   */
   static async open(file: string, size_bytes: number): Promise<PartFile> {
     try {
       fs.mkdirSync(path.dirname(file), { recursive: true });

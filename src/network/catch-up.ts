@@ -1,6 +1,6 @@
 /**
- * Certificates for those who lack them: each proves itself. Answers to one peer and questions to all are
- * paced, because an answer is far larger than its question.
+ * Certificates for those who lack them: each proves itself. Answers to one peer and questions to
+ * all are paced, because an answer is far larger than its question.
  */
 import type { PublicKey } from "../core/types.ts";
 import { AnswerPace } from "./answer-pace.ts";

@@ -1,7 +1,8 @@
 /**
- * The node's TLS certificate (paper 12): self-signed P-256, made here in DER, and bound to the wallet by
- * a signature over its SHA-256 and a serial. Who knows the wallet key notices a man in the middle even on
- * first contact; of two bound certificates the one with the higher serial is the current one.
+ * The node's TLS certificate (paper 12): self-signed P-256, made here in DER, and bound to the
+ * wallet by a signature over its SHA-256 and a serial. Who knows the wallet key notices a man in
+ * the middle even on first contact; of two bound certificates the one with the higher serial is the
+ * current one.
  */
 import { generateKeyPairSync, sign, X509Certificate } from "node:crypto";
 import path from "node:path";
@@ -138,7 +139,9 @@ const fileSchema = z.strictObject({
   binding: certificateBindingSchema,
 });
 
-/** The certificate of <dir>/certificate.json; made anew on the first start, or for another wallet. */
+/**
+ * The certificate of <dir>/certificate.json; made anew on the first start, or for another wallet.
+ */
 export function openCertificate(
   dir: string,
   identity: Identity,

@@ -1,7 +1,8 @@
 /**
- * MessagePack bodies from strangers. Every byte is walked once before anything is built: depth, number of
- * elements, string keys, no `__proto__`, no extension types, nothing cut off and nothing left over. Only
- * then msgpackr decodes, and the schema of the type (strict) decides. Nothing here throws on bad input.
+ * MessagePack bodies from strangers. Every byte is walked once before anything is built: depth,
+ * number of elements, string keys, no `__proto__`, no extension types, nothing cut off and nothing
+ * left over. Only then msgpackr decodes, and the schema of the type (strict) decides. Nothing here
+ * throws on bad input.
  */
 import { Packr } from "msgpackr/pack";
 import { DEPTH_MAX, ELEMENTS_MAX } from "./limits.ts";
@@ -48,7 +49,9 @@ interface Item {
   text_at: number;
 }
 
-/** Undefined if the bytes are exactly one acceptable value. Iterative: depth cannot exhaust a stack. */
+/**
+ * Undefined if the bytes are exactly one acceptable value. Iterative: depth cannot exhaust a stack.
+ */
 export function structureError(bytes: Uint8Array): string | undefined {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   /** Items still to come on each open level, and whether the level is a map. */

@@ -1,7 +1,8 @@
 /**
- * An authenticated connection: opens sealed frames, keeps the limits (rate, requests in both directions,
- * outgoing bytes), pairs responses with requests, and turns every offence of the peer into a score
- * instead of an exception. Time is read from the injected clock; `sweep` is called by the transport.
+ * An authenticated connection: opens sealed frames, keeps the limits (rate, requests in both
+ * directions, outgoing bytes), pairs responses with requests, and turns every offence of the peer
+ * into a score instead of an exception. Time is read from the injected clock; `sweep` is called by
+ * the transport.
  */
 import { z } from "zod";
 import type { Clock } from "../core/clock.ts";

@@ -6,7 +6,10 @@ import type { HandshakeRefusal } from "./handshake.ts";
 export const closedError = () =>
   new MagnetError("TRANSPORT_CLOSED", "this node's network is closed");
 
-/** Errors of a dial by the refusal's code, which a peer may have chosen: unknown ones are PEER_REFUSED. */
+/**
+ * Errors of a dial by the refusal's code, which a peer may have chosen: unknown ones are
+ * PEER_REFUSED.
+ */
 export function dialError(address: string, { code, message }: HandshakeRefusal): MagnetError {
   const hint = DIAL_HINTS[code];
   const isRetryable = code === "HANDSHAKE_FAILED" || code === "BARRED";

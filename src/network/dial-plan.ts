@@ -1,8 +1,8 @@
 /**
- * Which addresses to dial and when: exponential backoff with jitter. Of two nodes that know each other's
- * address the one with the lower key dials first, so that they do not meet half-way. An address is a
- * target once for each key that claims it, and once for none: whoever claims another's address in a
- * record of its own cannot keep the other from being dialled.
+ * Which addresses to dial and when: exponential backoff with jitter. Of two nodes that know each
+ * other's address the one with the lower key dials first, so that they do not meet half-way. An
+ * address is a target once for each key that claims it, and once for none: whoever claims another's
+ * address in a record of its own cannot keep the other from being dialled.
  */
 import type { Random } from "../core/random.ts";
 import type { PublicKey } from "../core/types.ts";

@@ -1,4 +1,6 @@
-/** Effects that the network's state machines share; the node's runtime carries them out in order. */
+/**
+ * Effects that the network's state machines share; the node's runtime carries them out in order.
+ */
 import type { PublicKey } from "../core/types.ts";
 import type { Proposal } from "./election-messages.ts";
 import type { Message } from "./protocol.ts";

@@ -1,7 +1,7 @@
 /**
- * Messages of the election machine (paper 10.3, leader and quorum). A round is decided in three steps;
- * in each the leader of the view proposes one content, members acknowledge, and floor(N/2)+1 signed
- * acknowledgements make a certificate, which proves itself to anyone who knows the roster.
+ * Messages of the election machine (paper 10.3, leader and quorum). A round is decided in three
+ * steps; in each the leader of the view proposes one content, members acknowledge, and floor(N/2)+1
+ * signed acknowledgements make a certificate, which proves itself to anyone who knows the roster.
  * The content is a canonical JSON text, opaque here: its SHA-256 is what is signed.
  */
 import { z } from "zod";
@@ -34,7 +34,9 @@ export const proposalSchema = z.strictObject({
 });
 export type Proposal = z.infer<typeof proposalSchema>;
 
-/** One member's durable promise for one term; `result_hash` is what it computed from the content. */
+/**
+ * One member's durable promise for one term; `result_hash` is what it computed from the content.
+ */
 export const ackSchema = z.strictObject({
   roster_hash: hashSchema,
   round: roundSchema,

@@ -32,7 +32,10 @@ export interface ElectionState {
   decided: Certificate[];
   /** The acknowledged proposal of the step being decided, in the highest view. */
   lock: Lock | null;
-  /** This node's own latest proposal as leader: after a restart it proposes nothing else for the term. */
+  /**
+   * This node's own latest proposal as leader: after a restart it proposes nothing else for the
+   * term.
+   */
   proposed: Proposal | null;
   /** Certificate of the last promoted round's merge. */
   head: Certificate | null;

@@ -1,13 +1,13 @@
 /**
- * Leader election and certified decisions (paper 10.3, "leader = sorted(eligible)[round mod N]"). Each
- * round is decided in three steps; per step the view's leader proposes, members acknowledge durably, a
- * quorum makes a certificate. A silent leader is passed over: a quorum of signed view timeouts gives the
- * next leader its mandate and tells it what may already be certified, which it must propose again.
- * Invariant: all certificates of one (round, step), in whatever views, have one content and result,
- * because two quorums share a member, that member acknowledges nothing below the view that it asked for,
- * and its timeout carries what it acknowledged. This is single-decree Paxos with signed messages; a
- * Byzantine mode would put a prepare quorum between `pending` and `acknowledge`. Longer than other files:
- * each rule is safe only together with the others.
+ * Leader election and certified decisions (paper 10.3, "leader = sorted(eligible)[round mod N]").
+ * Each round is decided in three steps; per step the view's leader proposes, members acknowledge
+ * durably, a quorum makes a certificate. A silent leader is passed over: a quorum of signed view
+ * timeouts gives the next leader its mandate and tells it what may already be certified, which it
+ * must propose again. Invariant: all certificates of one (round, step), in whatever views, have one
+ * content and result, because two quorums share a member, that member acknowledges nothing below
+ * the view that it asked for, and its timeout carries what it acknowledged. This is single-decree
+ * Paxos with signed messages; a Byzantine mode would put a prepare quorum between `pending` and
+ * `acknowledge`. Longer than other files: each rule is safe only together with the others.
  */
 import { invariant } from "../core/errors.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
@@ -28,7 +28,9 @@ import type { ReceivedMessage } from "./protocol.ts";
 import type { Signer, Verifier } from "./signer.ts";
 import { ViewChange } from "./view-change.ts";
 
-/** The wait doubles with each view up to this factor, so that a healed network is not kept waiting. */
+/**
+ * The wait doubles with each view up to this factor, so that a healed network is not kept waiting.
+ */
 const BACKOFF_FACTOR_MAX = 32;
 
 export interface ElectionParams {

@@ -1,6 +1,7 @@
 /**
  * Frames on an authenticated connection:
- *   u8 kind | u32 request id | u8 length of the type | type (ASCII) | body (MessagePack) | 16-byte MAC
+ *   u8 kind | u32 request id | u8 length of the type | type (ASCII) | body (MessagePack)
+ *     | 16-byte MAC
  * The MAC is HMAC-SHA-256 over a 64-bit counter and the frame, one key and one counter per direction: a
  * frame that was changed, repeated, reordered or reflected does not open. Big-endian.
  */

@@ -1,8 +1,9 @@
 /**
- * Mutual authentication of a new connection: client hello, server welcome with a signature, client proof.
- * Both wallet signatures cover both hellos (keys, ephemeral keys, nonces, network, boot nonce) and the
- * fingerprint of the server's certificate as each side knows it, so a man in the middle cannot join two
- * connections. The session keys come from ephemeral X25519. State machines without I/O.
+ * Mutual authentication of a new connection: client hello, server welcome with a signature, client
+ * proof. Both wallet signatures cover both hellos (keys, ephemeral keys, nonces, network, boot
+ * nonce) and the fingerprint of the server's certificate as each side knows it, so a man in the
+ * middle cannot join two connections. The session keys come from ephemeral X25519. State machines
+ * without I/O.
  */
 import {
   createPublicKey,
@@ -167,7 +168,9 @@ export interface ClientResult extends HandshakePeer {
   certificate: CertificateBinding;
 }
 
-/** The dialling side. `seen`: fingerprint of the certificate that the TLS connection was made with. */
+/**
+ * The dialling side. `seen`: fingerprint of the certificate that the TLS connection was made with.
+ */
 export class ClientHandshake {
   readonly hello: Uint8Array;
   readonly #self: HandshakeSelf;

@@ -1,7 +1,7 @@
 /**
- * The node's identity (paper 12): a secp256k1 wallet key. The node id is a label of 64 bits derived from
- * the public key; whoever decides something compares the full key. The private key lives in a closure
- * here and is never a field that could be logged or serialised.
+ * The node's identity (paper 12): a secp256k1 wallet key. The node id is a label of 64 bits derived
+ * from the public key; whoever decides something compares the full key. The private key lives in a
+ * closure here and is never a field that could be logged or serialised.
  */
 import { getPublicKey, utils } from "@noble/secp256k1";
 import { fromHex, sha256, sha256Hex, toHex } from "../core/bytes.ts";

@@ -1,9 +1,10 @@
 /**
- * Where the wallet key lies on disk. With a passphrase (MAGNET_PASSPHRASE or a file) it is an encrypted
- * keystore. A server that starts unattended without one gets a random passphrase in a file beside it:
- * on this machine that protects no better than a raw key, but a copied or backed-up keystore alone is
- * worthless, and the format stays the one that a chosen passphrase uses. A raw key is written only when
- * `insecure_keyfile` asks for it. Every file has mode 0600, wider ones are refused.
+ * Where the wallet key lies on disk. With a passphrase (MAGNET_PASSPHRASE or a file) it is an
+ * encrypted keystore. A server that starts unattended without one gets a random passphrase in a
+ * file beside it: on this machine that protects no better than a raw key, but a copied or backed-up
+ * keystore alone is worthless, and the format stays the one that a chosen passphrase uses. A raw
+ * key is written only when `insecure_keyfile` asks for it. Every file has mode 0600, wider ones are
+ * refused.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -88,7 +89,10 @@ function writeKey(storage: KeyStorage, privateKey: Uint8Array, random: Random): 
   writePrivateFile(keystoreFile(storage), text);
 }
 
-/** The stored identity. Throws NO_KEY, KEY_FILE_MODE, KEY_FILE_CORRUPT, NO_PASSPHRASE, WRONG_PASSPHRASE. */
+/**
+ * The stored identity. Throws NO_KEY, KEY_FILE_MODE, KEY_FILE_CORRUPT, NO_PASSPHRASE,
+ * WRONG_PASSPHRASE.
+ */
 export function loadIdentity(storage: KeyStorage): Identity {
   return identityOf(mustReadKey(storage));
 }

@@ -20,7 +20,9 @@ export interface KeystoreCost {
 }
 /** For a passphrase that a person chose: 128 MiB and about 0.4 s a guess. */
 export const PERSON_COST: KeystoreCost = { n: 131_072, r: 8, p: 1 };
-/** For a generated passphrase of 256 random bits, which no guessing reaches whatever a guess costs. */
+/**
+ * For a generated passphrase of 256 random bits, which no guessing reaches whatever a guess costs.
+ */
 export const GENERATED_COST: KeystoreCost = { n: 4096, r: 8, p: 1 };
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${2 * bytes}}$`));
@@ -49,7 +51,10 @@ const schema = z.object({
   }),
 });
 
-/** The runtime's scrypt refuses n >= 2^(16 r), which some old wallets wrote: those take the slow one. */
+/**
+ * The runtime's scrypt refuses n >= 2^(16 r), which some old wallets wrote: those take the slow
+ * one.
+ */
 function derive(passphrase: string, salt: Uint8Array, cost: KeystoreCost): Uint8Array {
   const password = passphrase.normalize("NFKC");
   const { n: N, r, p } = cost;

@@ -1,4 +1,7 @@
-/** Every limit of the transport in one place, each with its reason and what happens when it is reached. */
+/**
+ * Every limit of the transport in one place, each with its reason and what happens when it is
+ * reached.
+ */
 
 export interface TransportLimits {
   /** From TCP accept to the last handshake message; slow-loris. At the limit: closed. */

@@ -1,6 +1,6 @@
 /**
- * The wss server: TLS with the node's certificate, one path, and the limits that hold before a peer is
- * known (connections in all, unfinished handshakes in all and per host).
+ * The wss server: TLS with the node's certificate, one path, and the limits that hold before a peer
+ * is known (connections in all, unfinished handshakes in all and per host).
  */
 import type { Server, ServerWebSocket } from "bun";
 import { MagnetError, toMagnetError } from "../core/errors.ts";

@@ -1,8 +1,9 @@
 /**
- * Who is there: known peers, heartbeats over connections, suspicion and death at fixed limits, exchange
- * of signed records, and redials with backoff (paper 12; first form of SWIM: no indirect probes yet).
- * A state machine without I/O. It judges liveness for this node only; nothing here changes the roster.
- * Every table has a limit: a newcomer beyond it is not tracked, roster members always are.
+ * Who is there: known peers, heartbeats over connections, suspicion and death at fixed limits,
+ * exchange of signed records, and redials with backoff (paper 12; first form of SWIM: no indirect
+ * probes yet). A state machine without I/O. It judges liveness for this node only; nothing here
+ * changes the roster. Every table has a limit: a newcomer beyond it is not tracked, roster members
+ * always are.
  */
 import { z } from "zod";
 import type { Random } from "../core/random.ts";

@@ -1,6 +1,6 @@
 /**
- * Outgoing connections: pin, TLS, the client's side of the handshake, and the wait until the other side
- * accepts. A dial that meets a standing connection to the same peer resolves with that one.
+ * Outgoing connections: pin, TLS, the client's side of the handshake, and the wait until the other
+ * side accepts. A dial that meets a standing connection to the same peer resolves with that one.
  */
 import type { MagnetError } from "../core/errors.ts";
 import type { PublicKey } from "../core/types.ts";

@@ -1,6 +1,7 @@
 /**
- * What is known of peers across restarts (paper 12): address, tier, last seen, score; the certificate is
- * in the pins beside it. Bounded: at the limit the peers not seen for longest are forgotten.
+ * What is known of peers across restarts (paper 12): address, tier, last seen, score; the
+ * certificate is in the pins beside it. Bounded: at the limit the peers not seen for longest are
+ * forgotten.
  */
 import type { Database } from "bun:sqlite";
 import type { Tier } from "../core/tiers.ts";

@@ -1,4 +1,6 @@
-/** The node's SQLite file for what it knows of its peers: the peer book and the pinned certificates. */
+/**
+ * The node's SQLite file for what it knows of its peers: the peer book and the pinned certificates.
+ */
 import { Database } from "bun:sqlite";
 import fs from "node:fs";
 import path from "node:path";
@@ -22,7 +24,8 @@ export function openPeerDatabase(file: string): Database {
     if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
     const database = new Database(file, { create: true, strict: true });
     database.run("PRAGMA journal_mode = WAL");
-    // A pin or an address lost in a power failure is learnt again; a full sync each time costs more.
+    // A pin or an address lost in a power failure is learnt again; a full sync each time costs
+    // more.
     database.run("PRAGMA synchronous = NORMAL");
     database.run("PRAGMA busy_timeout = 5000");
     const { user_version } = database.query("PRAGMA user_version").get() as {

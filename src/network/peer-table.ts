@@ -1,7 +1,8 @@
 /**
- * One connection per peer, and what peers have done wrong. Of two connections between the same two nodes
- * both ends keep the one that the node with the smaller public key dialled, so a simultaneous dial ends
- * alike on both; among connections of one dialler the newer stays. A second process with the same key
+ * One connection per peer, and what peers have done wrong. Of two connections between the same two
+ * nodes both ends keep the one that the node with the smaller public key dialled, so a simultaneous
+ * dial ends alike on both; among connections of one dialler the newer stays. A second process with
+ * the same key
  * (another boot nonce) is refused, while the standing connection is probed in case it is dead.
  */
 import type { PublicKey } from "../core/types.ts";

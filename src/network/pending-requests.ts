@@ -1,4 +1,7 @@
-/** Our requests to one peer that wait for an answer: bounded, each with a deadline and a way to cancel. */
+/**
+ * Our requests to one peer that wait for an answer: bounded, each with a deadline and a way to
+ * cancel.
+ */
 import { MagnetError } from "../core/errors.ts";
 import type { RequestOptions } from "./transport-types.ts";
 

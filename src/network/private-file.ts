@@ -1,6 +1,6 @@
 /**
- * Files with secrets: mode 0600 from the first byte, complete or absent, never overwritten by accident,
- * and refused where others could have read them.
+ * Files with secrets: mode 0600 from the first byte, complete or absent, never overwritten by
+ * accident, and refused where others could have read them.
  */
 import { randomBytes } from "node:crypto";
 import fs from "node:fs";
@@ -53,7 +53,10 @@ function syncFolder(folder: string): void {
   }
 }
 
-/** The file's text, or undefined where it does not exist. Throws KEY_FILE_MODE if others can read it. */
+/**
+ * The file's text, or undefined where it does not exist. Throws KEY_FILE_MODE if others can read
+ * it.
+ */
 export function readPrivateFile(file: string): string | undefined {
   let fd: number;
   try {

@@ -1,7 +1,7 @@
 /**
- * How a message type is declared. The room that owns a message declares it (schema, byte limit and the
- * reason for the limit); the network room owns envelope, codec and enforcement. agent/protocol.ts
- * collects all declarations, and `magnet peers protocol` prints them.
+ * How a message type is declared. The room that owns a message declares it (schema, byte limit and
+ * the reason for the limit); the network room owns envelope, codec and enforcement.
+ * agent/protocol.ts collects all declarations, and `magnet peers protocol` prints them.
  */
 import type { z } from "zod";
 import type { PublicKey } from "../core/types.ts";

@@ -1,6 +1,7 @@
 /**
- * Which peer records are worth a signature check, and how many checks one peer may cost: a message of
- * unknown records takes a tenth of a second, and a flood of them must not keep a node from its rounds.
+ * Which peer records are worth a signature check, and how many checks one peer may cost: a message
+ * of unknown records takes a tenth of a second, and a flood of them must not keep a node from its
+ * rounds.
  */
 import type { PublicKey } from "../core/types.ts";
 import { type PeerRecord, RECORDS_PER_MESSAGE } from "./membership-messages.ts";

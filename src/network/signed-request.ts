@@ -1,7 +1,8 @@
 /**
- * Signed requests and their freshness (paper 12). Paper: the signature covers `nodeId:timestamp`. We
- * sign network, sender, recipient or topic, method, time, nonce and body hash because otherwise any
- * receiver could replay the header for five minutes with another body. Pure: the clock is an argument.
+ * Signed requests and their freshness (paper 12). Paper: the signature covers `nodeId:timestamp`.
+ * We sign network, sender, recipient or topic, method, time, nonce and body hash because otherwise
+ * any receiver could replay the header for five minutes with another body. Pure: the clock is an
+ * argument.
  */
 import { sha256 } from "../core/bytes.ts";
 import type { PublicKey } from "../core/types.ts";
@@ -50,7 +51,9 @@ export function signRequest(
 
 /** Five minutes to both sides of the verifier's clock. */
 export const FRESHNESS_WINDOW_MS = 300_000;
-/** Requests remembered; 65,536 in ten minutes are 109 a second. At the limit new ones are refused. */
+/**
+ * Requests remembered; 65,536 in ten minutes are 109 a second. At the limit new ones are refused.
+ */
 export const REPLAY_CACHE_MAX = 65_536;
 
 /** Why a signed request was refused. */
@@ -73,9 +76,9 @@ export interface RequestExpectation {
 }
 
 /**
- * Verifies signed requests, each at most once. After a restart the cache is empty, so timestamps older
- * than the start are refused; a clock set back cannot reopen the window either, because an entry leaves
- * the cache only when the latest time ever seen has passed it.
+ * Verifies signed requests, each at most once. After a restart the cache is empty, so timestamps
+ * older than the start are refused; a clock set back cannot reopen the window either, because an
+ * entry leaves the cache only when the latest time ever seen has passed it.
  */
 export class RequestVerifier {
   /** nonce and sender -> when the entry may go; in order of insertion. */

@@ -1,6 +1,7 @@
 /**
- * Signing as an argument: real secp256k1 in a node, cheap stand-ins of the same shape in the simulator's
- * large profiles. Digests are 32 bytes; signatures are 65-byte recoverable ones as 130 hex digits.
+ * Signing as an argument: real secp256k1 in a node, cheap stand-ins of the same shape in the
+ * simulator's large profiles. Digests are 32 bytes; signatures are 65-byte recoverable ones as 130
+ * hex digits.
  */
 import type { PublicKey } from "../core/types.ts";
 

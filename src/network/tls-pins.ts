@@ -1,7 +1,7 @@
 /**
- * Pinned TLS certificates, one per peer key (trust on first use, paper 12). A pin is replaced only by a
- * certificate that the same wallet signed with a higher serial, or after `reset`. An address is bound to
- * the key that first answered there, for dials that name no key.
+ * Pinned TLS certificates, one per peer key (trust on first use, paper 12). A pin is replaced only
+ * by a certificate that the same wallet signed with a higher serial, or after `reset`. An address
+ * is bound to the key that first answered there, for dials that name no key.
  */
 import type { Database } from "bun:sqlite";
 import { invariant } from "../core/errors.ts";
@@ -46,7 +46,9 @@ export class PinStore {
     return this.#database.query("SELECT * FROM pins ORDER BY public_key").all() as Pin[];
   }
 
-  /** Pins a certificate that was checked; never one with a lower serial, nor another with the same. */
+  /**
+   * Pins a certificate that was checked; never one with a lower serial, nor another with the same.
+   */
   set(pin: Pin): void {
     const before = this.get(pin.public_key);
     const renewed = before === undefined || pin.serial > before.serial;
@@ -76,8 +78,9 @@ export class PinStore {
 export type PinDecision = { pin: boolean } | { code: string; message: string };
 
 /**
- * The rule of trust on first use, for a peer whose wallet signature over `certificate` was checked. The
- * key must be the expected one, or for a dial without one the key that this address is bound to.
+ * The rule of trust on first use, for a peer whose wallet signature over `certificate` was checked.
+ * The key must be the expected one, or for a dial without one the key that this address is bound
+ * to.
  */
 export function checkPin(
   pins: PinStore,

@@ -1,7 +1,8 @@
 /**
- * What the rest of the node sees of the network: authenticated peers, one-way messages, and requests
- * with an answer. Bodies were checked against the schema of their type before they are delivered, and a
- * peer's misbehaviour is scored and answered inside the transport: nothing that a peer sends throws here.
+ * What the rest of the node sees of the network: authenticated peers, one-way messages, and
+ * requests with an answer. Bodies were checked against the schema of their type before they are
+ * delivered, and a peer's misbehaviour is scored and answered inside the transport: nothing that a
+ * peer sends throws here.
  */
 import type { Clock } from "../core/clock.ts";
 import type { Log } from "../core/log.ts";
@@ -85,8 +86,9 @@ export interface Transport {
   /** What peers are told; null where this node cannot be dialled. */
   readonly advertised: string | null;
   /**
-   * Dials and authenticates; resolves with the peer's key once the connection stands (an existing one
-   * counts). Throws PEER_UNREACHABLE, PEER_REFUSED, PEER_IDENTITY, CERTIFICATE_CHANGED, HANDSHAKE_*.
+   * Dials and authenticates; resolves with the peer's key once the connection stands (an existing
+   * one counts). Throws PEER_UNREACHABLE, PEER_REFUSED, PEER_IDENTITY, CERTIFICATE_CHANGED,
+   * HANDSHAKE_*.
    */
   connect(address: string, expected?: PublicKey): Promise<PublicKey>;
   /** False where no connection stands or its outgoing buffer is full: the message is dropped. */
@@ -97,8 +99,8 @@ export interface Transport {
   on(events: TransportEvents): void;
   handle(type: string, handler: RequestHandler): void;
   /**
-   * Throws PEER_NOT_CONNECTED, PEER_LOST, PEER_BUSY, REQUEST_TIMEOUT (all retryable), REQUEST_ABORTED,
-   * BAD_RESPONSE, or the peer's own code as PEER_ERROR.
+   * Throws PEER_NOT_CONNECTED, PEER_LOST, PEER_BUSY, REQUEST_TIMEOUT (all retryable),
+   * REQUEST_ABORTED, BAD_RESPONSE, or the peer's own code as PEER_ERROR.
    */
   request(to: PublicKey, type: string, body: unknown, options: RequestOptions): Promise<unknown>;
   /** Scores a peer for an offence seen by a room above (for example a corrupt blob). */

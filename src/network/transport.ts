@@ -1,6 +1,7 @@
 /**
- * Puts the pieces together: listener, dialler, handshakes, one connection per peer, events. It does I/O
- * and keeps tables; what is decided (admission, scores, signatures, frames) is decided below it.
+ * Puts the pieces together: listener, dialler, handshakes, one connection per peer, events. It does
+ * I/O and keeps tables; what is decided (admission, scores, signatures, frames) is decided below
+ * it.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import type { PublicKey } from "../core/types.ts";

@@ -1,6 +1,6 @@
 /**
- * The timeouts that members sent for views of the current round: at most one per member, the highest.
- * A quorum of timeouts for one view is the mandate of its leader.
+ * The timeouts that members sent for views of the current round: at most one per member, the
+ * highest. A quorum of timeouts for one view is the mandate of its leader.
  */
 import type { PublicKey } from "../core/types.ts";
 import type { Lock, Step, ViewTimeout } from "./election-messages.ts";

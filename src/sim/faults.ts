@@ -36,7 +36,8 @@ export class Faults {
     this.network.heal();
     const gone = this.random.next() < faults.permanent ? this.random.below(minority + 1) : 0;
     const doomed = new Set(this.#shuffled().slice(0, gone));
-    // Who never met anyone knows the bootstrap nodes only, and nobody knows it: one of them must stay.
+    // Who never met anyone knows the bootstrap nodes only, and nobody knows it: one of them must
+    // stay.
     const isAlone = (node: SimNode) => !doomed.has(node) && !node.disk.values.has("peers");
     if (this.nodes.some(isAlone)) doomed.delete(this.nodes[0]!);
     for (const node of this.nodes) {

@@ -1,6 +1,7 @@
 /**
- * Stand-ins for signing: same shapes as secp256k1, no mathematics. A signature is the digest and the key,
- * so a signature of another text or another node never verifies, and a million cost a second.
+ * Stand-ins for signing: same shapes as secp256k1, no mathematics. A signature is the digest and
+ * the key, so a signature of another text or another node never verifies, and a million cost a
+ * second.
  */
 import { sha256Hex, toHex } from "../core/bytes.ts";
 import type { PublicKey } from "../core/types.ts";

@@ -1,6 +1,6 @@
 /**
- * The simulated network: connections between nodes, and messages on them that are delayed, reordered,
- * lost, doubled, or held up by partitions. A connection dies with a crash of either end.
+ * The simulated network: connections between nodes, and messages on them that are delayed,
+ * reordered, lost, doubled, or held up by partitions. A connection dies with a crash of either end.
  */
 import type { Random } from "../core/random.ts";
 import type { Message } from "../network/protocol.ts";

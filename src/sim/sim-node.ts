@@ -1,7 +1,7 @@
 /**
- * One simulated node: the shipped state machine, a disk that outlives it, and stand-ins for the work that
- * its effects ask for. States and pseudo-gradients are hashes of what they are made from, so equal inputs
- * give equal results as the real merge does.
+ * One simulated node: the shipped state machine, a disk that outlives it, and stand-ins for the
+ * work that its effects ask for. States and pseudo-gradients are hashes of what they are made from,
+ * so equal inputs give equal results as the real merge does.
  */
 import { createNode, type NodeMachine } from "../agent/node.ts";
 import type { NodeEffect, NodeEvent, NodeParams } from "../agent/node-types.ts";

@@ -1,8 +1,8 @@
 /**
  * A whole network in one process on virtual time, running exactly the shipped node (agent/node.ts).
  * Safety phase: faults strike and jobs run; every invariant is checked after every effect. Liveness
- * phase: the faults end, a quorum at least is up, and every accepted job must end on all living nodes.
- * The same options give the same run, event for event.
+ * phase: the faults end, a quorum at least is up, and every accepted job must end on all living
+ * nodes. The same options give the same run, event for event.
  */
 
 import type { NodeEffect, NodeEvent } from "../agent/node-types.ts";

@@ -1,7 +1,8 @@
 /**
- * Content-addressed blobs on this disk: SHA-256 -> file. A blob is written to a temporary file, synced,
- * renamed, and its folder synced, so after a crash at any step a name in the store holds exactly its
- * content or is not there. The index of names and sizes lives in memory and is read at `open`.
+ * Content-addressed blobs on this disk: SHA-256 -> file. A blob is written to a temporary file,
+ * synced, renamed, and its folder synced, so after a crash at any step a name in the store holds
+ * exactly its content or is not there. The index of names and sizes lives in memory and is read at
+ * `open`.
  *
  * Folder: blobs/<first two hex digits>/<64 hex digits>, tmp/<number>.
  */
@@ -97,7 +98,9 @@ export class BlobStore implements BlobSource {
     return [...this.#sizes.keys()].sort();
   }
 
-  /** Where a blob that is here lies, to be opened read-only; not verified by itself (see `verify`). */
+  /**
+   * Where a blob that is here lies, to be opened read-only; not verified by itself (see `verify`).
+   */
   pathOf(hash: Hash): string {
     if (!this.#sizes.has(hash))
       throw new MagnetError("BLOB_NOT_FOUND", `blob ${hash} is not here`, { retryable: true });

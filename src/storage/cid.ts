@@ -1,6 +1,7 @@
 /**
- * Content identifiers as IPFS has them: CIDv1, codec raw, SHA-256, base32 lower case ("bafkrei..."). The
- * digest inside is the plain SHA-256 of the bytes, so a CID also names the blob that holds them.
+ * Content identifiers as IPFS has them: CIDv1, codec raw, SHA-256, base32 lower case
+ * ("bafkrei..."). The digest inside is the plain SHA-256 of the bytes, so a CID also names the blob
+ * that holds them.
  */
 import { fromHex, sha256, toHex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
@@ -10,8 +11,9 @@ import type { Cid, Hash } from "../core/types.ts";
 const PREFIX = [0x01, 0x55, 0x12, 0x20];
 const ALPHABET = "abcdefghijklmnopqrstuvwxyz234567";
 /**
- * Exactly what cidOf writes: "b" and 36 bytes in base32. The first character after the prefix and the
- * last hold three bits of the hash each; with any other character the text would be no name of a hash.
+ * Exactly what cidOf writes: "b" and 36 bytes in base32. The first character after the prefix and
+ * the last hold three bits of the hash each; with any other character the text would be no name of
+ * a hash.
  */
 export const CID_PATTERN = /^bafkrei[a-h][a-z2-7]{50}[aeimquy4]$/;
 

@@ -1,6 +1,6 @@
 /**
- * The disk operations that storage is made of, as an argument: tests fail or stop at each one in turn.
- * Errors keep the system's code (ENOSPC, ...), which `toMagnetError` turns into a clear one.
+ * The disk operations that storage is made of, as an argument: tests fail or stop at each one in
+ * turn. Errors keep the system's code (ENOSPC, ...), which `toMagnetError` turns into a clear one.
  */
 import fs from "node:fs/promises";
 import { MagnetError } from "../core/errors.ts";

@@ -10,8 +10,9 @@ function binomial(n: number, k: number): number {
 }
 
 /**
- * Probability that more than M shards are lost when `dead` of `nodes` nodes, chosen at random, die before
- * any repair. The K + M shards lie as evenly as they can: `total mod nodes` nodes hold one more.
+ * Probability that more than M shards are lost when `dead` of `nodes` nodes, chosen at random, die
+ * before any repair. The K + M shards lie as evenly as they can: `total mod nodes` nodes hold one
+ * more.
  */
 export function lossProbability(code: ErasureCode, nodes: number, dead: number): number {
   checkCode(code);

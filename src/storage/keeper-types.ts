@@ -1,8 +1,8 @@
 /**
  * What goes into the keeper and what comes out of it. The runtime carries out `fetch_manifest`,
- * `fetch_shard`, `rebuild_shard` and `delete_shard` with repair.ts and the blob store, and answers each
- * fetch or rebuild with exactly one event (done or failed). Manifests and shards are blobs: a shard's hash
- * stands in the manifest, a manifest's is `hashOfCid(cid)`.
+ * `fetch_shard`, `rebuild_shard` and `delete_shard` with repair.ts and the blob store, and answers
+ * each fetch or rebuild with exactly one event (done or failed). Manifests and shards are blobs: a
+ * shard's hash stands in the manifest, a manifest's is `hashOfCid(cid)`.
  */
 import type { Cid, Hash, PublicKey } from "../core/types.ts";
 import type { BroadcastEffect, LogEffect, SendEffect } from "../network/effects.ts";

@@ -1,11 +1,11 @@
 /**
- * Keeps every object's shards alive (paper 11): tells peers what is here, watches what they hold, copies a
- * shard to the node that should have it, and rebuilds one that no live node holds. A state machine without
- * I/O; every node runs it on its own view, and nothing depends on the views being equal: a shard held
- * twice is harmless, and the surplus copy goes later.
+ * Keeps every object's shards alive (paper 11): tells peers what is here, watches what they hold,
+ * copies a shard to the node that should have it, and rebuilds one that no live node holds. A state
+ * machine without I/O; every node runs it on its own view, and nothing depends on the views being
+ * equal: a shard held twice is harmless, and the surplus copy goes later.
  *
- * Each shard has one responsible node, the one that `place` names; it fetches or rebuilds after the delay
- * of the priority. The n-th node in the shard's ranking steps in n takeover times later.
+ * Each shard has one responsible node, the one that `place` names; it fetches or rebuilds after the
+ * delay of the priority. The n-th node in the shard's ranking steps in n takeover times later.
  */
 import type { Cid, PublicKey } from "../core/types.ts";
 import type { Message } from "../network/protocol.ts";

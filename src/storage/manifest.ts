@@ -1,10 +1,11 @@
 /**
- * What an object is: its size, its code and the hash of every shard. The object's name is the CID of the
- * manifest's canonical JSON. The same bytes under the same code give the same manifest on every node.
+ * What an object is: its size, its code and the hash of every shard. The object's name is the CID of
+ * the manifest's canonical JSON. The same bytes under the same code give the same manifest on every
+ * node.
  *
  * A shard file is a header of 96 bytes and the shard's part of every stripe. Header, little-endian:
- *   0: "MGSHARD1"  8: u32 index  12: u32 K  16: u32 M  20: u32 matrix (0 paper, 1 cauchy)  24: u64 size
- *   32: u32 chunk_bytes  36: u32 0  40: content SHA-256 (32)  72: generation (16)  88: 8 zeros
+ *   0: "MGSHARD1"  8: u32 index  12: u32 K  16: u32 M  20: u32 matrix (0 paper, 1 cauchy)
+ *   24: u64 size  32: u32 chunk_bytes  36: u32 0  40: content SHA-256 (32)  72: generation (16)  88: 8 zeros
  */
 import { z } from "zod";
 import { canonicalJson, fromHex, sha256Hex } from "../core/bytes.ts";

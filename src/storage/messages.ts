@@ -1,6 +1,6 @@
 /**
- * Messages of the storage keeper. Shard bytes and manifests are never in here: they are fetched by hash
- * through the network's blob transfer.
+ * Messages of the storage keeper. Shard bytes and manifests are never in here: they are fetched by
+ * hash through the network's blob transfer.
  */
 import { z } from "zod";
 import type { Cid } from "../core/types.ts";
@@ -19,7 +19,10 @@ const cid = z
   .transform((text) => text as Cid);
 const indices = z.array(z.int().min(0).max(INDEX_MAX)).max(INDEX_MAX + 1);
 
-/** Everything that a node holds: what an earlier inventory of the same node said and this does not is gone. */
+/**
+ * Everything that a node holds: what an earlier inventory of the same node said and this does not
+ * is gone.
+ */
 export const inventoryMessage = defineMessage({
   type: "storage.inventory",
   schema: z.strictObject({

@@ -1,7 +1,8 @@
 /**
- * Objects of any size in constant memory (paper 11): put cuts a source into stripes and writes K + M shard
- * files, get puts the object together from any K of them. Shards are hashed while they are read, and the
- * object's own hash is checked before it becomes visible; a damaged shard is named and another one used.
+ * Objects of any size in constant memory (paper 11): put cuts a source into stripes and writes K +
+ * M shard files, get puts the object together from any K of them. Shards are hashed while they are
+ * read, and the object's own hash is checked before it becomes visible; a damaged shard is named
+ * and another one used.
  */
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Cid, Hash } from "../core/types.ts";
@@ -82,9 +83,9 @@ async function encodeStripes(
 }
 
 /**
- * Stores an object: all K + M shards and, last, the manifest as blobs of `store`. Until the manifest is
- * there the object is not; a crash leaves at most shards that nothing names. Throws DISK_FULL, BAD_CODE,
- * SOURCE_CHANGED.
+ * Stores an object: all K + M shards and, last, the manifest as blobs of `store`. Until the
+ * manifest is there the object is not; a crash leaves at most shards that nothing names. Throws
+ * DISK_FULL, BAD_CODE, SOURCE_CHANGED.
  */
 export async function putObject(
   store: BlobStore,
@@ -163,8 +164,8 @@ export const getLocalObject = (store: BlobStore, manifest: ObjectManifest): Prom
 const MANIFEST_START = new TextEncoder().encode('{"chunk_bytes":');
 
 /**
- * The objects whose manifests are among the blobs of a store, with the shards that are there: what the
- * keeper's `start` event needs after a restart. Damaged manifests are dropped from the store.
+ * The objects whose manifests are among the blobs of a store, with the shards that are there: what
+ * the keeper's `start` event needs after a restart. Damaged manifests are dropped from the store.
  */
 export async function findObjects(store: BlobStore): Promise<HeldObject[]> {
   const found: HeldObject[] = [];

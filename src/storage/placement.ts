@@ -1,7 +1,8 @@
 /**
- * Which node should hold which shard: rendezvous hashing over the live members, evenly spread, so that no
- * node has more than ceil((K+M)/N) shards of one object. Pure: nodes with the same view agree without a
- * word. A shard that a live node already holds stays there unless that node has too many.
+ * Which node should hold which shard: rendezvous hashing over the live members, evenly spread, so
+ * that no node has more than ceil((K+M)/N) shards of one object. Pure: nodes with the same view
+ * agree without a word. A shard that a live node already holds stays there unless that node has too
+ * many.
  */
 import { sha256 } from "../core/bytes.ts";
 import type { Cid, PublicKey } from "../core/types.ts";
@@ -26,8 +27,8 @@ export const shardsPerNode = (shards: number, nodes: number): number =>
   Math.ceil(shards / Math.max(1, nodes));
 
 /**
- * The node for each of `shards` shards, given who holds what now (`holders(index)`, live or not). Empty
- * when nobody is live.
+ * The node for each of `shards` shards, given who holds what now (`holders(index)`, live or not).
+ * Empty when nobody is live.
  */
 export function place(
   cid: Cid,

@@ -1,7 +1,8 @@
 /**
- * The work of a repair: shards of an object made again from any K others, stripe by stripe in constant
- * memory, from this disk or straight from peers. Every shard read is hashed on the way, so that a wrong
- * result names the shard that caused it, and a rebuilt one counts only if its hash is the manifest's.
+ * The work of a repair: shards of an object made again from any K others, stripe by stripe in
+ * constant memory, from this disk or straight from peers. Every shard read is hashed on the way, so
+ * that a wrong result names the shard that caused it, and a rebuilt one counts only if its hash is
+ * the manifest's.
  */
 import { MagnetError } from "../core/errors.ts";
 import { rsReconstruct } from "../native/codec.ts";
@@ -57,9 +58,9 @@ class HashedShard {
 }
 
 /**
- * Decodes every stripe from the first K readers (data shards before parity). Returns the shards that
- * failed or whose bytes are not the manifest's: unless it is empty, what the sinks got is worthless and
- * the caller tries again without those. Throws TOO_FEW_SHARDS.
+ * Decodes every stripe from the first K readers (data shards before parity). Returns the shards
+ * that failed or whose bytes are not the manifest's: unless it is empty, what the sinks got is
+ * worthless and the caller tries again without those. Throws TOO_FEW_SHARDS.
  */
 export async function decodeStripes(
   manifest: ObjectManifest,
@@ -109,8 +110,8 @@ export interface RebuildResult extends BlobInfo {
 }
 
 /**
- * Makes shard `index` again from any K readers and stores it. The result is the manifest's shard or an
- * error: TOO_FEW_SHARDS, DISK_FULL. Doing it twice, or on two nodes, does no harm.
+ * Makes shard `index` again from any K readers and stores it. The result is the manifest's shard or
+ * an error: TOO_FEW_SHARDS, DISK_FULL. Doing it twice, or on two nodes, does no harm.
  */
 export async function rebuildShard(
   manifest: ObjectManifest,

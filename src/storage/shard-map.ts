@@ -1,6 +1,6 @@
 /**
- * Who holds which shard, as far as this node knows: from peers' inventories and from its own disk. A peer
- * that was away is believed only after it spoke again.
+ * Who holds which shard, as far as this node knows: from peers' inventories and from its own disk.
+ * A peer that was away is believed only after it spoke again.
  */
 import type { Cid, PublicKey } from "../core/types.ts";
 import type { ObjectManifest } from "./manifest.ts";
@@ -47,7 +47,8 @@ export class ShardMap {
 
   setLiveness(member: PublicKey, liveness: Liveness): void {
     if (member === this.self) return;
-    // Back from the dead it may have lost its disk: it says what it has, and until then it has nothing.
+    // Back from the dead it may have lost its disk: it says what it has, and until then it has
+    // nothing.
     if (liveness === "up" && this.#members.get(member) === "down") this.#held.delete(member);
     this.#members.set(member, liveness);
   }
@@ -61,7 +62,9 @@ export class ShardMap {
     return object;
   }
 
-  /** Takes in what a peer says it holds of one object; null sequence: a change since its inventory. */
+  /**
+   * Takes in what a peer says it holds of one object; null sequence: a change since its inventory.
+   */
   note(from: PublicKey, cid: Cid, shards: readonly number[], sequence: number | null): void {
     const held = this.#held.get(from) ?? new Map<Cid, Holding>();
     this.#held.set(from, held);

@@ -1,6 +1,6 @@
 /**
- * The keeper's fetches and rebuilds: most urgent first, a few at a time, within an average of bytes a
- * second. One that is under way is never begun again.
+ * The keeper's fetches and rebuilds: most urgent first, a few at a time, within an average of bytes
+ * a second. One that is under way is never begun again.
  */
 import type { Cid, Hash, PublicKey } from "../core/types.ts";
 import type { KeeperEffect, KeeperParams, Priority, RemoteShard } from "./keeper-types.ts";

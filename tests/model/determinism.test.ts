@@ -1,4 +1,6 @@
-/** The same bits for every thread count and on every CPU path, and from the same seed on every host. */
+/**
+ * The same bits for every thread count and on every CPU path, and from the same seed on every host.
+ */
 import { describe, expect, test } from "bun:test";
 import path from "node:path";
 import { sha256Hex } from "../../src/core/bytes.ts";

@@ -10,8 +10,8 @@ export interface FaultyDisk {
 export class Crash extends Error {}
 
 /**
- * `at`: index of the operation that fails (Infinity: none). "crash" fails it and all that follow, as if
- * the process had gone; a system code fails it once. Half of a failed write reaches the disk.
+ * `at`: index of the operation that fails (Infinity: none). "crash" fails it and all that follow,
+ * as if the process had gone; a system code fails it once. Half of a failed write reaches the disk.
  */
 export function faultyDisk(at: number, kind: "crash" | "ENOSPC" | "EACCES"): FaultyDisk {
   let count = 0;

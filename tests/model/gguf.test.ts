@@ -36,7 +36,8 @@ async function logitsOf(file: string, tokens: Int32Array): Promise<Float32Array>
 }
 
 describe.each(["bitnet", "llama"] as const)("a %s file", (variant) => {
-  // Widths of 256 for the ternary blocks; embedding and scales exact in f16, so that nothing is lost.
+  // Widths of 256 for the ternary blocks; embedding and scales exact in f16, so that nothing is
+  // lost.
   const config = { ...TINY, variant, d_model: 256, n_heads: 4 };
   const tokens = Int32Array.from({ length: 20 }, (_, i) => (i * 37) % config.vocab_size);
 

@@ -1,6 +1,6 @@
 /**
- * Child of inference.test.ts: prints a digest of logits of several shapes, and of files under llamacpp
- * rounding, on the CPU path in force.
+ * Child of inference.test.ts: prints a digest of logits of several shapes, and of files under
+ * llamacpp rounding, on the CPU path in force.
  */
 import fs from "node:fs";
 import os from "node:os";

@@ -1,6 +1,6 @@
 /**
- * Inference against the trainer, whose formulas the golden vectors check: the same weights give the same
- * logits, with a float32 cache up to the last bits and with the f16 cache within its rounding.
+ * Inference against the trainer, whose formulas the golden vectors check: the same weights give the
+ * same logits, with a float32 cache up to the last bits and with the f16 cache within its rounding.
  */
 import { expect, test } from "bun:test";
 import { PRESETS } from "../../src/model/config.ts";

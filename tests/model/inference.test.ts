@@ -1,5 +1,6 @@
 /**
- * Inference: the same bits however tokens are cut, batched or threaded; the trainer's logits; sampling.
+ * Inference: the same bits however tokens are cut, batched or threaded; the trainer's logits;
+ * sampling.
  */
 import { afterAll, describe, expect, test } from "bun:test";
 import { execFile } from "node:child_process";

@@ -1,4 +1,6 @@
-/** Opening checkpoints for inference: a checkpoint folder, and a run folder with several of them. */
+/**
+ * Opening checkpoints for inference: a checkpoint folder, and a run folder with several of them.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";

@@ -46,7 +46,8 @@ describe("the order-2 byte model", () => {
     const chapter = (i: number) => fs.readFileSync(path.join(data, `chapter_${i}.txt`));
     const fitted = Buffer.concat(Array.from({ length: 120 }, (_, i) => chapter(i + 1)));
     const heldout = Buffer.concat(Array.from({ length: 15 }, (_, i) => chapter(i + 121)));
-    // A PPM-like order 2 on a novel of 1 MB lies near 2.9 bits; an unsmoothed or broken one does not.
+    // A PPM-like order 2 on a novel of 1 MB lies near 2.9 bits; an unsmoothed or broken one does
+    // not.
     const measured = order2BitsPerByte(fitted, heldout);
     expect(measured).toBeGreaterThan(2.6);
     expect(measured).toBeLessThan(3.05);

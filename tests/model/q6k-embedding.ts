@@ -1,6 +1,6 @@
 /**
- * A GGUF file whose token embedding is Q6_K, as quantised files of others have it: ours with that one
- * tensor replaced by random blocks of the format.
+ * A GGUF file whose token embedding is Q6_K, as quantised files of others have it: ours with that
+ * one tensor replaced by random blocks of the format.
  */
 import fs from "node:fs";
 import { seededRandom } from "../../src/core/random.ts";

@@ -65,7 +65,8 @@ describe("from text to a trained model", () => {
     expect(heads.some((head) => raw.startsWith(head))).toBe(true);
     data.close();
 
-    // `magnet eval` on the prepared folder, on its file and on the same text gives the same figures.
+    // `magnet eval` on the prepared folder, on its file and on the same text gives the same
+    // figures.
     const folder = await evaluateCheckpoint({ model: out_dir, data: path.join(out_dir, "data") });
     const file = await evaluateCheckpoint({
       model: result.checkpoint,

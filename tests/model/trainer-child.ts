@@ -1,7 +1,7 @@
 /**
- * Trains two small models for a few steps and prints one hash per model over parameters, moments, gradient,
- * losses and logits. Run as a child process, because the CPU path is fixed once per process.
- * argv: threads. Not a test file.
+ * Trains two small models for a few steps and prints one hash per model over parameters, moments,
+ * gradient, losses and logits. Run as a child process, because the CPU path is fixed once per
+ * process. argv: threads. Not a test file.
  */
 import { sha256Hex } from "../../src/core/bytes.ts";
 import { type ModelConfig, PRESETS } from "../../src/model/config.ts";

@@ -1,4 +1,6 @@
-/** Behaviour of the trainer: it learns, accumulates, refuses bad input, and never keeps a bad step. */
+/**
+ * Behaviour of the trainer: it learns, accumulates, refuses bad input, and never keeps a bad step.
+ */
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { sha256Hex } from "../../src/core/bytes.ts";
 import { MagnetError } from "../../src/core/errors.ts";

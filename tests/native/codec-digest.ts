@@ -1,6 +1,6 @@
 /**
- * Prints a digest of every codec's output on fixed input: run under MAGNET_CPU=scalar and =avx2 with several
- * thread counts by codec.test.ts, which compares the lines.
+ * Prints a digest of every codec's output on fixed input: run under MAGNET_CPU=scalar and =avx2
+ * with several thread counts by codec.test.ts, which compares the lines.
  */
 import { sha256Hex } from "../../src/core/bytes.ts";
 import * as codec from "../../src/native/codec.ts";

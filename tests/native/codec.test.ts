@@ -103,7 +103,8 @@ describe("pseudo-gradient codec", () => {
     }
     let worst = 0;
     for (let i = 0; i < n; i++) worst = Math.max(worst, Math.abs(total[i]! / rounds - delta[i]!));
-    // A residual never exceeds half a step (0.01 * 1.2 / 7 / 2), so the average errs by that / rounds.
+    // A residual never exceeds half a step (0.01 * 1.2 / 7 / 2), so the average errs by that /
+    // rounds.
     expect(worst).toBeLessThan(1.2e-5);
     expect(worst).toBeLessThan(worst_without / 20);
   });

@@ -1,7 +1,7 @@
 /**
- * Calls into the native library: arguments are checked before they reach it, failures arrive with the
- * library's text, long calls leave the event loop free, and the cache fallback of the loader refuses a
- * tampered file.
+ * Calls into the native library: arguments are checked before they reach it, failures arrive with
+ * the library's text, long calls leave the event loop free, and the cache fallback of the loader
+ * refuses a tampered file.
  */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";

@@ -1,4 +1,7 @@
-/** Plain Reed-Solomon over GF(2^8), polynomial 0x11D: the oracle of the native code. Slow on purpose. */
+/**
+ * Plain Reed-Solomon over GF(2^8), polynomial 0x11D: the oracle of the native code. Slow on
+ * purpose.
+ */
 
 export function multiply(a: number, b: number): number {
   let product = 0;

@@ -1,6 +1,7 @@
 /**
- * The built-in known answer: every path gives it, and a library whose AVX2 path does not falls back to
- * the scalar one, says so, and fails the doctor's check. The fault is injected into a copy of the library.
+ * The built-in known answer: every path gives it, and a library whose AVX2 path does not falls back
+ * to the scalar one, says so, and fails the doctor's check. The fault is injected into a copy of
+ * the library.
  */
 import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";

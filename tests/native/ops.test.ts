@@ -1,6 +1,6 @@
 /**
- * Kernels at sizes the golden vectors do not reach (several blocks of every kind, odd edges), against
- * plain float64 loops or, where the arithmetic is exact, to the last bit.
+ * Kernels at sizes the golden vectors do not reach (several blocks of every kind, odd edges),
+ * against plain float64 loops or, where the arithmetic is exact, to the last bit.
  */
 import { describe, expect, test } from "bun:test";
 import { ops } from "../../src/native/ops.ts";

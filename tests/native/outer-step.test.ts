@@ -60,8 +60,8 @@ describe("outer step", () => {
   });
 
   test("torchft's streaming fixture, delay 0 and alpha 0, both layers in their fragments", async () => {
-    // Two replicas, constant gradient 2, inner SGD lr 1, outer SGD lr 2 without momentum; layer 0 is
-    // merged at steps 3, 9, 15 (fragment 0), six inner steps apart after the first.
+    // Two replicas, constant gradient 2, inner SGD lr 1, outer SGD lr 2 without momentum; layer 0
+    // is merged at steps 3, 9, 15 (fragment 0), six inner steps apart after the first.
     const expected = [1, -1, -3, -11, -13, -15, -17, -19, -21, -35, -37, -39, -41, -43, -45, -59];
     let global = 1;
     const local = [1, 1];

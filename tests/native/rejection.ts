@@ -1,6 +1,7 @@
 /**
- * The error a promise rejects with. `expect(promise).rejects` is not used for native calls: it waits inside
- * the event loop's own turn, and an answer from a worker thread may then never be delivered.
+ * The error a promise rejects with. `expect(promise).rejects` is not used for native calls: it
+ * waits inside the event loop's own turn, and an answer from a worker thread may then never be
+ * delivered.
  */
 export async function rejection(promise: Promise<unknown>): Promise<unknown> {
   try {

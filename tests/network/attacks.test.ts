@@ -1,4 +1,7 @@
-/** Hostile peers, by name: each is dropped with a score or closed, and the server keeps serving others. */
+/**
+ * Hostile peers, by name: each is dropped with a score or closed, and the server keeps serving
+ * others.
+ */
 import { expect, test } from "bun:test";
 import net from "node:net";
 import tls from "node:tls";

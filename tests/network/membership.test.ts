@@ -1,4 +1,6 @@
-/** Membership: suspicion and death at their limits, records that cannot be forged, bounded tables. */
+/**
+ * Membership: suspicion and death at their limits, records that cannot be forged, bounded tables.
+ */
 import { describe, expect, test } from "bun:test";
 import { seededRandom } from "../../src/core/random.ts";
 import type { PublicKey } from "../../src/core/types.ts";

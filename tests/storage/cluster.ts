@@ -1,6 +1,7 @@
 /**
- * Some nodes' keepers and blob stores in one process on virtual time: messages arrive at once, effects are
- * carried out with the room's own functions, a dead node neither hears, speaks, nor serves.
+ * Some nodes' keepers and blob stores in one process on virtual time: messages arrive at once,
+ * effects are carried out with the room's own functions, a dead node neither hears, speaks, nor
+ * serves.
  */
 import type { Cid, PublicKey } from "../../src/core/types.ts";
 import type { Message } from "../../src/network/protocol.ts";

@@ -131,8 +131,8 @@ describe("keeper", () => {
     const cluster = await Cluster.create(6, { repair_bytes_per_s: 300 });
     for (let i = 0; i < 8; i++) await cluster.put(0, random.bytes(4000));
     await cluster.run(10_000);
-    // 10 s x 300 bytes and the first second's worth; one shard (about 1.1 kB) more per node at most.
-    // Without the limit each would have its eight shards, 8.8 kB, by now.
+    // 10 s x 300 bytes and the first second's worth; one shard (about 1.1 kB) more per node at
+    // most. Without the limit each would have its eight shards, 8.8 kB, by now.
     for (const node of cluster.nodes.slice(1)) {
       expect(node.moved_bytes).toBeGreaterThan(1000);
       expect(node.moved_bytes).toBeLessThanOrEqual(3300 + 1200);

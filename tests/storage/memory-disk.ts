@@ -1,6 +1,7 @@
 /**
- * A disk in memory that forgets, at a crash, whatever was not synced: content after the last sync of a
- * file, and names (of files and folders) whose folder was not synced since. `fail_at` stops it at one step.
+ * A disk in memory that forgets, at a crash, whatever was not synced: content after the last sync
+ * of a file, and names (of files and folders) whose folder was not synced since. `fail_at` stops it
+ * at one step.
  */
 import path from "node:path";
 import { MagnetError } from "../../src/core/errors.ts";
