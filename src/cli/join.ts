@@ -86,6 +86,18 @@ function bannerText(node: RunningNode, facts: Facts): string {
   ].join("\n");
 }
 
+/** Aborts when stdin ends: whoever holds its other end is gone, however it went. */
+function stdinClosed(): AbortSignal {
+  const closed = new AbortController();
+  const drain = async () => {
+    for await (const bytes of Bun.stdin.stream()) void bytes; // nothing is expected there
+  };
+  drain()
+    .catch((error) => log.debug("stdin_failed", { reason: toMagnetError(error).message }))
+    .finally(() => closed.abort());
+  return closed.signal;
+}
+
 /** Serves the control interface until a signal, `magnet node stop`, or a failure, which is thrown. */
 async function runUntilStopped(
   node: RunningNode,
@@ -143,6 +155,10 @@ export const join = defineCommand({
     advertise: { type: "string", value: "HOST:PORT", summary: "address that others are told" },
     threads: { type: "integer", min: 0, max: 64, summary: "threads for training; 0: all" },
     "max-disk": { type: "string", value: "SIZE", summary: "disk space magnet may use" },
+    attached: {
+      type: "boolean",
+      summary: "leave when stdin closes: with the program that started it",
+    },
     "ready-file": { type: "string", value: "PATH", summary: "written once the node is up" },
   },
   async run(context, { flags }) {
@@ -189,7 +205,8 @@ export const join = defineCommand({
         const facts = { network_file: file, control_url, tier_reason: choice.why, key_backed_up };
         out.record("join", banner(node, facts), () => bannerText(node, facts));
       };
-      await runUntilStopped(node, signal, announce);
+      const until = flags.attached ? AbortSignal.any([signal, stdinClosed()]) : signal;
+      await runUntilStopped(node, until, announce);
     } finally {
       unlock();
     }

@@ -1,6 +1,6 @@
 /**
  * The demo's agents: `magnet join` as separate processes of this very executable, each with its own data
- * folder and log file. Whatever ends the demo, no process outlives it.
+ * folder and log file. Whatever ends the demo, a kill -9 included, no process outlives it.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -57,12 +57,13 @@ export async function startAgent(options: {
     ["--listen", "127.0.0.1:0"],
     ["--tier", "cpu"],
     ["--threads", String(options.threads)],
+    ["--attached"],
     ["--ready-file", ready_file],
     ...(options.peer ? [["--peer", options.peer]] : []),
   ].flat();
   const log = fs.openSync(path.join(data_dir, "agent.log"), "a", 0o600);
   const child = Bun.spawn([...selfCommand(), "join", ...flags], {
-    stdin: "ignore",
+    stdin: "pipe", // never written: it closes with this process, and the agent leaves
     stdout: log,
     stderr: log,
   });

@@ -1,0 +1,48 @@
+/** Nothing outlives the demo: its agents leave when it is killed without a chance to tidy up. */
+import { afterAll, expect, test } from "bun:test";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+
+const binary = path.join(import.meta.dir, "../../dist/magnet");
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-e2e-killed-"));
+afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+/** Live processes whose command line names the demo's folder. */
+function agentsOf(out: string): number[] {
+  return fs
+    .readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        const words = fs.readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+        return words.includes("join") && words.some((word) => word.startsWith(out));
+      } catch {
+        return false; // it ended while we looked
+      }
+    })
+    .map(Number);
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadline = performance.now() + 60_000;
+  while (!holds()) {
+    if (performance.now() > deadline) throw new Error(`waited 60 s for ${what}`);
+    await Bun.sleep(20); // the pace of looking, not a wait for a duration
+  }
+}
+
+test("agents end after a kill -9 of the demo", async () => {
+  const out = path.join(folder, "out");
+  const child = Bun.spawn([binary, "demo", "--quiet", "--out", out], {
+    env: { HOME: folder, PATH: "/usr/bin:/bin" },
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "ignore",
+  });
+  await until("the agents", () => agentsOf(out).length === 4);
+  child.kill("SIGKILL");
+  await child.exited;
+  await until("the agents to leave", () => agentsOf(out).length === 0);
+  expect(agentsOf(out)).toEqual([]);
+}, 120_000);
