@@ -122,7 +122,8 @@ async function buildLibrary(): Promise<void> {
  */
 function buildDemoText(): void {
   const outfile = path.join(buildDir, "demo-text.json.gz");
-  if (fs.existsSync(outfile)) return;
+  const newest = Math.max(mtime(import.meta.path), mtime(path.join(root, "package-lock.json")));
+  if (mtime(outfile) > newest) return;
   const documents = ["datasets-moby-dick", "datasets-sotu"].flatMap((name) => {
     const folder = path.join(root, "node_modules/@stdlib", name, "data");
     return fs

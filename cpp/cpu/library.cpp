@@ -11,7 +11,7 @@ namespace magnet {
 namespace {
 thread_local char last_error[1024] = "";
 
-/** True on the thread that finds out whether the AVX2 path may be used: it then uses it. */
+/** True on the thread that finds out whether the AVX2 path may be used: it uses it. */
 thread_local bool tests_avx2 = false;
 /** The AVX2 path gave a wrong known answer on this machine. */
 std::atomic<bool> avx2_refused{false};
@@ -22,13 +22,24 @@ bool has_avx2() {
          __builtin_cpu_supports("f16c");
 }
 
+/**
+ * On a thread of its own: the first use of a kernel may come from inside another one, whose
+ * thread-local scratch the test must not touch.
+ */
 bool avx2_is_right() {
-  struct Scope {
-    Scope() { tests_avx2 = true; }
-    ~Scope() { tests_avx2 = false; }
-  };
-  const Scope scope;
-  avx2_refused = known_answer() != expected_known_answer();
+  std::exception_ptr failure;
+  uint64_t answer = 0;
+  std::thread tester([&] {
+    tests_avx2 = true;
+    try {
+      answer = known_answer();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  });
+  tester.join();
+  if (failure) std::rethrow_exception(failure);
+  avx2_refused = answer != expected_known_answer();
   return !avx2_refused;
 }
 

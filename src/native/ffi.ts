@@ -80,7 +80,7 @@ const library = dlopen(libraryFile, {
 invariant(library.symbols.mg_abi_version() === 1, "the embedded library has another ABI version");
 
 const errorText = new Uint8Array(1024);
-export function lastNativeError(): string {
+function lastNativeError(): string {
   library.symbols.mg_last_error(errorText, errorText.length);
   return cString(errorText);
 }
