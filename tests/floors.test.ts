@@ -1,6 +1,6 @@
 /**
- * The house keeps its floors: a file imports from its own room or from a lower floor, type imports and
- * dynamic imports included. Files stay short enough to be read in one sitting.
+ * The house keeps its floors: a file imports from its own room or from a lower floor, type imports
+ * and dynamic imports included. Files stay short enough to be read in one sitting.
  */
 import { describe, expect, test } from "bun:test";
 import fs from "node:fs";
@@ -33,7 +33,9 @@ const glob = (folder: string, pattern: string) =>
   [...new Bun.Glob(pattern).scanSync(folder)].filter((f) => !f.includes("node_modules")).sort();
 const files = glob(source, "**/*.ts");
 
-/** Module names of all imports and re-exports; `import type`, `import("x")` and side effects count. */
+/**
+ * Module names of all imports and re-exports; `import type`, `import("x")` and side effects count.
+ */
 function importsOf(code: string): string[] {
   const bare = code.replaceAll(/\/\*[\s\S]*?\*\//g, "").replaceAll(/^\s*\/\/.*$/gm, "");
   const pattern = /\b(?:from|import)\s*\(?\s*(["'])([^"'\n]+)\1/g;

@@ -1,8 +1,9 @@
 /**
- * Runs everything that `npm test` promises, in stages: type check, lint and format check, then the tests
- * of each room in a process of their own (a crash of the native library then fails one room, not the
- * report). Ends with exactly one line `N passed, N failed, N skipped`; the type check and the lint count
- * as one test each. Arguments are path filters (`npm test -- tests/core`) and skip the two checks.
+ * Runs everything that `npm test` promises, in stages: type check, lint and format check, then the
+ * tests of each room in a process of their own (a crash of the native library then fails one room,
+ * not the report). Ends with exactly one line `N passed, N failed, N skipped`; the type check and
+ * the lint count as one test each. Arguments are path filters (`npm test -- tests/core`) and skip
+ * the two checks.
  */
 import fs from "node:fs";
 import os from "node:os";
@@ -22,7 +23,9 @@ interface Counts {
 
 const say = (text: string) => void writeToDescriptor(1, `${text}\n`);
 
-/** The surroundings of a developer must not decide a test: only the forced CPU path is passed on. */
+/**
+ * The surroundings of a developer must not decide a test: only the forced CPU path is passed on.
+ */
 const environment = Object.fromEntries(
   Object.entries(process.env).filter(
     ([name]) => !name.startsWith("MAGNET_") || name === "MAGNET_CPU",

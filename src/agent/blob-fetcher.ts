@@ -1,4 +1,7 @@
-/** Brings blobs from peers into the store: size asked for, chunks pulled, hash checked, then durable. */
+/**
+ * Brings blobs from peers into the store: size asked for, chunks pulled, hash checked, then
+ * durable.
+ */
 import fs from "node:fs/promises";
 import path from "node:path";
 import { formatBytes } from "../core/bytes.ts";
@@ -47,7 +50,8 @@ export async function dropOldParts(folder: string, now_ms: number): Promise<void
 }
 
 /**
- * One fetch per blob at a time: a second caller waits for the first. A size that this disk may not hold
+ * One fetch per blob at a time: a second caller waits for the first. A size that this disk may not
+ * hold
  * (`max_disk_bytes` of all blobs) is refused before the first byte: it is only a peer's word.
  */
 export function blobFetcher(

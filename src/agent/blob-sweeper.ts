@@ -1,7 +1,8 @@
 /**
- * Removes states and pseudo-gradients that no round needs any more: merges of views that lost, initial
- * states of ended jobs, contributions that were not collected, leftovers of a crash. Without it every
- * round could leave something behind. Only these two kinds are touched: job files and shards have owners.
+ * Removes states and pseudo-gradients that no round needs any more: merges of views that lost,
+ * initial states of ended jobs, contributions that were not collected, leftovers of a crash.
+ * Without it every round could leave something behind. Only these two kinds are touched: job files
+ * and shards have owners.
  */
 import type { Hash } from "../core/types.ts";
 import type { BlobStore } from "../storage/blobs.ts";
@@ -32,8 +33,8 @@ export class BlobSweeper {
   }
 
   /**
-   * Deletes what two sweeps in a row found unneeded, so that a blob which is just being made or announced
-   * is never taken. Returns what was deleted. Called once per promoted round.
+   * Deletes what two sweeps in a row found unneeded, so that a blob which is just being made or
+   * announced is never taken. Returns what was deleted. Called once per promoted round.
    */
   async sweep(needed: () => ReadonlySet<Hash>): Promise<Hash[]> {
     const candidates: Hash[] = [];

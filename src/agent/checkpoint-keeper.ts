@@ -1,7 +1,8 @@
 /**
  * Erasure-coded checkpoints (paper 11): the round's leader cuts the promoted state into shards, the
- * keeper machine spreads and repairs them, and this file does what it asks for: fetch, rebuild, delete.
- * Which checkpoints are wanted follows from the promoted states alone, so every node drops the same ones.
+ * keeper machine spreads and repairs them, and this file does what it asks for: fetch, rebuild,
+ * delete. Which checkpoints are wanted follows from the promoted states alone, so every node drops
+ * the same ones.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -27,7 +28,10 @@ import type { NodeEffect, NodeEvent } from "./node-types.ts";
 import type { PublishedBlobs } from "./published-blobs.ts";
 import { shardReader } from "./shard-reader.ts";
 
-/** Checkpoints kept in the network: the last promoted states, so that a repair ends before its object is old. */
+/**
+ * Checkpoints kept in the network: the last promoted states, so that a repair ends before its
+ * object is old.
+ */
 const CHECKPOINTS_KEPT = 3;
 
 export interface CheckpointKeeperOptions {
@@ -238,8 +242,8 @@ export class CheckpointKeeper {
   }
 
   /**
-   * Puts an object together again from shards in the network, as the blob of its content hash. Throws
-   * NOT_FOUND for an unknown object, TOO_FEW_SHARDS.
+   * Puts an object together again from shards in the network, as the blob of its content hash.
+   * Throws NOT_FOUND for an unknown object, TOO_FEW_SHARDS.
    */
   async restore(cid: Cid, holders: readonly (readonly PublicKey[])[], target: BlobStore) {
     const manifest = this.#manifests.get(cid);

@@ -1,7 +1,8 @@
 /**
- * One node per data folder: two would vote twice with one key. The lock is the kernel's (through SQLite's
- * exclusive transaction on node.lock), so it ends with its process however that ends, and no process
- * number that was given to another program can keep a folder locked. node.pid is for the message only.
+ * One node per data folder: two would vote twice with one key. The lock is the kernel's (through
+ * SQLite's exclusive transaction on node.lock), so it ends with its process however that ends, and
+ * no process number that was given to another program can keep a folder locked. node.pid is for the
+ * message only.
  */
 import { Database } from "bun:sqlite";
 import fs from "node:fs";
@@ -16,7 +17,9 @@ function holderOf(pid_file: string): string {
   return /^\d{1,10}$/.test(pid) ? ` (process ${pid})` : "";
 }
 
-/** Returns the function that unlocks. Throws NODE_RUNNING, or why the folder cannot be written to. */
+/**
+ * Returns the function that unlocks. Throws NODE_RUNNING, or why the folder cannot be written to.
+ */
 export function lockDataDir(data_dir: string): () => void {
   const pid_file = path.join(data_dir, "node.pid");
   const lock_file = path.join(data_dir, "node.lock");

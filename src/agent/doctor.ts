@@ -1,7 +1,7 @@
 /**
- * Looks over what a node needs on this machine and says for each point how it stands and what would fix
- * it. Every check is on its own: one that fails, or cannot run, never hides the others. Nothing is
- * changed; the disk test removes its file.
+ * Looks over what a node needs on this machine and says for each point how it stands and what would
+ * fix it. Every check is on its own: one that fails, or cannot run, never hides the others. Nothing
+ * is changed; the disk test removes its file.
  */
 import fs from "node:fs";
 import net from "node:net";

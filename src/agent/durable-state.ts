@@ -1,7 +1,7 @@
 /**
  * The node machine's durable state: one JSON file per key, replaced atomically and fsynced before
- * `persist` returns, because a promise to the network (an acknowledgement) depends on it. Synchronous on
- * purpose: nothing else of the node may happen between the decision and its record.
+ * `persist` returns, because a promise to the network (an acknowledgement) depends on it.
+ * Synchronous on purpose: nothing else of the node may happen between the decision and its record.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -36,7 +36,10 @@ export interface DurableState {
   persist(key: PersistKey, value: unknown): void;
 }
 
-/** Opens (and creates) the folder. `load` throws STATE_CORRUPT: voting on with lost promises is unsafe. */
+/**
+ * Opens (and creates) the folder. `load` throws STATE_CORRUPT: voting on with lost promises is
+ * unsafe.
+ */
 export function openDurableState(folder: string): DurableState {
   fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
   const fileOf = (key: PersistKey) => path.join(folder, `${key}.json`);

@@ -1,6 +1,7 @@
 /**
- * Carries out the effects of the node's machine: what is short at once, what is long as a task whose
- * outcome comes back as an event. Expected failures become events too; nothing here throws for them.
+ * Carries out the effects of the node's machine: what is short at once, what is long as a task
+ * whose outcome comes back as an event. Expected failures become events too; nothing here throws
+ * for them.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -64,7 +65,9 @@ export function createEffects(context: EffectContext): Effects {
     });
   };
 
-  /** A blob that the machine counts on, but that was damaged on this disk, comes back from a peer. */
+  /**
+   * A blob that the machine counts on, but that was damaged on this disk, comes back from a peer.
+   */
   const bring = async (hash: Hash): Promise<void> => {
     if (blobs.has(hash)) return;
     const peers = transport.peers().map(({ public_key }) => public_key);

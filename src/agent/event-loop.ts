@@ -1,8 +1,8 @@
 /**
  * Drives the node's state machine: events are taken one at a time in the order they came, and the
  * effects of one step are carried out in order before the next event. Work that takes time is only
- * started by its effect and comes back as an event. Invariant: after an effect that could not be carried
- * out (a promise that is not on the disk) no further one is, and the node ends.
+ * started by its effect and comes back as an event. Invariant: after an effect that could not be
+ * carried out (a promise that is not on the disk) no further one is, and the node ends.
  */
 import type { Clock } from "../core/clock.ts";
 import { invariant } from "../core/errors.ts";

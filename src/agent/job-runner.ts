@@ -1,7 +1,8 @@
 /**
- * The work that one job asks of this node: prepare it, train a round locally, merge a round. Everything
- * here is a function of the job, the base state and the announced task, so that any node can recompute
- * a merge; only the inner optimizer's moments stay with the node from round to round (as in DiLoCo).
+ * The work that one job asks of this node: prepare it, train a round locally, merge a round.
+ * Everything here is a function of the job, the base state and the announced task, so that any node
+ * can recompute a merge; only the inner optimizer's moments stay with the node from round to round
+ * (as in DiLoCo).
  */
 import { MagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
@@ -63,7 +64,9 @@ export class JobRunner {
     this.#residual = new Float32Array(trainer.param_count);
   }
 
-  /** Opens a job whose blobs are all here. Throws TOKENIZER_MISMATCH, TOKENS_CORRUPT, OUT_OF_MEMORY. */
+  /**
+   * Opens a job whose blobs are all here. Throws TOKENIZER_MISMATCH, TOKENS_CORRUPT, OUT_OF_MEMORY.
+   */
   static async open(options: RunnerOptions): Promise<JobRunner> {
     const { job, blobs, threads } = options;
     const tokenizer = await Tokenizer.load(blobs.pathOf(job.tokenizer_hash as Hash));

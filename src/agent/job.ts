@@ -1,7 +1,7 @@
 /**
- * A training job as the network agrees on it: everything that decides the result, by value or by hash,
- * so that two nodes with the same JobSpec compute the same bits. What only one node decides (threads,
- * folders) is not in it.
+ * A training job as the network agrees on it: everything that decides the result, by value or by
+ * hash, so that two nodes with the same JobSpec compute the same bits. What only one node decides
+ * (threads, folders) is not in it.
  */
 import { z } from "zod";
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";

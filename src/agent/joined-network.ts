@@ -1,6 +1,6 @@
 /**
- * The network of a data folder: the file named, else the one joined before, else a new network of this
- * node alone. It is kept in the folder, so that the next start needs no flag.
+ * The network of a data folder: the file named, else the one joined before, else a new network of
+ * this node alone. It is kept in the folder, so that the next start needs no flag.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -19,7 +19,9 @@ export interface JoinedNetwork {
   file: string;
 }
 
-/** Promises made in one network mean nothing in another, and a data folder holds one set of them. */
+/**
+ * Promises made in one network mean nothing in another, and a data folder holds one set of them.
+ */
 function refuseOtherNetwork(data_dir: string, kept: NetworkFile, named: string): void {
   if (!fs.existsSync(path.join(data_dir, "state", "election.json"))) return;
   throw new MagnetError("NETWORK_DIFFERS", `this data folder belongs to the network ${kept.id}`, {
@@ -29,8 +31,9 @@ function refuseOtherNetwork(data_dir: string, kept: NetworkFile, named: string):
 }
 
 /**
- * `file` is empty where none was named; `name` is that of a new network. Throws NETWORK_FILE_INVALID,
- * NOT_FOUND, and NETWORK_DIFFERS where the folder has voted in another network.
+ * `file` is empty where none was named; `name` is that of a new network. Throws
+ * NETWORK_FILE_INVALID, NOT_FOUND, and NETWORK_DIFFERS where the folder has voted in another
+ * network.
  */
 export function joinedNetwork(options: {
   data_dir: string;

@@ -1,4 +1,7 @@
-/** Where the node's wallet key lies: in the data folder, opened by MAGNET_PASSPHRASE where one is set. */
+/**
+ * Where the node's wallet key lies: in the data folder, opened by MAGNET_PASSPHRASE where one is
+ * set.
+ */
 import type { ConfigValues } from "../core/config-schema.ts";
 import type { KeyStorage } from "../network/key-storage.ts";
 

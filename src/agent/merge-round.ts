@@ -1,7 +1,7 @@
 /**
- * The merge of one round (paper 10.1): weighted mean of the pseudo-gradients, then the outer step. A pure
- * function of bytes that every member has by hash, so that all get the same state, also where a
- * contributor's bytes are not a pseudo-gradient: each member leaves out the same ones.
+ * The merge of one round (paper 10.1): weighted mean of the pseudo-gradients, then the outer step.
+ * A pure function of bytes that every member has by hash, so that all get the same state, also
+ * where a contributor's bytes are not a pseudo-gradient: each member leaves out the same ones.
  */
 import { MagnetError } from "../core/errors.ts";
 import type { PublicKey } from "../core/types.ts";
@@ -32,7 +32,10 @@ export interface MergeOutcome {
 /** Tokens that H inner steps can have processed: a larger claim counts as this. */
 const tokensMax = (job: JobSpec): number => job.inner_steps * job.batch * job.model.context;
 
-/** Decodes into `into`; false where the bytes are no pseudo-gradient. Failures of this machine throw. */
+/**
+ * Decodes into `into`; false where the bytes are no pseudo-gradient. Failures of this machine
+ * throw.
+ */
 async function decode(input: MergeInput, contributor: Contributor, into: Float32Array) {
   const { blobs, threads } = input;
   const encoded = await blobs.get(contributor.delta_hash);
@@ -46,8 +49,8 @@ async function decode(input: MergeInput, contributor: Contributor, into: Float32
 }
 
 /**
- * The state after the outer step over the contributors in the order given; the base is left as it is.
- * With nobody left the state is the base's. Throws BLOB_NOT_FOUND, BLOB_CORRUPT, OUT_OF_MEMORY.
+ * The state after the outer step over the contributors in the order given; the base is left as it
+ * is. With nobody left the state is the base's. Throws BLOB_NOT_FOUND, BLOB_CORRUPT, OUT_OF_MEMORY.
  */
 export async function mergeRound(input: MergeInput): Promise<MergeOutcome> {
   const { job, base, contributors, threads } = input;

@@ -1,9 +1,10 @@
 /**
- * The state that a round ends with: latent weights and outer momentum, as one blob whose SHA-256 is the
- * state hash that nodes certify. It holds no time, path or thread count, so equal states are equal bytes.
+ * The state that a round ends with: latent weights and outer momentum, as one blob whose SHA-256 is
+ * the state hash that nodes certify. It holds no time, path or thread count, so equal states are
+ * equal bytes.
  *
- * Layout, little-endian: "MGSTATE1", u32 header length, header (canonical JSON, padded with spaces so
- * that the arrays start at a multiple of 64), float32 params[n], float32 momentum[n].
+ * Layout, little-endian: "MGSTATE1", u32 header length, header (canonical JSON, padded with spaces
+ * so that the arrays start at a multiple of 64), float32 params[n], float32 momentum[n].
  */
 import { z } from "zod";
 import { canonicalJson } from "../core/bytes.ts";
@@ -51,7 +52,9 @@ export function encodeState(state: ModelState): Uint8Array[] {
 /** Length of the blob of a state with n parameters, an upper bound by less than one block. */
 export const stateBytesMax = (n: number): number => 8 * n + HEADER_LIMIT_BYTES;
 
-/** Reads a state blob (its hash was checked by the caller). Throws STATE_CORRUPT with the reason. */
+/**
+ * Reads a state blob (its hash was checked by the caller). Throws STATE_CORRUPT with the reason.
+ */
 export function decodeState(bytes: Uint8Array, expected_params: number): ModelState {
   const corrupt = (reason: string) =>
     new MagnetError("STATE_CORRUPT", `not a model state: ${reason}`, {

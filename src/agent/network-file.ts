@@ -1,7 +1,7 @@
 /**
- * The network file: who may vote and with which parameters. Its network-wide part is hashed into the
- * handshake, so nodes with different rules never talk past each other; bootstrap addresses are local
- * advice and stay outside the hash.
+ * The network file: who may vote and with which parameters. Its network-wide part is hashed into
+ * the handshake, so nodes with different rules never talk past each other; bootstrap addresses are
+ * local advice and stay outside the hash.
  */
 import { z } from "zod";
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";

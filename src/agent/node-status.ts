@@ -1,4 +1,6 @@
-/** What a node is doing and what it waits for, in words: read from the machines, never kept apart. */
+/**
+ * What a node is doing and what it waits for, in words: read from the machines, never kept apart.
+ */
 import type { RoundMachine } from "../diloco/round.ts";
 import type { Phase } from "../diloco/round-types.ts";
 import type { NodeView } from "./node-types.ts";

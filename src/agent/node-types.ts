@@ -1,8 +1,8 @@
 /**
- * What goes into the node's state machine and what comes out of it. The machine neither waits nor reads
- * or writes anything: the runtime turns sockets, timers and finished work into events and carries out
- * the effects of one step in order, making each `persist` durable before it begins the next effect.
- * After a crash everything that was under way is forgotten; `start` derives it again.
+ * What goes into the node's state machine and what comes out of it. The machine neither waits nor
+ * reads or writes anything: the runtime turns sockets, timers and finished work into events and
+ * carries out the effects of one step in order, making each `persist` durable before it begins the
+ * next effect. After a crash everything that was under way is forgotten; `start` derives it again.
  */
 import type { Random } from "../core/random.ts";
 import type { Tier } from "../core/tiers.ts";

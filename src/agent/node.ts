@@ -1,7 +1,7 @@
 /**
- * The node: membership, election, round and storage keeper composed into one state machine, `step(event, now_ms) ->
- * effects`, without clock, socket, disk or randomness of its own. The runtime drives it in a process,
- * the simulator drives a thousand of it in one.
+ * The node: membership, election, round and storage keeper composed into one state machine,
+ * `step(event, now_ms) -> effects`, without clock, socket, disk or randomness of its own. The
+ * runtime drives it in a process, the simulator drives a thousand of it in one.
  */
 
 import type { PublicKey } from "../core/types.ts";
@@ -46,7 +46,8 @@ export class NodeMachine {
     const { heartbeat_ms, suspect_ms, dead_ms, view_timeout_ms, grace_ms } = params.timing;
     const keys = { signer, verifier };
     const limits = { heartbeat_ms, suspect_ms, dead_ms };
-    // What was lost is said again once per heartbeat: often enough to heal, rare enough to be cheap.
+    // What was lost is said again once per heartbeat: often enough to heal, rare enough to be
+    // cheap.
     const resend_ms = heartbeat_ms;
     this.membership = new Membership({
       ...keys,
@@ -67,7 +68,9 @@ export class NodeMachine {
     this.keeper = new Keeper(keeperParams(signer.public_key, params.timing.repair_after_ms));
   }
 
-  /** Handles one event; the effects are to be carried out in order. Throws STATE_CORRUPT on start. */
+  /**
+   * Handles one event; the effects are to be carried out in order. Throws STATE_CORRUPT on start.
+   */
   step(event: NodeEvent, now_ms: number): NodeEffect[] {
     const out: NodeEffect[] = [];
     switch (event.type) {
@@ -137,8 +140,9 @@ export class NodeMachine {
   }
 
   /**
-   * Tells the keeper which members came, are suspected, or are gone since the last tick. Of strangers it
-   * hears nothing: one that claims to hold shards would otherwise make others delete theirs.
+   * Tells the keeper which members came, are suspected, or are gone since the last tick. Of
+   * strangers it hears nothing: one that claims to hold shards would otherwise make others delete
+   * theirs.
    */
   #tellKeeper(now_ms: number, out: NodeEffect[]): void {
     for (const public_key of this.election.ballots.members) {

@@ -1,4 +1,6 @@
-/** The parts of a node that face the network, opened from its options: transport and state machine. */
+/**
+ * The parts of a node that face the network, opened from its options: transport and state machine.
+ */
 import path from "node:path";
 import { roomLog } from "../core/log.ts";
 import { walletVerifier } from "../network/auth.ts";

@@ -1,4 +1,7 @@
-/** From texts and settings to a job: tokenizer and token files in a folder, and the JobSpec over them. */
+/**
+ * From texts and settings to a job: tokenizer and token files in a folder, and the JobSpec over
+ * them.
+ */
 import fs from "node:fs/promises";
 import { sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
@@ -31,8 +34,9 @@ async function hashFile(file: string): Promise<string> {
 }
 
 /**
- * Trains a tokenizer of model.vocab_size on the texts, tokenises them into `folder`, and describes the
- * job. Throws DATA_*, NOT_FOUND, DISK_FULL, CANCELLED, and DATA_TOO_SMALL where nothing could be held out.
+ * Trains a tokenizer of model.vocab_size on the texts, tokenises them into `folder`, and describes
+ * the job. Throws DATA_*, NOT_FOUND, DISK_FULL, CANCELLED, and DATA_TOO_SMALL where nothing could
+ * be held out.
  */
 export async function prepareJob(options: {
   inputs: readonly string[];

@@ -1,6 +1,7 @@
 /**
- * What this node lets peers read: only blobs that were published. A pseudo-gradient lies in the store
- * before it may be seen (commit before reveal), so having a blob and serving it are two things.
+ * What this node lets peers read: only blobs that were published. A pseudo-gradient lies in the
+ * store before it may be seen (commit before reveal), so having a blob and serving it are two
+ * things.
  */
 import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";

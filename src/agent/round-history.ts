@@ -1,6 +1,6 @@
 /**
- * What happened in the last rounds, as this node saw it: for `magnet node status`, the demo's table and,
- * later, the dashboard. Read off the machine after each step; it decides nothing.
+ * What happened in the last rounds, as this node saw it: for `magnet node status`, the demo's table
+ * and, later, the dashboard. Read off the machine after each step; it decides nothing.
  */
 import type { Hash, PublicKey } from "../core/types.ts";
 import { leaderOf } from "../network/ballot.ts";
@@ -23,7 +23,9 @@ export interface RoundRecord {
   job_id: Hash;
   /** Round within the job, from 0. */
   job_round: number;
-  /** Who led the merge, and in which view (0: the paper's formula; more: dead leaders passed over). */
+  /**
+   * Who led the merge, and in which view (0: the paper's formula; more: dead leaders passed over).
+   */
   leader: PublicKey;
   view: number;
   contributors: PublicKey[];
@@ -37,7 +39,9 @@ export interface RoundRecord {
 
 export class RoundHistory {
   readonly #records: RoundRecord[] = [];
-  /** Rounds under way by announcement: a slow node adopts one while the next is announced already. */
+  /**
+   * Rounds under way by announcement: a slow node adopts one while the next is announced already.
+   */
   readonly #open = new Map<string, { since_ms: number; workers: WorkerLoss[] }>();
 
   get records(): readonly RoundRecord[] {

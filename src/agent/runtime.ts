@@ -1,6 +1,6 @@
 /**
- * A running node: the state machine of node.ts driven by real sockets, timers, disk and training. It
- * decides nothing; every effect is carried out here or in effects.ts and comes back as an event.
+ * A running node: the state machine of node.ts driven by real sockets, timers, disk and training.
+ * It decides nothing; every effect is carried out here or in effects.ts and comes back as an event.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -69,7 +69,9 @@ export interface RunningNode {
   readonly checkpoints: CheckpointKeeper;
   readonly progress: TrainingProgress | null;
   readonly fetchBlob: FetchBlob;
-  /** Fulfilled when the node cannot go on (its disk is full, its state is broken); close it then. */
+  /**
+   * Fulfilled when the node cannot go on (its disk is full, its state is broken); close it then.
+   */
   readonly failure: Promise<MagnetError>;
   feed(event: NodeEvent): void;
   /** Leaves the network, ends local training; returns when everything is closed. */
@@ -80,8 +82,8 @@ export interface RunningNode {
 const TICKS_PER_HEARTBEAT = 4;
 
 /**
- * Starts a node on its data folder. Throws PORT_IN_USE, STATE_CORRUPT, disk errors; nothing is left open
- * then.
+ * Starts a node on its data folder. Throws PORT_IN_USE, STATE_CORRUPT, disk errors; nothing is left
+ * open then.
  */
 export async function startNode(options: NodeOptions): Promise<RunningNode> {
   const closers: (() => unknown)[] = [];

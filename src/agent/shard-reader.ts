@@ -8,7 +8,10 @@ import type { ShardReader } from "../storage/repair.ts";
 
 const RANGE_TIMEOUT_MS = 30_000;
 
-/** From this disk, else from the first holder that answers. Throws BLOB_NOT_FOUND, or a peer's error. */
+/**
+ * From this disk, else from the first holder that answers. Throws BLOB_NOT_FOUND, or a peer's
+ * error.
+ */
 export function shardReader(
   blobs: BlobStore,
   transport: Transport,

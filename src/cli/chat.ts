@@ -1,6 +1,6 @@
 /**
- * `magnet chat`: talks with a model. On a terminal Ctrl-C stops the answer, not the program; through a
- * pipe every line is a turn; --prompt asks once.
+ * `magnet chat`: talks with a model. On a terminal Ctrl-C stops the answer, not the program;
+ * through a pipe every line is a turn; --prompt asks once.
  */
 import readline from "node:readline";
 import { MagnetError, toMagnetError } from "../core/errors.ts";

@@ -1,6 +1,6 @@
 /**
- * The command tree: names, one-line summaries and where each command lives. Modules are imported only
- * when their command runs, so that `magnet version` loads nothing else.
+ * The command tree: names, one-line summaries and where each command lives. Modules are imported
+ * only when their command runs, so that `magnet version` loads nothing else.
  */
 import { type Group, lazy } from "./frame/command.ts";
 

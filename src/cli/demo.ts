@@ -1,4 +1,7 @@
-/** `magnet demo`: the whole main job on this machine with real processes, real text and real sockets. */
+/**
+ * `magnet demo`: the whole main job on this machine with real processes, real text and real
+ * sockets.
+ */
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";

@@ -98,7 +98,9 @@ function stdinClosed(): AbortSignal {
   return closed.signal;
 }
 
-/** Serves the control interface until a signal, `magnet node stop`, or a failure, which is thrown. */
+/**
+ * Serves the control interface until a signal, `magnet node stop`, or a failure, which is thrown.
+ */
 async function runUntilStopped(
   node: RunningNode,
   signal: AbortSignal,

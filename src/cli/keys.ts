@@ -1,4 +1,7 @@
-/** `magnet keys`: the node's wallet key. A private key is never taken from or shown on a command line. */
+/**
+ * `magnet keys`: the node's wallet key. A private key is never taken from or shown on a command
+ * line.
+ */
 
 import { keyStorageOf } from "../agent/key-place.ts";
 import { MagnetError } from "../core/errors.ts";

@@ -1,4 +1,6 @@
-/** `magnet node` and `magnet peers`, `rounds`, `storage`: what the node on this data folder says. */
+/**
+ * `magnet node` and `magnet peers`, `rounds`, `storage`: what the node on this data folder says.
+ */
 import { formatBytes } from "../core/bytes.ts";
 import { connectControl } from "../http/control-client.ts";
 import type { Arguments, Context } from "./frame/command.ts";

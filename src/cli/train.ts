@@ -1,6 +1,7 @@
 /**
- * `magnet train`: trains a model on this machine. Ctrl-C or SIGTERM saves a checkpoint and ends; --resume
- * goes on from it bit for bit. Under --json every line is a record; the last one holds the result.
+ * `magnet train`: trains a model on this machine. Ctrl-C or SIGTERM saves a checkpoint and ends;
+ * --resume goes on from it bit for bit. Under --json every line is a record; the last one holds the
+ * result.
  */
 
 import { systemClock } from "../core/clock.ts";
@@ -147,8 +148,8 @@ function reporter(out: Output) {
 }
 
 /**
- * A reader of stdout that goes away, or a full disk behind it, must not cost the run: it is stopped as by
- * a signal, so that it saves its checkpoint, and the failure is reported afterwards.
+ * A reader of stdout that goes away, or a full disk behind it, must not cost the run: it is stopped
+ * as by a signal, so that it saves its checkpoint, and the failure is reported afterwards.
  */
 function stopOnFailure({ onPrepare, onEvent }: ReturnType<typeof reporter>) {
   const stop = new AbortController();

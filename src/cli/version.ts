@@ -1,4 +1,7 @@
-/** `magnet version`: what this executable is. Loads neither the native library nor the configuration. */
+/**
+ * `magnet version`: what this executable is. Loads neither the native library nor the
+ * configuration.
+ */
 import packageJson from "../../package.json" with { type: "json" };
 import { defineCommand } from "./frame/command.ts";
 

@@ -1,7 +1,7 @@
 /**
- * Changes one setting in the TOML file and keeps everything else of it, comments included. The result is
- * parsed again before it replaces the old file in one step: either exactly this setting changed, or the
- * file is left alone.
+ * Changes one setting in the TOML file and keeps everything else of it, comments included. The
+ * result is parsed again before it replaces the old file in one step: either exactly this setting
+ * changed, or the file is left alone.
  */
 import fs from "node:fs";
 import path from "node:path";

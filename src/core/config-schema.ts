@@ -1,6 +1,7 @@
 /**
- * The one schema of this machine's configuration; file, environment, flags, `config show` and `config get`
- * all read it from here. What must be equal on all nodes of a network is not in it: see the network file.
+ * The one schema of this machine's configuration; file, environment, flags, `config show` and
+ * `config get` all read it from here. What must be equal on all nodes of a network is not in it:
+ * see the network file.
  */
 import { z } from "zod";
 import { parseSize } from "./bytes.ts";

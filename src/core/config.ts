@@ -1,6 +1,7 @@
 /**
- * The configuration in force: flags > environment > file > defaults, each value with its origin. A name
- * that the schema does not know is an error in every source, and so is a value that does not fit.
+ * The configuration in force: flags > environment > file > defaults, each value with its origin. A
+ * name that the schema does not know is an error in every source, and so is a value that does not
+ * fit.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -19,7 +20,9 @@ import { MagnetError, toMagnetError } from "./errors.ts";
 import { type Paths, standardPaths } from "./paths.ts";
 import { readSmallFile } from "./read-file.ts";
 
-/** Values by dotted key, for example {"node.listen": "0.0.0.0:7700"}; undefined ones do not count. */
+/**
+ * Values by dotted key, for example {"node.listen": "0.0.0.0:7700"}; undefined ones do not count.
+ */
 export type Overrides = Record<string, unknown>;
 export type Origin = "default" | "file" | "environment" | "flag";
 
@@ -183,7 +186,8 @@ function fromEnvironment(env: Record<string, string | undefined>): Map<string, u
 }
 
 /**
- * Text of a variable or of `config set` as the schema's kind: numbers and lists (parted by commas) are converted; what does not convert stays text and the schema refuses it.
+ * Text of a variable or of `config set` as the schema's kind: numbers and lists (parted by commas)
+ * are converted; what does not convert stays text and the schema refuses it.
  */
 export function valueFromText(setting: Setting, text: string): unknown {
   if (setting.schema.safeParse(text).success) return text;

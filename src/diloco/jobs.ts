@@ -1,6 +1,7 @@
 /**
- * The jobs that this node knows: one runs, others wait, ended ones are remembered so that a node that was
- * away cannot start them again. Which job runs next is decided by the certified announcement, not here.
+ * The jobs that this node knows: one runs, others wait, ended ones are remembered so that a node
+ * that was away cannot start them again. Which job runs next is decided by the certified
+ * announcement, not here.
  */
 import { z } from "zod";
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";
@@ -79,9 +80,9 @@ export class JobBook {
   }
 
   /**
-   * Adds a job; false if it is known, ended, inconsistent, or one too many. An offer that could not be
-   * prepared gives way to a different one of the same job (what only the offer says may have been a lie),
-   * and this node's own submission (`is_own`) to whatever was not ready.
+   * Adds a job; false if it is known, ended, inconsistent, or one too many. An offer that could not
+   * be prepared gives way to a different one of the same job (what only the offer says may have
+   * been a lie), and this node's own submission (`is_own`) to whatever was not ready.
    */
   add(offer: JobOffer, out: Sink<RoundEffect>, is_own = false): boolean {
     const { job_id, spec } = offer;

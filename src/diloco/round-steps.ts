@@ -1,7 +1,7 @@
 /**
- * What a node does in each step of a round, as leader and as member. Level-triggered: each call looks at
- * what is certified and what is here, and asks for what is missing; so a restart, a late joiner and a new
- * leader need no path of their own.
+ * What a node does in each step of a round, as leader and as member. Level-triggered: each call
+ * looks at what is certified and what is here, and asks for what is missing; so a restart, a late
+ * joiner and a new leader need no path of their own.
  */
 import { canonicalJson } from "../core/bytes.ts";
 import { trains } from "../core/tiers.ts";
@@ -28,7 +28,8 @@ export class RoundSteps {
 
   /** Takes every step that is possible now. */
   advance(now_ms: number, out: Sink<RoundEffect>): void {
-    // One decision may allow the next at once (a roster of one): at most the three steps of a round.
+    // One decision may allow the next at once (a roster of one): at most the three steps of a
+    // round.
     for (let i = 0; i < 4; i++) {
       const { round, step } = this.#parts.election;
       this.#advanceOnce(now_ms, out);
@@ -233,8 +234,8 @@ export class RoundSteps {
   }
 
   /**
-   * Whoever acknowledged a merge is a source of its bytes: after a restart they must be served again,
-   * or a merge set that is locked could not be recomputed once its contributors are gone.
+   * Whoever acknowledged a merge is a source of its bytes: after a restart they must be served
+   * again, or a merge set that is locked could not be recomputed once its contributors are gone.
    */
   #keepServing(pending: Proposal, now_ms: number, out: Sink<RoundEffect>): void {
     const plan = pending.step === "merge" ? readMergePlan(pending) : null;

@@ -1,7 +1,7 @@
 /**
- * The DiLoCo round (paper 10.3): announce, train, commit, collect, reveal, merge, promote, as a state
- * machine without I/O on top of the election, which certifies the three contents of each round.
- * Invariants: a set of commitments is certified before any of them is opened; what a member
+ * The DiLoCo round (paper 10.3): announce, train, commit, collect, reveal, merge, promote, as a
+ * state machine without I/O on top of the election, which certifies the three contents of each
+ * round. Invariants: a set of commitments is certified before any of them is opened; what a member
  * acknowledges as merged it has computed itself; the promoted state never goes back.
  */
 import type { Hash, PublicKey } from "../core/types.ts";

@@ -1,7 +1,7 @@
 /**
- * The node's local control interface: HTTP on a loopback port with a random bearer token, both written
- * to control.json (mode 0600) in the data folder, so that only the same user's commands reach it.
- * Other machines never do: the listener is bound to 127.0.0.1.
+ * The node's local control interface: HTTP on a loopback port with a random bearer token, both
+ * written to control.json (mode 0600) in the data folder, so that only the same user's commands
+ * reach it. Other machines never do: the listener is bound to 127.0.0.1.
  */
 import fs from "node:fs";
 import path from "node:path";

@@ -71,7 +71,10 @@ async function submitJob(node: RunningNode, request: unknown): Promise<object> {
   return { job_id: offer.job_id, base_hash };
 }
 
-/** Restores into a store of its own, so that every byte comes from shards and none from a local copy. */
+/**
+ * Restores into a store of its own, so that every byte comes from shards and none from a local
+ * copy.
+ */
 async function restoreObject(node: RunningNode, request: unknown): Promise<object> {
   const { cid, folder } = checked(restoreSchema, request);
   const health = node.machine.keeper.health().find((object) => object.cid === cid);

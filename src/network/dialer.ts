@@ -1,7 +1,7 @@
 /**
- * Opens wss connections with trust on first use (paper 12): an unknown peer's certificate is fetched by a
- * raw TLS handshake, a known one's is the pin; either way the WebSocket trusts exactly that certificate,
- * and the handshake above then proves that the wallet stands behind it.
+ * Opens wss connections with trust on first use (paper 12): an unknown peer's certificate is
+ * fetched by a raw TLS handshake, a known one's is the pin; either way the WebSocket trusts exactly
+ * that certificate, and the handshake above then proves that the wallet stands behind it.
  */
 import tls from "node:tls";
 import WebSocket from "ws";
@@ -62,8 +62,8 @@ export function fetchCertificate(address: string, timeout_ms: number): Promise<S
 }
 
 /**
- * Opens the WebSocket trusting exactly `cert_pem`. The name in the certificate is the node's id, not its
- * host, so the host name check is off; the pinned certificate is what is trusted.
+ * Opens the WebSocket trusting exactly `cert_pem`. The name in the certificate is the node's id,
+ * not its host, so the host name check is off; the pinned certificate is what is trusted.
  */
 export function openSocket(
   address: string,

@@ -1,6 +1,6 @@
 /**
- * One WebSocket, of either side, as bytes in and out with counters. What is above decides; this file only
- * hides the difference between Bun's server sockets and its client.
+ * One WebSocket, of either side, as bytes in and out with counters. What is above decides; this
+ * file only hides the difference between Bun's server sockets and its client.
  */
 
 /** Receives what a socket delivers; replaced when the handshake is done. */
@@ -29,7 +29,9 @@ export interface Socket {
 const frameBytes = (length: number, masked: boolean) =>
   length + (length < 126 ? 2 : length < 65_536 ? 4 : 10) + (masked ? 4 : 0);
 
-/** A socket with its handler and counters; `dialer`: this side opened it (and masks what it sends). */
+/**
+ * A socket with its handler and counters; `dialer`: this side opened it (and masks what it sends).
+ */
 export class Wire {
   readonly remote_host: string;
   readonly dialer: boolean;

@@ -1,4 +1,6 @@
-/** What a node must not forget: whole after every kind of crash, refused when it is not readable. */
+/**
+ * What a node must not forget: whole after every kind of crash, refused when it is not readable.
+ */
 import { afterEach, expect, spyOn, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

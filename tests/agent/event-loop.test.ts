@@ -1,4 +1,6 @@
-/** Events one at a time, in order, and nothing at all after an effect that could not be carried out. */
+/**
+ * Events one at a time, in order, and nothing at all after an effect that could not be carried out.
+ */
 import { expect, test } from "bun:test";
 import { createEventLoop } from "../../src/agent/event-loop.ts";
 import type { NodeEffect, NodeEvent } from "../../src/agent/node-types.ts";

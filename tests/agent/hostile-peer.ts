@@ -1,4 +1,6 @@
-/** Peers that speak valid TLS and then send what they like, before and after an honest handshake. */
+/**
+ * Peers that speak valid TLS and then send what they like, before and after an honest handshake.
+ */
 
 import { networkConfigHash } from "../../src/agent/network-file.ts";
 import { systemClock } from "../../src/core/clock.ts";

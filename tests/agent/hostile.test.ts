@@ -1,4 +1,6 @@
-/** Liars among the peers and among the members: rounds go on, and nothing of a node's own is lost. */
+/**
+ * Liars among the peers and among the members: rounds go on, and nothing of a node's own is lost.
+ */
 import { afterEach, expect, test } from "bun:test";
 import { jobOfferOf } from "../../src/agent/job-registry.ts";
 import { canonicalJson, sha256Hex } from "../../src/core/bytes.ts";

@@ -1,4 +1,7 @@
-/** SIGKILL in the middle of a round, on nodes that are processes of their own, as an operator runs them. */
+/**
+ * SIGKILL in the middle of a round, on nodes that are processes of their own, as an operator runs
+ * them.
+ */
 import { afterAll, afterEach, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

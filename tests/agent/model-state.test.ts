@@ -1,4 +1,6 @@
-/** The state blob: equal states are equal bytes, and no bytes from a peer do more than be refused. */
+/**
+ * The state blob: equal states are equal bytes, and no bytes from a peer do more than be refused.
+ */
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { decodeState, encodeState, stateBytesMax } from "../../src/agent/model-state.ts";

@@ -1,6 +1,7 @@
 /**
- * Real nodes in this process: sockets on loopback, disks in a temporary folder, a model of a few thousand
- * parameters. Nothing is mocked; time is the host's, so tests await conditions with a generous limit.
+ * Real nodes in this process: sockets on loopback, disks in a temporary folder, a model of a few
+ * thousand parameters. Nothing is mocked; time is the host's, so tests await conditions with a
+ * generous limit.
  */
 import { afterAll } from "bun:test";
 import fs from "node:fs";
@@ -216,8 +217,8 @@ function agreedStates(members: readonly Member[]): Map<number, string> {
 }
 
 /**
- * Waits until `rounds` rounds are promoted and every one of these nodes has adopted the last of them or a
- * later one (a slow node may pass rounds over). Returns the states, on which all agree.
+ * Waits until `rounds` rounds are promoted and every one of these nodes has adopted the last of
+ * them or a later one (a slow node may pass rounds over). Returns the states, on which all agree.
  */
 export async function awaitStates(members: readonly Member[], rounds: number): Promise<string[]> {
   return until(`${rounds} rounds on ${members.length} nodes`, () => {

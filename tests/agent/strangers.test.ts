@@ -1,6 +1,7 @@
 /**
- * A stranger (authenticated, but not in the roster) may ask and be heard of, but what it claims counts
- * for nothing: no job, no proposal, no holding of shards, and no signature check at its bidding.
+ * A stranger (authenticated, but not in the roster) may ask and be heard of, but what it claims
+ * counts for nothing: no job, no proposal, no holding of shards, and no signature check at its
+ * bidding.
  */
 import { expect, test } from "bun:test";
 import { createNode } from "../../src/agent/node.ts";

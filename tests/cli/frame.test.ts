@@ -1,4 +1,7 @@
-/** The command line's frame: strictness, errors, exit codes, help, streams. From source and compiled. */
+/**
+ * The command line's frame: strictness, errors, exit codes, help, streams. From source and
+ * compiled.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

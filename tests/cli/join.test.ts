@@ -1,4 +1,6 @@
-/** `magnet join` as a process: how it starts, what it refuses with which exit code, and how it ends. */
+/**
+ * `magnet join` as a process: how it starts, what it refuses with which exit code, and how it ends.
+ */
 import { afterAll, afterEach, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

@@ -1,4 +1,7 @@
-/** `magnet keys` as a user runs it: backup and restore, signatures, and that secrets stay off the line. */
+/**
+ * `magnet keys` as a user runs it: backup and restore, signatures, and that secrets stay off the
+ * line.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

@@ -1,6 +1,6 @@
 /**
- * Runs the real command line in a process of its own: always from source, and also the compiled binary
- * where dist/magnet is there and not older than the sources (`npm test` builds it first).
+ * Runs the real command line in a process of its own: always from source, and also the compiled
+ * binary where dist/magnet is there and not older than the sources (`npm test` builds it first).
  */
 import fs from "node:fs";
 import os from "node:os";
@@ -32,7 +32,9 @@ function executables(): Executable[] {
   return [source, { name: "binary", command: [compiled] }];
 }
 export const EXECUTABLES = executables();
-/** The compiled binary where it is there, else the sources: for tests that need only one of them. */
+/**
+ * The compiled binary where it is there, else the sources: for tests that need only one of them.
+ */
 export const MAIN = EXECUTABLES.at(-1)!;
 
 export interface Outcome {

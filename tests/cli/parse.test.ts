@@ -1,4 +1,7 @@
-/** The strict parser by itself: kinds of values, limits, defaults; and what progress and tables look like. */
+/**
+ * The strict parser by itself: kinds of values, limits, defaults; and what progress and tables look
+ * like.
+ */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Arguments, Flags } from "../../src/cli/frame/command.ts";

@@ -1,4 +1,6 @@
-/** From text to a trained model on the command line: tokenizer, data, train, resume, eval, signals. */
+/**
+ * From text to a trained model on the command line: tokenizer, data, train, resume, eval, signals.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

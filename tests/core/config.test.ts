@@ -1,4 +1,6 @@
-/** Configuration: precedence, origins, refusals with the nearest name, editing that keeps comments. */
+/**
+ * Configuration: precedence, origins, refusals with the nearest name, editing that keeps comments.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";

@@ -1,4 +1,6 @@
-/** Reading small files: limits, and things that are no files must neither block nor fill the memory. */
+/**
+ * Reading small files: limits, and things that are no files must neither block nor fill the memory.
+ */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";

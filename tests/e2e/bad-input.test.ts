@@ -74,7 +74,8 @@ describe("checkpoint", () => {
     async (file, how, change) => {
       damaged("bad", file, change);
       const resume = ["train", "--resume", "--out", "bad", "--data", "run/data", "--steps", "25"];
-      // Resuming takes the tokenizer of the prepared data, which must have the hash of the manifest.
+      // Resuming takes the tokenizer of the prepared data, which must have the hash of the
+      // manifest.
       const commands = file === "tokenizer.json" ? [] : [resume];
       if (file !== "optimizer.safetensors")
         commands.push(chat("bad"), ["export", "hf", "bad", "--out", "never-hf"]);

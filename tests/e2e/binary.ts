@@ -1,6 +1,7 @@
 /**
- * The compiled binary as a user has it: a copy in a folder of its own, an empty HOME, a bare environment.
- * Where the system lets us, it runs in a mount namespace in which the repository is an empty folder.
+ * The compiled binary as a user has it: a copy in a folder of its own, an empty HOME, a bare
+ * environment. Where the system lets us, it runs in a mount namespace in which the repository is an
+ * empty folder.
  */
 import fs from "node:fs";
 import os from "node:os";
@@ -93,8 +94,8 @@ export class Place {
   }
 
   /**
-   * Runs a command that must fail and returns its code and exit code, after checking the report: one line
-   * `CODE: what. Hint: what to do` at the end of stderr, no trace, nothing on stdout.
+   * Runs a command that must fail and returns its code and exit code, after checking the report:
+   * one line `CODE: what. Hint: what to do` at the end of stderr, no trace, nothing on stdout.
    */
   async failure(args: string[], options: RunOptions = {}): Promise<{ code: string; exit: number }> {
     const { code: exit, stdout, stderr } = await this.run(args, options);

@@ -1,6 +1,7 @@
 /**
- * The main job, whole: the compiled binary alone, in another folder and with an empty HOME, runs the demo
- * on the embedded text. What it promises is asserted from its JSON document; times have coarse ceilings.
+ * The main job, whole: the compiled binary alone, in another folder and with an empty HOME, runs
+ * the demo on the embedded text. What it promises is asserted from its JSON document; times have
+ * coarse ceilings.
  */
 import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";

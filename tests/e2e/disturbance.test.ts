@@ -1,4 +1,6 @@
-/** What happens around a command: signals, kill -9, full disks, folders and ports that are taken. */
+/**
+ * What happens around a command: signals, kill -9, full disks, folders and ports that are taken.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import { NAMESPACE, type Place, trainedPlace } from "./binary.ts";

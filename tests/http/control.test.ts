@@ -1,4 +1,6 @@
-/** The control interface through its client: who may use it, what it refuses, and what it answers. */
+/**
+ * The control interface through its client: who may use it, what it refuses, and what it answers.
+ */
 import { afterEach, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";

@@ -3,8 +3,8 @@
  * logits, the same greedy tokens, the same ids. `--rounding llamacpp` repeats what llama.cpp's
  * library for AVX2 CPUs computes token by token, sum by sum, so every bit is the same, for any
  * weights. llama.cpp's own logits differ by up to some 0.02 between its libraries, and between a
- * prompt at once and token by token: a last bit of a sum flips the rounding of an activation. So the
- * child fixes both (llama-cpp-logits.mjs).
+ * prompt at once and token by token: a last bit of a sum flips the rounding of an activation. So
+ * the child fixes both (llama-cpp-logits.mjs).
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { execFile } from "node:child_process";

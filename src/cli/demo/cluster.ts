@@ -52,7 +52,9 @@ export class Cluster {
     this.#signal = signal;
   }
 
-  /** Makes the keys, writes the network file, starts every agent and waits until all are connected. */
+  /**
+   * Makes the keys, writes the network file, starts every agent and waits until all are connected.
+   */
   async start(folder: string): Promise<void> {
     const folders = Array.from({ length: AGENTS }, (_, i) => path.join(folder, `agent-${i + 1}`));
     const roster = folders.map((dir) => {
@@ -84,7 +86,9 @@ export class Cluster {
     });
   }
 
-  /** Asks again and again until there is a value. Throws TIMEOUT, or AGENT_GONE for a dead agent. */
+  /**
+   * Asks again and again until there is a value. Throws TIMEOUT, or AGENT_GONE for a dead agent.
+   */
   async until<T>(
     what: string,
     deadline_ms: number,

@@ -1,4 +1,7 @@
-/** The demo's steps on the model alone: the untrained baseline, the final evaluation, export, answer. */
+/**
+ * The demo's steps on the model alone: the untrained baseline, the final evaluation, export,
+ * answer.
+ */
 import fs from "node:fs";
 import path from "node:path";
 import type { PreparedJob } from "../../agent/prepare-job.ts";
@@ -26,7 +29,9 @@ async function textOf(file_path: string, tokenizer: Tokenizer): Promise<Uint8Arr
   }
 }
 
-/** The order-2 byte model's bits per byte on the held-out text, fitted to the same training text. */
+/**
+ * The order-2 byte model's bits per byte on the held-out text, fitted to the same training text.
+ */
 export async function order2Baseline({ job, files, tokenizer }: PreparedJob): Promise<number> {
   const train = await textOf(files[job.train_hash]!, tokenizer);
   return order2BitsPerByte(train, await textOf(files[job.heldout_hash]!, tokenizer));
@@ -50,7 +55,9 @@ export async function evaluateAll(
   }
 }
 
-/** Writes the merged model as a GGUF file (ternary weights) and a Hugging Face folder (latent ones). */
+/**
+ * Writes the merged model as a GGUF file (ternary weights) and a Hugging Face folder (latent ones).
+ */
 export async function exportModel(
   { job, tokenizer }: PreparedJob,
   params: Float32Array,

@@ -1,6 +1,6 @@
 /**
- * The demo's agents: `magnet join` as separate processes of this very executable, each with its own data
- * folder and log file. Whatever ends the demo, a kill -9 included, no process outlives it.
+ * The demo's agents: `magnet join` as separate processes of this very executable, each with its own
+ * data folder and log file. Whatever ends the demo, a kill -9 included, no process outlives it.
  */
 import fs from "node:fs";
 import path from "node:path";

@@ -1,7 +1,8 @@
 /**
- * The demo's settings in one place, found by measurement at about 100 s of two cores: small batches, since
- * what counts for a model this small is the number of inner steps; many short rounds, since each merge
- * averages the workers' noise away; a mild outer momentum, since 24 rounds are too few for 0.9.
+ * The demo's settings in one place, found by measurement at about 100 s of two cores: small
+ * batches, since what counts for a model this small is the number of inner steps; many short
+ * rounds, since each merge averages the workers' noise away; a mild outer momentum, since 24 rounds
+ * are too few for 0.9.
  */
 
 import type { NetworkFile } from "../../agent/network-file.ts";

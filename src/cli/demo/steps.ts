@@ -1,4 +1,7 @@
-/** The demo's steps after the network stands: rounds, the kill and the repair, and the checks on them. */
+/**
+ * The demo's steps after the network stands: rounds, the kill and the repair, and the checks on
+ * them.
+ */
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
 import type { Output } from "../frame/output.ts";
@@ -13,7 +16,9 @@ const failed = (message: string) =>
     exit: "verification",
   });
 
-/** Waits until every live agent has promoted round `index` with the same state; returns the round. */
+/**
+ * Waits until every live agent has promoted round `index` with the same state; returns the round.
+ */
 export async function awaitRound(cluster: Cluster, index: number): Promise<RoundSeen> {
   const round = await cluster.until(`round ${index + 1}`, ROUND_DEADLINE_MS, async () => {
     const all = await Promise.all(cluster.members.map((member) => cluster.rounds(member)));
@@ -64,8 +69,9 @@ export async function watchRounds(
 }
 
 /**
- * An object with every shard alive of which the victim alone holds some: killing it then really loses
- * shards. The last rounds' checkpoints are spread while training goes on, so this is a matter of seconds.
+ * An object with every shard alive of which the victim alone holds some: killing it then really
+ * loses shards. The last rounds' checkpoints are spread while training goes on, so this is a matter
+ * of seconds.
  */
 async function objectAtStake(cluster: Cluster, witness: Member, victim: Member) {
   const objects = await cluster.objects(witness);
@@ -83,8 +89,8 @@ export interface Repair {
 }
 
 /**
- * Kills an agent, waits until each of its shards lives elsewhere, and puts the checkpoint together again
- * from shards alone. Throws DEMO_CHECK_FAILED where the bytes differ.
+ * Kills an agent, waits until each of its shards lives elsewhere, and puts the checkpoint together
+ * again from shards alone. Throws DEMO_CHECK_FAILED where the bytes differ.
  */
 export async function killAndRepair(
   cluster: Cluster,

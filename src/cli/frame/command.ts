@@ -1,7 +1,8 @@
 /**
  * How a command is declared: its flags, arguments, examples and what it runs. One declaration gives
- * citty's definitions, the strict checks above them, the help text, shell completion and the types of the
- * values that `run` receives. The tree is citty's: commands whose subcommands are resolved on demand.
+ * citty's definitions, the strict checks above them, the help text, shell completion and the types
+ * of the values that `run` receives. The tree is citty's: commands whose subcommands are resolved
+ * on demand.
  */
 import type { ArgsDef, CommandDef } from "citty";
 import type { Config, Overrides } from "../../core/config.ts";
@@ -75,8 +76,9 @@ export interface Context {
   /** Aborted by the first SIGINT or SIGTERM. */
   signal: AbortSignal;
   /**
-   * The configuration (flags > environment > file > defaults), with the log set up by it. `overrides` are
-   * the values of the command's own flags by configuration key; undefined ones do not count.
+   * The configuration (flags > environment > file > defaults), with the log set up by it.
+   * `overrides` are the values of the command's own flags by configuration key; undefined ones do
+   * not count.
    */
   config(overrides?: Overrides): Promise<Config>;
 }
@@ -95,11 +97,14 @@ export interface Declaration<A extends Arguments = Arguments, F extends Flags = 
   args: A;
   flags: F;
   /**
-   * The command ends by itself on `signal` (a trainer saves a checkpoint). Without it the first signal
-   * ends the process with exit code 130.
+   * The command ends by itself on `signal` (a trainer saves a checkpoint). Without it the first
+   * signal ends the process with exit code 130.
    */
   graceful?: true;
-  /** The command computes without yielding: signals keep the system's action, and `signal` is silent. */
+  /**
+   * The command computes without yielding: signals keep the system's action, and `signal` is
+   * silent.
+   */
   default_signals?: true;
   /** Returns the exit kind where it is not `ok`; throws MagnetError. */
   run(
@@ -108,7 +113,9 @@ export interface Declaration<A extends Arguments = Arguments, F extends Flags = 
   ): Promise<ExitKind | undefined>;
 }
 
-/** A leaf of the tree; the parser gives citty the declaration's flags together with the global ones. */
+/**
+ * A leaf of the tree; the parser gives citty the declaration's flags together with the global ones.
+ */
 export interface Command extends CommandDef {
   kind: "command";
   meta: { description: string };
@@ -132,8 +139,8 @@ export const lazy = (summary: string, load: () => Promise<Command | Group>): Ent
   Object.assign(load, { summary });
 
 /**
- * Flags as citty's arguments. citty reads `--no-x` as the negation of `x`, so it is told of `x`. Numbers
- * and choices are texts to it: the strict checks word their refusals with code and hint.
+ * Flags as citty's arguments. citty reads `--no-x` as the negation of `x`, so it is told of `x`.
+ * Numbers and choices are texts to it: the strict checks word their refusals with code and hint.
  */
 export function cittyArgs(flags: Flags): ArgsDef {
   const definitions: ArgsDef = {};

@@ -1,6 +1,6 @@
 /**
- * Shell completion, generated from the command tree: every command, subcommand, flag and choice. The
- * scripts are static, so that pressing Tab starts no process.
+ * Shell completion, generated from the command tree: every command, subcommand, flag and choice.
+ * The scripts are static, so that pressing Tab starts no process.
  */
 import type { Command, Flags, Group } from "./command.ts";
 import { GLOBAL_FLAGS } from "./parse.ts";

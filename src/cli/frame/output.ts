@@ -1,12 +1,14 @@
 /**
  * Everything a command prints. stdout carries the result and nothing else: text for people, or with
- * --json exactly one document (NDJSON for streams) whose first key is its schema. Notes and progress go
- * to stderr. Writes are synchronous, so that nothing is lost when the process ends.
+ * --json exactly one document (NDJSON for streams) whose first key is its schema. Notes and
+ * progress go to stderr. Writes are synchronous, so that nothing is lost when the process ends.
  */
 import { writeToDescriptor } from "../../core/stdio.ts";
 import { Progress, type ProgressOptions } from "./progress.ts";
 
-/** Thrown when the reader of stdout went away (`magnet ... | head`); the process then ends quietly. */
+/**
+ * Thrown when the reader of stdout went away (`magnet ... | head`); the process then ends quietly.
+ */
 export class OutputClosed extends Error {}
 
 function writeResult(text: string): void {
@@ -46,7 +48,10 @@ export class Output {
     return this.options.json;
   }
 
-  /** The command's result: the document under --json, else the text (a function is called only then). */
+  /**
+   * The command's result: the document under --json, else the text (a function is called only
+   * then).
+   */
   result(schema: string, data: object, text: string | (() => string)): void {
     if (this.options.json) writeResult(`${jsonText(schema, data)}\n`);
     else writeResult(`${typeof text === "string" ? text : text()}\n`);

@@ -1,8 +1,9 @@
 /**
- * Strict parsing of the command line: citty splits it, and what citty would let pass is refused here: an
- * unknown flag, a surplus or missing argument and a value out of range are usage errors (exit 2) that name
- * the nearest valid spelling. citty's own dispatcher (runMain) is not used: it drops flags that stand
- * before the command, knows no command with both words and subcommands, and ends the process by itself.
+ * Strict parsing of the command line: citty splits it, and what citty would let pass is refused
+ * here: an unknown flag, a surplus or missing argument and a value out of range are usage errors
+ * (exit 2) that name the nearest valid spelling. citty's own dispatcher (runMain) is not used: it
+ * drops flags that stand before the command, knows no command with both words and subcommands, and
+ * ends the process by itself.
  */
 import { parseArgs } from "citty";
 import { didYouMean } from "../../core/did-you-mean.ts";

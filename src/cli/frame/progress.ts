@@ -1,6 +1,6 @@
 /**
- * Progress of one task on stderr. On a terminal one line is redrawn (at most ten times a second) with
- * bar, rate and time left; elsewhere a plain line appears every five seconds and at the end.
+ * Progress of one task on stderr. On a terminal one line is redrawn (at most ten times a second)
+ * with bar, rate and time left; elsewhere a plain line appears every five seconds and at the end.
  */
 export interface ProgressOptions {
   label: string;

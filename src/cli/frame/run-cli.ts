@@ -1,6 +1,6 @@
 /**
- * Runs one command line from parsing to exit code. Every failure ends here as one error text (or one
- * JSON document under --json); only main.ts ends the process.
+ * Runs one command line from parsing to exit code. Every failure ends here as one error text (or
+ * one JSON document under --json); only main.ts ends the process.
  */
 import type { Config, Overrides } from "../../core/config.ts";
 import { EXIT, type ExitKind, MagnetError, toMagnetError } from "../../core/errors.ts";

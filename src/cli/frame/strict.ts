@@ -1,4 +1,7 @@
-/** The checks of single flags that stand above citty, each refused with a code and the nearest spelling. */
+/**
+ * The checks of single flags that stand above citty, each refused with a code and the nearest
+ * spelling.
+ */
 import { parseArgs } from "node:util";
 import { didYouMean } from "../../core/did-you-mean.ts";
 import { MagnetError } from "../../core/errors.ts";
@@ -9,8 +12,8 @@ export const usageError = (code: string, message: string, hint: string): MagnetE
   new MagnetError(code, message, { hint, exit: "usage" });
 
 /**
- * What citty lets pass: unknown flags, flags given twice (it keeps the last), missing or superfluous
- * values, values that do not fit. Returns all values of the flags that may be repeated.
+ * What citty lets pass: unknown flags, flags given twice (it keeps the last), missing or
+ * superfluous values, values that do not fit. Returns all values of the flags that may be repeated.
  */
 export function checkFlags(name: string, rest: string[], flags: Flags): Map<string, string[]> {
   const options = Object.entries(flags).map(([key, { type, short }]) => [
