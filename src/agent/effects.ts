@@ -5,7 +5,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { toMagnetError } from "../core/errors.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Log } from "../core/log.ts";
 import type { Hash } from "../core/types.ts";
 import type { MergeTask, TrainTask } from "../diloco/round-types.ts";
@@ -156,8 +156,12 @@ export function createEffects(context: EffectContext): Effects {
         return;
       case "fetch_blob": {
         const { hash, sources, size_bytes } = effect;
+        const fetched =
+          size_bytes > jobs.deltaBytesMax()
+            ? Promise.reject(new MagnetError("BLOB_TOO_LARGE", "no job has such a pseudo-gradient"))
+            : context.fetchBlob(hash, sources, { size_bytes });
         start(
-          context.fetchBlob(hash, sources, { size_bytes }).then(() => {
+          fetched.then(() => {
             published.publish(hash);
             return { type: "blob_fetched", hash };
           }),

@@ -6,6 +6,8 @@ import { canonicalJson, sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash, PublicKey } from "../core/types.ts";
 import type { JobOffer } from "../diloco/round-messages.ts";
+import { paramCount } from "../model/config.ts";
+import { compressedBytes } from "../native/codec.ts";
 import type { BlobStore } from "../storage/blobs.ts";
 import { type JobSpec, jobSpecSchema } from "./job.ts";
 import { JobRunner } from "./job-runner.ts";
@@ -88,6 +90,14 @@ export class JobRegistry {
   /** Tokenizer and token files of the prepared jobs. */
   fileHashes(): Hash[] {
     return [...this.#jobs.values()].flatMap(({ job }) => filesOf(job));
+  }
+
+  /** Length of the largest pseudo-gradient that a prepared job can have: peers are held to it. */
+  deltaBytesMax(): number {
+    const sizes = [...this.#jobs.values()].map(({ job }) =>
+      compressedBytes(job.compression, paramCount(job.model)),
+    );
+    return Math.max(0, ...sizes);
   }
 
   #enqueue<T>(work: () => Promise<T>): Promise<T> {

@@ -11,6 +11,7 @@ import { type LoadedModel, loadModel } from "../model/load-model.ts";
 import { PrefixSession } from "../model/prefix-session.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
+import { stdinLines } from "./stdin.ts";
 
 const FLAGS = {
   prompt: { type: "string", value: "TEXT", summary: "ask this once and end" },
@@ -154,31 +155,26 @@ async function once(
 
 const HELP = "/clear forgets the conversation, /quit ends; Ctrl-C stops an answer";
 
+/** A question longer than this fits no context. */
+const LINE_BYTES_MAX = 1 << 20;
+
+function openTerminal(): readline.Interface {
+  const options = { input: process.stdin, output: process.stderr, terminal: true };
+  return readline.createInterface({ ...options, prompt: "> " });
+}
+
 async function talk(context: Context, conversation: Conversation): Promise<void> {
   const { out } = context;
-  const terminal = process.stdin.isTTY === true;
-  const lines = readline.createInterface({
-    input: process.stdin,
-    output: process.stderr,
-    terminal,
-  });
+  const terminal = process.stdin.isTTY === true ? openTerminal() : undefined;
   let turn: AbortController | undefined;
   // In raw mode the terminal sends no signal: Ctrl-C arrives here.
-  lines.on("SIGINT", () => (turn ? turn.abort() : lines.close()));
-  const onAbort = () => lines.close();
+  terminal?.on("SIGINT", () => (turn ? turn.abort() : terminal.close()));
+  const onAbort = () => terminal?.close();
   context.signal.addEventListener("abort", onAbort, { once: true });
   if (terminal) out.note(HELP);
-  let open = true;
-  lines.on("close", () => {
-    open = false; // with a pipe this comes while the last lines are still to be answered
-  });
-  lines.setPrompt("> ");
-  const prompt = () => {
-    if (terminal && open) lines.prompt();
-  };
-  prompt();
+  terminal?.prompt();
   try {
-    for await (const line of lines) {
+    for await (const line of terminal ?? stdinLines(LINE_BYTES_MAX, context.signal)) {
       const text = line.trim();
       if (text === "/quit") break;
       if (text === "/clear") conversation.clear();
@@ -188,11 +184,11 @@ async function talk(context: Context, conversation: Conversation): Promise<void>
         await takeTurn(context, conversation, text, turn.signal);
         turn = undefined;
       }
-      prompt();
+      terminal?.prompt();
     }
   } finally {
     context.signal.removeEventListener("abort", onAbort);
-    lines.close();
+    terminal?.close();
   }
   if (context.signal.aborted)
     throw new MagnetError("INTERRUPTED", "the chat was stopped", { exit: "interrupted" });

@@ -19,6 +19,7 @@ import {
 import { readPrivateFile, writePrivateFile } from "../network/private-file.ts";
 import { type Context, defineCommand, defineGroup } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
+import { readStdin } from "./stdin.ts";
 
 const storageOf = async (context: Context) =>
   keyStorageOf((await context.config()).values, process.env);
@@ -81,6 +82,9 @@ async function requireAbsent(file: string): Promise<void> {
   });
 }
 
+/** A raw key is 64 digits and perhaps a line end. */
+const KEY_BYTES_MAX = 4096;
+
 const importCommand = defineCommand({
   summary: "Takes over a private key from a backup file",
   examples: [{ command: "magnet keys import /media/usb/node.key", does: "restore a node" }],
@@ -88,7 +92,8 @@ const importCommand = defineCommand({
   flags: {},
   async run(context, { args }) {
     const storage = await storageOf(context);
-    const text = args.file === "-" ? await Bun.stdin.text() : readPrivateFile(args.file);
+    const piped = args.file === "-" ? await readStdin(KEY_BYTES_MAX, "give 64 hex digits") : null;
+    const text = piped ? new TextDecoder().decode(piped) : readPrivateFile(args.file);
     if (text === undefined)
       throw new MagnetError("NOT_FOUND", `${args.file}: no such file`, { hint: "check the path" });
     const { node_id, public_key } = importKey(storage, text, systemRandom);

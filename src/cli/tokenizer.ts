@@ -1,6 +1,5 @@
 /** `magnet tokenizer`: trains a byte-level BPE vocabulary, and turns text into ids and back. */
 
-import { MagnetError } from "../core/errors.ts";
 import { readSmallFile, requireReplaceable } from "../core/read-file.ts";
 import { tokenizerSample } from "../model/data.ts";
 import { hostFileSystem, replaceFile } from "../model/file-system.ts";
@@ -8,6 +7,7 @@ import { Tokenizer } from "../model/tokenizer.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
 import { parseIds } from "./ids.ts";
+import { readStdin } from "./stdin.ts";
 
 /** Text given on the command line or through a pipe; more belongs into `data prepare`. */
 const INPUT_BYTES_MAX = 64 * 2 ** 20;
@@ -18,12 +18,7 @@ async function inputBytes(text: string | undefined, file: string | undefined): P
     throw usageError("TWO_INPUTS", "both TEXT and --file are given", "give one of them");
   if (text !== undefined) return new TextEncoder().encode(text);
   if (file !== undefined) return readSmallFile(file, INPUT_BYTES_MAX);
-  const bytes = new Uint8Array(await Bun.stdin.arrayBuffer());
-  if (bytes.length <= INPUT_BYTES_MAX) return bytes;
-  throw new MagnetError("INPUT_TOO_LARGE", `more than ${INPUT_BYTES_MAX} bytes of text`, {
-    hint: "for whole corpora: magnet data prepare",
-    exit: "usage",
-  });
+  return readStdin(INPUT_BYTES_MAX, "for whole corpora: magnet data prepare");
 }
 
 const tokenizerFile = { value: "TOKENIZER", summary: "a tokenizer.json" } as const;

@@ -4,7 +4,13 @@
  * tokenise), a piece at a time, so memory stays bounded. Texts in memory: see tokenise.ts.
  */
 import { toMagnetError } from "../core/errors.ts";
-import { type FileSystem, hostFileSystem, type OutputFile, replaceFile } from "./file-system.ts";
+import {
+  type FileSystem,
+  hostFileSystem,
+  type OutputFile,
+  replaceFile,
+  temporaryBeside,
+} from "./file-system.ts";
 import { bucketOf } from "./heldout-split.ts";
 import { type DataSummary, dataPaths, openTokenFiles, summarise } from "./prepared-data.ts";
 import { boundaryOf, partsOf } from "./text-reader.ts";
@@ -36,8 +42,7 @@ export interface PrepareOptions {
 
 /** A token file under a temporary name until `commit`. */
 async function fileSide(disk: FileSystem, target: string, tokenizer: TextEncoding) {
-  const temporary = `${target}.tmp`;
-  await disk.remove(temporary);
+  const temporary = temporaryBeside(target);
   const file: OutputFile = await disk.create(temporary);
   const sink: TokenSink = {
     append: (bytes) => file.write(bytes),

@@ -130,14 +130,18 @@ export async function writeDurably(
   return file.result();
 }
 
+let temporaries = 0;
+/** A name beside `path` that no other writer uses, in this process or another. */
+export const temporaryBeside = (path: string): string =>
+  `${path}.${process.pid}-${temporaries++}.tmp`;
+
 /** Replaces a file in one step: a crash leaves the old or the new content. */
 export async function replaceFile(
   disk: FileSystem,
   path: string,
   write: (file: Pick<OutputFile, "write">) => Promise<void>,
 ): Promise<FileDigest> {
-  const temporary = `${path}.tmp`;
-  await disk.remove(temporary);
+  const temporary = temporaryBeside(path);
   try {
     const digest = await writeDurably(disk, temporary, write);
     await disk.rename(temporary, path);

@@ -84,7 +84,7 @@ export async function answerPrompt(
       mode: "complete",
       prompt: PROMPT,
       max_tokens: ANSWER_TOKENS,
-      sampling: { temperature: 0.3, top_p: 0.9, seed: 1 },
+      sampling: { temperature: 0.5, top_p: 0.9, repetition_penalty: 1.2, seed: 1 },
       signal,
     });
     const rate = completion_tokens / ((performance.now() - started) / 1000);
