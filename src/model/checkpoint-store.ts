@@ -15,6 +15,8 @@ import {
 } from "./checkpoint.ts";
 import { type FileSystem, hostFileSystem, replaceFile } from "./file-system.ts";
 
+/** What a crash while `latest` was replaced leaves (see `temporaryBeside`); one run writes here. */
+const INTERRUPTED_POINTER = /^latest\.\d+-\d+\.tmp$/;
 const STEP_NAME = /^step-\d{8,15}$/;
 const stepName = (step: number) => `step-${String(step).padStart(8, "0")}`;
 const stepOf = (name: string) => Number(name.slice("step-".length));
@@ -90,7 +92,8 @@ export class CheckpointStore {
         await this.disk.rename(path.join(this.root, name), leaving);
     }
     for (const name of await this.disk.list(this.root))
-      if (name.endsWith(".leaving")) await this.disk.remove(path.join(this.root, name));
+      if (name.endsWith(".leaving") || INTERRUPTED_POINTER.test(name))
+        await this.disk.remove(path.join(this.root, name));
   }
 }
 
