@@ -51,5 +51,15 @@ export const jobSpecSchema = z.strictObject({
 });
 export type JobSpec = z.infer<typeof jobSpecSchema>;
 
+/** AdamW as the paper's recipe has it, but for the learning rate. */
+export const INNER_DEFAULTS = {
+  schedule: "wsd",
+  beta1: 0.9,
+  beta2: 0.98,
+  eps: 1e-8,
+  weight_decay: 0.1,
+  clip: 1,
+} as const satisfies Partial<JobSpec["inner"]>;
+
 /** Identity of a job: the hash of its canonical JSON. */
 export const jobId = (job: JobSpec): Hash => sha256Hex(canonicalJson(job)) as Hash;

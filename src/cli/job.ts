@@ -1,6 +1,7 @@
 /** `magnet job`: hands training jobs to the network. */
 import os from "node:os";
 import path from "node:path";
+import { INNER_DEFAULTS } from "../agent/job.ts";
 import { prepareJob } from "../agent/prepare-job.ts";
 import { resolveModelConfig } from "../model/config.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
@@ -56,15 +57,7 @@ const submit = defineCommand({
         rounds: flags.rounds,
         inner_steps: flags.inner_steps,
         batch: flags.batch,
-        inner: {
-          lr: flags.lr,
-          schedule: "wsd",
-          beta1: 0.9,
-          beta2: 0.98,
-          eps: 1e-8,
-          weight_decay: 0.1,
-          clip: 1,
-        },
+        inner: { lr: flags.lr, ...INNER_DEFAULTS },
         outer: { lr: flags.outer_lr, momentum: flags.outer_momentum },
         compression: flags.compression,
         round_deadline_ms: flags.round_deadline * 1000,

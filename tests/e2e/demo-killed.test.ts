@@ -1,12 +1,10 @@
 /** Nothing outlives the demo: its agents leave when it is killed without a chance to tidy up. */
 import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";
-import os from "node:os";
-import path from "node:path";
+import { Place } from "./binary.ts";
 
-const binary = path.join(import.meta.dir, "../../dist/magnet");
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-e2e-killed-"));
-afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+const place = new Place();
+afterAll(() => place.remove());
 
 /** Live processes whose command line names the demo's folder. */
 function agentsOf(out: string): number[] {
@@ -33,9 +31,10 @@ async function until(what: string, holds: () => boolean): Promise<void> {
 }
 
 test("agents end after a kill -9 of the demo", async () => {
-  const out = path.join(folder, "out");
-  const child = Bun.spawn([binary, "demo", "--quiet", "--out", out], {
-    env: { HOME: folder, PATH: "/usr/bin:/bin" },
+  const out = place.at("out");
+  // Started plainly: the signal must meet the demo itself, not a wrapper.
+  const child = Bun.spawn([place.binary, "demo", "--quiet", "--out", out], {
+    env: place.env,
     stdin: "ignore",
     stdout: "ignore",
     stderr: "ignore",

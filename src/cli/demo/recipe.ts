@@ -5,6 +5,7 @@
  * are too few for 0.9.
  */
 
+import { INNER_DEFAULTS } from "../../agent/job.ts";
 import type { NetworkFile } from "../../agent/network-file.ts";
 import type { JobSettings } from "../../agent/prepare-job.ts";
 import { type ModelConfig, PRESETS } from "../../model/config.ts";
@@ -21,15 +22,7 @@ export const DEMO_JOB: JobSettings = {
   rounds: 24,
   inner_steps: 50,
   batch: 2,
-  inner: {
-    lr: 3e-3,
-    schedule: "wsd",
-    beta1: 0.9,
-    beta2: 0.98,
-    eps: 1e-8,
-    weight_decay: 0.1,
-    clip: 1,
-  },
+  inner: { lr: 3e-3, ...INNER_DEFAULTS },
   outer: { lr: 0.8, momentum: 0.4 },
   compression: "int4",
   round_deadline_ms: 60_000,
