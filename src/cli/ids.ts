@@ -3,7 +3,7 @@ import { usageError } from "./frame/strict.ts";
 
 /** "1,2,3" or "1 2 3" as ids below the vocabulary's size. */
 export function parseIds(text: string, vocab_size: number): Int32Array {
-  const words = text.split(/[\s,]+/).filter((word) => word !== "");
+  const words = text.trim() === "" ? [] : text.trim().split(/\s*,\s*|\s+/);
   const ids = words.map((word) => (/^\d{1,9}$/.test(word) ? Number(word) : Number.NaN));
   const bad = ids.findIndex((id) => !(id < vocab_size));
   if (ids.length === 0) throw usageError("BAD_VALUE", "no token ids are given", "write 1,2,3");

@@ -7,7 +7,7 @@ import { keyStorageOf } from "../agent/key-place.ts";
 import { type RunningNode, startNode } from "../agent/runtime.ts";
 import { chooseTier } from "../agent/tier.ts";
 import { systemClock } from "../core/clock.ts";
-import { type MagnetError, toMagnetError } from "../core/errors.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
 import { requireReplaceable } from "../core/read-file.ts";
@@ -176,6 +176,10 @@ export const join = defineCommand({
     });
     const { values } = config;
     const { data_dir } = values.node;
+    if (fs.statSync(data_dir, { throwIfNoEntry: false })?.isDirectory() === false)
+      throw new MagnetError("NOT_A_FOLDER", `${data_dir}: is not a folder`, {
+        hint: "name a folder with --data-dir",
+      });
     fs.mkdirSync(data_dir, { recursive: true, mode: 0o700 });
     const unlock = lockDataDir(data_dir);
     try {

@@ -159,3 +159,10 @@ test("a ready file that cannot be written ends the node with the reason", async 
   expect(outcome.stderr).toContain("NOT_FOUND");
   expect(fs.existsSync(path.join(data_dir, "control.json"))).toBe(false);
 }, 20_000);
+
+test("a data folder that is a file is named as such", async () => {
+  const file = newFolder();
+  fs.writeFileSync(file, "not a folder");
+  expect((await refusal(flagsOf(file))).error.code).toBe("NOT_A_FOLDER");
+  expect(fs.readFileSync(file, "utf8")).toBe("not a folder");
+});
