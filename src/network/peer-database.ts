@@ -1,6 +1,4 @@
-/**
- * The node's SQLite file for what it knows of its peers: the peer book and the pinned certificates.
- */
+/** The node's SQLite file for what it knows of its peers: the pinned certificates. */
 import { Database } from "bun:sqlite";
 import fs from "node:fs";
 import path from "node:path";
@@ -12,10 +10,6 @@ CREATE TABLE IF NOT EXISTS pins (
   public_key TEXT PRIMARY KEY, address TEXT NOT NULL, cert_pem TEXT NOT NULL,
   fingerprint TEXT NOT NULL, serial INTEGER NOT NULL, pinned_ms INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS pins_by_address ON pins (address);
-CREATE TABLE IF NOT EXISTS peers (
-  public_key TEXT PRIMARY KEY, address TEXT, tier TEXT NOT NULL,
-  last_seen_ms INTEGER NOT NULL, score REAL NOT NULL) STRICT;
-CREATE INDEX IF NOT EXISTS peers_by_age ON peers (last_seen_ms);
 `;
 
 /** Opens or creates the file (":memory:" for none). Throws PEER_DATABASE where it is unusable. */
@@ -24,8 +18,7 @@ export function openPeerDatabase(file: string): Database {
     if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
     const database = new Database(file, { create: true, strict: true });
     database.run("PRAGMA journal_mode = WAL");
-    // A pin or an address lost in a power failure is learnt again; a full sync each time costs
-    // more.
+    // A pin lost in a power failure is learnt again; a full sync each time costs more.
     database.run("PRAGMA synchronous = NORMAL");
     database.run("PRAGMA busy_timeout = 5000");
     const { user_version } = database.query("PRAGMA user_version").get() as {

@@ -1,11 +1,10 @@
-/** Peer book and pins in SQLite: bounded, survive a restart, never replaced by something older. */
+/** Pinned certificates in SQLite: they survive a restart and are replaced by the rule alone. */
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { sha256Hex } from "../../src/core/bytes.ts";
 import type { Hash, PublicKey } from "../../src/core/types.ts";
-import { PeerBook } from "../../src/network/peer-book.ts";
 import { openPeerDatabase } from "../../src/network/peer-database.ts";
 import { checkPin, PinStore } from "../../src/network/tls-pins.ts";
 
@@ -16,37 +15,20 @@ beforeEach(() => {
 afterEach(() => fs.rmSync(dir, { recursive: true, force: true }));
 
 const keyOf = (n: number) => `02${sha256Hex(String(n))}` as PublicKey;
-const peer = (n: number, last_seen_ms = n, score = 0) => ({
-  public_key: keyOf(n),
-  address: `192.0.2.1:${n}`,
-  tier: "cpu_only" as const,
-  last_seen_ms,
-  score,
-});
-
-test("remembers across a restart; an older sighting changes nothing", () => {
+test("a pin survives a restart", () => {
   const file = path.join(dir, "sub", "peers.sqlite");
   const database = openPeerDatabase(file);
-  new PeerBook(database).remember(peer(1, 1000));
+  const pin = {
+    public_key: keyOf(1),
+    address: "192.0.2.1:1",
+    cert_pem: "a certificate",
+    fingerprint: sha256Hex("a certificate") as Hash,
+    serial: 5,
+    pinned_ms: 1000,
+  };
+  new PinStore(database).set(pin);
   database.close();
-  const book = new PeerBook(openPeerDatabase(file));
-  expect(book.get(keyOf(1))).toEqual(peer(1, 1000));
-  book.remember({ ...peer(1, 500), address: "198.51.100.1:1" });
-  expect(book.get(keyOf(1))?.address).toBe("192.0.2.1:1");
-  book.remember({ ...peer(1, 2000), address: null });
-  expect(book.dialable(10)).toEqual([]);
-});
-
-test("bounded: those not seen for longest go; the best are dialled first", () => {
-  const book = new PeerBook(openPeerDatabase(":memory:"), 20);
-  for (let n = 1; n <= 100; n++) book.remember(peer(n));
-  expect(book.size()).toBeLessThanOrEqual(20);
-  expect(book.get(keyOf(100))).toBeDefined();
-  expect(book.get(keyOf(1))).toBeUndefined();
-  book.remember(peer(99, 200, -50));
-  const order = book.dialable(100).map(({ public_key }) => public_key);
-  expect(order[0]).toBe(keyOf(100));
-  expect(order.at(-1)).toBe(keyOf(99));
+  expect(new PinStore(openPeerDatabase(file)).get(keyOf(1))).toEqual(pin);
 });
 
 test("a file that is no database is named with a hint", () => {
