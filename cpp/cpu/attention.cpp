@@ -9,6 +9,7 @@
 #include "gemm.hpp"
 #include "math.hpp"
 #include "aligned_buffer.hpp"
+#include "profile.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -107,6 +108,7 @@ RopeTables::RopeTables(int64_t positions, int64_t head_dim, double theta)
 
 void rope(uint32_t threads, const RopeTables& tables, float* x, int64_t rows, int64_t context,
           int64_t heads, bool backward) {
+  const KernelScope scope(Kernel::rope);
   const int64_t half = tables.half;
   parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = begin; i < end; i++) {
@@ -120,6 +122,7 @@ void rope(uint32_t threads, const RopeTables& tables, float* x, int64_t rows, in
 
 void attention_forward(uint32_t threads, const AttentionShape& a, const float* q, const float* k,
                        const float* v, float* o, float* stats) {
+  const KernelScope scope(Kernel::attention_forward);
   parallel_for(threads, a.sequences * a.heads, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t task = begin; task < end; task++) {
       const int64_t head = task % a.heads;
@@ -135,6 +138,7 @@ void attention_forward(uint32_t threads, const AttentionShape& a, const float* q
 void attention_backward(uint32_t threads, const AttentionShape& a, const float* q, const float* k,
                         const float* v, const float* stats, const float* d_o, float* dq, float* dk,
                         float* dv) {
+  const KernelScope scope(Kernel::attention_backward);
   const int64_t group = a.heads / a.kv_heads;
   parallel_for(threads, a.sequences * a.kv_heads, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t task = begin; task < end; task++) {

@@ -6,6 +6,7 @@
 
 #include "gemm.hpp"
 #include "aligned_buffer.hpp"
+#include "profile.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -211,6 +212,7 @@ float ternarize(uint32_t threads, const float* w, int64_t count, int8_t* t) {
 
 void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryWeights& w,
                        int64_t rows, int64_t n, int64_t k, const float* residual, float* y) {
+  const KernelScope scope(Kernel::ternary_product);
   const TernaryProduct product{x, w, n, k, residual, y};
   constexpr int64_t UNIT = 4;  // whole register tiles
   parallel_for(threads, (rows + UNIT - 1) / UNIT, [&](int64_t begin, int64_t end, uint32_t) {
@@ -221,8 +223,12 @@ void bitlinear_forward(uint32_t threads, const QuantizedRows& x, const TernaryWe
 void bitlinear_backward(uint32_t threads, const QuantizedRows& x, const TernaryWeights& w,
                         const float* dy, int64_t rows, int64_t n, int64_t k, bool accumulate_dx,
                         float* dx, float* dw) {
-  GemmRight weights{nullptr, k, 1, w.t, w.inverse, nullptr};
-  gemm(threads, {rows, k, n}, {dy, n, 1}, weights, dx, k, accumulate_dx);
+  {
+    const KernelScope scope(Kernel::gemm_dx);
+    GemmRight weights{nullptr, k, 1, w.t, w.inverse, nullptr};
+    gemm(threads, {rows, k, n}, {dy, n, 1}, weights, dx, k, accumulate_dx);
+  }
+  const KernelScope scope(Kernel::gemm_dw);
   GemmRight inputs{nullptr, padded_codes(k), 1, x.q, 1.0f, x.inverse};
   gemm(threads, {n, k, rows}, {dy, 1, n}, inputs, dw, k, true);
 }

@@ -5,12 +5,14 @@
 #include <algorithm>
 #include <cstring>
 
+#include "profile.hpp"
 #include "thread_pool.hpp"
 
 namespace magnet {
 
 void embed(uint32_t threads, const float* embedding, const int32_t* ids, int64_t rows,
            int64_t width, float* x) {
+  const KernelScope scope(Kernel::embed);
   parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = begin; i < end; i++)
       std::memcpy(x + i * width, embedding + std::max(ids[i], 0) * width,
@@ -20,6 +22,7 @@ void embed(uint32_t threads, const float* embedding, const int32_t* ids, int64_t
 
 void embed_backward(uint32_t threads, const float* dx, const int32_t* ids, int64_t rows,
                     int64_t width, float* dembedding) {
+  const KernelScope scope(Kernel::embed_backward);
   parallel_for(threads, width, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = 0; i < rows; i++) {
       float* const to = dembedding + std::max(ids[i], 0) * width;

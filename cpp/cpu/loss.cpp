@@ -7,6 +7,7 @@
 #include "gemm.hpp"
 #include "math.hpp"
 #include "aligned_buffer.hpp"
+#include "profile.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -20,6 +21,7 @@ double cross_entropy_row(float* logits, int64_t vocab, int32_t target, float gra
 }
 
 void head_logits(uint32_t threads, const Head& head, const float* x, int64_t rows, float* logits) {
+  const KernelScope scope(Kernel::gemm_forward);
   gemm(threads, {rows, head.vocab, head.width}, {x, head.width, 1}, {head.embedding, 1, head.width},
        logits, head.vocab, false);
 }
@@ -29,8 +31,27 @@ int64_t head_chunk_rows(int64_t vocab) {
   return std::max<int64_t>(48, CHUNK_FLOATS / vocab / 48 * 48);
 }
 
+namespace {
+/** Negative log-likelihoods, and the gradient in place of the logits where it is wanted. */
+void cross_entropy_rows(uint32_t threads, int64_t vocab, const int32_t* targets, int64_t rows,
+                        float gradient_scale, float* logits, double* nll) {
+  const KernelScope scope(Kernel::cross_entropy);
+  parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
+    for (int64_t i = begin; i < end; i++) {
+      float* const l = logits + i * vocab;
+      nll[i] = 0.0;
+      if (targets[i] != IGNORED_TARGET)
+        nll[i] = cross_entropy_row(l, vocab, targets[i], gradient_scale);
+      else if (gradient_scale != 0.0f)
+        std::fill_n(l, vocab, 0.0f);
+    }
+  });
+}
+}  // namespace
+
 double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets,
                  int64_t rows, float gradient_scale, double* nll, float* dx, float* dembedding) {
+  const SiteScope site(Site::head);
   thread_local AlignedBuffer<float> scratch;
   const int64_t chunk = std::min(rows, head_chunk_rows(head.vocab));
   float* const logits = scratch.reserve(chunk * head.vocab);
@@ -38,20 +59,14 @@ double head_loss(uint32_t threads, const Head& head, const float* x, const int32
     const int64_t count = std::min(chunk, rows - row);
     const float* const xc = x + row * head.width;
     head_logits(threads, head, xc, count, logits);
-    parallel_for(threads, count, [&](int64_t begin, int64_t end, uint32_t) {
-      for (int64_t i = begin; i < end; i++) {
-        float* const l = logits + i * head.vocab;
-        const int32_t target = targets[row + i];
-        nll[row + i] = 0.0;
-        if (target != IGNORED_TARGET)
-          nll[row + i] = cross_entropy_row(l, head.vocab, target, gradient_scale);
-        else if (gradient_scale != 0.0f)
-          std::fill_n(l, head.vocab, 0.0f);
-      }
-    });
+    cross_entropy_rows(threads, head.vocab, targets + row, count, gradient_scale, logits, nll + row);
     if (gradient_scale == 0.0f) continue;
-    gemm(threads, {count, head.width, head.vocab}, {logits, head.vocab, 1},
-         {head.embedding, head.width, 1}, dx + row * head.width, head.width, false);
+    {
+      const KernelScope scope(Kernel::gemm_dx);
+      gemm(threads, {count, head.width, head.vocab}, {logits, head.vocab, 1},
+           {head.embedding, head.width, 1}, dx + row * head.width, head.width, false);
+    }
+    const KernelScope scope(Kernel::gemm_dw);
     gemm(threads, {head.vocab, head.width, count}, {logits, 1, head.vocab}, {xc, head.width, 1},
          dembedding, head.width, true);
   }

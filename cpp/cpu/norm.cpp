@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "profile.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -18,6 +19,7 @@ float rmsnorm_row(const float* x, const float* w, int64_t n, float eps, float* o
 
 void rmsnorm(uint32_t threads, const float* x, const float* w, int64_t rows, int64_t n, float eps,
              float* out, float* r) {
+  const KernelScope scope(Kernel::norm_forward);
   parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = begin; i < end; i++) r[i] = rmsnorm_row(x + i * n, w, n, eps, out + i * n);
   });
@@ -26,6 +28,7 @@ void rmsnorm(uint32_t threads, const float* x, const float* w, int64_t rows, int
 void rmsnorm_backward(uint32_t threads, const float* x, const float* w, const float* dy,
                       const float* r, int64_t rows, int64_t n, bool accumulate, float* dx,
                       float* dw) {
+  const KernelScope scope(Kernel::norm_backward);
   const int64_t blocks = (n + 7) / 8;
   parallel_for(threads, blocks, [&](int64_t begin, int64_t end, uint32_t) {
     const int64_t last = std::min(n, end * 8);

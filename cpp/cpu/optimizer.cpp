@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "math.hpp"
+#include "profile.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
@@ -67,6 +68,7 @@ void check_adamw(const mg_adamw* o) {
 }
 
 double l2_norm(uint32_t threads, const float* x, int64_t n) {
+  const KernelScope scope(Kernel::gradient_norm);
   const int64_t chunks = (n + CHUNK - 1) / CHUNK;
   std::vector<double> sums(static_cast<size_t>(chunks));
   parallel_for(threads, chunks, [&](int64_t begin, int64_t end, uint32_t) {
@@ -87,6 +89,7 @@ float clip_factor(double norm, float clip) {
 
 void adamw_step(uint32_t threads, const mg_adamw& o, float weight_decay, float clip, const float* g,
                 float* p, float* m, float* v, int64_t n) {
+  const KernelScope scope(Kernel::optimizer);
   const double beta1 = as_decimal(o.beta1);
   const double beta2 = as_decimal(o.beta2);
   const double correction1 = 1.0 - power(beta1, o.step);

@@ -152,6 +152,14 @@ uint64_t Trainer::load_tokens(const int32_t* tokens, int64_t sequences, int64_t 
   return counted;
 }
 
+void Trainer::zero_gradient() {
+  const KernelScope scope(Kernel::zero_gradient);
+  parallel_for(threads_, static_cast<int64_t>(layout_.count),
+               [&](int64_t from, int64_t to, uint32_t) {
+                 std::memset(grad_ + from, 0, static_cast<size_t>(to - from) * sizeof(float));
+               });
+}
+
 mg_step_result Trainer::gradient(const int32_t* tokens, uint32_t accumulate,
                                  const int32_t* cancel) {
   const int64_t batch_tokens = int64_t{batch_} * (context_ + 1);
@@ -161,10 +169,7 @@ mg_step_result Trainer::gradient(const int32_t* tokens, uint32_t accumulate,
     counted += load_tokens(tokens + a * batch_tokens, batch_, context_);
   require(counted > 0, MG_E_INVALID, "trainer: no target is counted");
   quantize_weights();
-  parallel_for(threads_, static_cast<int64_t>(layout_.count),
-               [&](int64_t from, int64_t to, uint32_t) {
-                 std::memset(grad_ + from, 0, static_cast<size_t>(to - from) * sizeof(float));
-               });
+  zero_gradient();
   const auto scale = static_cast<float>(1.0 / static_cast<double>(counted));
   const int64_t rows = int64_t{batch_} * context_;
   double nll = 0.0;
@@ -181,6 +186,7 @@ mg_step_result Trainer::gradient(const int32_t* tokens, uint32_t accumulate,
 
 mg_step_result Trainer::step(const int32_t* tokens, uint32_t accumulate, const mg_adamw& adamw,
                              const int32_t* cancel) {
+  const ProfiledStep profiled(profile);
   const mg_step_result result = gradient(tokens, accumulate, cancel);
   check_finite(result.loss, result.grad_norm);
   if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");

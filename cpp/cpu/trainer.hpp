@@ -10,6 +10,7 @@
 #include "loss.hpp"
 #include "mapping.hpp"
 #include "model.hpp"
+#include "profile.hpp"
 
 namespace magnet {
 
@@ -67,6 +68,8 @@ class Trainer {
   static uint64_t bytes_needed(const mg_model_config& config, uint32_t batch, uint32_t context);
 
   std::atomic_flag busy = ATOMIC_FLAG_INIT;
+  /** Of the steps since its last reset. */
+  StepProfile profile;
 
  private:
   static void carve(const mg_model_config& config, const ModelLayout& layout, int64_t batch,
@@ -74,6 +77,7 @@ class Trainer {
                     Workspace& work);
 
   void quantize_weights();
+  void zero_gradient();
   /** Splits `sequences` of context + 1 tokens into inputs and targets; returns the counted targets.
    */
   uint64_t load_tokens(const int32_t* tokens, int64_t sequences, int64_t context);
@@ -82,6 +86,7 @@ class Trainer {
   void forward(int64_t sequences, int64_t context, const int32_t* cancel);
   void forward_attention(size_t layer, const AttentionShape& shape);
   void forward_ffn(size_t layer, int64_t rows, float* out);
+  void swiglu_norm_and_quantize(size_t layer, int64_t rows);
   void backward(int64_t sequences, int64_t context, const int32_t* cancel);
   void backward_ffn(size_t layer, int64_t rows);
   void backward_attention(size_t layer, const AttentionShape& shape);

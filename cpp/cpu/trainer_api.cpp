@@ -1,4 +1,5 @@
 // mg_trainer_*: argument checks around Trainer. One call at a time per trainer.
+#include <cstring>
 #include <limits>
 
 #include "optimizer.hpp"
@@ -79,6 +80,18 @@ int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulat
       fail(MG_E_INVALID, "trainer: accumulate is %u, must be 1..65536", accumulate);
     check_adamw(adamw);
     *out = use->step(tokens, accumulate, *adamw, cancel);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_profile(void* trainer, uint32_t reset, char* out, uint64_t capacity) {
+  return guard([&] {
+    const Use use(trainer);
+    require(out != nullptr, MG_E_INVALID, "mg_trainer_profile: out is null");
+    const std::string text = use->profile.json();
+    require(text.size() < capacity, MG_E_INVALID, "mg_trainer_profile: no room for the answer");
+    std::memcpy(out, text.c_str(), text.size() + 1);
+    if (reset != 0) use->profile.reset();
     return int32_t{MG_OK};
   });
 }

@@ -11,6 +11,7 @@
 namespace magnet {
 
 void Trainer::quantize_weights() {
+  const KernelScope scope(Kernel::ternarise);
   auto quantize = [&](uint64_t offset, int64_t rows, int64_t cols) {
     const int64_t n = rows * cols;
     const float inverse = ternarize(threads_, params_ + offset, n, ternary_ + offset);
@@ -39,6 +40,7 @@ void Trainer::quantize_weights() {
 
 void Trainer::norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n,
                                 float* norm, const QuantizedRows& out) {
+  const KernelScope scope(Kernel::norm_quantise);
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
     thread_local AlignedBuffer<float> scratch;
     float* const normed = scratch.reserve(n);
@@ -60,14 +62,23 @@ void Trainer::forward_attention(size_t layer, const AttentionShape& shape) {
   const int64_t d = config_.d_model;
   const int64_t q_width = shape.heads * shape.head_dim;
   const int64_t kv_width = shape.kv_heads * shape.head_dim;
+  working_on(Site::attention_input);
   norm_and_quantize(s.x_in, at.input_norm, rows, d, s.norm_in, s.a_in);
+  working_on(Site::q);
   bitlinear_forward(threads_, s.a_in, s.wq, rows, q_width, d, nullptr, s.q);
+  working_on(Site::k);
   bitlinear_forward(threads_, s.a_in, s.wk, rows, kv_width, d, nullptr, s.k);
+  working_on(Site::v);
   bitlinear_forward(threads_, s.a_in, s.wv, rows, kv_width, d, nullptr, s.v);
+  working_on(Site::q);
   rope(threads_, rope_, s.q, rows, shape.context, shape.heads, false);
+  working_on(Site::k);
   rope(threads_, rope_, s.k, rows, shape.context, shape.kv_heads, false);
+  working_on(Site::none);
   attention_forward(threads_, shape, s.q, s.k, s.v, s.o, s.stats);
+  working_on(Site::attention_output);
   norm_and_quantize(s.o, at.attn_sub_norm, rows, q_width, s.norm_attn, s.a_attn);
+  working_on(Site::o);
   bitlinear_forward(threads_, s.a_attn, s.wo, rows, d, q_width, s.x_in, s.x_mid);
 }
 
@@ -76,9 +87,24 @@ void Trainer::forward_ffn(size_t layer, int64_t rows, float* out) {
   const LayerOffsets& at = layout_.layers[layer];
   const int64_t d = config_.d_model;
   const int64_t ff = config_.d_ff;
+  working_on(Site::ffn_input);
   norm_and_quantize(s.x_mid, at.post_norm, rows, d, s.norm_mid, s.a_mid);
+  working_on(Site::gate);
   bitlinear_forward(threads_, s.a_mid, s.wgate, rows, ff, d, nullptr, s.gate);
+  working_on(Site::up);
   bitlinear_forward(threads_, s.a_mid, s.wup, rows, ff, d, nullptr, s.up);
+  working_on(Site::ffn_hidden);
+  swiglu_norm_and_quantize(layer, rows);
+  working_on(Site::down);
+  bitlinear_forward(threads_, s.a_ffn, s.wdown, rows, d, ff, s.x_mid, out);
+  working_on(Site::none);
+}
+
+void Trainer::swiglu_norm_and_quantize(size_t layer, int64_t rows) {
+  const KernelScope scope(Kernel::swiglu_norm_quantise);
+  LayerState& s = layers_[layer];
+  const LayerOffsets& at = layout_.layers[layer];
+  const int64_t ff = config_.d_ff;
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
     thread_local AlignedBuffer<float> scratch;
     float* const h = scratch.reserve(ff);
@@ -89,7 +115,6 @@ void Trainer::forward_ffn(size_t layer, int64_t rows, float* out) {
       quantize_row(h, ff, s.a_ffn.q + i * padded_codes(ff), s.a_ffn.inverse + i, s.a_ffn.sum + i);
     }
   });
-  bitlinear_forward(threads_, s.a_ffn, s.wdown, rows, d, ff, s.x_mid, out);
 }
 
 void Trainer::forward(int64_t sequences, int64_t context, const int32_t* cancel) {

@@ -34,6 +34,9 @@ MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
  * the parameters stay as they were. */
 MG_API int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
                                const mg_adamw* adamw, const int32_t* cancel, mg_step_result* out);
+/* Wall time of the steps since the last reset by kernel and site, as JSON of at most 16 KiB; names in
+ * cpp/cpu/profile.cpp. The entries are disjoint and add up to the steps. */
+MG_API int32_t mg_trainer_profile(void* trainer, uint32_t reset, char* out, uint64_t capacity);
 /* Forward and backward only, into the grad arena (zeroed first); for tests and audits. */
 MG_API int32_t mg_trainer_gradient(void* trainer, const int32_t* tokens, const int32_t* cancel,
                                    mg_step_result* out);
