@@ -31,6 +31,13 @@ void head_logits(uint32_t threads, const Head& head, const float* x, int64_t row
 double head_loss(uint32_t threads, const Head& head, const float* x, const int32_t* targets,
                  int64_t rows, float gradient_scale, double* nll, float* dx, float* dembedding);
 
+/**
+ * As head_loss, with a gradient scale for every row of its own (0 or less is allowed).
+ */
+double head_loss_by_row(uint32_t threads, const Head& head, const float* x, const int32_t* targets,
+                        int64_t rows, const float* gradient_scales, double* nll, float* dx,
+                        float* dembedding);
+
 /** Rows of logits that head_loss holds at once. */
 int64_t head_chunk_rows(int64_t vocab);
 

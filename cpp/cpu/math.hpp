@@ -63,6 +63,21 @@ inline double log_fixed(double x) {
   return std::fma(e, LN2_HIGH, 2.0 * s + std::fma(e, LN2_LOW, tail));
 }
 
+/** e^x - 1, exact to the last bits also where e^x is close to 1. */
+inline double expm1_fixed(double x) {
+  if (!(std::fabs(x) < 0.7)) return exp_fixed(x) - 1.0;
+  double sum = 1.0;  // x (1 + x/2 (1 + x/3 (...)))
+  for (int k = 20; k >= 2; k--) sum = std::fma(sum, x / k, 1.0);
+  return x * sum;
+}
+
+/** log(1 + x) for x in [-0.5, 1], exact to the last bits also where x is close to 0. */
+inline double log1p_fixed(double x) {
+  const double u = 1.0 + x;
+  // What rounding 1 + x has lost is put back at first order.
+  return log_fixed(u) + (x - (u - 1.0)) / u;
+}
+
 struct SinCos {
   double sin;
   double cos;

@@ -9,6 +9,7 @@
 #include "gemm.hpp"
 #include "loss.hpp"
 #include "norm.hpp"
+#include "odds_ratio.hpp"
 #include "optimizer.hpp"
 #include "swiglu.hpp"
 #include "thread_pool.hpp"
@@ -255,6 +256,22 @@ int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, flo
     const uint32_t count = resolve_threads(threads);
     const float clip = clip_factor(l2_norm(count, g, static_cast<int64_t>(n)), adamw->clip);
     adamw_step(count, *adamw, adamw->weight_decay, clip, g, p, m, v, static_cast<int64_t>(n));
+  });
+}
+
+int32_t mg_op_odds_ratio(const double* logp_chosen, const double* logp_rejected, uint32_t pairs,
+                         double* log_odds, double* loss, double* d_chosen, double* d_rejected) {
+  return op([&] {
+    check_pointers(logp_chosen, logp_rejected, log_odds, loss, d_chosen, d_rejected);
+    for (uint32_t i = 0; i < pairs; i++) {
+      require(logp_chosen[i] <= 0.0 && logp_rejected[i] <= 0.0, MG_E_INVALID,
+              "op: a log-probability is above 0 or NaN");
+      const OddsRatio odds = odds_ratio(logp_chosen[i], logp_rejected[i]);
+      log_odds[i] = odds.log_odds;
+      loss[i] = odds.loss;
+      d_chosen[i] = odds.d_chosen;
+      d_rejected[i] = odds.d_rejected;
+    }
   });
 }
 }

@@ -74,6 +74,7 @@ void Trainer::carve(const mg_model_config& c, const ModelLayout& layout, int64_t
   w.norm_final = carver.take<float>(rows);
   w.hidden = carver.take<float>(rows * d);
   w.nll = carver.take<double>(rows);
+  w.scales = carver.take<float>(rows);
   w.inputs = carver.take<int32_t>(rows);
   w.targets = carver.take<int32_t>(rows);
   w.dx = carver.take<float>(rows * d);
@@ -188,13 +189,17 @@ mg_step_result Trainer::step(const int32_t* tokens, uint32_t accumulate, const m
                              const int32_t* cancel) {
   const ProfiledStep profiled(profile);
   const mg_step_result result = gradient(tokens, accumulate, cancel);
-  check_finite(result.loss, result.grad_norm);
+  update(adamw, result.loss, result.grad_norm, cancel);
+  return result;
+}
+
+void Trainer::update(const mg_adamw& adamw, double loss, double norm, const int32_t* cancel) {
+  check_finite(loss, norm);
   if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
-  const float clip = clip_factor(result.grad_norm, adamw.clip);
+  const float clip = clip_factor(norm, adamw.clip);
   for (const Tensor& t : layout_.tensors)
     adamw_step(threads_, adamw, t.is_matrix ? adamw.weight_decay : 0.0f, clip, grad_ + t.offset,
                params_ + t.offset, m_ + t.offset, v_ + t.offset, static_cast<int64_t>(t.size()));
-  return result;
 }
 
 void Trainer::evaluate(const int32_t* tokens, uint32_t rows, const int32_t* cancel, double* nll_sum,

@@ -39,6 +39,7 @@ struct Workspace {
   float* norm_final;  // (rows)
   float* hidden;      // (rows, d) input of the head
   double* nll;        // (rows)
+  float* scales;      // (rows) gradient scales of the head, where rows differ
   int32_t* inputs;    // (rows)
   int32_t* targets;   // (rows)
   float* dx;          // (rows, d) gradient of the residual stream
@@ -47,6 +48,30 @@ struct Workspace {
   float *dq, *dk, *dv;
   float* h;   // (rows, d_ff) silu(gate) * up, made again
   float* dh;  // (rows, d_ff)
+};
+
+/** Sequences of `width` tokens whose label, where it is not -100, is the target at its place. */
+struct LabelledTokens {
+  const int32_t* tokens;  // (sequences, width)
+  const int32_t* labels;  // the same shape; labels[.., 0] is not used
+  int64_t sequences;
+  int64_t width;
+};
+
+/** Preference pairs: (accumulate, pairs, 2, width), chosen before rejected. */
+struct PairBatch {
+  const int32_t* tokens;
+  const int32_t* labels;
+  int64_t pairs;  // of a micro-batch
+  int64_t width;
+  uint32_t accumulate;
+};
+
+/** What the means of a step of ORPO divide by. */
+struct OrpoScales {
+  double chosen_token;  // 1 / labels of all chosen sequences
+  double pair;          // 1 / pairs
+  double beta;
 };
 
 class Trainer {
@@ -60,6 +85,11 @@ class Trainer {
   void evaluate(const int32_t* tokens, uint32_t rows, const int32_t* cancel, double* nll_sum,
                 uint64_t* count);
   void logits(const int32_t* tokens, uint32_t count, float* out);
+  /** See mg_trainer_orpo (no update where `adamw` is null) and mg_trainer_logps. */
+  mg_orpo_result orpo(const PairBatch& pairs, float beta, const mg_adamw* adamw,
+                      const int32_t* cancel);
+  void log_probs(const LabelledTokens& batch, const int32_t* cancel, double* sums,
+                 uint64_t* counts);
   float* arena(uint32_t which);
   uint32_t batch() const { return batch_; }
   uint32_t context() const { return context_; }
@@ -77,10 +107,18 @@ class Trainer {
                     Workspace& work);
 
   void quantize_weights();
+  /** Adds the loaded pairs' figures to `total` and writes their rows' gradient scales. */
+  void weigh_pairs(const LabelledTokens& batch, const OrpoScales& scales, mg_orpo_result& total);
   void zero_gradient();
   /** Splits `sequences` of context + 1 tokens into inputs and targets; returns the counted targets.
    */
   uint64_t load_tokens(const int32_t* tokens, int64_t sequences, int64_t context);
+  /** Inputs and targets from tokens and labels; every sequence must count at least one label. */
+  void load_labelled(const LabelledTokens& batch);
+  /** Sum and count of the log-probs of each loaded sequence, from work_.nll. */
+  void sum_log_probs(const LabelledTokens& batch, double* sums, uint64_t* counts) const;
+  /** The optimizer step, or MG_E_NUMERIC or MG_E_CANCELLED with nothing changed. */
+  void update(const mg_adamw& adamw, double loss, double norm, const int32_t* cancel);
   void norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n, float* norm,
                          const QuantizedRows& out);
   void forward(int64_t sequences, int64_t context, const int32_t* cancel);

@@ -22,11 +22,22 @@ class Use {
   Use(const Use&) = delete;
   Use& operator=(const Use&) = delete;
   Trainer* operator->() const { return trainer_; }
+  Trainer& operator*() const { return *trainer_; }
 
  private:
   Trainer* trainer_;
   FloatEnvironment environment_;
 };
+
+/** Checks the shape of labelled sequences against what the trainer has room for. */
+void check_labelled(const char* symbol, const Trainer& trainer, uint64_t sequences,
+                    uint32_t width) {
+  if (sequences < 1 || sequences > trainer.batch())
+    fail(MG_E_INVALID, "%s: %llu sequences, must be 1..%u", symbol,
+         static_cast<unsigned long long>(sequences), trainer.batch());
+  if (width < 2 || width > trainer.context() + 1)
+    fail(MG_E_INVALID, "%s: width is %u, must be 2..%u", symbol, width, trainer.context() + 1);
+}
 
 }  // namespace
 
@@ -127,6 +138,37 @@ int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_token
     if (n_tokens < 1 || n_tokens > use->context())
       fail(MG_E_INVALID, "mg_trainer_logits: %u tokens, must be 1..%u", n_tokens, use->context());
     use->logits(tokens, n_tokens, out);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_orpo(void* trainer, const int32_t* tokens, const int32_t* labels, uint32_t pairs,
+                        uint32_t width, uint32_t accumulate, float beta, const mg_adamw* adamw,
+                        const int32_t* cancel, mg_orpo_result* out) {
+  return guard([&] {
+    const Use use(trainer);
+    require(tokens != nullptr && labels != nullptr && out != nullptr, MG_E_INVALID,
+            "mg_trainer_orpo: null argument");
+    check_labelled("mg_trainer_orpo", *use, 2 * uint64_t{pairs}, width);
+    if (accumulate < 1 || accumulate > 65536)
+      fail(MG_E_INVALID, "trainer: accumulate is %u, must be 1..65536", accumulate);
+    if (!(beta >= 0.0f && beta <= 1000.0f))
+      fail(MG_E_INVALID, "trainer: beta is %g, must be 0..1000", static_cast<double>(beta));
+    if (adamw != nullptr) check_adamw(adamw);
+    *out = use->orpo({tokens, labels, pairs, width, accumulate}, beta, adamw, cancel);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_logps(void* trainer, const int32_t* tokens, const int32_t* labels,
+                         uint32_t sequences, uint32_t width, const int32_t* cancel,
+                         double* out_sums, uint64_t* out_counts) {
+  return guard([&] {
+    const Use use(trainer);
+    require(tokens != nullptr && labels != nullptr && out_sums != nullptr && out_counts != nullptr,
+            MG_E_INVALID, "mg_trainer_logps: null argument");
+    check_labelled("mg_trainer_logps", *use, sequences, width);
+    use->log_probs({tokens, labels, sequences, width}, cancel, out_sums, out_counts);
     return int32_t{MG_OK};
   });
 }

@@ -17,6 +17,18 @@ typedef struct mg_step_result { /* 32 bytes */
   uint64_t reserved;            /* 24 */
 } mg_step_result;
 
+typedef struct mg_orpo_result { /* 72 bytes */
+  double loss;                  /*  0: nll + beta * odds_loss */
+  double nll;                   /*  8: mean over the chosen responses' tokens, nats */
+  double odds_loss;             /* 16: mean over the pairs of -log sigmoid(log odds ratio) */
+  double log_odds;              /* 24: mean log odds ratio */
+  double logp_chosen;           /* 32: mean over the pairs of the response's mean log-prob */
+  double logp_rejected;         /* 40 */
+  double grad_norm;             /* 48: before clipping */
+  uint64_t wins;                /* 56: pairs whose chosen response has the higher mean log-prob */
+  uint64_t tokens;              /* 64: labels counted, of both responses */
+} mg_orpo_result;
+
 /* Bytes that mg_trainer_create maps (committed when first touched), and the logits of one chunk. */
 MG_API int32_t mg_trainer_bytes(const mg_model_config* config, uint32_t batch, uint32_t context,
                                 uint64_t* out_bytes);
@@ -47,6 +59,20 @@ MG_API int32_t mg_trainer_eval(void* trainer, const int32_t* tokens, uint32_t ro
 /* Logits of every position of one sequence, (n_tokens, vocab) float32; n_tokens <= context. */
 MG_API int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_tokens,
                                  float* out);
+/* One step of ORPO (odds-ratio preference optimization) on preference pairs; formulas in
+ * tests/golden/bitnet/README.md. tokens, labels: (accumulate, pairs, 2, width) int32, the chosen
+ * sequence before the rejected one, width <= context + 1 and 2 * pairs <= batch. A label equals the
+ * token at its place where that counts (a response) and is -100 elsewhere (prompt, padding, which
+ * belongs at the end); every sequence needs one. The means are over all micro-batches. adamw null:
+ * only the gradient. MG_E_NUMERIC as mg_trainer_step. */
+MG_API int32_t mg_trainer_orpo(void* trainer, const int32_t* tokens, const int32_t* labels,
+                               uint32_t pairs, uint32_t width, uint32_t accumulate, float beta,
+                               const mg_adamw* adamw, const int32_t* cancel, mg_orpo_result* out);
+/* Sum of the log-probs (nats) of the labels of each sequence, and their number. tokens, labels:
+ * (sequences, width) as for mg_trainer_orpo, sequences <= batch. */
+MG_API int32_t mg_trainer_logps(void* trainer, const int32_t* tokens, const int32_t* labels,
+                                uint32_t sequences, uint32_t width, const int32_t* cancel,
+                                double* out_sums, uint64_t* out_counts);
 /* Learning rate at a 1-based step. kind: 0 constant, 1 WSD (warmup 1%, stable, linear decay over
  * the last 15% to 0), 2 cosine with 1% warmup. Computed here so that every host gets the same bits.
  */
@@ -102,3 +128,8 @@ MG_API int32_t mg_op_embed_backward(const float* dx, const int32_t* ids, uint32_
 /* One AdamW step on n elements of one matrix, clip included. */
 MG_API int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p,
                            float* m, float* v, uint64_t n);
+/* The odds-ratio part of ORPO over pairs of mean log-probs (nats, <= 0): log odds ratio, its loss
+ * -log sigmoid(log_odds), and the derivatives of that loss by both log-probs, each (pairs). */
+MG_API int32_t mg_op_odds_ratio(const double* logp_chosen, const double* logp_rejected,
+                                uint32_t pairs, double* log_odds, double* loss, double* d_chosen,
+                                double* d_rejected);

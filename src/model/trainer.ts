@@ -9,6 +9,14 @@ import { type Address, addressSlot, floatsAt, NULL, takeAddress } from "../nativ
 import { modelAsync } from "../native/model.ts";
 import { trainer as native, trainerAsync } from "../native/train.ts";
 import { type ModelConfig, packModelConfig, paramCount } from "./config.ts";
+import {
+  checkLabelled,
+  type LabelledTokens,
+  ORPO_RESULT_BYTES,
+  type OrpoResult,
+  type PairTokens,
+  unpackOrpoResult,
+} from "./orpo.ts";
 
 /** Target id of a position that is not counted in the loss. */
 export const IGNORED_TARGET = -100;
@@ -214,6 +222,60 @@ export class Trainer {
       const count = new BigUint64Array(1);
       await trainerAsync.mg_trainer_eval(signal, handle, tokens, rows, sum, count);
       return { nll_sum: sum[0]!, count: Number(count[0]) };
+    });
+  }
+
+  /**
+   * One step of ORPO on preference pairs, or with adamw null only its gradient. Errors as `step`.
+   */
+  orpo(
+    batch: PairTokens,
+    options: { beta: number; adamw: AdamW | null },
+    signal?: AbortSignal,
+  ): Promise<OrpoResult> {
+    return this.#exclusive(async (handle) => {
+      const { tokens, labels, pairs, width, accumulate } = batch;
+      checkLabelled(batch, 2 * pairs * accumulate);
+      const out = new Uint8Array(ORPO_RESULT_BYTES);
+      const packed = options.adamw && packAdamW(options.adamw);
+      await trainerAsync.mg_trainer_orpo(
+        signal,
+        handle,
+        tokens,
+        labels,
+        pairs,
+        width,
+        accumulate,
+        options.beta,
+        packed,
+        out,
+      );
+      return unpackOrpoResult(out);
+    });
+  }
+
+  /** Log-probs (nats) of the labels of each sequence: their sum and their number. */
+  logProbs(
+    batch: LabelledTokens,
+    sequences: number,
+    signal?: AbortSignal,
+  ): Promise<{ sums: Float64Array; counts: Float64Array }> {
+    return this.#exclusive(async (handle) => {
+      const { tokens, labels, width } = batch;
+      checkLabelled(batch, sequences);
+      const sums = new Float64Array(sequences);
+      const counts = new BigUint64Array(sequences);
+      await trainerAsync.mg_trainer_logps(
+        signal,
+        handle,
+        tokens,
+        labels,
+        sequences,
+        width,
+        sums,
+        counts,
+      );
+      return { sums, counts: Float64Array.from(counts, Number) };
     });
   }
 

@@ -17,5 +17,18 @@ export const trainerAsync = bindAsync({
   mg_trainer_step: ["handle", "buffer", "u32", "buffer", "cancel", "buffer"],
   mg_trainer_gradient: ["handle", "buffer", "cancel", "buffer"],
   mg_trainer_eval: ["handle", "buffer", "u32", "cancel", "buffer", "buffer"],
+  mg_trainer_orpo: [
+    "handle",
+    "buffer",
+    "buffer",
+    "u32",
+    "u32",
+    "u32",
+    "f32",
+    "buffer",
+    "cancel",
+    "buffer",
+  ],
+  mg_trainer_logps: ["handle", "buffer", "buffer", "u32", "u32", "cancel", "buffer", "buffer"],
   mg_trainer_logits: ["handle", "buffer", "u32", "buffer"],
 });

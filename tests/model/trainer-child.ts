@@ -22,6 +22,8 @@ const ODD: ModelConfig = {
 };
 const LLAMA: ModelConfig = { ...PRESETS.tiny!, variant: "llama", n_layers: 1, rope_theta: 5e5 };
 
+const ADAMW = { lr: 2e-3, beta1: 0.9, beta2: 0.98, eps: 1e-8, weight_decay: 0.1, clip: 1 };
+
 async function run(config: ModelConfig, batch: number): Promise<string> {
   const trainer = Trainer.create(config, { batch, context: config.context, threads });
   await trainer.initialise(42n);
@@ -31,10 +33,18 @@ async function run(config: ModelConfig, batch: number): Promise<string> {
   for (let step = 1; step <= 3; step++) {
     for (let i = 0; i < size; i++) tokens[i] = (i * 7919 + step * 104_729) % config.vocab_size;
     tokens.fill(-100, size - 5);
-    const adamw = { lr: 2e-3, beta1: 0.9, beta2: 0.98, eps: 1e-8, weight_decay: 0.1, clip: 1 };
-    const { loss, grad_norm } = await trainer.step(tokens, 2, { ...adamw, step });
+    const { loss, grad_norm } = await trainer.step(tokens, 2, { ...ADAMW, step });
     losses.push(loss, grad_norm);
   }
+  const labels = tokens.map((id, i) => (i % 7 < 3 || id < 0 ? -100 : id));
+  const words = tokens.map((id) => Math.max(id, 0));
+  const pairs = { tokens: words, labels, pairs: 1, width: config.context - 3, accumulate: 2 };
+  const length = 4 * pairs.width;
+  const orpo = await trainer.orpo(
+    { ...pairs, tokens: words.slice(0, length), labels: labels.slice(0, length) },
+    { beta: 0.3, adamw: { ...ADAMW, step: 4 } },
+  );
+  losses.push(...Object.values(orpo));
   const logits = await trainer.logits(tokens.slice(0, 20));
   const parts = [trainer.params, trainer.m, trainer.v, trainer.grad, logits].map(
     (x) => new Uint8Array(x.buffer, x.byteOffset, x.byteLength),

@@ -159,3 +159,50 @@ test("cross-entropy of extreme logits is finite and right", () => {
   const total = dlogits.reduce((sum, d) => sum + d, 0);
   expect(Math.abs(total)).toBeLessThan(1e-6);
 });
+
+describe("odds ratio", () => {
+  function oddsRatio(pairs: [number, number][]) {
+    const n = pairs.length;
+    const [log_odds, loss, d_chosen, d_rejected] = Array.from(
+      { length: 4 },
+      () => new Float64Array(n),
+    ) as [Float64Array, Float64Array, Float64Array, Float64Array];
+    const chosen = Float64Array.from(pairs, ([p]) => p);
+    const rejected = Float64Array.from(pairs, ([, p]) => p);
+    ops.mg_op_odds_ratio(chosen, rejected, n, log_odds, loss, d_chosen, d_rejected);
+    return { log_odds, loss, d_chosen, d_rejected };
+  }
+  const PROBABILITIES = [-1e-6, -1e-3, -0.5, -Math.LN2, -0.7, -1, -3.3, -12, -40];
+  const pairs = PROBABILITIES.flatMap((a) => PROBABILITIES.map((b): [number, number] => [a, b]));
+
+  test("agrees with the formulas, also close to probability 1 and far from it", () => {
+    const result = oddsRatio(pairs);
+    const near = (value: number, expected: number) =>
+      expect(Math.abs(value - expected)).toBeLessThanOrEqual(
+        4e-14 * Math.max(1, Math.abs(expected)),
+      );
+    for (const [i, [w, l]] of pairs.entries()) {
+      const logOdds = w - l - (Math.log(-Math.expm1(w)) - Math.log(-Math.expm1(l)));
+      const wrong = 1 / (1 + Math.exp(logOdds));
+      near(result.log_odds[i]!, logOdds);
+      near(result.loss[i]!, Math.log1p(Math.exp(-Math.abs(logOdds))) + Math.max(-logOdds, 0));
+      near(result.d_chosen[i]!, wrong / Math.expm1(w));
+      near(result.d_rejected[i]!, -wrong / Math.expm1(l));
+    }
+  });
+
+  test("stays finite at probability 1 and at 0", () => {
+    const { log_odds, loss, d_chosen, d_rejected } = oddsRatio([
+      [0, -5],
+      [-5, 0],
+      [0, 0],
+      [-900, -1],
+      [-1, -900],
+    ]);
+    for (const values of [log_odds, loss, d_chosen, d_rejected])
+      for (const value of values) expect(Number.isFinite(value)).toBe(true);
+    expect(log_odds[2]).toBe(0);
+    expect(() => oddsRatio([[1e-9, -1]])).toThrow("above 0");
+    expect(() => oddsRatio([[Number.NaN, -1]])).toThrow("NaN");
+  });
+});

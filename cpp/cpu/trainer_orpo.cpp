@@ -1,0 +1,133 @@
+// ORPO: one model, no reference. Each micro-batch takes one forward pass, a pass over its logits
+// for the log-probs of the responses, the odds ratio of each pair, then a second pass over the
+// logits (chunked, like the first) with a gradient scale for every row, and one backward pass.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "odds_ratio.hpp"
+#include "optimizer.hpp"
+#include "trainer.hpp"
+
+static_assert(sizeof(mg_orpo_result) == 72);
+
+namespace magnet {
+namespace {
+
+uint64_t labels_counted(const int32_t* labels, int64_t width) {
+  uint64_t count = 0;
+  for (int64_t t = 1; t < width; t++) count += labels[t] != IGNORED_TARGET;
+  return count;
+}
+
+}  // namespace
+
+void Trainer::load_labelled(const LabelledTokens& batch) {
+  const auto vocab = static_cast<int32_t>(config_.vocab_size);
+  const int64_t context = batch.width - 1;
+  for (int64_t s = 0; s < batch.sequences; s++) {
+    const int32_t* const tokens = batch.tokens + s * batch.width;
+    const int32_t* const labels = batch.labels + s * batch.width;
+    uint64_t counted = 0;
+    for (int64_t t = 0; t < batch.width; t++) {
+      if (tokens[t] < 0 || tokens[t] >= vocab)
+        fail(MG_E_INVALID, "token %d of sequence %lld is outside the vocabulary of %d", tokens[t],
+             static_cast<long long>(s), vocab);
+      if (t < context) work_.inputs[s * context + t] = tokens[t];
+      if (t == 0) continue;
+      if (labels[t] != IGNORED_TARGET && labels[t] != tokens[t])
+        fail(MG_E_INVALID, "label %d of sequence %lld is neither its token nor -100", labels[t],
+             static_cast<long long>(s));
+      work_.targets[s * context + t - 1] = labels[t];
+      counted += labels[t] != IGNORED_TARGET;
+    }
+    if (counted == 0)
+      fail(MG_E_INVALID, "sequence %lld counts no label", static_cast<long long>(s));
+  }
+}
+
+void Trainer::sum_log_probs(const LabelledTokens& batch, double* sums, uint64_t* counts) const {
+  const int64_t context = batch.width - 1;
+  for (int64_t s = 0; s < batch.sequences; s++) {
+    double sum = 0.0;
+    for (int64_t t = 0; t < context; t++) sum += work_.nll[s * context + t];
+    sums[s] = -sum;
+    counts[s] = labels_counted(batch.labels + s * batch.width, batch.width);
+  }
+}
+
+void Trainer::log_probs(const LabelledTokens& batch, const int32_t* cancel, double* sums,
+                        uint64_t* counts) {
+  load_labelled(batch);
+  quantize_weights();
+  const int64_t context = batch.width - 1;
+  forward(batch.sequences, context, cancel);
+  const double nll = head_loss(threads_, head(), work_.hidden, work_.targets,
+                               batch.sequences * context, 0.0f, work_.nll, nullptr, nullptr);
+  if (!std::isfinite(nll)) fail(MG_E_NUMERIC, "a log-probability is not finite");
+  sum_log_probs(batch, sums, counts);
+}
+
+mg_orpo_result Trainer::orpo(const PairBatch& pairs, float beta, const mg_adamw* adamw,
+                             const int32_t* cancel) {
+  const int64_t sequences = 2 * pairs.pairs;
+  const int64_t rows = sequences * (pairs.width - 1);
+  const int64_t stride = sequences * pairs.width;
+  // The means are over all micro-batches, so accumulating equals a bigger batch.
+  uint64_t chosen_tokens = 0;
+  for (int64_t s = 0; s < sequences * pairs.accumulate; s += 2)
+    chosen_tokens += labels_counted(pairs.labels + s * pairs.width, pairs.width);
+  require(chosen_tokens > 0, MG_E_INVALID, "trainer: no label is counted");
+  const OrpoScales scales{1.0 / static_cast<double>(chosen_tokens),
+                          1.0 / (static_cast<double>(pairs.pairs) * pairs.accumulate), beta};
+  quantize_weights();
+  zero_gradient();
+  mg_orpo_result total{};
+  for (uint32_t a = 0; a < pairs.accumulate; a++) {
+    const LabelledTokens batch{pairs.tokens + a * stride, pairs.labels + a * stride, sequences,
+                               pairs.width};
+    load_labelled(batch);
+    forward(sequences, pairs.width - 1, cancel);
+    head_loss(threads_, head(), work_.hidden, work_.targets, rows, 0.0f, work_.nll, nullptr,
+              nullptr);
+    weigh_pairs(batch, scales, total);
+    head_loss_by_row(threads_, head(), work_.hidden, work_.targets, rows, work_.scales, work_.nll,
+                     work_.d_norm, grad_ + layout_.embedding);
+    backward(sequences, pairs.width - 1, cancel);
+  }
+  total.loss = total.nll + scales.beta * total.odds_loss;
+  total.grad_norm = l2_norm(threads_, grad_, static_cast<int64_t>(layout_.count));
+  if (adamw != nullptr) update(*adamw, total.loss, total.grad_norm, cancel);
+  return total;
+}
+
+void Trainer::weigh_pairs(const LabelledTokens& batch, const OrpoScales& scales,
+                          mg_orpo_result& total) {
+  const int64_t context = batch.width - 1;
+  std::vector<double> sums(static_cast<size_t>(batch.sequences));
+  std::vector<uint64_t> counts(sums.size());
+  sum_log_probs(batch, sums.data(), counts.data());
+  for (size_t s = 0; s < sums.size(); s += 2) {
+    const auto chosen_count = static_cast<double>(counts[s]);
+    const auto rejected_count = static_cast<double>(counts[s + 1]);
+    const double chosen = sums[s] / chosen_count;
+    const double rejected = sums[s + 1] / rejected_count;
+    const OddsRatio odds = odds_ratio(chosen, rejected);
+    // A row's gradient is scale * (softmax - onehot), that of a negative log-probability.
+    const double weight = scales.beta * scales.pair;
+    const double scale = scales.chosen_token - weight * odds.d_chosen / chosen_count;
+    const double other = -weight * odds.d_rejected / rejected_count;
+    float* const rows = work_.scales + static_cast<int64_t>(s) * context;
+    std::fill_n(rows, context, static_cast<float>(scale));
+    std::fill_n(rows + context, context, static_cast<float>(other));
+    total.nll -= sums[s] * scales.chosen_token;
+    total.odds_loss += odds.loss * scales.pair;
+    total.log_odds += odds.log_odds * scales.pair;
+    total.logp_chosen += chosen * scales.pair;
+    total.logp_rejected += rejected * scales.pair;
+    total.wins += chosen > rejected;
+    total.tokens += counts[s] + counts[s + 1];
+  }
+}
+
+}  // namespace magnet
