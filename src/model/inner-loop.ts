@@ -5,9 +5,8 @@
  * numbers; they and the options determine the continuation bit for bit.
  */
 import { toMagnetError } from "../core/errors.ts";
-import type { BatchReader } from "./batch-reader.ts";
 import { diverged, smoothLoss } from "./divergence.ts";
-import { learningRate, type Schedule, type Trainer } from "./trainer.ts";
+import { type AdamW, learningRate, type Schedule, type StepResult } from "./trainer.ts";
 
 /** How weights are updated; all of it enters the checkpoint hash. */
 export interface Hyperparameters {
@@ -46,12 +45,25 @@ export interface StepReport {
   tokens: number;
 }
 
-export class InnerLoop {
+/** What a step trains on: token sequences, or for alignment preference pairs. */
+export interface BatchSource<Batch> {
+  /** Sequences (or pairs) [position, position + count) of the data's order. */
+  read(position: number, count: number): Batch;
+}
+/** One optimiser step on a batch; a trainer is one for token sequences. */
+export interface Stepper<Batch, Result extends StepResult> {
+  readonly config: { vocab_size: number };
+  /** Sequences (or pairs) of a micro-batch. */
+  readonly options: { batch: number };
+  step(batch: Batch, accumulate: number, adamw: AdamW, signal?: AbortSignal): Promise<Result>;
+}
+
+export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResult> {
   private current: InnerState;
 
   constructor(
-    private readonly trainer: Pick<Trainer, "step" | "config" | "options">,
-    private readonly batches: BatchReader,
+    private readonly trainer: Stepper<Batch, Result>,
+    private readonly batches: BatchSource<Batch>,
     private readonly hyper: Hyperparameters,
     state: InnerState = INITIAL_STATE,
   ) {
@@ -66,7 +78,7 @@ export class InnerLoop {
    * One optimiser step. Throws TRAINING_DIVERGED or CANCELLED; after CANCELLED the state is that of
    * the last whole step and training can go on.
    */
-  async next(signal?: AbortSignal): Promise<StepReport> {
+  async next(signal?: AbortSignal): Promise<Result & StepReport> {
     const { hyper, trainer } = this;
     const { position, loss_average } = this.current;
     const step = this.current.step + 1;
@@ -80,7 +92,7 @@ export class InnerLoop {
       const { vocab_size } = trainer.config;
       const average = smoothLoss(loss_average, { step, loss: result.loss, vocab_size });
       this.current = { step, position: position + sequences, loss_average: average };
-      return { step, lr, ...result };
+      return { ...result, step, lr };
     } catch (error) {
       const known = toMagnetError(error);
       if (known.code === "NOT_A_NUMBER") throw diverged(step, known.message, error);
