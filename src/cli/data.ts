@@ -1,35 +1,81 @@
 /** `magnet data`: turns text into token files for training, and shows what such a folder holds. */
 import { formatBytes } from "../core/bytes.ts";
 import { type DataSummary, openData, prepareData } from "../model/data.ts";
+import { isMixture, type OpenedData, openMixture, prepareMixture } from "../model/mixed-data.ts";
+import { MixtureOrder } from "../model/mixture-order.ts";
+import { parseSources } from "../model/source-list.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
-import { table } from "./frame/output.ts";
+import { type Output, table } from "./frame/output.ts";
 
-function summaryText(folder: string, { train, heldout, tokenizer_hash }: DataSummary): string {
+const TITLES = ["part", "documents", "tokens", "text", "content hash"];
+
+function summaryRows({ train, heldout }: DataSummary, prefix = "") {
   const row = (name: string, side: DataSummary["train"]) => [
-    name,
+    prefix + name,
     side.documents,
     side.tokens,
     formatBytes(side.text_bytes),
     side.content_hash,
   ];
-  const rows = [row("train", train), ...(heldout ? [row("held out", heldout)] : [])];
-  const titles = ["part", "documents", "tokens", "text", "content hash"];
-  return `${folder}: tokenizer ${tokenizer_hash}\n${table(titles, rows)}`;
+  return [row("train", train), ...(heldout ? [row("held out", heldout)] : [])];
+}
+
+function reportSingle(out: Output, folder: string, summary: DataSummary): void {
+  const { schema: _, ...data } = summary;
+  const head = `${folder}: tokenizer ${summary.tokenizer_hash}`;
+  out.result("data", { folder, ...data }, `${head}\n${table(TITLES, summaryRows(summary))}`);
+}
+
+/** The sources of a mixture; each is described as a prepared folder of its own. */
+function reportMixture(out: Output, folder: string, { sources, summaries }: OpenedData): void {
+  const { shares } = new MixtureOrder(sources.map((s) => s.weight));
+  const described = sources.map(({ name, weight }, i) => {
+    const { schema: _, ...summary } = summaries[i]!;
+    return { name, weight, share: shares[i]!, ...summary };
+  });
+  const { tokenizer_hash, vocab_size } = summaries[0]!;
+  const rows = described.flatMap(({ name, share }, i) =>
+    summaryRows(summaries[i]!, `${name} (${(100 * share).toFixed(1)}%): `),
+  );
+  out.result(
+    "data",
+    { folder, tokenizer_hash, vocab_size, sources: described },
+    `${folder}: ${sources.length} sources, tokenizer ${tokenizer_hash}\n${table(TITLES, rows)}`,
+  );
+}
+
+async function report(out: Output, folder: string): Promise<void> {
+  if (await isMixture(folder)) {
+    const data = await openMixture(folder);
+    reportMixture(out, folder, data);
+    return data.close();
+  }
+  const data = await openData(folder);
+  reportSingle(out, folder, data.summary);
+  data.close();
 }
 
 const prepare = defineCommand({
   summary: "Turns text into token files",
   details:
-    "Writes train.mgt, heldout.mgt, tokenizer.json and data.json. What is held out is chosen by\ncontent, so the same text always lands on the same side.",
+    "Writes train.mgt, heldout.mgt, tokenizer.json and data.json. What is held out is chosen by\ncontent, so the same text always lands on the same side. With weights (PATH=NUMBER) each source\nis prepared by itself, and mixture.json names them.",
   examples: [
     {
       command: "magnet data prepare books/ --tokenizer tokenizer.json --out data/",
       does: "a folder of text",
     },
+    {
+      command: "magnet data prepare en/=0.7 ko/=0.3 --tokenizer tokenizer.json --out data/",
+      does: "two sources, mixed by weight",
+    },
   ],
   args: {
-    paths: { value: "PATH", summary: "text or JSONL files, or folders of them", many: true },
+    paths: {
+      value: "PATH[=WEIGHT]",
+      summary: "text or JSONL files, or folders of them",
+      many: true,
+    },
   },
   flags: {
     tokenizer: { type: "string", value: "FILE", required: true, summary: "a tokenizer.json" },
@@ -43,22 +89,23 @@ const prepare = defineCommand({
     },
   },
   async run({ out, signal }, { args, flags }) {
+    const sources = await parseSources(args.paths);
     const tokenizer = await Tokenizer.load(flags.tokenizer);
     let progress: ReturnType<typeof out.progress> | undefined;
-    const summary = await prepareData({
-      inputs: args.paths,
+    const common = {
       tokenizer,
       out_dir: flags.out,
       heldout_fraction: flags.heldout,
       signal,
-      onProgress({ done_bytes, total_bytes }) {
+      onProgress({ done_bytes, total_bytes }: { done_bytes: number; total_bytes: number }) {
         progress ??= out.progress({ label: "prepare", total: total_bytes, unit: "bytes" });
         progress.update(done_bytes);
       },
-    });
+    };
+    if (sources) await prepareMixture({ ...common, sources });
+    else await prepareData({ ...common, inputs: args.paths });
     progress?.end();
-    const { schema: _, ...data } = summary;
-    out.result("data", { folder: flags.out, ...data }, summaryText(flags.out, summary));
+    await report(out, flags.out);
   },
 });
 
@@ -68,17 +115,7 @@ const inspect = defineCommand({
   args: { folder: { value: "DIR", summary: "made by data prepare" } },
   flags: {},
   async run({ out }, { args }) {
-    const data = await openData(args.folder);
-    try {
-      const { schema: _, ...summary } = data.summary;
-      out.result(
-        "data",
-        { folder: args.folder, ...summary },
-        summaryText(args.folder, data.summary),
-      );
-    } finally {
-      data.close();
-    }
+    await report(out, args.folder);
   },
 });
 

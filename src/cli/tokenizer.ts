@@ -1,8 +1,10 @@
 /** `magnet tokenizer`: trains a byte-level BPE vocabulary, and turns text into ids and back. */
 
 import { readSmallFile, requireReplaceable } from "../core/read-file.ts";
-import { tokenizerSample } from "../model/data.ts";
+import { sampleTexts } from "../model/data.ts";
 import { hostFileSystem, replaceFile } from "../model/file-system.ts";
+import { mixtureTexts } from "../model/mixture-sample.ts";
+import { parseSources } from "../model/source-list.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
@@ -33,7 +35,11 @@ const train = defineCommand({
     },
   ],
   args: {
-    paths: { value: "PATH", summary: "text or JSONL files, or folders of them", many: true },
+    paths: {
+      value: "PATH[=WEIGHT]",
+      summary: "text or JSONL files, or folders of them",
+      many: true,
+    },
   },
   flags: {
     "vocab-size": {
@@ -47,10 +53,19 @@ const train = defineCommand({
   },
   async run({ out, signal }, { args, flags }) {
     requireReplaceable(flags.out, "{");
-    const texts = await tokenizerSample({ inputs: args.paths, signal });
-    const text_bytes = texts.reduce((sum, text) => sum + text.length, 0);
+    const sources = await parseSources(args.paths);
+    const texts = sources
+      ? mixtureTexts({ sources, signal })
+      : sampleTexts({ inputs: args.paths, signal });
+    let text_bytes = 0;
+    const counted = async function* () {
+      for await (const text of texts) {
+        text_bytes += text.length;
+        yield text;
+      }
+    };
     const started = performance.now();
-    const tokenizer = await Tokenizer.train(texts, { vocab_size: flags.vocab_size });
+    const tokenizer = await Tokenizer.train(counted(), { vocab_size: flags.vocab_size, signal });
     const took_ms = Math.round(performance.now() - started);
     await replaceFile(hostFileSystem, flags.out, (file) =>
       file.write(new TextEncoder().encode(tokenizer.toJson())),

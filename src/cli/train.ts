@@ -17,7 +17,11 @@ import { usageError } from "./frame/strict.ts";
 
 const FLAGS = {
   model: { type: "string", value: "PRESET|FILE", summary: "what to train (default demo)" },
-  data: { type: "list", value: "PATH", summary: "text, folders of text, or one prepared folder" },
+  data: {
+    type: "list",
+    value: "PATH[=WEIGHT]",
+    summary: "text, folders of it, or prepared folders",
+  },
   steps: { type: "integer", min: 1, summary: "optimiser steps of the whole run" },
   out: { type: "string", value: "DIR", required: true, summary: "folder of the run" },
   seed: { type: "string", value: "N", summary: "of initial weights and order of data (default 1)" },
@@ -55,6 +59,10 @@ export const train = defineCommand({
     {
       command: "magnet train --model demo --data books/ --steps 500 --out run/",
       does: "tokenizer, data and model from a folder of text",
+    },
+    {
+      command: "magnet train --data en/=0.5 --data ko/=0.3 --data ja/=0.2 --steps 500 --out run/",
+      does: "three sources, mixed by weight; each is evaluated by itself",
     },
     { command: "magnet train --out run/ --resume", does: "go on where it stopped" },
   ],
@@ -141,7 +149,8 @@ function reporter(out: Output) {
     if (event.type === "evaluated" && !out.json) {
       const { step, loss, bits_per_byte } = event;
       const figures = `${loss.toFixed(4)}, ${bits_per_byte.toFixed(3)} bits per byte`;
-      out.note(`step ${step}: held-out loss ${figures}`);
+      const each = (event.sources ?? []).map((s) => `${s.name} ${s.bits_per_byte.toFixed(3)}`);
+      out.note(`step ${step}: held-out loss ${[figures, ...each].join("; ")}`);
     }
   };
   return { onPrepare, onEvent };
@@ -176,10 +185,21 @@ function report(out: Output, result: TrainedFromFiles): ExitKind {
           `held out     ${heldout.loss.toFixed(4)}, ${heldout.bits_per_byte.toFixed(3)} bits per byte`,
         ]
       : []),
+    ...sourceRows(result),
     `speed        ${tokens_per_s} tokens/s`,
     `checkpoint   ${checkpoint}`,
     `hash         ${checkpoint_hash}`,
   ];
   out.result("train", result, rows.join("\n"));
   return ended === "aborted" ? "interrupted" : "ok";
+}
+
+/** A row for each of several sources. */
+function sourceRows({ sources, heldout }: TrainedFromFiles): string[] {
+  if (sources.length < 2) return [];
+  return sources.map(({ name, share, data_passes }) => {
+    const bits = heldout?.sources?.find((s) => s.name === name)?.bits_per_byte.toFixed(3);
+    const figures = `${(100 * share).toFixed(1)}%, ${data_passes.toFixed(2)} data passes`;
+    return `  ${name}: ${figures}${bits === undefined ? "" : `, ${bits} bits per byte`}`;
+  });
 }

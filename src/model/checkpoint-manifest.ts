@@ -32,8 +32,13 @@ const stateShape = {
   /** Seed of the initial weights, unsigned 64 bits. */
   init_seed: seed,
   data: z.strictObject({
-    /** Content hash of the training token file. */
+    /** Content hash of the training token file; of mixed data, hash over its sources. */
     train_hash: hash,
+    /** Mixed data only: content hash, share in 2^-20 and sequences consumed of each source. */
+    sources: z
+      .array(z.strictObject({ train_hash: hash, weight_parts: count, position: count }))
+      .min(2)
+      .optional(),
     /** Sequences consumed by this slice. */
     position: count,
     order_seed: seed,

@@ -25,7 +25,7 @@ export {
   openData,
   type PreparedData,
 } from "./prepared-data.ts";
-export { readParts, tokenizerSample } from "./text-reader.ts";
+export { readParts, sampleTexts, tokenizerSample } from "./text-reader.ts";
 
 export interface PrepareOptions {
   /** Files and folders (see `findInputs`). */
@@ -102,6 +102,7 @@ export async function prepareData(options: PrepareOptions): Promise<DataSummary>
     for (const side of sides) await side.writer.finish();
     for (const side of sides) await side.commit();
     if (!heldout) await disk.remove(paths.heldout);
+    await disk.remove(paths.mixture); // a folder holds one kind of data
     const summary = await summaryOf(out_dir, tokenizer, found, heldout_fraction);
     await writeText(disk, paths.tokenizer, tokenizer.toJson());
     await writeText(disk, paths.summary, `${JSON.stringify(summary, null, 2)}\n`);

@@ -2,11 +2,13 @@
  * `magnet eval` of a checkpoint: its weights, its tokenizer, and a token file, prepared folder or
  * text.
  */
-import { MagnetError } from "../core/errors.ts";
+import { invariant, MagnetError } from "../core/errors.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { tensorInfos } from "./config.ts";
-import { isPrepared, openData, readParts } from "./data.ts";
-import { type Evaluation, evaluateTokens, tokenByteLengths } from "./evaluate.ts";
+import { readParts } from "./data.ts";
+import { tokenByteLengths } from "./evaluate.ts";
+import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
+import { type OpenedData, openPrepared } from "./mixed-data.ts";
 import { TokenFile } from "./token-file.ts";
 import { tokeniseParts } from "./tokenise.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -16,7 +18,7 @@ import { settingsOf } from "./training-config.ts";
 export interface EvaluateCheckpointOptions {
   /** Checkpoint, or run folder (its newest). */
   model: string;
-  /** A .mgt file, a prepared folder (its held-out part), or text and JSONL. */
+  /** A .mgt file, a prepared folder or mixture (what is held out), or text and JSONL. */
   data: string;
   /** 0 = all CPUs. */
   threads?: number;
@@ -25,26 +27,35 @@ export interface EvaluateCheckpointOptions {
   signal?: AbortSignal;
   onProgress?: (progress: { done: number; total: number }) => void;
 }
-export interface CheckpointEvaluation extends Evaluation {
+export interface CheckpointEvaluation extends HeldoutEvaluation {
   checkpoint_hash: string;
   step: number;
-  /** Content hash of the tokens evaluated. */
+  /** Content hash of the tokens evaluated; of a mixture, of its first source. */
   data_hash: string;
 }
 
 /** Windows evaluated in one native call. */
 const BATCH = 8;
 
-async function openTokens(data: string, tokenizer: Tokenizer, signal?: AbortSignal) {
-  if (data.endsWith(".mgt")) return TokenFile.open(data);
-  if (!(await isPrepared(data)))
-    return tokeniseParts(data, await readParts([data], signal), tokenizer);
-  const { train, heldout } = await openData(data);
-  train.close();
-  if (heldout) return heldout;
-  throw new MagnetError("DATA_EMPTY", `${data} holds nothing out`, {
-    hint: "prepare it with --heldout above 0, or name its train.mgt",
-  });
+/** What to evaluate, as the held-out parts of sources. */
+async function openTokens(
+  data: string,
+  tokenizer: Tokenizer,
+  signal?: AbortSignal,
+): Promise<Pick<OpenedData, "sources" | "close">> {
+  const prepared = data.endsWith(".mgt") ? null : await openPrepared(data);
+  if (prepared) {
+    if (prepared.sources.some(({ heldout }) => heldout)) return prepared;
+    prepared.close();
+    throw new MagnetError("DATA_EMPTY", `${data} holds nothing out`, {
+      hint: "prepare it with --heldout above 0, or name its train.mgt",
+    });
+  }
+  const file = data.endsWith(".mgt")
+    ? await TokenFile.open(data)
+    : await tokeniseParts(data, await readParts([data], signal), tokenizer);
+  const sources = [{ name: data, weight: 1, train: file, heldout: file }];
+  return { sources, close: () => file.close() };
 }
 
 /**
@@ -58,23 +69,25 @@ export async function evaluateCheckpoint(
   const checkpoint = await resolveCheckpoint(options.model);
   const tokenizer = Tokenizer.fromJson(await checkpoint.tokenizerJson());
   const { model } = settingsOf(checkpoint.manifest);
-  const file = await openTokens(options.data, tokenizer, signal);
+  const { sources, close } = await openTokens(options.data, tokenizer, signal);
   const trainer = Trainer.create(model, { batch: BATCH, context: model.context, threads });
   try {
-    file.expectTokenizer(tokenizer.hash);
+    for (const { train } of sources) train.expectTokenizer(tokenizer.hash);
     await checkpoint.loadParams(tensorInfos(model), trainer.params);
-    const evaluation = await evaluateTokens({
+    const evaluation = await evaluateSources({
       trainer,
-      file,
+      sources,
       byte_lengths: tokenByteLengths(tokenizer),
       signal,
       ...(tokens_max === undefined ? {} : { tokens_max }),
       ...(onProgress === undefined ? {} : { onProgress }),
     });
     const { checkpoint_hash, step } = checkpoint.manifest;
-    return { ...evaluation, checkpoint_hash, step, data_hash: file.content_hash };
+    invariant(evaluation !== null, "something is held out");
+    const data_hash = sources.find(({ heldout }) => heldout)!.heldout!.content_hash;
+    return { ...evaluation, checkpoint_hash, step, data_hash };
   } finally {
     trainer.close();
-    file.close();
+    close();
   }
 }

@@ -25,6 +25,9 @@ async function keptBytes(handle: fs.FileHandle, step: number): Promise<number> {
   }
 }
 
+/** A figure, a text, or figures by name. */
+type MetricValue = number | string | null | { [name: string]: MetricValue };
+
 export class MetricsFile {
   private constructor(private readonly handle: fs.FileHandle) {}
 
@@ -44,7 +47,7 @@ export class MetricsFile {
   }
 
   /** Appends one line. Throws DISK_FULL and other system errors. */
-  async append(line: Record<string, number | string | null>): Promise<void> {
+  async append(line: Record<string, MetricValue>): Promise<void> {
     try {
       await this.handle.appendFile(`${JSON.stringify(line)}\n`);
     } catch (error) {

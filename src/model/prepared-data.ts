@@ -42,6 +42,8 @@ export const dataPaths = (folder: string) => ({
   heldout: path.join(folder, "heldout.mgt"),
   tokenizer: path.join(folder, "tokenizer.json"),
   summary: path.join(folder, "data.json"),
+  /** Of a folder of mixed data, in place of the others (see mixed-data.ts). */
+  mixture: path.join(folder, "mixture.json"),
 });
 
 /** The token files of a folder, whose hashes are checked, but not that they belong together. */

@@ -82,18 +82,24 @@ export async function readParts(
   }
 }
 
-/**
- * Texts to train a tokenizer on: the parts that are not held out, at most `sample_bytes_max` of
- * them, chosen by content (the same for every order of the files). Errors as `prepareData`.
- */
-export async function tokenizerSample(options: {
+export interface SampleOptions {
   inputs: readonly string[];
-  heldout_fraction?: number;
+  heldout_fraction?: number | undefined;
   /** 64 MiB unless given: more text hardly changes the merges. */
   sample_bytes_max?: number;
-  signal?: AbortSignal;
-}): Promise<Uint8Array[]> {
-  const { signal, sample_bytes_max = 64 * 1024 * 1024 } = options;
+  signal?: AbortSignal | undefined;
+}
+
+/** Bytes of text that a tokenizer is trained on at most. */
+export const SAMPLE_BYTES_MAX = 64 * 1024 * 1024;
+
+/**
+ * Texts to train a tokenizer on, one at a time: the parts that are not held out, about
+ * `sample_bytes_max` of them, chosen by content (the same for every order of the files). Errors as
+ * `prepareData`.
+ */
+export async function* sampleTexts(options: SampleOptions): AsyncGenerator<Uint8Array> {
+  const { signal, sample_bytes_max = SAMPLE_BYTES_MAX } = options;
   try {
     const found = await findInputs(options.inputs);
     const parts = () => partsOf(found.inputs, { signal });
@@ -101,13 +107,18 @@ export async function tokenizerSample(options: {
     const boundary = await boundaryOf(parts(), options.inputs, fraction);
     const wanted = Math.min(1, sample_bytes_max / found.size_bytes);
     const above = boundary + wanted * (65_536 - boundary);
-    const sample: Uint8Array[] = [];
     for await (const { bytes } of parts()) {
       const bucket = bucketOf(bytes);
-      if (bucket >= boundary && bucket < above) sample.push(bytes);
+      if (bucket >= boundary && bucket < above) yield bytes;
     }
-    return sample;
   } catch (error) {
     throw toMagnetError(error);
   }
+}
+
+/** `sampleTexts` in memory. */
+export async function tokenizerSample(options: SampleOptions): Promise<Uint8Array[]> {
+  const sample: Uint8Array[] = [];
+  for await (const bytes of sampleTexts(options)) sample.push(bytes);
+  return sample;
 }

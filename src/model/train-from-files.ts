@@ -1,19 +1,17 @@
 /**
- * `magnet train` from paths: opens or prepares the data (training a tokenizer where none is given),
- * settles the configuration from preset, flags and, on resume, the checkpoint, and runs the
- * training.
+ * `magnet train` from paths: opens or prepares the data (training-data.ts), settles the
+ * configuration from preset, flags and, on resume, the checkpoint, and runs the training.
  */
-import path from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { type ModelConfig, resolveModelConfig } from "./config.ts";
-import { isPrepared, openData, type PreparedData, prepareData, tokenizerSample } from "./data.ts";
 import { tokenByteLengths } from "./evaluate.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { parseTrainingConfig, settingsOf, type TrainingSettings } from "./training-config.ts";
+import { openTrainingData } from "./training-data.ts";
 import {
   requireUnused,
   runTraining,
@@ -25,8 +23,8 @@ export interface TrainFromFilesOptions {
   /** Preset or JSON file; `demo` unless given, or the checkpoint's on resume. */
   model?: string | undefined;
   /**
-   * One prepared folder, or text and JSONL files and folders, which are prepared into OUT/data. May
-   * be left out on resume of a run that prepared its own.
+   * One prepared folder, or text and JSONL files and folders, which are prepared into OUT/data; or
+   * sources with weights (PATH=WEIGHT). May be left out on resume of a run that prepared its own.
    */
   data?: readonly string[] | undefined;
   /** A tokenizer.json; otherwise the data's, or one is trained on the text. */
@@ -53,49 +51,6 @@ export interface TrainedFromFiles extends TrainingResult {
   params: number;
 }
 
-async function tokenizerFor(
-  options: TrainFromFilesOptions,
-  inputs: readonly string[],
-  checkpoint: Checkpoint | null,
-): Promise<Tokenizer> {
-  if (options.tokenizer !== undefined) return Tokenizer.load(options.tokenizer);
-  if (checkpoint) return Tokenizer.fromJson(await checkpoint.tokenizerJson());
-  const { heldout_fraction, signal } = options;
-  const sample = await tokenizerSample({
-    inputs,
-    ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
-    ...(signal === undefined ? {} : { signal }),
-  });
-  const vocab_size = options.vocab_size ?? resolveModelConfig(options.model ?? "demo").vocab_size;
-  return Tokenizer.train(sample, { vocab_size, ...(signal === undefined ? {} : { signal }) });
-}
-
-/** Opens the data, preparing it first where it is text. */
-async function dataFor(
-  options: TrainFromFilesOptions,
-  checkpoint: Checkpoint | null,
-): Promise<PreparedData> {
-  const own = path.join(options.out_dir, "data");
-  const given = options.data ?? [];
-  if (given.length === 1 && (await isPrepared(given[0]!))) return openData(given[0]!);
-  if (checkpoint && (await isPrepared(own))) return openData(own);
-  if (given.length === 0)
-    throw new MagnetError("DATA_EMPTY", "no data to train on is named", {
-      hint: "name text, JSONL or a prepared folder: --data PATH",
-      exit: "usage",
-    });
-  const { signal, onPrepare: onProgress, heldout_fraction } = options;
-  await prepareData({
-    inputs: given,
-    tokenizer: await tokenizerFor(options, given, checkpoint),
-    out_dir: own,
-    ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
-    ...(signal === undefined ? {} : { signal }),
-    ...(onProgress === undefined ? {} : { onProgress }),
-  });
-  return openData(own);
-}
-
 /** The model of a run and the settings of its training, explicit ones first. */
 function configFor(
   options: TrainFromFilesOptions,
@@ -120,25 +75,28 @@ function configFor(
 }
 
 /**
- * Trains from paths. Throws as `runTraining`, `prepareData`, `openData` and `resolveCheckpoint`,
- * and CORPUS_TOO_SMALL where the text does not give the vocabulary.
+ * Trains from paths. Throws as `runTraining`, `openTrainingData` and `resolveCheckpoint`.
  */
 export async function trainFromFiles(options: TrainFromFilesOptions): Promise<TrainedFromFiles> {
   const { out_dir, resume, clock, signal, onEvent } = options;
   const checkpoint = resume === undefined ? null : await resolveCheckpoint(resume);
   if (!checkpoint) await requireUnused(out_dir);
-  const data = await dataFor(options, checkpoint);
+  const data = await openTrainingData({
+    ...options,
+    data: options.data ?? [],
+    vocab_size: () => options.vocab_size ?? resolveModelConfig(options.model ?? "demo").vocab_size,
+    checkpoint,
+  });
   try {
     const tokenizer = Tokenizer.fromJson(data.tokenizer_json);
-    data.train.expectTokenizer(tokenizer.hash);
-    if (options.tokenizer !== undefined)
-      data.train.expectTokenizer((await Tokenizer.load(options.tokenizer)).hash);
+    const wanted = options.tokenizer === undefined ? [] : [await Tokenizer.load(options.tokenizer)];
+    for (const { hash } of [tokenizer, ...wanted])
+      for (const { train } of data.sources) train.expectTokenizer(hash);
     const { vocab_size, hash } = tokenizer;
     let params = 0;
     const result = await runTraining({
       config: configFor(options, checkpoint, vocab_size),
-      train: data.train,
-      heldout: data.heldout,
+      sources: data.sources,
       tokenizer: { json: data.tokenizer_json, hash, byte_lengths: tokenByteLengths(tokenizer) },
       out_dir,
       resume: checkpoint,

@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
+import type { DataState } from "./batch-reader.ts";
 import type { CheckpointManifest, CheckpointState } from "./checkpoint-manifest.ts";
 import { type ModelConfig, modelConfigSchema, parseModelConfig } from "./config.ts";
 import type { Hyperparameters, InnerState } from "./inner-loop.ts";
@@ -99,7 +100,7 @@ export const hyperparametersOf = (c: TrainingConfig): Hyperparameters => ({
 export function checkpointState(
   c: TrainingConfig,
   state: InnerState,
-  hashes: { train_hash: Hash; tokenizer_hash: Hash },
+  hashes: DataState & { tokenizer_hash: Hash },
 ): CheckpointState {
   const { beta1, beta2, eps, weight_decay, clip } = c;
   return {
@@ -109,6 +110,7 @@ export function checkpointState(
     init_seed: String(c.seed),
     data: {
       train_hash: hashes.train_hash,
+      ...(hashes.sources ? { sources: hashes.sources } : {}),
       position: state.position,
       order_seed: String(c.seed),
       slice_index: c.slice_index,
@@ -153,7 +155,7 @@ export const innerStateOf = (manifest: CheckpointManifest): InnerState => ({
 export function requireContinuation(
   manifest: CheckpointManifest,
   config: TrainingConfig,
-  hashes: { train_hash: Hash; tokenizer_hash: Hash },
+  hashes: DataState & { tokenizer_hash: Hash },
 ): void {
   const wanted = checkpointState(config, innerStateOf(manifest), hashes);
   const flat = (value: object, prefix = ""): [string, unknown][] =>

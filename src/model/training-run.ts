@@ -8,18 +8,16 @@ import path from "node:path";
 import type { Clock } from "../core/clock.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
-import { BatchOrder } from "./batch-order.ts";
-import { BatchReader } from "./batch-reader.ts";
+import { type DataSource, MixedReader, type SourceUse } from "./batch-reader.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { CheckpointStore } from "./checkpoint-store.ts";
 import { tensorInfos } from "./config.ts";
-import { type Evaluation, evaluateTokens } from "./evaluate.ts";
+import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
 import { type FileSystem, hostFileSystem } from "./file-system.ts";
 import { INITIAL_STATE, InnerLoop, type StepReport } from "./inner-loop.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { RunLock } from "./run-lock.ts";
-import type { TokenFile } from "./token-file.ts";
 import { Trainer } from "./trainer.ts";
 import {
   checkpointState,
@@ -38,16 +36,17 @@ export type TrainingEvent =
       params: number;
       memory_bytes: number;
       tokens: number;
+      /** Where there is more than one. */
+      sources?: { name: string; share: number; tokens: number }[];
     }
   | ({ type: "step"; steps: number; tokens_per_s: number; eta_ms: number } & StepReport)
-  | ({ type: "evaluated"; step: number } & Evaluation)
+  | ({ type: "evaluated"; step: number } & HeldoutEvaluation)
   | { type: "checkpoint"; step: number; folder: string; checkpoint_hash: string };
 
 export interface TrainingOptions {
   config: TrainingConfig;
-  train: TokenFile;
-  /** null: no evaluation. */
-  heldout: TokenFile | null;
+  /** Mixed by weight; without anything held out there is no evaluation. */
+  sources: readonly DataSource[];
   tokenizer: { json: string; hash: Hash; byte_lengths: Uint16Array };
   /** Gets metrics.jsonl and checkpoints/. */
   out_dir: string;
@@ -73,8 +72,10 @@ export interface TrainingResult {
   /** Loss of the last step, nats per token; null where no step was done. */
   loss: number | null;
   /** Held-out figures before the first step of this call and at its end. */
-  heldout_before: Evaluation | null;
-  heldout: Evaluation | null;
+  heldout_before: HeldoutEvaluation | null;
+  heldout: HeldoutEvaluation | null;
+  /** What was taken from each source since step 0. */
+  sources: SourceUse[];
   /** Targets trained on in this call. */
   tokens: number;
   /** Targets per second of training steps, evaluations and saves not counted. */
@@ -112,18 +113,18 @@ class TrainingRun {
   private readonly store: CheckpointStore;
   private last: { folder: string; checkpoint_hash: string; step: number } | null = null;
   private last_loss: number | null = null;
-  private last_evaluation: (Evaluation & { step: number }) | null = null;
+  private last_evaluation: (HeldoutEvaluation & { step: number }) | null = null;
 
   constructor(
     private readonly options: TrainingOptions,
     private readonly trainer: Trainer,
     private readonly metrics: MetricsFile,
+    private readonly batches: MixedReader,
   ) {
-    const { config, train, resume, disk = hostFileSystem } = options;
-    const order = new BatchOrder({ ...config, token_count: train.token_count });
+    const { config, resume, disk = hostFileSystem } = options;
     const state = resume ? innerStateOf(resume.manifest) : INITIAL_STATE;
     const hyper = hyperparametersOf(config);
-    this.loop = new InnerLoop(trainer, new BatchReader(train, order), hyper, state);
+    this.loop = new InnerLoop(trainer, batches, hyper, state);
     const root = path.join(options.out_dir, "checkpoints");
     this.store = new CheckpointStore(root, { keep: config.keep, disk });
   }
@@ -150,6 +151,7 @@ class TrainingRun {
       loss: this.last_loss,
       heldout_before,
       heldout,
+      sources: this.batches.use(this.loop.state.position),
       tokens: this.speed.tokens,
       tokens_per_s: rate(this.speed.tokens, this.speed.steps_ms),
       took_ms: clock.now_ms() - started_ms,
@@ -184,14 +186,14 @@ class TrainingRun {
   }
 
   /** Held-out figures of the current weights; computed once a step. */
-  private async evaluate(): Promise<Evaluation | null> {
-    const { heldout, tokenizer, config, signal, onEvent } = this.options;
+  private async evaluate(): Promise<HeldoutEvaluation | null> {
+    const { sources, tokenizer, config, signal, onEvent } = this.options;
     const { step } = this;
-    if (heldout === null || this.aborted) return null;
+    if (this.aborted) return null;
     if (this.last_evaluation?.step === step) return this.last_evaluation;
-    const evaluation = await evaluateTokens({
+    const evaluation = await evaluateSources({
       trainer: this.trainer,
-      file: heldout,
+      sources,
       byte_lengths: tokenizer.byte_lengths,
       tokens_max: config.eval_tokens,
       signal,
@@ -201,21 +203,21 @@ class TrainingRun {
     });
     if (evaluation === null) return null;
     this.last_evaluation = { ...evaluation, step };
-    const { loss, bits_per_byte } = evaluation;
-    await this.metrics.append({ step, heldout_loss: loss, heldout_bits_per_byte: bits_per_byte });
+    await this.metrics.append({ step, ...heldoutLine(evaluation) });
     onEvent?.({ type: "evaluated", step, ...evaluation });
     return evaluation;
   }
 
   private async save(): Promise<void> {
-    const { config, tokenizer, train } = this.options;
+    const { config, tokenizer } = this.options;
     const { params, m, v } = this.trainer;
-    const hashes = { train_hash: train.content_hash, tokenizer_hash: tokenizer.hash };
+    const { state } = this.loop;
+    const hashes = { ...this.batches.state(state.position), tokenizer_hash: tokenizer.hash };
     const { folder, manifest } = await this.store.save({
       layout: tensorInfos(config.model),
       ...{ params, m, v },
       tokenizer_json: tokenizer.json,
-      state: checkpointState(config, this.loop.state, hashes),
+      state: checkpointState(config, state, hashes),
       losses: { train: this.last_loss, heldout: this.last_evaluation?.loss ?? null },
     });
     this.last = { folder, checkpoint_hash: manifest.checkpoint_hash, step: manifest.step };
@@ -223,8 +225,21 @@ class TrainingRun {
   }
 }
 
-function checkData({ config, train, heldout, tokenizer }: TrainingOptions): void {
-  for (const file of heldout ? [train, heldout] : [train]) {
+/** The part of an evaluation that metrics.jsonl keeps. */
+function heldoutLine({ loss, bits_per_byte, sources }: HeldoutEvaluation) {
+  const line = { heldout_loss: loss, heldout_bits_per_byte: bits_per_byte };
+  if (!sources) return line;
+  const of = (s: HeldoutEvaluation & { name: string }) =>
+    [s.name, { loss: s.loss, bits_per_byte: s.bits_per_byte }] as const;
+  return { ...line, heldout_sources: Object.fromEntries(sources.map(of)) };
+}
+
+const shareOf = ({ name, share, tokens }: SourceUse) => ({ name, share, tokens });
+
+function checkData({ config, sources, tokenizer }: TrainingOptions): void {
+  for (const file of sources.flatMap(({ train, heldout }) =>
+    heldout ? [train, heldout] : train,
+  )) {
     file.expectTokenizer(tokenizer.hash);
     if (file.header.vocab_size <= config.model.vocab_size) continue;
     throw new MagnetError(
@@ -257,11 +272,14 @@ async function startTrainer(options: TrainingOptions): Promise<Trainer> {
  * checkpoints are intact.
  */
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
-  const { config, out_dir, train, tokenizer, resume, disk = hostFileSystem } = options;
+  const { config, out_dir, sources, tokenizer, resume, disk = hostFileSystem } = options;
   const { model, batch, context } = config;
   checkData(options);
-  const hashes = { train_hash: train.content_hash, tokenizer_hash: tokenizer.hash };
-  if (resume) requireContinuation(resume.manifest, config, hashes);
+  const batches = new MixedReader(sources, config);
+  if (resume) {
+    const data = batches.state(resume.manifest.data.position);
+    requireContinuation(resume.manifest, config, { ...data, tokenizer_hash: tokenizer.hash });
+  }
   const goes_on =
     resume && path.resolve(resume.folder).startsWith(path.resolve(out_dir) + path.sep);
   if (!goes_on) await requireUnused(out_dir, disk);
@@ -276,10 +294,12 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     trainer = await startTrainer(options);
     const step = resume?.manifest.step ?? 0;
     metrics = await MetricsFile.open(path.join(out_dir, "metrics.jsonl"), step);
-    const run = new TrainingRun(options, trainer, metrics);
-    const tokens = train.token_count;
+    const run = new TrainingRun(options, trainer, metrics, batches);
     const params = trainer.param_count;
-    options.onEvent?.({ type: "started", step, steps: config.steps, params, memory_bytes, tokens });
+    const tokens = sources.reduce((sum, { train }) => sum + train.token_count, 0);
+    const mixed = sources.length > 1 ? { sources: batches.use(0).map(shareOf) } : {};
+    const { steps } = config;
+    options.onEvent?.({ type: "started", step, steps, params, memory_bytes, tokens, ...mixed });
     return await run.run();
   } catch (error) {
     throw toMagnetError(error);

@@ -56,6 +56,6 @@ export async function train(
   config: TrainingConfig,
   more: Partial<TrainingOptions> = {},
 ) {
-  const data = await tinyData();
-  return runTraining({ config, ...data, tokenizer, out_dir, clock: tickingClock(), ...more });
+  const sources = [{ name: "moby", weight: 1, ...(await tinyData()) }];
+  return runTraining({ config, sources, tokenizer, out_dir, clock: tickingClock(), ...more });
 }

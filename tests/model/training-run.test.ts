@@ -163,7 +163,8 @@ describe("resuming", () => {
     expect(error.message).toContain("schedule.peak_lr");
     expect(error.message).toContain("data.batch");
     const { heldout } = await tinyData();
-    const other = await failure(train(out, tinyConfig({ steps: 4 }), { resume, train: heldout }));
+    const sources = [{ name: "other", weight: 1, train: heldout, heldout: null }];
+    const other = await failure(train(out, tinyConfig({ steps: 4 }), { resume, sources }));
     expect(other.message).toContain("data.train_hash");
   });
 });
