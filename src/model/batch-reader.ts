@@ -9,26 +9,21 @@ import { BatchOrder } from "./batch-order.ts";
 import { MixtureOrder } from "./mixture-order.ts";
 import type { TokenFile } from "./token-file.ts";
 
-/** What a training loop takes its sequences from. */
-export interface Batches {
-  /**
-   * Sequences [position, position + sequences) of this slice, (sequences, context + 1) row-major:
-   * what `Trainer.step` takes.
-   */
-  read(position: number, sequences: number): Int32Array;
-}
-
 /** Copies the window at `position` of an order into a row of context + 1 tokens. */
 function readWindow(file: TokenFile, order: BatchOrder, position: number, row: Int32Array): void {
   file.readInto(row, order.windowAt(position) * order.context);
 }
 
-export class BatchReader implements Batches {
+export class BatchReader {
   constructor(
     readonly file: TokenFile,
     readonly order: BatchOrder,
   ) {}
 
+  /**
+   * Sequences [position, position + sequences) of this slice, (sequences, context + 1) row-major:
+   * what `Trainer.step` takes.
+   */
   read(position: number, sequences: number): Int32Array {
     const width = this.order.context + 1;
     const out = new Int32Array(sequences * width);
@@ -75,7 +70,7 @@ const sourceSeed = (seed: bigint, index: number) =>
   BigInt.asUintN(64, seed + BigInt(index) * 0x9e3779b97f4a7c15n);
 
 /** Batches of one or several sources. A source that is used up is begun again, in another order. */
-export class MixedReader implements Batches {
+export class MixedReader {
   readonly #mixture: MixtureOrder;
   readonly #orders: readonly BatchOrder[];
   readonly #context: number;
