@@ -170,6 +170,8 @@ std::shared_ptr<Model> Loader::load() {
   }
   model->norm = vector_of("output_norm.weight", config_.d_model);
   for (uint32_t i = 0; i < config_.n_layers; i++) model->layers.push_back(read_layer(i));
+  // Nothing in the file says so: a model is a plain one if its first weight is not ternary.
+  model->config.quantization = model->layers[0].q.ternary.rows == 0 ? 1 : 0;
   for (const GgufTensor& t : file_.tensors)
     if (!used_.contains(t.name))
       fail(MG_E_UNSUPPORTED, "GGUF: tensor %.*s is not one that arch %s is known to have",

@@ -91,7 +91,9 @@ std::shared_ptr<Model> model_from_params(const mg_model_config& config, const fl
     return std::vector<float>(params + offset, params + offset + t.size());
   };
   auto linear = [&](uint64_t offset) {
-    return pack_latent(params + offset, tensor_at(offset), threads);
+    const Tensor& t = tensor_at(offset);
+    if (config.quantization == 0) return pack_latent(params + offset, t, threads);
+    return Linear{{}, {t.rows, t.cols, {}, floats(offset), false}};
   };
   model->embedding = {config.vocab_size, config.d_model, {}, floats(layout.embedding), false};
   model->norm = floats(layout.final_norm);

@@ -44,14 +44,15 @@ void fill_parameters(const mg_model_config& config, float* params) {
 uint64_t known_answer() {
   const FloatEnvironment environment;
   const mg_model_config config{1, VOCAB, 76, 1, 3, 1, 26, 266, CONTEXT, 10000.0f, 1e-5f, 0};
-  Trainer trainer(config, 1, CONTEXT, 1);
+  Trainer trainer(config, {1, CONTEXT, 1, 0, MG_OPTIMIZER_ADAMW, {}});
   const uint64_t n = model_layout(config).count;
   fill_parameters(config, trainer.arena(0));
   int32_t tokens[CONTEXT + 1];
   for (uint32_t i = 0; i <= CONTEXT; i++) tokens[i] = static_cast<int32_t>(mixed(~i) % VOCAB);
   uint64_t digest = 0xCBF29CE484222325ull;
   for (uint64_t step = 1; step <= STEPS; step++) {
-    const mg_adamw adamw{1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 1.0f, step, 0};
+    const mg_optimizer adamw{
+        MG_OPTIMIZER_ADAMW, 1e-2f, 0.9f, 0.98f, 1e-8f, 0.1f, 1.0f, 0.0f, step, 0};
     const mg_step_result result = trainer.step(tokens, 1, adamw, nullptr);
     fold(digest, &result.loss, sizeof result.loss);
   }

@@ -121,7 +121,7 @@ void check_config(const mg_model_config* config) {
     fail(MG_E_INVALID, "model config: rope_theta is %g, must be 1..1e9", c.rope_theta);
   if (!(c.norm_eps > 0.0f && c.norm_eps <= 0.1f))
     fail(MG_E_INVALID, "model config: norm_eps is %g, must be above 0, at most 0.1", c.norm_eps);
-  if (c.reserved != 0) fail(MG_E_INVALID, "model config: reserved is %u, must be 0", c.reserved);
+  in_range("quantization", c.quantization, 0, 1);
 }
 
 ModelLayout model_layout(const mg_model_config& c) {

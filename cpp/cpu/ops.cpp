@@ -248,14 +248,15 @@ int32_t mg_op_embed_backward(const float* dx, const int32_t* ids, uint32_t rows,
   });
 }
 
-int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p, float* m,
-                    float* v, uint64_t n) {
+int32_t mg_op_adamw(uint32_t threads, const mg_optimizer* optimizer, const float* g, float* p,
+                    float* m, float* v, uint64_t n) {
   return op([&] {
-    check_adamw(adamw);
+    check_optimizer(optimizer);
     check_pointers(g, p, m, v);
     const uint32_t count = resolve_threads(threads);
-    const float clip = clip_factor(l2_norm(count, g, static_cast<int64_t>(n)), adamw->clip);
-    adamw_step(count, *adamw, adamw->weight_decay, clip, g, p, m, v, static_cast<int64_t>(n));
+    const float clip = clip_factor(l2_norm(count, g, static_cast<int64_t>(n)), optimizer->clip);
+    adamw_step(count, *optimizer, optimizer->weight_decay, clip, g, p, m, v,
+               static_cast<int64_t>(n));
   });
 }
 

@@ -5,12 +5,11 @@
 #include <cmath>
 #include <vector>
 
-#include "math.hpp"
 #include "profile.hpp"
 #include "simd.hpp"
 #include "thread_pool.hpp"
 
-static_assert(sizeof(mg_adamw) == 40);
+static_assert(sizeof(mg_optimizer) == 48);
 
 namespace magnet {
 namespace {
@@ -50,21 +49,24 @@ double as_decimal(float x) { return std::nearbyint(static_cast<double>(x) * 1e7)
 
 namespace magnet {
 
-void check_adamw(const mg_adamw* o) {
-  require(o != nullptr, MG_E_INVALID, "adamw is null");
+void check_optimizer(const mg_optimizer* o) {
+  require(o != nullptr, MG_E_INVALID, "optimizer is null");
+  require(o->kind <= MG_OPTIMIZER_MUON, MG_E_INVALID, "optimizer: kind must be 0 adamw or 1 muon");
   if (!(o->lr >= 0.0f && o->lr <= 10.0f))
-    fail(MG_E_INVALID, "adamw: lr is %g, must be 0..10", o->lr);
+    fail(MG_E_INVALID, "optimizer: lr is %g, must be 0..10", o->lr);
   if (!(o->beta1 >= 0.0f && o->beta1 < 1.0f) || !(o->beta2 >= 0.0f && o->beta2 < 1.0f))
-    fail(MG_E_INVALID, "adamw: betas are %g and %g, must be at least 0 and below 1", o->beta1,
+    fail(MG_E_INVALID, "optimizer: betas are %g and %g, must be at least 0 and below 1", o->beta1,
          o->beta2);
   if (!(o->eps > 0.0f && o->eps <= 1.0f))
-    fail(MG_E_INVALID, "adamw: eps is %g, must be above 0, at most 1", o->eps);
+    fail(MG_E_INVALID, "optimizer: eps is %g, must be above 0, at most 1", o->eps);
   if (!(o->weight_decay >= 0.0f && o->weight_decay <= 1.0f))
-    fail(MG_E_INVALID, "adamw: weight_decay is %g, must be 0..1", o->weight_decay);
+    fail(MG_E_INVALID, "optimizer: weight_decay is %g, must be 0..1", o->weight_decay);
   if (!(o->clip >= 0.0f && o->clip <= 1e9f))
-    fail(MG_E_INVALID, "adamw: clip is %g, must be 0..1e9", o->clip);
-  require(o->step >= 1, MG_E_INVALID, "adamw: step counts from 1");
-  require(o->reserved == 0, MG_E_INVALID, "adamw: reserved must be 0");
+    fail(MG_E_INVALID, "optimizer: clip is %g, must be 0..1e9", o->clip);
+  if (!(o->momentum >= 0.0f && o->momentum < 1.0f))
+    fail(MG_E_INVALID, "optimizer: momentum is %g, must be at least 0 and below 1", o->momentum);
+  require(o->step >= 1, MG_E_INVALID, "optimizer: step counts from 1");
+  require(o->reserved == 0, MG_E_INVALID, "optimizer: reserved must be 0");
 }
 
 double l2_norm(uint32_t threads, const float* x, int64_t n) {
@@ -87,8 +89,8 @@ float clip_factor(double norm, float clip) {
   return factor < 1.0 ? static_cast<float>(factor) : 1.0f;
 }
 
-void adamw_step(uint32_t threads, const mg_adamw& o, float weight_decay, float clip, const float* g,
-                float* p, float* m, float* v, int64_t n) {
+void adamw_step(uint32_t threads, const mg_optimizer& o, float weight_decay, float clip,
+                const float* g, float* p, float* m, float* v, int64_t n) {
   const KernelScope scope(Kernel::optimizer);
   const double beta1 = as_decimal(o.beta1);
   const double beta2 = as_decimal(o.beta2);
@@ -112,39 +114,4 @@ void adamw_step(uint32_t threads, const mg_adamw& o, float weight_decay, float c
   });
 }
 
-float scheduled_rate(uint32_t kind, uint64_t step, uint64_t total_steps, float peak) {
-  require(kind <= 2, MG_E_INVALID, "schedule: kind must be 0 constant, 1 wsd or 2 cosine");
-  require(total_steps >= 1 && total_steps <= (uint64_t{1} << 53), MG_E_INVALID,
-          "schedule: total_steps must be 1..2^53");
-  require(step >= 1 && step <= total_steps, MG_E_INVALID, "schedule: step must be 1..total_steps");
-  require(peak >= 0.0f && peak <= 10.0f, MG_E_INVALID, "schedule: peak must be 0..10");
-  if (kind == 0) return peak;
-  const uint64_t warmup = (total_steps + 99) / 100;
-  const double top = peak;
-  if (step <= warmup)
-    return static_cast<float>(top * static_cast<double>(step) / static_cast<double>(warmup));
-  if (kind == 1) {
-    const uint64_t decay = std::min(total_steps - warmup, (total_steps * 15 + 99) / 100);
-    const uint64_t left = total_steps - step;
-    if (left >= decay) return peak;
-    return static_cast<float>(top * static_cast<double>(left) / static_cast<double>(decay));
-  }
-  constexpr double PI = 3.141592653589793;
-  const double progress =
-      static_cast<double>(step - warmup) / static_cast<double>(total_steps - warmup);
-  return static_cast<float>(top * 0.5 * (1.0 + sincos_fixed(PI * progress).cos));
-}
-
 }  // namespace magnet
-
-using namespace magnet;
-
-extern "C" int32_t mg_schedule(uint32_t kind, uint64_t step, uint64_t total_steps, float peak,
-                               float* out_lr) {
-  return guard([&] {
-    require(out_lr != nullptr, MG_E_INVALID, "mg_schedule: out is null");
-    const FloatEnvironment environment;
-    *out_lr = scheduled_rate(kind, step, total_steps, peak);
-    return int32_t{MG_OK};
-  });
-}

@@ -1,4 +1,4 @@
-// AdamW with global-norm clipping, and learning-rate schedules.
+// AdamW with global-norm clipping.
 // Formulas: tests/golden/bitnet/README.md.
 #pragma once
 #include "common.hpp"
@@ -6,7 +6,7 @@
 namespace magnet {
 
 /** Throws MG_E_INVALID for a value that is not finite or outside its range. */
-void check_adamw(const mg_adamw* adamw);
+void check_optimizer(const mg_optimizer* optimizer);
 
 /** L2 norm of n floats, float64 sums over fixed chunks added in order. */
 double l2_norm(uint32_t threads, const float* x, int64_t n);
@@ -16,10 +16,8 @@ float clip_factor(double norm, float clip);
 
 /** One step on n elements: p decayed by lr * weight_decay, then moved. g is scaled by `clip` on
  * reading. */
-void adamw_step(uint32_t threads, const mg_adamw& adamw, float weight_decay, float clip,
+void adamw_step(uint32_t threads, const mg_optimizer& optimizer, float weight_decay, float clip,
                 const float* g, float* p, float* m, float* v, int64_t n);
 
-/** See mg_schedule. */
-float scheduled_rate(uint32_t kind, uint64_t step, uint64_t total_steps, float peak);
 
 }  // namespace magnet

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "attention.hpp"
-#include "bitlinear.hpp"
+#include "linear.hpp"
 #include "loss.hpp"
 #include "mapping.hpp"
 #include "model.hpp"
@@ -14,23 +14,27 @@
 
 namespace magnet {
 
-/** What a block's forward pass leaves for its backward pass. */
+/** What a block's forward pass leaves for its backward pass. With recomputation the blocks share
+ * all of it but x_in. */
 struct LayerState {
-  float* x_in;           // (rows, d) residual stream at the entry
-  float* norm_in;        // (rows) reciprocal root of the first norm
-  QuantizedRows a_in;    // input of q, k, v
-  float *q, *k, *v;      // after RoPE
-  float* stats;          // softmax rows, see attention.hpp
-  float* o;              // (rows, heads * head_dim) attention output
-  float* norm_attn;      // (rows)
-  QuantizedRows a_attn;  // input of o_proj
-  float* x_mid;          // (rows, d) residual stream after attention
-  float* norm_mid;       // (rows)
-  QuantizedRows a_mid;   // input of gate and up
-  float *gate, *up;      // (rows, d_ff); backward overwrites them with their gradients
-  float* norm_ffn;       // (rows)
-  QuantizedRows a_ffn;   // input of down_proj
-  TernaryWeights wq, wk, wv, wo, wgate, wup, wdown;
+  float* x_in;         // (rows, d) residual stream at the entry
+  float* norm_in;      // (rows) reciprocal root of the first norm
+  LinearInput a_in;    // input of q, k, v
+  float *q, *k, *v;    // after RoPE
+  float* stats;        // softmax rows, see attention.hpp
+  float* o;            // (rows, heads * head_dim) attention output
+  float* norm_attn;    // (rows)
+  LinearInput a_attn;  // input of o_proj
+  float* x_mid;        // (rows, d) residual stream after attention
+  float* norm_mid;     // (rows)
+  LinearInput a_mid;   // input of gate and up
+  float *gate, *up;    // (rows, d_ff); backward overwrites them with their gradients
+  float* norm_ffn;     // (rows)
+  LinearInput a_ffn;   // input of down_proj
+};
+
+struct LayerWeights {
+  LinearWeights q, k, v, o, gate, up, down;
 };
 
 /** Buffers that all blocks share. */
@@ -76,37 +80,41 @@ struct OrpoScales {
 
 class Trainer {
  public:
-  Trainer(const mg_model_config& config, uint32_t batch, uint32_t context, uint32_t threads);
+  Trainer(const mg_model_config& config, const mg_trainer_options& options);
 
   /** See mg_trainer_step and mg_trainer_gradient. */
-  mg_step_result step(const int32_t* tokens, uint32_t accumulate, const mg_adamw& adamw,
+  mg_step_result step(const int32_t* tokens, uint32_t accumulate, const mg_optimizer& optimizer,
                       const int32_t* cancel);
   mg_step_result gradient(const int32_t* tokens, uint32_t accumulate, const int32_t* cancel);
   void evaluate(const int32_t* tokens, uint32_t rows, const int32_t* cancel, double* nll_sum,
                 uint64_t* count);
   void logits(const int32_t* tokens, uint32_t count, float* out);
-  /** See mg_trainer_orpo (no update where `adamw` is null) and mg_trainer_logps. */
-  mg_orpo_result orpo(const PairBatch& pairs, float beta, const mg_adamw* adamw,
+  /** See mg_trainer_orpo (no update where `optimizer` is null) and mg_trainer_logps. */
+  mg_orpo_result orpo(const PairBatch& pairs, float beta, const mg_optimizer* optimizer,
                       const int32_t* cancel);
   void log_probs(const LabelledTokens& batch, const int32_t* cancel, double* sums,
                  uint64_t* counts);
   float* arena(uint32_t which);
-  uint32_t batch() const { return batch_; }
-  uint32_t context() const { return context_; }
+  uint32_t batch() const { return options_.batch; }
+  uint32_t context() const { return options_.context; }
 
-  /** Bytes that the constructor maps. */
-  static uint64_t bytes_needed(const mg_model_config& config, uint32_t batch, uint32_t context);
+  /** Throws MG_E_INVALID for options that are out of range or do not fit the model. */
+  static void check_options(const mg_model_config& config, const mg_trainer_options& options);
+  /** See mg_trainer_bytes. */
+  static uint64_t bytes_needed(const mg_model_config& config, const mg_trainer_options& options);
 
   std::atomic_flag busy = ATOMIC_FLAG_INIT;
   /** Of the steps since its last reset. */
   StepProfile profile;
 
  private:
-  static void carve(const mg_model_config& config, const ModelLayout& layout, int64_t batch,
-                    int64_t context, class Carver& carver, std::vector<LayerState>& layers,
-                    Workspace& work);
+  /** Everything behind the codes in the mapping of activations: 64-byte aligned pieces. Without a
+   * base only counts. Returns the bytes. */
+  static uint64_t carve(const mg_model_config& config, const mg_trainer_options& options,
+                        uint8_t* base, std::vector<LayerState>& layers, Workspace& work);
 
-  void quantize_weights();
+  /** The weights that forward and backward multiply with: codes, or the latent ones themselves. */
+  void prepare_weights();
   /** Adds the loaded pairs' figures to `total` and writes their rows' gradient scales. */
   void weigh_pairs(const LabelledTokens& batch, const OrpoScales& scales, mg_orpo_result& total);
   void zero_gradient();
@@ -118,30 +126,34 @@ class Trainer {
   /** Sum and count of the log-probs of each loaded sequence, from work_.nll. */
   void sum_log_probs(const LabelledTokens& batch, double* sums, uint64_t* counts) const;
   /** The optimizer step, or MG_E_NUMERIC or MG_E_CANCELLED with nothing changed. */
-  void update(const mg_adamw& adamw, double loss, double norm, const int32_t* cancel);
-  void norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n, float* norm,
-                         const QuantizedRows& out);
+  void update(const mg_optimizer& optimizer, double loss, double norm, const int32_t* cancel);
+  /** Norm (none where `weight` is LayerOffsets::NONE) and, in a ternary model, quantiser. */
+  void norm_input(const float* x, uint64_t weight, int64_t rows, int64_t n, float* norm,
+                  const LinearInput& out);
   void forward(int64_t sequences, int64_t context, const int32_t* cancel);
   void forward_attention(size_t layer, const AttentionShape& shape);
+  /** out null: only what backward needs, without the block's output. */
   void forward_ffn(size_t layer, int64_t rows, float* out);
   void swiglu_norm_and_quantize(size_t layer, int64_t rows);
   void backward(int64_t sequences, int64_t context, const int32_t* cancel);
   void backward_ffn(size_t layer, int64_t rows);
   void backward_attention(size_t layer, const AttentionShape& shape);
+  bool is_plain() const { return config_.quantization == 1; }
   Head head() const;
   AttentionShape attention_shape(int64_t sequences, int64_t context) const;
 
   mg_model_config config_;
+  mg_trainer_options options_;
   ModelLayout layout_;
-  uint32_t batch_;
-  uint32_t context_;
   uint32_t threads_;
   RopeTables rope_;
   std::unique_ptr<Mapping> arenas_;
   std::unique_ptr<Mapping> state_;
   std::vector<LayerState> layers_;
+  std::vector<LayerWeights> weights_;
   Workspace work_{};
-  int8_t* ternary_ = nullptr;
+  int8_t* ternary_ = nullptr;   // codes of every weight, at its place in the arena; plain: null
+  float* activations_;          // free between steps: the optimizer's workspace
   float *params_, *m_, *v_, *grad_;
 };
 

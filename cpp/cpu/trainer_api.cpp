@@ -43,26 +43,26 @@ void check_labelled(const char* symbol, const Trainer& trainer, uint64_t sequenc
 
 extern "C" {
 
-int32_t mg_trainer_bytes(const mg_model_config* config, uint32_t batch, uint32_t context,
+int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_options* options,
                          uint64_t* out_bytes) {
   return guard([&] {
     check_config(config);
-    require(out_bytes != nullptr, MG_E_INVALID, "mg_trainer_bytes: out is null");
-    *out_bytes = Trainer::bytes_needed(*config, batch, context);
+    require(options != nullptr && out_bytes != nullptr, MG_E_INVALID,
+            "mg_trainer_bytes: null argument");
+    *out_bytes = Trainer::bytes_needed(*config, *options);
     return int32_t{MG_OK};
   });
 }
 
-int32_t mg_trainer_create(const mg_model_config* config, uint32_t batch, uint32_t context,
-                          uint32_t threads, void** out_trainer) {
+int32_t mg_trainer_create(const mg_model_config* config, const mg_trainer_options* options,
+                          void** out_trainer) {
   return guard([&] {
     check_config(config);
-    require(out_trainer != nullptr, MG_E_INVALID, "mg_trainer_create: out is null");
-    if (threads > THREADS_MAX)
-      fail(MG_E_INVALID, "trainer: threads is %u, must be 0..%u", threads, THREADS_MAX);
+    require(options != nullptr && out_trainer != nullptr, MG_E_INVALID,
+            "mg_trainer_create: null argument");
+    Trainer::check_options(*config, *options);
     cpu_path();  // an unusable MAGNET_CPU is reported here, not in the first step
-    Trainer::bytes_needed(*config, batch, context);  // checks batch and context
-    *out_trainer = new Trainer(*config, batch, context, threads);
+    *out_trainer = new Trainer(*config, *options);
     return int32_t{MG_OK};
   });
 }
@@ -83,14 +83,15 @@ int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out) {
 }
 
 int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
-                        const mg_adamw* adamw, const int32_t* cancel, mg_step_result* out) {
+                        const mg_optimizer* optimizer, const int32_t* cancel,
+                        mg_step_result* out) {
   return guard([&] {
     const Use use(trainer);
     require(tokens != nullptr && out != nullptr, MG_E_INVALID, "mg_trainer_step: null argument");
     if (accumulate < 1 || accumulate > 65536)
       fail(MG_E_INVALID, "trainer: accumulate is %u, must be 1..65536", accumulate);
-    check_adamw(adamw);
-    *out = use->step(tokens, accumulate, *adamw, cancel);
+    check_optimizer(optimizer);
+    *out = use->step(tokens, accumulate, *optimizer, cancel);
     return int32_t{MG_OK};
   });
 }
@@ -143,7 +144,7 @@ int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_token
 }
 
 int32_t mg_trainer_orpo(void* trainer, const int32_t* tokens, const int32_t* labels, uint32_t pairs,
-                        uint32_t width, uint32_t accumulate, float beta, const mg_adamw* adamw,
+                        uint32_t width, uint32_t accumulate, float beta, const mg_optimizer* optimizer,
                         const int32_t* cancel, mg_orpo_result* out) {
   return guard([&] {
     const Use use(trainer);
@@ -154,8 +155,8 @@ int32_t mg_trainer_orpo(void* trainer, const int32_t* tokens, const int32_t* lab
       fail(MG_E_INVALID, "trainer: accumulate is %u, must be 1..65536", accumulate);
     if (!(beta >= 0.0f && beta <= 1000.0f))
       fail(MG_E_INVALID, "trainer: beta is %g, must be 0..1000", static_cast<double>(beta));
-    if (adamw != nullptr) check_adamw(adamw);
-    *out = use->orpo({tokens, labels, pairs, width, accumulate}, beta, adamw, cancel);
+    if (optimizer != nullptr) check_optimizer(optimizer);
+    *out = use->orpo({tokens, labels, pairs, width, accumulate}, beta, optimizer, cancel);
     return int32_t{MG_OK};
   });
 }

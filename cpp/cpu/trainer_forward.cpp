@@ -10,37 +10,45 @@
 
 namespace magnet {
 
-void Trainer::quantize_weights() {
+void Trainer::prepare_weights() {
   const KernelScope scope(Kernel::ternarise);
-  auto quantize = [&](uint64_t offset, int64_t rows, int64_t cols) {
+  auto prepare = [&](uint64_t offset, int64_t rows, int64_t cols) {
+    if (is_plain()) return LinearWeights{{}, params_ + offset};
     const int64_t n = rows * cols;
     const float inverse = ternarize(threads_, params_ + offset, n, ternary_ + offset);
     if (std::isnan(inverse)) {
       for (const Tensor& t : layout_.tensors)
         if (t.offset == offset) fail(MG_E_NUMERIC, "%s holds NaN or infinity", t.name.c_str());
     }
-    return TernaryWeights{ternary_ + offset, inverse};
+    return LinearWeights{{ternary_ + offset, inverse}, nullptr};
   };
   const int64_t d = config_.d_model;
   const int64_t q_width = int64_t{config_.n_heads} * config_.head_dim;
   const int64_t kv_width = int64_t{config_.n_kv_heads} * config_.head_dim;
   const int64_t ff = config_.d_ff;
-  for (size_t i = 0; i < layers_.size(); i++) {
+  for (size_t i = 0; i < weights_.size(); i++) {
     const LayerOffsets& at = layout_.layers[i];
-    LayerState& s = layers_[i];
-    s.wq = quantize(at.q, q_width, d);
-    s.wk = quantize(at.k, kv_width, d);
-    s.wv = quantize(at.v, kv_width, d);
-    s.wo = quantize(at.o, d, q_width);
-    s.wgate = quantize(at.gate, ff, d);
-    s.wup = quantize(at.up, ff, d);
-    s.wdown = quantize(at.down, d, ff);
+    LayerWeights& w = weights_[i];
+    w.q = prepare(at.q, q_width, d);
+    w.k = prepare(at.k, kv_width, d);
+    w.v = prepare(at.v, kv_width, d);
+    w.o = prepare(at.o, d, q_width);
+    w.gate = prepare(at.gate, ff, d);
+    w.up = prepare(at.up, ff, d);
+    w.down = prepare(at.down, d, ff);
   }
 }
 
-void Trainer::norm_and_quantize(const float* x, uint64_t weight, int64_t rows, int64_t n,
-                                float* norm, const QuantizedRows& out) {
+void Trainer::norm_input(const float* x, uint64_t weight, int64_t rows, int64_t n, float* norm,
+                         const LinearInput& out) {
+  if (is_plain()) {
+    // Without a norm the input is x itself (see carve_block).
+    if (weight != LayerOffsets::NONE)
+      rmsnorm(threads_, x, params_ + weight, rows, n, config_.norm_eps, out.values, norm);
+    return;
+  }
   const KernelScope scope(Kernel::norm_quantise);
+  const QuantizedRows& codes = out.codes;
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
     thread_local AlignedBuffer<float> scratch;
     float* const normed = scratch.reserve(n);
@@ -50,26 +58,27 @@ void Trainer::norm_and_quantize(const float* x, uint64_t weight, int64_t rows, i
         norm[i] = rmsnorm_row(row, params_ + weight, n, config_.norm_eps, normed);
         row = normed;
       }
-      quantize_row(row, n, out.q + i * padded_codes(n), out.inverse + i, out.sum + i);
+      quantize_row(row, n, codes.q + i * padded_codes(n), codes.inverse + i, codes.sum + i);
     }
   });
 }
 
 void Trainer::forward_attention(size_t layer, const AttentionShape& shape) {
   LayerState& s = layers_[layer];
+  const LayerWeights& w = weights_[layer];
   const LayerOffsets& at = layout_.layers[layer];
   const int64_t rows = shape.sequences * shape.context;
   const int64_t d = config_.d_model;
   const int64_t q_width = shape.heads * shape.head_dim;
   const int64_t kv_width = shape.kv_heads * shape.head_dim;
   working_on(Site::attention_input);
-  norm_and_quantize(s.x_in, at.input_norm, rows, d, s.norm_in, s.a_in);
+  norm_input(s.x_in, at.input_norm, rows, d, s.norm_in, s.a_in);
   working_on(Site::q);
-  bitlinear_forward(threads_, s.a_in, s.wq, rows, q_width, d, nullptr, s.q);
+  linear_forward(threads_, s.a_in, w.q, rows, q_width, d, nullptr, s.q);
   working_on(Site::k);
-  bitlinear_forward(threads_, s.a_in, s.wk, rows, kv_width, d, nullptr, s.k);
+  linear_forward(threads_, s.a_in, w.k, rows, kv_width, d, nullptr, s.k);
   working_on(Site::v);
-  bitlinear_forward(threads_, s.a_in, s.wv, rows, kv_width, d, nullptr, s.v);
+  linear_forward(threads_, s.a_in, w.v, rows, kv_width, d, nullptr, s.v);
   working_on(Site::q);
   rope(threads_, rope_, s.q, rows, shape.context, shape.heads, false);
   working_on(Site::k);
@@ -77,26 +86,28 @@ void Trainer::forward_attention(size_t layer, const AttentionShape& shape) {
   working_on(Site::none);
   attention_forward(threads_, shape, s.q, s.k, s.v, s.o, s.stats);
   working_on(Site::attention_output);
-  norm_and_quantize(s.o, at.attn_sub_norm, rows, q_width, s.norm_attn, s.a_attn);
+  norm_input(s.o, at.attn_sub_norm, rows, q_width, s.norm_attn, s.a_attn);
   working_on(Site::o);
-  bitlinear_forward(threads_, s.a_attn, s.wo, rows, d, q_width, s.x_in, s.x_mid);
+  linear_forward(threads_, s.a_attn, w.o, rows, d, q_width, s.x_in, s.x_mid);
 }
 
 void Trainer::forward_ffn(size_t layer, int64_t rows, float* out) {
   LayerState& s = layers_[layer];
+  const LayerWeights& w = weights_[layer];
   const LayerOffsets& at = layout_.layers[layer];
   const int64_t d = config_.d_model;
   const int64_t ff = config_.d_ff;
   working_on(Site::ffn_input);
-  norm_and_quantize(s.x_mid, at.post_norm, rows, d, s.norm_mid, s.a_mid);
+  norm_input(s.x_mid, at.post_norm, rows, d, s.norm_mid, s.a_mid);
   working_on(Site::gate);
-  bitlinear_forward(threads_, s.a_mid, s.wgate, rows, ff, d, nullptr, s.gate);
+  linear_forward(threads_, s.a_mid, w.gate, rows, ff, d, nullptr, s.gate);
   working_on(Site::up);
-  bitlinear_forward(threads_, s.a_mid, s.wup, rows, ff, d, nullptr, s.up);
+  linear_forward(threads_, s.a_mid, w.up, rows, ff, d, nullptr, s.up);
   working_on(Site::ffn_hidden);
   swiglu_norm_and_quantize(layer, rows);
+  if (out == nullptr) return;
   working_on(Site::down);
-  bitlinear_forward(threads_, s.a_ffn, s.wdown, rows, d, ff, s.x_mid, out);
+  linear_forward(threads_, s.a_ffn, w.down, rows, d, ff, s.x_mid, out);
   working_on(Site::none);
 }
 
@@ -107,12 +118,14 @@ void Trainer::swiglu_norm_and_quantize(size_t layer, int64_t rows) {
   const int64_t ff = config_.d_ff;
   parallel_for(threads_, rows, [&](int64_t begin, int64_t end, uint32_t) {
     thread_local AlignedBuffer<float> scratch;
-    float* const h = scratch.reserve(ff);
     for (int64_t i = begin; i < end; i++) {
+      float* const h = is_plain() ? s.a_ffn.values + i * ff : scratch.reserve(ff);
       swiglu(s.gate + i * ff, s.up + i * ff, ff, h);
       if (at.ffn_sub_norm != LayerOffsets::NONE)
         s.norm_ffn[i] = rmsnorm_row(h, params_ + at.ffn_sub_norm, ff, config_.norm_eps, h);
-      quantize_row(h, ff, s.a_ffn.q + i * padded_codes(ff), s.a_ffn.inverse + i, s.a_ffn.sum + i);
+      if (is_plain()) continue;
+      const QuantizedRows& codes = s.a_ffn.codes;
+      quantize_row(h, ff, codes.q + i * padded_codes(ff), codes.inverse + i, codes.sum + i);
     }
   });
 }

@@ -59,7 +59,7 @@ void Trainer::sum_log_probs(const LabelledTokens& batch, double* sums, uint64_t*
 void Trainer::log_probs(const LabelledTokens& batch, const int32_t* cancel, double* sums,
                         uint64_t* counts) {
   load_labelled(batch);
-  quantize_weights();
+  prepare_weights();
   const int64_t context = batch.width - 1;
   forward(batch.sequences, context, cancel);
   const double nll = head_loss(threads_, head(), work_.hidden, work_.targets,
@@ -68,7 +68,7 @@ void Trainer::log_probs(const LabelledTokens& batch, const int32_t* cancel, doub
   sum_log_probs(batch, sums, counts);
 }
 
-mg_orpo_result Trainer::orpo(const PairBatch& pairs, float beta, const mg_adamw* adamw,
+mg_orpo_result Trainer::orpo(const PairBatch& pairs, float beta, const mg_optimizer* optimizer,
                              const int32_t* cancel) {
   const int64_t sequences = 2 * pairs.pairs;
   const int64_t rows = sequences * (pairs.width - 1);
@@ -80,7 +80,7 @@ mg_orpo_result Trainer::orpo(const PairBatch& pairs, float beta, const mg_adamw*
   require(chosen_tokens > 0, MG_E_INVALID, "trainer: no label is counted");
   const OrpoScales scales{1.0 / static_cast<double>(chosen_tokens),
                           1.0 / (static_cast<double>(pairs.pairs) * pairs.accumulate), beta};
-  quantize_weights();
+  prepare_weights();
   zero_gradient();
   mg_orpo_result total{};
   for (uint32_t a = 0; a < pairs.accumulate; a++) {
@@ -97,7 +97,7 @@ mg_orpo_result Trainer::orpo(const PairBatch& pairs, float beta, const mg_adamw*
   }
   total.loss = total.nll + scales.beta * total.odds_loss;
   total.grad_norm = l2_norm(threads_, grad_, static_cast<int64_t>(layout_.count));
-  if (adamw != nullptr) update(*adamw, total.loss, total.grad_norm, cancel);
+  if (optimizer != nullptr) update(*optimizer, total.loss, total.grad_norm, cancel);
   return total;
 }
 

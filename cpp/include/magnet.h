@@ -71,7 +71,7 @@ typedef struct mg_model_config {  /* 48 bytes */
   uint32_t context;      /* 32: longest sequence */
   float    rope_theta;   /* 36 */
   float    norm_eps;     /* 40 */
-  uint32_t reserved;     /* 44: 0 */
+  uint32_t quantization; /* 44: 0 = ternary (BitLinear), 1 = none (plain float32 linears) */
 } mg_model_config;
 
 typedef struct mg_tensor_info {  /* 128 bytes */

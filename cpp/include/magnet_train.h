@@ -1,14 +1,30 @@
 /* Training section of the C ABI. Included by magnet.h inside extern "C"; do not include alone. */
-typedef struct mg_adamw { /* 40 bytes */
-  float lr;               /*  0 */
-  float beta1;            /*  4 */
-  float beta2;            /*  8 */
-  float eps;              /* 12 */
-  float weight_decay;     /* 16: matrices only (embedding included), norms never */
-  float clip;             /* 20: global-norm limit; 0 = off */
-  uint64_t step;          /* 24: 1-based, for the bias correction */
-  uint64_t reserved;      /* 32: 0 */
-} mg_adamw;
+enum {
+  MG_OPTIMIZER_ADAMW = 0, /* every tensor */
+  MG_OPTIMIZER_MUON = 1,  /* the matrices of the blocks by Muon; embedding and norms by AdamW */
+};
+typedef struct mg_optimizer { /* 48 bytes */
+  uint32_t kind;              /*  0: MG_OPTIMIZER_* */
+  float lr;                   /*  4: serves both: a step of Muon has about the RMS of AdamW's */
+  float beta1;                /*  8 */
+  float beta2;                /* 12 */
+  float eps;                  /* 16 */
+  float weight_decay;         /* 20: matrices only (embedding included), norms never */
+  float clip;                 /* 24: global-norm limit; 0 = off */
+  float momentum;             /* 28: of Muon (Nesterov) */
+  uint64_t step;              /* 32: 1-based, for the bias correction */
+  uint64_t reserved;          /* 40: 0 */
+} mg_optimizer;
+
+typedef struct mg_trainer_options { /* 32 bytes */
+  uint32_t batch;                   /*  0: sequences of a micro-batch */
+  uint32_t context;                 /*  4: tokens of a sequence */
+  uint32_t threads;                 /*  8 */
+  uint32_t recompute; /* 12: 1 = keep each block's input only and compute the rest again in
+                             backward: the same bits, a third more time, less memory */
+  uint32_t optimizer; /* 16: MG_OPTIMIZER_* that mg_trainer_step will be given */
+  uint32_t reserved[3];             /* 20: 0 */
+} mg_trainer_options;
 
 typedef struct mg_step_result { /* 32 bytes */
   double loss;                  /*  0: mean cross-entropy, nats per token */
@@ -29,23 +45,26 @@ typedef struct mg_orpo_result { /* 72 bytes */
   uint64_t tokens;              /* 64: labels counted, of both responses */
 } mg_orpo_result;
 
-/* Bytes that mg_trainer_create maps (committed when first touched), and the logits of one chunk. */
-MG_API int32_t mg_trainer_bytes(const mg_model_config* config, uint32_t batch, uint32_t context,
+/* Bytes that training commits: the arenas that the optimizer touches, activations, the workspace of
+ * the optimizer and the logits of one chunk. (More is mapped, but never touched.) */
+MG_API int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_options* options,
                                 uint64_t* out_bytes);
 /* A trainer owns params, m, v and grad arenas (each n = mg_model_param_count floats) and
  * activations for batch x context tokens. */
-MG_API int32_t mg_trainer_create(const mg_model_config* config, uint32_t batch, uint32_t context,
-                                 uint32_t threads, void** out_trainer);
+MG_API int32_t mg_trainer_create(const mg_model_config* config, const mg_trainer_options* options,
+                                 void** out_trainer);
 MG_API int32_t mg_trainer_free(void* trainer);
-/* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad. */
+/* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad. Muon
+ * keeps its momentum in m and leaves v of its matrices untouched (zero). */
 MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
 /* tokens: (accumulate, batch, context + 1) int32; -100 = a target that is not counted (as an input
  * it reads as token 0, so padding belongs at the end). The loss is the mean over the counted
  * targets of all micro-batches. One optimizer step: zero the gradient, forward and backward over
- * `accumulate` micro-batches, clip, AdamW. NaN or Inf in loss or gradient norm: MG_E_NUMERIC and
+ * `accumulate` micro-batches, clip, update. NaN or Inf in loss or gradient norm: MG_E_NUMERIC and
  * the parameters stay as they were. */
 MG_API int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
-                               const mg_adamw* adamw, const int32_t* cancel, mg_step_result* out);
+                               const mg_optimizer* optimizer, const int32_t* cancel,
+                               mg_step_result* out);
 /* Wall time of the steps since the last reset by kernel and site, as JSON of at most 16 KiB; names in
  * cpp/cpu/profile.cpp. The entries are disjoint and add up to the steps. */
 MG_API int32_t mg_trainer_profile(void* trainer, uint32_t reset, char* out, uint64_t capacity);
@@ -63,21 +82,26 @@ MG_API int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t 
  * tests/golden/bitnet/README.md. tokens, labels: (accumulate, pairs, 2, width) int32, the chosen
  * sequence before the rejected one, width <= context + 1 and 2 * pairs <= batch. A label equals the
  * token at its place where that counts (a response) and is -100 elsewhere (prompt, padding, which
- * belongs at the end); every sequence needs one. The means are over all micro-batches. adamw null:
+ * belongs at the end); every sequence needs one. The means are over all micro-batches. optimizer null:
  * only the gradient. MG_E_NUMERIC as mg_trainer_step. */
 MG_API int32_t mg_trainer_orpo(void* trainer, const int32_t* tokens, const int32_t* labels,
                                uint32_t pairs, uint32_t width, uint32_t accumulate, float beta,
-                               const mg_adamw* adamw, const int32_t* cancel, mg_orpo_result* out);
+                               const mg_optimizer* optimizer, const int32_t* cancel,
+                               mg_orpo_result* out);
 /* Sum of the log-probs (nats) of the labels of each sequence, and their number. tokens, labels:
  * (sequences, width) as for mg_trainer_orpo, sequences <= batch. */
 MG_API int32_t mg_trainer_logps(void* trainer, const int32_t* tokens, const int32_t* labels,
                                 uint32_t sequences, uint32_t width, const int32_t* cancel,
                                 double* out_sums, uint64_t* out_counts);
 /* Learning rate at a 1-based step. kind: 0 constant, 1 WSD (warmup 1%, stable, linear decay over
- * the last 15% to 0), 2 cosine with 1% warmup. Computed here so that every host gets the same bits.
- */
+ * the last 15% to 0), 2 cosine with 1% warmup, 3 BitNet's two stages (warmup 1%; peak * (1 - step /
+ * total) in the first half, two thirds of that in the second). Computed here so that every host gets
+ * the same bits. */
 MG_API int32_t mg_schedule(uint32_t kind, uint64_t step, uint64_t total_steps, float peak,
                            float* out_lr);
+/* Weight decay at a 1-based step. kind: 0 constant, 1 two stages: 0 in the second half. */
+MG_API int32_t mg_decay_schedule(uint32_t kind, uint64_t step, uint64_t total_steps,
+                                 float weight_decay, float* out_decay);
 
 /* ---- single operations (cpp/cpu/ops.cpp) --------------------------------------------------------
  * The kernels of training one by one, row-major float32; formulas in tests/golden/bitnet/README.md.
@@ -125,9 +149,12 @@ MG_API int32_t mg_op_embed(const float* embedding, const int32_t* ids, uint32_t 
 /* dembedding (vocab, width) is added to. */
 MG_API int32_t mg_op_embed_backward(const float* dx, const int32_t* ids, uint32_t rows,
                                     uint32_t width, uint32_t vocab, float* dembedding);
+/* One Muon step on a matrix (rows, cols), clip included; see cpp/cpu/muon.hpp. */
+MG_API int32_t mg_op_muon(uint32_t threads, const mg_optimizer* optimizer, const float* g, float* p,
+                          float* m, uint32_t rows, uint32_t cols);
 /* One AdamW step on n elements of one matrix, clip included. */
-MG_API int32_t mg_op_adamw(uint32_t threads, const mg_adamw* adamw, const float* g, float* p,
-                           float* m, float* v, uint64_t n);
+MG_API int32_t mg_op_adamw(uint32_t threads, const mg_optimizer* optimizer, const float* g,
+                           float* p, float* m, float* v, uint64_t n);
 /* The odds-ratio part of ORPO over pairs of mean log-probs (nats, <= 0): log odds ratio, its loss
  * -log sigmoid(log_odds), and the derivatives of that loss by both log-probs, each (pairs). */
 MG_API int32_t mg_op_odds_ratio(const double* logp_chosen, const double* logp_rejected,

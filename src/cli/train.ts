@@ -7,8 +7,9 @@
 import { systemClock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import { type ExitKind, MagnetError } from "../core/errors.ts";
+import { QUANTIZATIONS } from "../model/config.ts";
 import { type TrainedFromFiles, trainFromFiles } from "../model/train-from-files.ts";
-import { SCHEDULES } from "../model/trainer.ts";
+import { DECAY_SCHEDULES, OPTIMIZERS, SCHEDULES } from "../model/trainer.ts";
 import type { TrainingSettings } from "../model/training-config.ts";
 import type { TrainingEvent } from "../model/training-run.ts";
 import { defineCommand, type FlagValues } from "./frame/command.ts";
@@ -30,6 +31,23 @@ const FLAGS = {
   context: { type: "integer", min: 1, summary: "tokens of a sequence (default the model's)" },
   lr: { type: "number", min: 0, summary: "peak learning rate (default 0.0015)" },
   schedule: { type: "choice", options: SCHEDULES, summary: "of the learning rate (default wsd)" },
+  optimizer: {
+    type: "choice",
+    options: OPTIMIZERS,
+    summary: "of the blocks' matrices (default adamw)",
+  },
+  quant: { type: "choice", options: QUANTIZATIONS, summary: "none trains the float32 twin" },
+  "weight-decay": { type: "number", min: 0, max: 1, summary: "of matrices (default 0.1)" },
+  "weight-decay-schedule": {
+    type: "choice",
+    options: DECAY_SCHEDULES,
+    summary: "two-stage: none in the second half (default constant)",
+  },
+  beta1: { type: "number", min: 0, max: 1, summary: "of AdamW (default 0.9)" },
+  beta2: { type: "number", min: 0, max: 1, summary: "of AdamW (default 0.98)" },
+  momentum: { type: "number", min: 0, max: 1, summary: "of Muon (default 0.95)" },
+  clip: { type: "number", min: 0, summary: "limit of the gradient's norm, 0 = off (default 1)" },
+  recompute: { type: "boolean", summary: "less memory for a third more time; the same result" },
   "vocab-size": { type: "integer", min: 260, summary: "of the tokenizer that is trained" },
   heldout: {
     type: "number",
@@ -75,6 +93,7 @@ export const train = defineCommand({
     const reports = stopOnFailure(reporter(context.out));
     const result = await trainFromFiles({
       model: flags.model,
+      quant: flags.quant,
       data: flags.data,
       tokenizer: flags.tokenizer,
       vocab_size: flags.vocab_size,
@@ -112,6 +131,14 @@ function givenSettings(flags: TrainFlags, local: LocalSettings): Partial<Trainin
     context: flags.context,
     lr: flags.lr,
     schedule: flags.schedule,
+    optimizer: flags.optimizer,
+    momentum: flags.momentum,
+    weight_decay: flags.weight_decay,
+    weight_decay_schedule: flags.weight_decay_schedule,
+    beta1: flags.beta1,
+    beta2: flags.beta2,
+    clip: flags.clip,
+    recompute: flags.recompute,
     threads: flags.threads ?? local.threads,
     eval_interval: flags.eval_every,
     checkpoint_interval: flags.checkpoint_every ?? local.checkpoint_every,

@@ -49,15 +49,19 @@ const stateShape = {
     context: count,
   }),
   optimizer: z.strictObject({
-    name: z.literal("adamw"),
+    name: z.enum(["adamw", "muon"]),
     beta1: z.number(),
     beta2: z.number(),
     eps: z.number(),
     weight_decay: z.number(),
     clip: z.number(),
+    /** Of Muon only. */
+    momentum: z.number().optional(),
+    /** Left out where it is constant. */
+    weight_decay_schedule: z.literal("two-stage").optional(),
   }),
   schedule: z.strictObject({
-    kind: z.enum(["constant", "wsd", "cosine"]),
+    kind: z.enum(["constant", "wsd", "cosine", "two-stage"]),
     peak_lr: z.number(),
     total_steps: count,
   }),

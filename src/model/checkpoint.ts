@@ -1,6 +1,6 @@
 /**
  * A checkpoint is a folder: model.safetensors (latent weights under their HF names),
- * optimizer.safetensors (m.<name>, v.<name>), tokenizer.json and manifest.json. It is written
+ * optimizer.safetensors (m.<name>, v.<name>; no v for the matrices of Muon), tokenizer.json and manifest.json. It is written
  * beside its place, every file and the folder fsynced, and renamed into place: a crash or a full
  * disk at any moment leaves the old checkpoint or the new one. Every byte read is checked against
  * the manifest.
@@ -31,6 +31,8 @@ export interface TensorPlace {
   cols: number;
   /** false: a vector of `cols` elements. */
   is_matrix: boolean;
+  /** A matrix of a block: Muon keeps no second moment of it. */
+  is_ternary: boolean;
 }
 /** Arenas of a trainer: views of the same layout. */
 export interface Arenas {
@@ -65,6 +67,16 @@ const entriesOf = (
     data: sliceOf(t, arena),
   }));
 
+/** What optimizer.safetensors holds, in order. */
+const momentsOf = (
+  layout: readonly TensorPlace[],
+  optimizer: CheckpointState["optimizer"]["name"],
+  { m, v }: Pick<Arenas, "m" | "v">,
+): TensorData[] => [
+  ...entriesOf(layout, "m.", m),
+  ...entriesOf(optimizer === "muon" ? layout.filter((t) => !t.is_ternary) : layout, "v.", v),
+];
+
 const beside = (folder: string, suffix: string) => {
   const { dir, base } = path.parse(path.resolve(folder));
   return path.join(dir, `.${base}.${suffix}`);
@@ -88,10 +100,10 @@ async function writeFiles(
     );
   const files = {
     "model.safetensors": await write("model.safetensors", entriesOf(layout, "", params)),
-    "optimizer.safetensors": await write("optimizer.safetensors", [
-      ...entriesOf(layout, "m.", m),
-      ...entriesOf(layout, "v.", v),
-    ]),
+    "optimizer.safetensors": await write(
+      "optimizer.safetensors",
+      momentsOf(layout, state.optimizer.name, { m, v }),
+    ),
     "tokenizer.json": await writeDurably(disk, path.join(temporary, "tokenizer.json"), (file) =>
       file.write(new TextEncoder().encode(tokenizer_json)),
     ),
@@ -202,10 +214,8 @@ export class Checkpoint {
    */
   async load(layout: readonly TensorPlace[], { params, m, v }: Arenas): Promise<void> {
     await this.loadParams(layout, params);
-    await this.loadTensors("optimizer.safetensors", [
-      ...entriesOf(layout, "m.", m),
-      ...entriesOf(layout, "v.", v),
-    ]);
+    const { name } = this.manifest.optimizer;
+    await this.loadTensors("optimizer.safetensors", momentsOf(layout, name, { m, v }));
   }
 
   /**

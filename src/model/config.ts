@@ -11,6 +11,10 @@ import { model } from "../native/model.ts";
 /** A configuration file is a few hundred bytes; anything larger is something else. */
 const CONFIG_FILE_BYTES_MAX = 64 * 1024;
 
+/** How the linear layers of the blocks compute; `none` is the float32 twin of a ternary model. */
+export const QUANTIZATIONS = ["ternary", "none"] as const;
+export type Quantization = (typeof QUANTIZATIONS)[number];
+
 const size = (low: number, high: number) => z.int().min(low).max(high);
 
 /** Limits as in cpp/cpu/model.cpp, so that a file is refused with the field's name. */
@@ -29,6 +33,8 @@ export const modelConfigSchema = z
     context: size(1, 2 ** 17),
     rope_theta: z.number().min(1).max(1e9).default(10_000),
     norm_eps: z.number().positive().max(0.1).default(1e-5),
+    /** "ternary" (BitLinear) unless given. */
+    quant: z.enum(QUANTIZATIONS).optional(),
   })
   .refine((c) => c.head_dim % 2 === 0, {
     path: ["head_dim"],
@@ -41,11 +47,15 @@ export const modelConfigSchema = z
   .refine((c) => c.n_heads * c.head_dim <= 2 ** 16, {
     path: ["head_dim"],
     message: "n_heads * head_dim must be at most 65536",
-  });
+  })
+  // "ternary" is left out, so that one model has one configuration, and one hash.
+  .transform(({ quant, ...rest }): Omit<typeof rest, "quant"> & { quant?: "none" } =>
+    quant === "none" ? { ...rest, quant } : rest,
+  );
 
-export type ModelConfig = z.infer<typeof modelConfigSchema>;
+export type ModelConfig = z.output<typeof modelConfigSchema>;
 
-type Shape = Omit<ModelConfig, "variant" | "rope_theta" | "norm_eps" | "head_dim">;
+type Shape = Omit<ModelConfig, "variant" | "rope_theta" | "norm_eps" | "head_dim" | "quant">;
 /** Heads share the width evenly; RoPE and norms at their defaults. */
 const preset = (shape: Shape): ModelConfig => ({
   variant: "bitnet",
@@ -143,7 +153,7 @@ function readConfigFile(file: string): unknown {
  */
 export function resolveModelConfig(
   nameOrFile: string,
-  overrides: Partial<ModelConfig> = {},
+  overrides: Partial<z.input<typeof modelConfigSchema>> = {},
 ): ModelConfig {
   const isFile = nameOrFile.includes("/") || nameOrFile.endsWith(".json");
   const base = isFile ? readConfigFile(nameOrFile) : PRESETS[nameOrFile];
@@ -174,6 +184,7 @@ export function packModelConfig(config: ModelConfig): Uint8Array {
   for (const [i, value] of integers.entries()) view.setUint32(4 * i, value, true);
   view.setFloat32(36, config.rope_theta, true);
   view.setFloat32(40, config.norm_eps, true);
+  view.setUint32(44, config.quant === "none" ? 1 : 0, true);
   return bytes;
 }
 
@@ -194,7 +205,7 @@ export interface TensorInfo {
   cols: number;
   /** Two-dimensional: weight decay applies. */
   is_matrix: boolean;
-  /** A BitLinear weight: exported as ternary. */
+  /** A weight of a block's linear layers: ternary unless the model's `quant` is "none". */
   is_ternary: boolean;
 }
 

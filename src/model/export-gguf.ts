@@ -1,7 +1,9 @@
 /**
  * Export to GGUF v3: arch `bitnet` for the variant with sub-norms, arch `llama` (rotary pairs
  * interleaved) for the plain one. Ternary weights as TQ2_0, TQ1_0 (both load in llama.cpp), I2_S
- * (bitnet.cpp, x86) or F16; the embedding, which is also the head, as F16; norms as F32. Streamed
+ * (bitnet.cpp, x86) or F16; those of a float model (quant "none") as F16 in either arch, whose graphs
+ * in llama.cpp compute what a weight's type says: arch bitnet multiplies with a scale only where a
+ * file has one. The embedding, which is also the head, as F16; norms as F32. Streamed
  * tensor by tensor.
  */
 import { MagnetError } from "../core/errors.ts";
@@ -60,10 +62,15 @@ function ggufName(name: string): string {
 }
 
 /**
- * Throws EXPORT_SHAPE where the model's shape does not fit the type: the ternary blocks of
+ * Throws EXPORT_TYPE where a float model is to become ternary, and EXPORT_SHAPE where the model's shape does not fit the type: the ternary blocks of
  * llama.cpp hold 256 columns, those of bitnet.cpp 128.
  */
 export function checkExportType(config: ModelConfig, type: ExportType): void {
+  if (config.quant === "none" && type !== "F16")
+    throw new MagnetError("EXPORT_TYPE", `${type} holds ternary weights; this model has none`, {
+      hint: "export a model that was trained with --quant none as F16",
+      exit: "usage",
+    });
   const widths = { d_model: config.d_model, d_ff: config.d_ff };
   const columns = { ...widths, "n_heads * head_dim": config.n_heads * config.head_dim };
   const multiple = COLUMN_MULTIPLES[type];
@@ -140,7 +147,7 @@ function tensorSource(options: ExportGgufOptions, info: TensorInfo): GgufTensorS
       await inferAsync.mg_pack_tensor(
         undefined,
         GGML_TYPES[type],
-        is_ternary ? 1 : 0,
+        is_ternary && config.quant !== "none" ? 1 : 0,
         rotaryHeads(config, name),
         weights,
         rows,

@@ -3,7 +3,7 @@
  * float32 weights under their names), tokenizer.json, tokenizer_config.json,
  * generation_config.json. The `bitnet` variant is transformers' BitNet with online quantisation
  * (the same formulas as here); the `llama` variant has plain Llama tensors, whose ternarisation
- * transformers does not do by itself.
+ * transformers does not do by itself. Of a model with `quant` "none" both are plain float models.
  */
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
@@ -48,7 +48,7 @@ export function hfConfig(config: ModelConfig, tokenizer: Tokenizer): Record<stri
     torch_dtype: "float32",
     bos_token_id: tokenizer.bos_id,
     eos_token_id: tokenizer.eos_id,
-    ...(bitnet
+    ...(bitnet && config.quant !== "none"
       ? {
           quantization_config: {
             quant_method: "bitnet",

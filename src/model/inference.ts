@@ -40,6 +40,7 @@ function unpackConfig(bytes: Uint8Array): ModelConfig {
     context: u32(32),
     rope_theta: view.getFloat32(36, true),
     norm_eps: view.getFloat32(40, true),
+    ...(u32(44) === 1 ? { quant: "none" } : {}),
   };
 }
 

@@ -6,16 +6,28 @@
  */
 import { toMagnetError } from "../core/errors.ts";
 import { diverged, smoothLoss } from "./divergence.ts";
-import { type AdamW, learningRate, type Schedule, type StepResult } from "./trainer.ts";
+import {
+  type DecaySchedule,
+  learningRate,
+  type OptimizerKind,
+  type OptimizerStep,
+  type Schedule,
+  type StepResult,
+  weightDecay,
+} from "./trainer.ts";
 
 /** How weights are updated; all of it enters the checkpoint hash. */
 export interface Hyperparameters {
+  optimizer: OptimizerKind;
+  /** Of Muon. */
+  momentum: number;
   /** Peak learning rate. */
   lr: number;
   schedule: Schedule;
   /** Steps that the schedule spans. */
   total_steps: number;
   weight_decay: number;
+  weight_decay_schedule: DecaySchedule;
   beta1: number;
   beta2: number;
   eps: number;
@@ -55,7 +67,12 @@ export interface Stepper<Batch, Result extends StepResult> {
   readonly config: { vocab_size: number };
   /** Sequences (or pairs) of a micro-batch. */
   readonly options: { batch: number };
-  step(batch: Batch, accumulate: number, adamw: AdamW, signal?: AbortSignal): Promise<Result>;
+  step(
+    batch: Batch,
+    accumulate: number,
+    optimizer: OptimizerStep,
+    signal?: AbortSignal,
+  ): Promise<Result>;
 }
 
 export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResult> {
@@ -84,11 +101,14 @@ export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResul
     const step = this.current.step + 1;
     const sequences = trainer.options.batch * hyper.accumulate;
     const tokens = this.batches.read(position, sequences);
-    const lr = learningRate(hyper.schedule, step, hyper.total_steps, hyper.lr);
-    const { beta1, beta2, eps, weight_decay, clip } = hyper;
-    const adamw = { lr, beta1, beta2, eps, weight_decay, clip, step };
+    const { total_steps, beta1, beta2, eps, clip, momentum } = hyper;
+    const lr = learningRate(hyper.schedule, step, total_steps, hyper.lr);
+    const { weight_decay_schedule, weight_decay: initial } = hyper;
+    const weight_decay = weightDecay(weight_decay_schedule, step, total_steps, initial);
+    const rates = { lr, beta1, beta2, eps, weight_decay, clip, momentum };
+    const optimizer = { kind: hyper.optimizer, ...rates, step };
     try {
-      const result = await trainer.step(tokens, hyper.accumulate, adamw, signal);
+      const result = await trainer.step(tokens, hyper.accumulate, optimizer, signal);
       const { vocab_size } = trainer.config;
       const average = smoothLoss(loss_average, { step, loss: result.loss, vocab_size });
       this.current = { step, position: position + sequences, loss_average: average };

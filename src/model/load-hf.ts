@@ -6,7 +6,13 @@ import path from "node:path";
 import { z } from "zod";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import { readSmallText } from "../core/read-file.ts";
-import { type ModelConfig, paramCount, parseModelConfig, tensorInfos } from "./config.ts";
+import {
+  type ModelConfig,
+  paramCount,
+  parseModelConfig,
+  QUANTIZATIONS,
+  tensorInfos,
+} from "./config.ts";
 import { bytesOf, SafetensorsFile } from "./safetensors.ts";
 
 /** A config.json of a model is a few kilobytes. */
@@ -27,7 +33,12 @@ const hfConfigSchema = z.object({
   rope_theta: z.number().default(10_000),
   rope_scaling: z.null().optional(),
   tie_word_embeddings: z.literal(true),
-  magnet: z.object({ tokenizer_hash: z.string() }).optional(),
+  magnet: z
+    .object({
+      tokenizer_hash: z.string(),
+      model: z.object({ quant: z.enum(QUANTIZATIONS).optional() }).optional(),
+    })
+    .optional(),
 });
 
 export interface HfFolder {
@@ -77,6 +88,7 @@ export async function loadHfFolder(folder: string): Promise<HfFolder> {
       context: hf.max_position_embeddings,
       rope_theta: hf.rope_theta,
       norm_eps: hf.rms_norm_eps,
+      quant: hf.magnet?.model?.quant,
     },
     path.join(folder, "config.json"),
   );

@@ -7,7 +7,12 @@ import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
-import { type ModelConfig, resolveModelConfig } from "./config.ts";
+import {
+  type ModelConfig,
+  parseModelConfig,
+  type Quantization,
+  resolveModelConfig,
+} from "./config.ts";
 import { tokenByteLengths } from "./evaluate.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { parseTrainingConfig, settingsOf, type TrainingSettings } from "./training-config.ts";
@@ -22,6 +27,8 @@ import {
 export interface TrainFromFilesOptions {
   /** Preset or JSON file; `demo` unless given, or the checkpoint's on resume. */
   model?: string | undefined;
+  /** Replaces the model's own: "none" trains its float32 twin. */
+  quant?: Quantization | undefined;
   /**
    * One prepared folder, or text and JSONL files and folders, which are prepared into OUT/data; or
    * sources with weights (PATH=WEIGHT). May be left out on resume of a run that prepared its own.
@@ -60,10 +67,11 @@ function configFor(
   const saved: Partial<TrainingSettings> & { model?: ModelConfig } = checkpoint
     ? settingsOf(checkpoint.manifest)
     : {};
+  const quant = options.quant === undefined ? {} : { quant: options.quant };
   const model =
     saved.model && options.model === undefined
-      ? saved.model
-      : resolveModelConfig(options.model ?? "demo", { vocab_size });
+      ? parseModelConfig({ ...saved.model, ...quant })
+      : resolveModelConfig(options.model ?? "demo", { vocab_size, ...quant });
   const given = Object.entries(options.settings).filter(([, value]) => value !== undefined);
   const settings = { ...saved, ...Object.fromEntries(given), model };
   if (settings.steps === undefined)

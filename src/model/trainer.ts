@@ -8,7 +8,13 @@ import { invariant, MagnetError } from "../core/errors.ts";
 import { type Address, addressSlot, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
 import { modelAsync } from "../native/model.ts";
 import { trainer as native, trainerAsync } from "../native/train.ts";
-import { type ModelConfig, packModelConfig, paramCount } from "./config.ts";
+import {
+  type ModelConfig,
+  packModelConfig,
+  paramCount,
+  type TensorInfo,
+  tensorInfos,
+} from "./config.ts";
 import {
   checkLabelled,
   type LabelledTokens,
@@ -28,10 +34,26 @@ export interface TrainerOptions {
   context: number;
   /** 0 = all online CPUs. The result does not depend on it. */
   threads: number;
+  /**
+   * Keep each block's input only and compute the rest again in backward: less memory, a third more
+   * time, the same bits.
+   */
+  recompute?: boolean;
+  /** What `step` will be given; adamw unless said. Muon takes memory for one moment less. */
+  optimizer?: OptimizerKind;
 }
 
-/** Parameters of one AdamW step (formulas: tests/golden/bitnet/README.md). */
-export interface AdamW {
+/** `muon`: the matrices of the blocks by Muon; embedding and norms by AdamW. */
+export const OPTIMIZERS = ["adamw", "muon"] as const;
+export type OptimizerKind = (typeof OPTIMIZERS)[number];
+
+/**
+ * Parameters of one optimizer step (formulas: tests/golden/bitnet/README.md, cpp/cpu/muon.hpp). One
+ * learning rate serves both: Muon's update has about the RMS of AdamW's.
+ */
+export interface OptimizerStep {
+  /** adamw unless given; that of the trainer's options. */
+  kind?: OptimizerKind;
   lr: number;
   beta1: number;
   beta2: number;
@@ -40,6 +62,8 @@ export interface AdamW {
   weight_decay: number;
   /** Global-norm limit of the gradient; 0 = off. */
   clip: number;
+  /** Of Muon; unused by AdamW. */
+  momentum?: number;
   /** 1-based number of this optimizer step, for the bias correction. */
   step: number;
 }
@@ -53,14 +77,23 @@ export interface StepResult {
   tokens: number;
 }
 
-/** The 40 bytes of mg_adamw. */
-function packAdamW(o: AdamW): Uint8Array {
-  const bytes = new Uint8Array(40);
+/** The 48 bytes of mg_optimizer. */
+function packOptimizer(o: OptimizerStep): Uint8Array {
+  const bytes = new Uint8Array(48);
   const view = new DataView(bytes.buffer);
-  const floats = [o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.clip];
-  for (const [i, value] of floats.entries()) view.setFloat32(4 * i, value, true);
-  view.setBigUint64(24, BigInt(o.step), true);
+  view.setUint32(0, OPTIMIZERS.indexOf(o.kind ?? "adamw"), true);
+  const floats = [o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.clip, o.momentum ?? 0];
+  for (const [i, value] of floats.entries()) view.setFloat32(4 + 4 * i, value, true);
+  view.setBigUint64(32, BigInt(o.step), true);
   return bytes;
+}
+
+/** The 32 bytes of mg_trainer_options. */
+function packOptions(o: TrainerOptions): Uint8Array {
+  const words = new Uint32Array(8);
+  const kind = OPTIMIZERS.indexOf(o.optimizer ?? "adamw");
+  words.set([o.batch, o.context, o.threads, o.recompute ? 1 : 0, kind]);
+  return new Uint8Array(words.buffer);
 }
 
 function unpackResult(bytes: Uint8Array): StepResult {
@@ -93,20 +126,14 @@ export class Trainer {
    */
   static create(config: ModelConfig, options: TrainerOptions): Trainer {
     const slot = addressSlot();
-    native.mg_trainer_create(
-      packModelConfig(config),
-      options.batch,
-      options.context,
-      options.threads,
-      slot,
-    );
+    native.mg_trainer_create(packModelConfig(config), packOptions(options), slot);
     return new Trainer(config, { ...options }, takeAddress(slot));
   }
 
-  /** Bytes that `create` allocates, for the estimate before a run. */
-  static bytesNeeded(config: ModelConfig, batch: number, context: number): number {
+  /** Bytes that training will take, for the estimate before a run. */
+  static bytesNeeded(config: ModelConfig, options: TrainerOptions): number {
     const out = new BigUint64Array(1);
-    native.mg_trainer_bytes(packModelConfig(config), batch, context, out);
+    native.mg_trainer_bytes(packModelConfig(config), packOptions(options), out);
     return Number(out[0]);
   }
 
@@ -123,11 +150,11 @@ export class Trainer {
   get params(): Float32Array {
     return this.#arena(0);
   }
-  /** First moment of AdamW. */
+  /** First moment of AdamW, momentum of Muon. */
   get m(): Float32Array {
     return this.#arena(1);
   }
-  /** Second moment of AdamW. */
+  /** Second moment of AdamW; zero for the matrices of Muon. */
   get v(): Float32Array {
     return this.#arena(2);
   }
@@ -174,7 +201,9 @@ export class Trainer {
       const packed = packModelConfig(this.config);
       await modelAsync.mg_model_init(undefined, packed, seed, this.params, this.param_count);
       this.m.fill(0);
-      this.v.fill(0);
+      const { v } = this;
+      for (const { offset, rows, cols } of secondMoments(this.config, this.options.optimizer))
+        v.fill(0, offset, offset + rows * cols);
     });
   }
 
@@ -185,13 +214,13 @@ export class Trainer {
   step(
     tokens: Int32Array,
     accumulate: number,
-    adamw: AdamW,
+    optimizer: OptimizerStep,
     signal?: AbortSignal,
   ): Promise<StepResult> {
     return this.#exclusive(async (handle) => {
       this.#checkTokens(tokens, accumulate * this.options.batch);
       const out = new Uint8Array(32);
-      const packed = packAdamW(adamw);
+      const packed = packOptimizer(optimizer);
       await trainerAsync.mg_trainer_step(signal, handle, tokens, accumulate, packed, out);
       return unpackResult(out);
     });
@@ -226,18 +255,18 @@ export class Trainer {
   }
 
   /**
-   * One step of ORPO on preference pairs, or with adamw null only its gradient. Errors as `step`.
+   * One step of ORPO on preference pairs, or with optimizer null only its gradient. Errors as `step`.
    */
   orpo(
     batch: PairTokens,
-    options: { beta: number; adamw: AdamW | null },
+    options: { beta: number; optimizer: OptimizerStep | null },
     signal?: AbortSignal,
   ): Promise<OrpoResult> {
     return this.#exclusive(async (handle) => {
       const { tokens, labels, pairs, width, accumulate } = batch;
       checkLabelled(batch, 2 * pairs * accumulate);
       const out = new Uint8Array(ORPO_RESULT_BYTES);
-      const packed = options.adamw && packAdamW(options.adamw);
+      const packed = options.optimizer && packOptimizer(options.optimizer);
       await trainerAsync.mg_trainer_orpo(
         signal,
         handle,
@@ -296,9 +325,21 @@ export class Trainer {
   }
 }
 
-/** Learning-rate schedules; `wsd`: warm-up 1%, stable, linear decay to 0 over the last 15%. */
-export const SCHEDULES = ["constant", "wsd", "cosine"] as const;
+/** Tensors that have a second moment: all, or those that Muon leaves to AdamW. */
+export function secondMoments(config: ModelConfig, optimizer?: OptimizerKind): TensorInfo[] {
+  return tensorInfos(config).filter((t) => optimizer !== "muon" || !t.is_ternary);
+}
+
+/**
+ * Learning-rate schedules, each but `constant` with a warm-up of 1%. `wsd`: stable, then linear to 0
+ * over the last 15%; `two-stage` (of BitNet b1.58): linear towards 0, from the middle on as if the
+ * peak had been two thirds of it.
+ */
+export const SCHEDULES = ["constant", "wsd", "cosine", "two-stage"] as const;
 export type Schedule = (typeof SCHEDULES)[number];
+/** Weight decay over a run; `two-stage` (of BitNet b1.58): none in the second half. */
+export const DECAY_SCHEDULES = ["constant", "two-stage"] as const;
+export type DecaySchedule = (typeof DECAY_SCHEDULES)[number];
 
 /** Learning rate of a 1-based step. Computed natively, so that every host gets the same bits. */
 export function learningRate(
@@ -309,5 +350,17 @@ export function learningRate(
 ): number {
   const out = new Float32Array(1);
   native.mg_schedule(SCHEDULES.indexOf(kind), step, total_steps, peak, out);
+  return out[0]!;
+}
+
+/** Weight decay of a 1-based step. */
+export function weightDecay(
+  kind: DecaySchedule,
+  step: number,
+  total_steps: number,
+  weight_decay: number,
+): number {
+  const out = new Float32Array(1);
+  native.mg_decay_schedule(DECAY_SCHEDULES.indexOf(kind), step, total_steps, weight_decay, out);
   return out[0]!;
 }

@@ -1,5 +1,5 @@
 /**
- * Settings of a training run and their defaults (paper 4, 8: AdamW with beta2 0.98, global-norm
+ * Settings of a training run and their defaults (paper 4, 8: OptimizerStep with beta2 0.98, global-norm
  * clip 1, WSD schedule), and how they are carried by a checkpoint.
  */
 import { z } from "zod";
@@ -9,7 +9,7 @@ import type { DataState } from "./batch-reader.ts";
 import type { CheckpointManifest, CheckpointState } from "./checkpoint-manifest.ts";
 import { type ModelConfig, modelConfigSchema, parseModelConfig } from "./config.ts";
 import type { Hyperparameters, InnerState } from "./inner-loop.ts";
-import { SCHEDULES } from "./trainer.ts";
+import { DECAY_SCHEDULES, OPTIMIZERS, SCHEDULES, type TrainerOptions } from "./trainer.ts";
 
 const seed = z
   .union([
@@ -38,7 +38,13 @@ export const trainingConfigSchema = z
     /** Peak learning rate. */
     lr: z.number().positive().max(10).default(1.5e-3),
     schedule: z.enum(SCHEDULES).default("wsd"),
-    weight_decay: z.number().min(0).max(10).default(0.1),
+    /** Of matrices; norms have none. */
+    weight_decay: z.number().min(0).max(1).default(0.1),
+    weight_decay_schedule: z.enum(DECAY_SCHEDULES).default("constant"),
+    /** "muon": for the matrices of the blocks; embedding and norms stay with AdamW. */
+    optimizer: z.enum(OPTIMIZERS).default("adamw"),
+    /** Of Muon. */
+    momentum: z.number().min(0).lt(1).default(0.95),
     beta1: z.number().min(0).lt(1).default(0.9),
     beta2: z.number().min(0).lt(1).default(0.98),
     eps: z.number().positive().max(1).default(1e-8),
@@ -51,6 +57,8 @@ export const trainingConfigSchema = z
     slice_count: z.int().min(1).max(65_536).default(1),
     /** 0 = all CPUs; never changes a result. */
     threads: z.int().min(0).max(64).default(0),
+    /** Less memory for a third more time; never changes a result. */
+    recompute: z.boolean().default(false),
     /** Steps between checkpoints; one is always saved at the end. */
     checkpoint_interval: z.int().min(1).default(500),
     /** Checkpoints kept. */
@@ -84,7 +92,19 @@ export function parseTrainingConfig(settings: TrainingSettings): TrainingConfig 
   });
 }
 
+/** How the native trainer is to be made. */
+export const trainerOptions = (c: TrainingConfig): TrainerOptions => ({
+  batch: c.batch,
+  context: c.context,
+  threads: c.threads,
+  recompute: c.recompute,
+  optimizer: c.optimizer,
+});
+
 export const hyperparametersOf = (c: TrainingConfig): Hyperparameters => ({
+  optimizer: c.optimizer,
+  momentum: c.momentum,
+  weight_decay_schedule: c.weight_decay_schedule,
   lr: c.lr,
   schedule: c.schedule,
   total_steps: c.steps,
@@ -102,7 +122,8 @@ export function checkpointState(
   state: InnerState,
   hashes: DataState & { tokenizer_hash: Hash },
 ): CheckpointState {
-  const { beta1, beta2, eps, weight_decay, clip } = c;
+  const { beta1, beta2, eps, weight_decay, weight_decay_schedule, clip, momentum } = c;
+  const adamw = { beta1, beta2, eps, weight_decay, clip };
   return {
     model: { ...c.model },
     tokenizer_hash: hashes.tokenizer_hash,
@@ -119,7 +140,13 @@ export function checkpointState(
       accumulate: c.accumulate,
       context: c.context,
     },
-    optimizer: { name: "adamw", beta1, beta2, eps, weight_decay, clip },
+    optimizer: {
+      name: c.optimizer,
+      ...adamw,
+      ...(c.optimizer === "muon" ? { momentum } : {}),
+      // Left out where it is constant: checkpoints from before it was a choice keep their hash.
+      ...(weight_decay_schedule === "constant" ? {} : { weight_decay_schedule }),
+    },
     schedule: { kind: c.schedule, peak_lr: c.lr, total_steps: c.steps },
     loss_average: state.loss_average,
   };
@@ -129,7 +156,7 @@ export function checkpointState(
 export function settingsOf(
   manifest: CheckpointManifest,
 ): TrainingSettings & { model: ModelConfig } {
-  const { name: _name, ...optimizer } = manifest.optimizer;
+  const { name: optimizer, ...rates } = manifest.optimizer;
   const { batch, accumulate, context, slice_index, slice_count } = manifest.data;
   return {
     model: parseModelConfig(manifest.model, "the checkpoint's model"),
@@ -138,7 +165,8 @@ export function settingsOf(
     schedule: manifest.schedule.kind,
     seed: BigInt(manifest.init_seed),
     ...{ batch, accumulate, context, slice_index, slice_count },
-    ...optimizer,
+    optimizer,
+    ...rates,
   };
 }
 
@@ -162,10 +190,19 @@ export function requireContinuation(
     Object.entries(value).flatMap(([key, v]) =>
       typeof v === "object" && v !== null ? flat(v, `${prefix}${key}.`) : [[prefix + key, v]],
     );
-  const saved = new Map(flat(manifest));
-  const differing = flat(wanted)
-    .filter(([key, value]) => key !== "schedule.total_steps" && saved.get(key) !== value)
-    .map(([key, value]) => `${key} is ${saved.get(key)} there and ${value} here`);
+  const here = new Map(flat(wanted));
+  const there = new Map(flat(manifest));
+  // A choice at its default is left out: the keys of both sides count, but for what only a whole
+  // manifest holds (file hashes, losses).
+  const keys = new Set([
+    ...here.keys(),
+    ...[...there.keys()].filter((k) => /^(model|optim)/.test(k)),
+  ]);
+  const differing = [...keys]
+    .filter((key) => key !== "schedule.total_steps" && there.get(key) !== here.get(key))
+    .map(
+      (key) => `${key} is ${there.get(key) ?? "not set"} there, ${here.get(key) ?? "not set"} here`,
+    );
   if (differing.length === 0) return;
   throw new MagnetError(
     "RESUME_MISMATCH",

@@ -25,6 +25,7 @@ import {
   innerStateOf,
   requireContinuation,
   type TrainingConfig,
+  trainerOptions,
 } from "./training-config.ts";
 
 /** What happens during a run, in order. */
@@ -253,8 +254,8 @@ function checkData({ config, sources, tokenizer }: TrainingOptions): void {
 /** A trainer with initial weights or those of the checkpoint. The caller closes it. */
 async function startTrainer(options: TrainingOptions): Promise<Trainer> {
   const { config, resume } = options;
-  const { model, batch, context, threads } = config;
-  const trainer = Trainer.create(model, { batch, context, threads });
+  const { model } = config;
+  const trainer = Trainer.create(model, trainerOptions(config));
   try {
     if (resume) await resume.load(tensorInfos(model), trainer);
     else await trainer.initialise(config.seed);
@@ -273,7 +274,7 @@ async function startTrainer(options: TrainingOptions): Promise<Trainer> {
  */
 export async function runTraining(options: TrainingOptions): Promise<TrainingResult> {
   const { config, out_dir, sources, tokenizer, resume, disk = hostFileSystem } = options;
-  const { model, batch, context } = config;
+  const { model } = config;
   checkData(options);
   const batches = new MixedReader(sources, config);
   if (resume) {
@@ -283,7 +284,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const goes_on =
     resume && path.resolve(resume.folder).startsWith(path.resolve(out_dir) + path.sep);
   if (!goes_on) await requireUnused(out_dir, disk);
-  const memory_bytes = Trainer.bytesNeeded(model, batch, context);
+  const memory_bytes = Trainer.bytesNeeded(model, trainerOptions(config));
   const available = options.memory_available_bytes;
   requireMemory(memory_bytes, available === undefined ? availableMemoryBytes() : available);
   await makeOut(out_dir, disk);

@@ -62,6 +62,7 @@ export const ops = bind({
   mg_op_cross_entropy: ["buffer", "buffer", "u32", "u32", "buffer", "buffer"],
   mg_op_embed: ["buffer", "buffer", "u32", "u32", "u32", "buffer"],
   mg_op_embed_backward: ["buffer", "buffer", "u32", "u32", "u32", "buffer"],
+  mg_op_muon: ["u32", "buffer", "buffer", "buffer", "buffer", "u32", "u32"],
   mg_op_adamw: ["u32", "buffer", "buffer", "buffer", "buffer", "buffer", "u64"],
   mg_op_odds_ratio: ["buffer", "buffer", "u32", "buffer", "buffer", "buffer", "buffer"],
 });

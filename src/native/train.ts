@@ -5,11 +5,12 @@ import { bind, bindAsync } from "./ffi.ts";
 
 /** Calls that are over in microseconds (or, for `mg_trainer_create`, as long as an allocation). */
 export const trainer = bind({
-  mg_trainer_create: ["buffer", "u32", "u32", "u32", "buffer"],
+  mg_trainer_create: ["buffer", "buffer", "buffer"],
   mg_trainer_free: ["buffer"],
   mg_trainer_arena: ["handle", "u32", "buffer"],
-  mg_trainer_bytes: ["buffer", "u32", "u32", "buffer"],
+  mg_trainer_bytes: ["buffer", "buffer", "buffer"],
   mg_schedule: ["u32", "u64", "u64", "f32", "buffer"],
+  mg_decay_schedule: ["u32", "u64", "u64", "f32", "buffer"],
 });
 
 /** Forward and backward passes, on the worker pool. */

@@ -24,9 +24,9 @@ function swapMiddle(x: Float32Array, [a, b, c, d]: number[]): Float32Array {
 }
 
 function packAdamW(values: number[], step: number): Uint8Array {
-  const view = new DataView(new ArrayBuffer(40));
-  for (const [i, value] of values.entries()) view.setFloat32(4 * i, value, true);
-  view.setBigUint64(24, BigInt(step), true);
+  const view = new DataView(new ArrayBuffer(48));
+  for (const [i, value] of values.entries()) view.setFloat32(4 + 4 * i, value, true);
+  view.setBigUint64(32, BigInt(step), true);
   return new Uint8Array(view.buffer);
 }
 

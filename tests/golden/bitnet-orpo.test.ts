@@ -41,7 +41,7 @@ const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.le
 describe("orpo_small", () => {
   test("loss, log odds, log-probs and gradient", async () => {
     const trainer = create();
-    const result = await trainer.orpo(batchOf(), { beta, adamw: null });
+    const result = await trainer.orpo(batchOf(), { beta, optimizer: null });
     const near = (value: number, key: string) => {
       const golden = file.json<number | number[]>(`${key}_f64`);
       const expected = typeof golden === "number" ? golden : mean(golden);
@@ -77,9 +77,9 @@ describe("orpo_small", () => {
 
   test("pairs in micro-batches of one give the gradient of all at once", async () => {
     const whole = create();
-    const all = await whole.orpo(batchOf(), { beta, adamw: null });
+    const all = await whole.orpo(batchOf(), { beta, optimizer: null });
     const single = create({ batch: 2 });
-    const options = { beta, adamw: null };
+    const options = { beta, optimizer: null };
     const parts = await single.orpo({ ...batchOf(), pairs: 1, accumulate: pairs }, options);
     expect(Math.abs(parts.loss - all.loss)).toBeLessThan(1e-9);
     expect(worstTensor(config, single.grad, whole.grad).error).toBeLessThan(1e-6);
@@ -95,8 +95,8 @@ describe("orpo_small", () => {
     expect(longest).toBeLessThan(width);
     const wide = create();
     const narrow = create({ threads: 2 });
-    const expected = await wide.orpo(batchOf(), { beta, adamw: null });
-    expect(await narrow.orpo(batchOf(longest), { beta, adamw: null })).toEqual(expected);
+    const expected = await wide.orpo(batchOf(), { beta, optimizer: null });
+    expect(await narrow.orpo(batchOf(longest), { beta, optimizer: null })).toEqual(expected);
     expect(narrow.grad).toEqual(wide.grad);
     wide.close();
     narrow.close();
@@ -108,7 +108,7 @@ describe("orpo_small", () => {
     const losses: number[] = [];
     let log_odds = Number.NEGATIVE_INFINITY;
     for (let step = 1; step <= 5; step++) {
-      const result = await trainer.orpo(batchOf(), { beta: 1, adamw: { ...adamw, step } });
+      const result = await trainer.orpo(batchOf(), { beta: 1, optimizer: { ...adamw, step } });
       losses.push(result.loss);
       if (step === 1) log_odds = result.log_odds;
       else if (step === 5) expect(result.log_odds).toBeGreaterThan(log_odds);

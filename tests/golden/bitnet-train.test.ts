@@ -3,13 +3,13 @@
  * norms, logits and the weights after three AdamW steps. Tolerances: tests/golden/bitnet/README.md.
  */
 import { describe, expect, test } from "bun:test";
-import { type AdamW, Trainer } from "../../src/model/trainer.ts";
+import { type OptimizerStep, Trainer } from "../../src/model/trainer.ts";
 import { outerStep, weightedSum } from "../../src/native/codec.ts";
 import { difference, GoldenFile, relativeL2, worstTensor } from "./golden-file.ts";
 
 const LOSS_TOLERANCE = 1e-5;
 
-function adamw(file: GoldenFile, step: number): AdamW {
+function adamw(file: GoldenFile, step: number): OptimizerStep {
   const o = file.json<{
     lr: number;
     betas: [number, number];

@@ -26,8 +26,15 @@ beforeEach(() => {
 });
 
 const layout = [
-  { name: "model.embed_tokens.weight", offset: 0, rows: 4, cols: 3, is_matrix: true },
-  { name: "model.norm.weight", offset: 12, rows: 1, cols: 3, is_matrix: false },
+  {
+    name: "model.embed_tokens.weight",
+    offset: 0,
+    rows: 4,
+    cols: 3,
+    is_ternary: false,
+    is_matrix: true,
+  },
+  { name: "model.norm.weight", offset: 12, rows: 1, cols: 3, is_ternary: false, is_matrix: false },
 ];
 const state: CheckpointState = {
   model: { variant: "bitnet", vocab_size: 4, d_model: 3 },

@@ -42,7 +42,7 @@ async function run(config: ModelConfig, batch: number): Promise<string> {
   const length = 4 * pairs.width;
   const orpo = await trainer.orpo(
     { ...pairs, tokens: words.slice(0, length), labels: labels.slice(0, length) },
-    { beta: 0.3, adamw: { ...ADAMW, step: 4 } },
+    { beta: 0.3, optimizer: { ...ADAMW, step: 4 } },
   );
   losses.push(...Object.values(orpo));
   const logits = await trainer.logits(tokens.slice(0, 20));

@@ -5,10 +5,10 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { sha256Hex } from "../../src/core/bytes.ts";
 import { MagnetError } from "../../src/core/errors.ts";
 import { PRESETS, paramCount, tensorInfos } from "../../src/model/config.ts";
-import { type AdamW, learningRate, Trainer } from "../../src/model/trainer.ts";
+import { learningRate, type OptimizerStep, Trainer } from "../../src/model/trainer.ts";
 
 const config = { ...PRESETS.tiny!, vocab_size: 300, context: 20 };
-const adamw = (step: number, lr = 3e-3): AdamW => ({
+const adamw = (step: number, lr = 3e-3): OptimizerStep => ({
   lr,
   beta1: 0.9,
   beta2: 0.98,
@@ -208,8 +208,10 @@ test("two trainers at once on different workers give what each gives alone", asy
 });
 
 test("memory estimate covers the four arenas and grows with the batch", () => {
-  const small = Trainer.bytesNeeded(PRESETS.demo!, 1, 128);
-  const large = Trainer.bytesNeeded(PRESETS.demo!, 8, 128);
+  const bytes = ({ batch }: { batch: number }) =>
+    Trainer.bytesNeeded(PRESETS.demo!, { batch, context: 128, threads: 1 });
+  const small = bytes({ batch: 1 });
+  const large = bytes({ batch: 8 });
   expect(small).toBeGreaterThan(4 * 4 * paramCount(PRESETS.demo!));
   expect(large).toBeGreaterThan(small);
   expect(large).toBeLessThan(200e6);
