@@ -59,7 +59,7 @@ async function report(out: Output, folder: string): Promise<void> {
 const prepare = defineCommand({
   summary: "Turns text into token files",
   details:
-    "Writes train.mgt, heldout.mgt, tokenizer.json and data.json. What is held out is chosen by\ncontent, so the same text always lands on the same side. With weights (PATH=NUMBER) each source\nis prepared by itself, and mixture.json names them.",
+    "Writes train.mgt, heldout.mgt, tokenizer.json and data.json. What is held out is chosen by\ncontent, so the same text always lands on the same side. Text must be UTF-8: anything else is\nrefused with its place, never replaced. With weights (PATH=NUMBER) each source\nis prepared by itself, and mixture.json names them.",
   examples: [
     {
       command: "magnet data prepare books/ --tokenizer tokenizer.json --out data/",
@@ -80,6 +80,7 @@ const prepare = defineCommand({
   flags: {
     tokenizer: { type: "string", value: "FILE", required: true, summary: "a tokenizer.json" },
     out: { type: "string", value: "DIR", required: true, summary: "folder to write into" },
+    "text-field": { type: "string", value: "NAME", summary: "field of JSONL (default text)" },
     heldout: {
       type: "number",
       min: 0,
@@ -96,6 +97,7 @@ const prepare = defineCommand({
       tokenizer,
       out_dir: flags.out,
       heldout_fraction: flags.heldout,
+      text_field: flags.text_field,
       signal,
       onProgress({ done_bytes, total_bytes }: { done_bytes: number; total_bytes: number }) {
         progress ??= out.progress({ label: "prepare", total: total_bytes, unit: "bytes" });

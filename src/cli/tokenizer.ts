@@ -49,14 +49,16 @@ const train = defineCommand({
       default: 8192,
       summary: "number of tokens, special ones included",
     },
+    "text-field": { type: "string", value: "NAME", summary: "field of JSONL (default text)" },
     out: { type: "string", value: "FILE", default: "tokenizer.json", summary: "where to write" },
   },
   async run({ out, signal }, { args, flags }) {
     requireReplaceable(flags.out, "{");
+    const { text_field } = flags;
     const sources = await parseSources(args.paths);
     const texts = sources
-      ? mixtureTexts({ sources, signal })
-      : sampleTexts({ inputs: args.paths, signal });
+      ? mixtureTexts({ sources, text_field, signal })
+      : sampleTexts({ inputs: args.paths, text_field, signal });
     let text_bytes = 0;
     const counted = async function* () {
       for await (const text of texts) {

@@ -56,6 +56,7 @@ const FLAGS = {
     summary: "share of the text kept out (default 0.05)",
   },
   tokenizer: { type: "string", value: "FILE", summary: "use this tokenizer.json" },
+  "text-field": { type: "string", value: "NAME", summary: "field of JSONL (default text)" },
   threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
   device: {
     type: "choice",
@@ -98,6 +99,7 @@ export const train = defineCommand({
       tokenizer: flags.tokenizer,
       vocab_size: flags.vocab_size,
       heldout_fraction: flags.heldout,
+      text_field: flags.text_field,
       out_dir: flags.out,
       resume: flags.resume ? flags.out : undefined,
       settings: givenSettings(flags, values.training),

@@ -34,6 +34,8 @@ export interface PrepareOptions {
   out_dir: string;
   /** Share of the text held out, 0 to 0.5; 0.05 unless given. */
   heldout_fraction?: number;
+  /** The field of JSONL that holds the text; "text" unless given. */
+  text_field?: string | undefined;
   disk?: FileSystem;
   signal?: AbortSignal;
   /** Called after every piece; bytes count both passes. */
@@ -77,7 +79,7 @@ async function fileSide(disk: FileSystem, target: string, tokenizer: TextEncodin
  * DATA_BAD_JSON, DATA_TOO_SMALL, DISK_FULL, CANCELLED; nothing is then replaced in `out_dir`.
  */
 export async function prepareData(options: PrepareOptions): Promise<DataSummary> {
-  const { tokenizer, out_dir, disk = hostFileSystem, signal } = options;
+  const { tokenizer, out_dir, disk = hostFileSystem, signal, text_field } = options;
   const heldout_fraction = options.heldout_fraction ?? HELDOUT_FRACTION;
   const sides: Awaited<ReturnType<typeof fileSide>>[] = [];
   try {
@@ -87,7 +89,7 @@ export async function prepareData(options: PrepareOptions): Promise<DataSummary>
       done_bytes += bytes;
       options.onProgress?.({ done_bytes, total_bytes: 2 * found.size_bytes });
     };
-    const parts = () => partsOf(found.inputs, { signal, onBytes });
+    const parts = () => partsOf(found.inputs, { signal, text_field, onBytes });
     const boundary = await boundaryOf(parts(), options.inputs, heldout_fraction);
     await disk.makeFolder(out_dir);
     const paths = dataPaths(out_dir);

@@ -53,7 +53,7 @@ async function openTokens(
   }
   const file = data.endsWith(".mgt")
     ? await TokenFile.open(data)
-    : await tokeniseParts(data, await readParts([data], signal), tokenizer);
+    : await tokeniseParts(data, await readParts([data], { signal }), tokenizer);
   const sources = [{ name: data, weight: 1, train: file, heldout: file }];
   return { sources, close: () => file.close() };
 }

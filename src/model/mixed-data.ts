@@ -128,6 +128,7 @@ export interface PrepareMixtureOptions {
   tokenizer: TextEncoding;
   out_dir: string;
   heldout_fraction?: number;
+  text_field?: string | undefined;
   disk?: FileSystem;
   signal?: AbortSignal;
   /** Bytes count both passes over all sources. */
@@ -185,12 +186,13 @@ async function prepareOne(
   folder: string,
   onBytes: (done_bytes: number) => void,
 ): Promise<void> {
-  const { tokenizer, out_dir, heldout_fraction, disk, signal } = options;
+  const { tokenizer, out_dir, heldout_fraction, text_field, disk, signal } = options;
   let seen_bytes = 0;
   await prepareData({
     inputs: [given],
     tokenizer,
     out_dir: path.join(out_dir, folder),
+    text_field,
     ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
     ...(disk === undefined ? {} : { disk }),
     ...(signal === undefined ? {} : { signal }),

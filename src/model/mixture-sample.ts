@@ -43,9 +43,10 @@ export function sampleParts(
 export async function* mixtureTexts(options: {
   sources: readonly NamedSource[];
   heldout_fraction?: number | undefined;
+  text_field?: string | undefined;
   signal?: AbortSignal | undefined;
 }): AsyncGenerator<Uint8Array> {
-  const { heldout_fraction, signal } = options;
+  const { heldout_fraction, text_field, signal } = options;
   const sized = await Promise.all(
     options.sources.map(async (source) => {
       const { size_bytes } = await findInputs([source.path]);
@@ -57,6 +58,7 @@ export async function* mixtureTexts(options: {
       yield* sampleTexts({
         inputs: [path],
         heldout_fraction,
+        text_field,
         sample_bytes_max: sample_bytes,
         signal,
       });

@@ -1,9 +1,9 @@
 /**
  * Cuts texts into parts, the unit that is tokenised and held out. A text file of up to 32 KiB is
  * one part. A larger one is cut at the first blank line behind every 16 KiB (or, without one, at a
- * line end, space or character before 64 KiB), so that one book can be trained on and tested on. A
- * JSONL line is one part. Everything must be UTF-8 without NUL. Works on pieces as they come, with
- * bounded memory.
+ * line end, space or character before 64 KiB), so that one book can be trained on and tested on.
+ * Everything must be UTF-8 without NUL. Works on pieces as they come, with bounded memory. JSONL:
+ * see jsonl-parts.ts.
  */
 import { isUtf8 } from "node:buffer";
 import { MagnetError } from "../core/errors.ts";
@@ -27,9 +27,6 @@ export const WHOLE_BYTES_MAX = 32 * 1024;
 export const PART_BYTES = 16 * 1024;
 /** A text without blank lines is cut here at the latest. */
 const PART_BYTES_MAX = 64 * 1024;
-/** A longer line of JSONL is not a document. */
-export const LINE_BYTES_MAX = 64 * 1024 * 1024;
-
 function notText(name: string, offset: number, what: string): MagnetError {
   return new MagnetError("DATA_NOT_TEXT", `${name}: ${what} at byte ${offset}`, {
     hint: "give UTF-8 text; convert other encodings with: iconv -f FROM -t UTF-8",
@@ -56,7 +53,10 @@ function firstInvalid(bytes: Uint8Array): number {
   return validLength(low);
 }
 
-function checkText(name: string, bytes: Uint8Array, offset: number): void {
+/**
+ * Throws DATA_NOT_TEXT with the place; `offset` is that of bytes[0] in the file or text.
+ */
+export function checkText(name: string, bytes: Uint8Array, offset: number): void {
   if (offset === 0 && bytes.length >= 2) {
     const mark = (bytes[0]! << 8) | bytes[1]!;
     if (mark === 0xfffe || mark === 0xfeff) throw notText(name, 0, "UTF-16 text");
@@ -66,7 +66,8 @@ function checkText(name: string, bytes: Uint8Array, offset: number): void {
   if (!isUtf8(bytes)) throw notText(name, offset + firstInvalid(bytes), "invalid UTF-8");
 }
 
-const isBlank = (bytes: Uint8Array) => !bytes.some((b) => b > 32);
+/** Only spaces, line ends and control characters. */
+export const isBlank = (bytes: Uint8Array) => !bytes.some((b) => b > 32);
 
 /** Where to cut `bytes` at or behind `from`: behind the first blank line, or -1. */
 function blankLineEnd(bytes: Buffer, from: number): number {
@@ -91,18 +92,51 @@ function forcedCut(bytes: Buffer, limit: number): number {
   return cut;
 }
 
+/** A byte-order mark in UTF-8. */
+const startsWithMark = (bytes: Uint8Array) =>
+  bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+
+/** Bytes at the end of valid text that begin a character without completing it: 0 to 3. */
+function cutCharacter(bytes: Uint8Array): number {
+  for (let back = 1; back <= Math.min(3, bytes.length); back++) {
+    const byte = bytes[bytes.length - back]!;
+    if ((byte & 0xc0) === 0x80) continue; // inside a character: its first byte is further back
+    const needed = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+    return needed > back ? back : 0;
+  }
+  return 0;
+}
+
+/** `checkText` for text that comes in pieces; `finish` refuses a character without its end. */
+export function textChecker(name: string, offset: number) {
+  let pending = Buffer.alloc(0);
+  let done = offset;
+  return {
+    push(piece: Uint8Array): void {
+      const bytes = pending.length === 0 ? Buffer.from(piece) : Buffer.concat([pending, piece]);
+      const whole = bytes.subarray(0, bytes.length - cutCharacter(bytes));
+      checkText(name, whole, done);
+      done += whole.length;
+      pending = bytes.subarray(whole.length);
+    },
+    finish(): void {
+      checkText(name, pending, done);
+    },
+  };
+}
+
 /**
- * Splitter of a text file. `part_bytes` Infinity keeps it whole. Throws DATA_NOT_TEXT with the
- * place.
+ * Splitter of a text file. `part_bytes` Infinity keeps it whole. `checked` text is passed on as it
+ * is: no byte-order mark is taken off. Throws DATA_NOT_TEXT with the place.
  */
-export function textSplitter(name: string, part_bytes: number): Splitter {
+export function textSplitter(name: string, part_bytes: number, checked = false): Splitter {
   let pending = Buffer.alloc(0);
   let offset = 0;
   let emitted = 0;
   const emit = (length: number, ends: boolean): TextPart[] => {
     const bytes = new Uint8Array(pending.subarray(0, length));
-    checkText(name, bytes, offset);
-    const hasMark = offset === 0 && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+    if (!checked) checkText(name, bytes, offset);
+    const hasMark = !checked && offset === 0 && startsWithMark(bytes);
     pending = pending.subarray(length);
     offset += length;
     const content = hasMark ? bytes.subarray(3) : bytes;
@@ -127,71 +161,13 @@ export function textSplitter(name: string, part_bytes: number): Splitter {
   };
 }
 
-function documentOfLine(name: string, number: number, line: Uint8Array): string {
-  const at = `${name}, line ${number}`;
-  let value: unknown;
-  try {
-    value = JSON.parse(new TextDecoder().decode(line));
-  } catch {
-    throw new MagnetError("DATA_BAD_JSON", `${at}: not JSON`, {
-      hint: 'each line must be one JSON object: {"text": "..."}',
-    });
-  }
-  const text = (value as { text?: unknown } | null)?.text;
-  if (typeof text === "string") return text;
-  throw new MagnetError("DATA_BAD_JSON", `${at}: no string field "text"`, {
-    hint: 'each line must be one JSON object: {"text": "..."}',
-  });
-}
-
-/** Splitter of JSONL: each line with a text is a document. Throws DATA_BAD_JSON, DATA_NOT_TEXT. */
-export function jsonlSplitter(name: string): Splitter {
-  let pieces: Uint8Array[] = [];
-  let pending_bytes = 0;
-  let offset = 0;
-  let number = 0;
-  const take = (piece: Uint8Array): void => {
-    pieces.push(piece);
-    pending_bytes += piece.length;
-    if (pending_bytes > LINE_BYTES_MAX)
-      throw new MagnetError(
-        "DATA_BAD_JSON",
-        `${name}, line ${number + 1}: longer than ${LINE_BYTES_MAX} bytes`,
-        { hint: "put each document on a line of its own, or give it as .txt" },
-      );
-  };
-  const line = (): TextPart[] => {
-    const bytes = pieces.length === 1 ? pieces[0]! : new Uint8Array(Buffer.concat(pieces));
-    number++;
-    checkText(name, bytes, offset);
-    offset += bytes.length + 1;
-    pieces = [];
-    pending_bytes = 0;
-    if (isBlank(bytes)) return [];
-    const text = new TextEncoder().encode(documentOfLine(name, number, bytes));
-    return isBlank(text) ? [] : [{ bytes: text, starts: true, ends: true }];
-  };
-  return {
-    push(piece) {
-      const parts: TextPart[] = [];
-      let start = 0;
-      for (let end = piece.indexOf(10); end >= 0; end = piece.indexOf(10, start)) {
-        take(piece.slice(start, end));
-        parts.push(...line());
-        start = end + 1;
-      }
-      if (start < piece.length) take(piece.slice(start));
-      return parts;
-    },
-    finish: () => (pending_bytes === 0 ? [] : line()),
-  };
-}
-
 /**
  * Size of the parts of a text file: whole up to 32 KiB, unless it is all there is; then it is cut
- * into about 64, so that some can be held out.
+ * into about 64, so that some can be held out. `packed` sizes are of the compressed file; a text is
+ * rarely packed to less than a quarter.
  */
-export function partBytesFor(size_bytes: number, only_file: boolean): number {
-  if (only_file) return Math.min(PART_BYTES, Math.max(512, Math.floor(size_bytes / 64)));
-  return size_bytes <= WHOLE_BYTES_MAX ? Number.POSITIVE_INFINITY : PART_BYTES;
+export function partBytesFor(size_bytes: number, only_file: boolean, packed = false): number {
+  const text_bytes = packed ? 4 * size_bytes : size_bytes;
+  if (only_file) return Math.min(PART_BYTES, Math.max(512, Math.floor(text_bytes / 64)));
+  return text_bytes <= WHOLE_BYTES_MAX ? Number.POSITIVE_INFINITY : PART_BYTES;
 }

@@ -2,51 +2,48 @@
  * Reads the parts of text and JSONL files from disk, a piece at a time, and what is decided over
  * all of them: which are held out, and which a tokenizer is trained on.
  */
-import fs from "node:fs/promises";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import { bucketOf, HeldoutSplit } from "./heldout-split.ts";
-import {
-  jsonlSplitter,
-  partBytesFor,
-  type Splitter,
-  type TextPart,
-  textSplitter,
-} from "./text-parts.ts";
+import { jsonlSplitter } from "./jsonl-parts.ts";
+import { partBytesFor, type Splitter, type TextPart, textSplitter } from "./text-parts.ts";
+import { piecesOf } from "./text-pieces.ts";
 import { findInputs, type TextInput } from "./text-source.ts";
 import { HELDOUT_FRACTION } from "./tokenise.ts";
 
-/** Read at once. */
-const PIECE_BYTES = 1024 * 1024;
+/** How files are read. */
+export interface ReadOptions {
+  /** The field of JSONL that holds the text; "text" unless given. */
+  text_field?: string | undefined;
+  /** Text is cut behind this many bytes, instead of where `partBytesFor` says. */
+  part_bytes?: number;
+  signal?: AbortSignal | undefined;
+  /** Called with the bytes read from disk since the last call. */
+  onBytes?: ((bytes: number) => void) | undefined;
+}
 
-const splitterOf = (input: TextInput, only_file: boolean): Splitter =>
+const splitterOf = (input: TextInput, only_file: boolean, options: ReadOptions): Splitter =>
   input.kind === "jsonl"
-    ? jsonlSplitter(input.path)
-    : textSplitter(input.path, partBytesFor(input.size_bytes, only_file));
+    ? jsonlSplitter(input.path, options.text_field)
+    : textSplitter(
+        input.path,
+        options.part_bytes ?? partBytesFor(input.size_bytes, only_file, input.packed),
+      );
 
 /** The parts of all inputs, in order. Throws DATA_NOT_TEXT, DATA_BAD_JSON, CANCELLED. */
 export async function* partsOf(
   inputs: readonly TextInput[],
-  options: { signal?: AbortSignal | undefined; onBytes?: ((bytes: number) => void) | undefined },
+  options: ReadOptions = {},
 ): AsyncGenerator<TextPart> {
-  const buffer = new Uint8Array(PIECE_BYTES);
   for (const input of inputs) {
-    const splitter = splitterOf(input, inputs.length === 1);
-    const handle = await fs.open(input.path, "r");
-    try {
-      for (;;) {
-        if (options.signal?.aborted)
-          throw new MagnetError("CANCELLED", "preparing the data was cancelled", {
-            exit: "interrupted",
-          });
-        const { bytesRead } = await handle.read(buffer, 0, buffer.length, null);
-        if (bytesRead === 0) break;
-        yield* splitter.push(buffer.subarray(0, bytesRead));
-        options.onBytes?.(bytesRead);
-      }
-      yield* splitter.finish();
-    } finally {
-      await handle.close();
+    const splitter = splitterOf(input, inputs.length === 1, options);
+    for await (const piece of piecesOf(input, options.onBytes)) {
+      if (options.signal?.aborted)
+        throw new MagnetError("CANCELLED", "reading the data was cancelled", {
+          exit: "interrupted",
+        });
+      yield* splitter.push(piece);
     }
+    yield* splitter.finish();
   }
 }
 
@@ -70,12 +67,12 @@ export async function boundaryOf(
 /** All parts of files and folders, in memory. Errors as `prepareData`. */
 export async function readParts(
   inputs: readonly string[],
-  signal?: AbortSignal,
+  options: Pick<ReadOptions, "signal" | "text_field"> = {},
 ): Promise<TextPart[]> {
   try {
     const parts: TextPart[] = [];
     const found = await findInputs(inputs);
-    for await (const part of partsOf(found.inputs, { signal })) parts.push(part);
+    for await (const part of partsOf(found.inputs, options)) parts.push(part);
     return parts;
   } catch (error) {
     throw toMagnetError(error);
@@ -85,6 +82,7 @@ export async function readParts(
 export interface SampleOptions {
   inputs: readonly string[];
   heldout_fraction?: number | undefined;
+  text_field?: string | undefined;
   /** 64 MiB unless given: more text hardly changes the merges. */
   sample_bytes_max?: number;
   signal?: AbortSignal | undefined;
@@ -99,10 +97,10 @@ export const SAMPLE_BYTES_MAX = 64 * 1024 * 1024;
  * `prepareData`.
  */
 export async function* sampleTexts(options: SampleOptions): AsyncGenerator<Uint8Array> {
-  const { signal, sample_bytes_max = SAMPLE_BYTES_MAX } = options;
+  const { signal, text_field, sample_bytes_max = SAMPLE_BYTES_MAX } = options;
   try {
     const found = await findInputs(options.inputs);
-    const parts = () => partsOf(found.inputs, { signal });
+    const parts = () => partsOf(found.inputs, { signal, text_field });
     const fraction = options.heldout_fraction ?? HELDOUT_FRACTION;
     const boundary = await boundaryOf(parts(), options.inputs, fraction);
     const wanted = Math.min(1, sample_bytes_max / found.size_bytes);

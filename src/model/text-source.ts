@@ -1,6 +1,7 @@
 /**
  * Which files a training corpus is made of: text (.txt, .md, or any file named directly) and JSONL
- * (.jsonl, .ndjson: one {"text": "..."} a line), and folders of them, in one fixed order.
+ * (.jsonl, .ndjson: one {"text": "..."} a line), each also packed with gzip (.gz), and folders of
+ * them, in one fixed order.
  */
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -9,6 +10,9 @@ import { MagnetError, toMagnetError } from "../core/errors.ts";
 export interface TextInput {
   path: string;
   kind: "text" | "jsonl";
+  /** Packed with gzip. */
+  packed: boolean;
+  /** As it is on disk. */
   size_bytes: number;
 }
 export interface FoundInputs {
@@ -26,8 +30,10 @@ const DEPTH_MAX = 32;
 /** Ten million names still fit into memory; beyond it, pack the documents into JSONL. */
 const FILES_MAX = 10_000_000;
 
+const isPacked = (name: string) => name.toLowerCase().endsWith(".gz");
+
 const kindOf = (name: string): TextInput["kind"] | null => {
-  const ending = path.extname(name).toLowerCase();
+  const ending = path.extname(isPacked(name) ? name.slice(0, -3) : name).toLowerCase();
   if (JSONL_ENDINGS.includes(ending)) return "jsonl";
   return TEXT_ENDINGS.includes(ending) ? "text" : null;
 };
@@ -48,18 +54,18 @@ async function walk(folder: string, depth: number, found: FoundInputs): Promise<
     }
     const kind = kindOf(entry.name);
     const stat = kind === null ? null : await fs.stat(full); // follows a link to a file
-    if (kind !== null && stat?.isFile()) add(found, { path: full, kind, size_bytes: stat.size });
+    if (kind !== null && stat?.isFile()) add(found, full, kind, stat.size);
     else found.ignored_files++;
   }
 }
 
-function add(found: FoundInputs, input: TextInput): void {
+function add(found: FoundInputs, file: string, kind: TextInput["kind"], size_bytes: number): void {
   if (found.inputs.length >= FILES_MAX)
     throw new MagnetError("DATA_TOO_MANY_FILES", `more than ${FILES_MAX} files`, {
       hint: "pack the documents into JSONL files",
     });
-  found.inputs.push(input);
-  found.size_bytes += input.size_bytes;
+  found.inputs.push({ path: file, kind, packed: isPacked(file), size_bytes });
+  found.size_bytes += size_bytes;
 }
 
 /**
@@ -72,8 +78,7 @@ export async function findInputs(paths: readonly string[]): Promise<FoundInputs>
     try {
       const stat = await fs.stat(given);
       if (stat.isDirectory()) await walk(given, 0, found);
-      else if (stat.isFile())
-        add(found, { path: given, kind: kindOf(given) ?? "text", size_bytes: stat.size });
+      else if (stat.isFile()) add(found, given, kindOf(given) ?? "text", stat.size);
       else
         throw new MagnetError("NOT_A_FILE", `${given} is neither a file nor a folder`, {
           hint: "save the data to a file first: it is read more than once",
@@ -86,7 +91,7 @@ export async function findInputs(paths: readonly string[]): Promise<FoundInputs>
   const what =
     found.inputs.length > 0
       ? `${found.inputs.length} file(s) without content`
-      : `no .txt, .md or .jsonl file (${found.ignored_files} other file(s))`;
+      : `no .txt, .md or .jsonl file, packed or not (${found.ignored_files} other file(s))`;
   throw new MagnetError("DATA_EMPTY", `${paths.join(", ") || "the list of inputs"}: ${what}`, {
     hint: "name a text file, a JSONL file with a text field, or a folder of them",
   });

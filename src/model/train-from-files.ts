@@ -39,6 +39,8 @@ export interface TrainFromFilesOptions {
   /** Size of a tokenizer that is trained; the preset's vocabulary unless given. */
   vocab_size?: number | undefined;
   heldout_fraction?: number | undefined;
+  /** The field of JSONL that holds the text; "text" unless given. */
+  text_field?: string | undefined;
   out_dir: string;
   /** A checkpoint or run folder to go on from. */
   resume?: string | undefined;

@@ -31,6 +31,8 @@ export interface TrainingDataOptions {
   /** Size of a tokenizer that is trained. */
   vocab_size: () => number;
   heldout_fraction?: number | undefined;
+  /** The field of JSONL that holds the text; "text" unless given. */
+  text_field?: string | undefined;
   /** Gets data/ where text is prepared. */
   out_dir: string;
   /** The checkpoint that is resumed. */
@@ -55,9 +57,10 @@ export async function openTrainingData(options: TrainingDataOptions): Promise<Op
       hint: "name text, JSONL or a prepared folder: --data PATH",
       exit: "usage",
     });
-  const { signal, onPrepare: onProgress, heldout_fraction } = options;
+  const { signal, onPrepare: onProgress, heldout_fraction, text_field } = options;
   const common = {
     out_dir: own,
+    text_field,
     ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
     ...(signal === undefined ? {} : { signal }),
     ...(onProgress === undefined ? {} : { onProgress }),
@@ -65,13 +68,13 @@ export async function openTrainingData(options: TrainingDataOptions): Promise<Op
   if (named) {
     const tokenizer = await tokenizerFor(
       options,
-      () => mixtureTexts({ sources: named, heldout_fraction, signal }),
+      () => mixtureTexts({ sources: named, heldout_fraction, text_field, signal }),
       named,
     );
     await prepareMixture({ ...common, sources: named, tokenizer });
     return openMixture(own);
   }
-  const texts = () => sampleTexts({ inputs: given, heldout_fraction, signal });
+  const texts = () => sampleTexts({ inputs: given, heldout_fraction, text_field, signal });
   await prepareData({ ...common, inputs: given, tokenizer: await tokenizerFor(options, texts) });
   return openSingle(own);
 }

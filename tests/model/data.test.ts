@@ -231,9 +231,9 @@ describe("bad input is one clear error", () => {
       "a line that is no JSON",
       "DATA_BAD_JSON",
       () => file("a.jsonl", '{"text":"a"}\n{x\n'),
-      /line 2/,
+      /jsonl:2: /,
     ],
-    ["a line without text", "DATA_BAD_JSON", () => file("a.jsonl", '{"text":1}\n'), /line 1/],
+    ["a line without text", "DATA_BAD_JSON", () => file("a.jsonl", '{"text":1}\n'), /jsonl:1: /],
     ["one document", "DATA_TOO_SMALL", () => file("a.txt", "Call me Ishmael.")],
   ];
   for (const [name, code, input, message] of cases)
