@@ -139,7 +139,7 @@ int32_t mg_delta_compress(uint32_t kind, const float* delta, float* residual, ui
     uint8_t* const scales = out + MG_DELTA_HEADER_BYTES;
     uint8_t* const values = out + out_bytes - value_bytes(kind, n);
     const Source source{delta, residual, n, scales, values};
-    const bool wide = cpu_path() == CpuPath::avx2;
+    const bool wide = runs_avx2();
     check_magnitude(kind, max_over_chunks(n, threads, cancel, [&](uint64_t b, uint64_t e) {
                       return wide ? worst_avx2(source, b, e) : worst_scalar(source, b, e);
                     }));

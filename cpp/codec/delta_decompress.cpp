@@ -127,7 +127,7 @@ extern "C" int32_t mg_delta_decompress(const uint8_t* bytes, uint64_t length, fl
     require((bytes != nullptr || length == 0) && out != nullptr && n > 0, MG_E_INVALID,
             "mg_delta_decompress: an array is null or empty");
     const Payload payload = parse(bytes, length, n);
-    const bool wide = cpu_path() == CpuPath::avx2;
+    const bool wide = runs_avx2();
     const uint32_t bad = max_over_chunks(n, threads, cancel, [&](uint64_t b, uint64_t e) {
       return wide ? is_bad_avx2(payload, b, e) : is_bad_scalar(payload, b, e);
     });

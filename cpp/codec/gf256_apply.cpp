@@ -149,7 +149,7 @@ void shuffle_block(const Job& job, const uint8_t* tables, uint64_t begin, uint64
 enum class Kernel { scalar, xor_all, pq, shuffle };
 
 Kernel choose(const Matrix& rows) {
-  if (cpu_path() == CpuPath::scalar) return Kernel::scalar;
+  if (!runs_avx2()) return Kernel::scalar;
   if (rows.rows > 2) return Kernel::shuffle;
   uint8_t power = 1;
   for (uint32_t j = 0; j < rows.cols; j++) {

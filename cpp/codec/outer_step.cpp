@@ -73,7 +73,7 @@ MG_TARGET_AVX2 uint32_t run_avx2(const S& s, uint64_t begin, uint64_t end) {
 }
 template <bool STORE, class S>
 uint32_t run(const S& s, uint64_t begin, uint64_t end) {
-  return cpu_path() == CpuPath::avx2 ? run_avx2<STORE>(s, begin, end)
+  return runs_avx2() ? run_avx2<STORE>(s, begin, end)
                                      : run_scalar<STORE>(s, begin, end);
 }
 

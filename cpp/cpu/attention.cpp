@@ -14,7 +14,7 @@
 #include "thread_pool.hpp"
 
 #define MAGNET_KERNELS "attention.inc"
-#include "both_paths.inc"
+#include "all_paths.inc"
 
 namespace magnet {
 namespace {

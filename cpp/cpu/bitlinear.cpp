@@ -11,7 +11,7 @@
 #include "thread_pool.hpp"
 
 #define MAGNET_KERNELS "bitlinear.inc"
-#include "both_paths.inc"
+#include "all_paths.inc"
 
 namespace magnet {
 namespace {
@@ -182,6 +182,12 @@ void ternary_product(const TernaryProduct& p, int64_t begin, int64_t end) {
 }  // namespace
 }  // namespace magnet::avx2
 #pragma GCC pop_options
+
+namespace magnet::avx512 {
+namespace {
+using avx2::ternary_product;
+}
+}  // namespace magnet::avx512
 
 namespace magnet {
 

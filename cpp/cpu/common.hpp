@@ -53,9 +53,11 @@ inline bool is_cancelled(const int32_t* cancel) {
   return cancel != nullptr && __atomic_load_n(cancel, __ATOMIC_RELAXED) != 0;
 }
 
-/** The SIMD path that every kernel dispatches on; fixed at first use. */
-enum class CpuPath { scalar, avx2 };
+/** The SIMD path that every kernel dispatches on; fixed at first use. Worst to best per target. */
+enum class CpuPath { scalar, neon, avx2, avx512 };
 /** Throws MG_E_UNSUPPORTED when MAGNET_CPU names a path that is unknown or that this CPU lacks. */
 CpuPath cpu_path();
+/** For kernels whose best twin is an AVX2 one: the avx512 path runs it too. */
+inline bool runs_avx2() { return cpu_path() >= CpuPath::avx2; }
 
 }  // namespace magnet

@@ -128,6 +128,12 @@ void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* 
 }  // namespace magnet::avx2
 #pragma GCC pop_options
 
+namespace magnet::avx512 {
+namespace {
+using avx2::gemm_serial;
+}
+}  // namespace magnet::avx512
+
 namespace magnet {
 
 void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,

@@ -129,6 +129,6 @@ const Kernels scalar_kernels = {ternary,    ternary_blocks, dot,          dot_ha
                                 {llamacpp_dot_of<float>, llamacpp_dot_of<uint16_t>, llamacpp_swiglu,
                                  llamacpp_softmax}};
 
-const Kernels& kernels() { return cpu_path() == CpuPath::avx2 ? avx2_kernels : scalar_kernels; }
+const Kernels& kernels() { return runs_avx2() ? avx2_kernels : scalar_kernels; }
 
 }  // namespace magnet

@@ -11,26 +11,44 @@ namespace magnet {
 namespace {
 thread_local char last_error[1024] = "";
 
-/** True on the thread that finds out whether the AVX2 path may be used: it uses it. */
-thread_local bool tests_avx2 = false;
-/** The AVX2 path gave a wrong known answer on this machine. */
-std::atomic<bool> avx2_refused{false};
+constexpr CpuPath BEST_FIRST[] = {CpuPath::avx512, CpuPath::avx2, CpuPath::neon, CpuPath::scalar};
+constexpr const char* PATH_NAMES[] = {"scalar", "neon", "avx2", "avx512"};
+const char* name_of(CpuPath path) { return PATH_NAMES[static_cast<size_t>(path)]; }
 
-bool has_avx2() {
+/** The path that this thread tries out, whatever is in force elsewhere; scalar means none. */
+thread_local CpuPath tried = CpuPath::scalar;
+/** Bit i: path i gave a wrong known answer on this machine. */
+std::atomic<uint32_t> refused_paths{0};
+
+bool has(CpuPath path) {
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-         __builtin_cpu_supports("f16c");
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  switch (path) {
+    case CpuPath::scalar:
+      return true;
+    case CpuPath::neon:
+      return false;
+    case CpuPath::avx2:
+      return avx2;
+    case CpuPath::avx512:
+      return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512vnni");
+  }
+  return false;
 }
 
 /**
  * On a thread of its own: the first use of a kernel may come from inside another one, whose
  * thread-local scratch the test must not touch.
  */
-bool avx2_is_right() {
+bool is_right(CpuPath path) {
+  if (path == CpuPath::scalar) return true;  // the one that the answer is from
   std::exception_ptr failure;
   uint64_t answer = 0;
   std::thread tester([&] {
-    tests_avx2 = true;
+    tried = path;
     try {
       answer = known_answer();
     } catch (...) {
@@ -39,23 +57,25 @@ bool avx2_is_right() {
   });
   tester.join();
   if (failure) std::rethrow_exception(failure);
-  avx2_refused = answer != expected_known_answer();
-  return !avx2_refused;
+  if (answer == expected_known_answer()) return true;
+  refused_paths |= 1u << static_cast<uint32_t>(path);
+  return false;
 }
 
 CpuPath choose_path() {
   const char* forced = std::getenv("MAGNET_CPU");
-  if (forced == nullptr || *forced == '\0')
-    return has_avx2() && avx2_is_right() ? CpuPath::avx2 : CpuPath::scalar;
-  if (std::strcmp(forced, "scalar") == 0) return CpuPath::scalar;
-  if (std::strcmp(forced, "avx2") == 0) {
-    if (!has_avx2())
-      fail(MG_E_UNSUPPORTED, "MAGNET_CPU=avx2, but this CPU lacks AVX2, FMA or F16C");
-    if (!avx2_is_right())
-      fail(MG_E_UNSUPPORTED, "MAGNET_CPU=avx2, but that path computes wrong results here");
-    return CpuPath::avx2;
+  if (forced == nullptr || *forced == '\0') {
+    for (const CpuPath path : BEST_FIRST)
+      if (has(path) && is_right(path)) return path;
   }
-  fail(MG_E_UNSUPPORTED, "MAGNET_CPU=%s is not one of scalar, avx2", forced);
+  for (const CpuPath path : BEST_FIRST) {
+    if (std::strcmp(forced, name_of(path)) != 0) continue;
+    if (!has(path)) fail(MG_E_UNSUPPORTED, "MAGNET_CPU=%s, but this CPU lacks that path", forced);
+    if (!is_right(path))
+      fail(MG_E_UNSUPPORTED, "MAGNET_CPU=%s, but that path computes wrong results here", forced);
+    return path;
+  }
+  fail(MG_E_UNSUPPORTED, "MAGNET_CPU=%s is not one of scalar, neon, avx2, avx512", forced);
 }
 }  // namespace
 
@@ -73,7 +93,7 @@ void fail(int32_t code, const char* format, ...) {
 }
 
 CpuPath cpu_path() {
-  if (tests_avx2) return CpuPath::avx2;
+  if (tried != CpuPath::scalar) return tried;
   static const CpuPath path = choose_path();  // a throwing initialiser runs again on the next call
   return path;
 }
@@ -94,14 +114,22 @@ int32_t mg_last_error(char* out, uint64_t capacity) {
 int32_t mg_cpu_info(char* out, uint64_t capacity) {
   return guard([&] {
     require(out != nullptr && capacity > 0, MG_E_INVALID, "mg_cpu_info: no room for the answer");
-    const char* path = cpu_path() == CpuPath::avx2 ? "avx2" : "scalar";
+    const char* path = name_of(cpu_path());
+    auto append = [](std::string& list, const char* name) {
+      if (!list.empty()) list += ',';
+      list += '"';
+      list += name;
+      list += '"';
+    };
+    std::string paths;
+    std::string refused;
+    for (const CpuPath p : BEST_FIRST) {
+      if (has(p)) append(paths, name_of(p));
+      if ((refused_paths >> static_cast<uint32_t>(p) & 1) != 0) append(refused, name_of(p));
+    }
     std::string features;
-    auto add = [&](bool has, const char* name) {
-      if (!has) return;
-      if (!features.empty()) features += ',';
-      features += '"';
-      features += name;
-      features += '"';
+    auto add = [&](bool there, const char* name) {
+      if (there) append(features, name);
     };
     __builtin_cpu_init();
     add(__builtin_cpu_supports("sse4.2"), "sse4.2");
@@ -110,11 +138,12 @@ int32_t mg_cpu_info(char* out, uint64_t capacity) {
     add(__builtin_cpu_supports("f16c"), "f16c");
     add(__builtin_cpu_supports("avx2"), "avx2");
     add(__builtin_cpu_supports("avx512f"), "avx512f");
+    add(__builtin_cpu_supports("avx512bw"), "avx512bw");
     add(__builtin_cpu_supports("avx512vnni"), "avx512vnni");
     const int needed =
         std::snprintf(out, capacity,
-                      "{\"path\":\"%s\",\"refused\":[%s],\"features\":[%s],\"threads_online\":%u}",
-                      path, avx2_refused ? "\"avx2\"" : "", features.c_str(),
+                      "{\"path\":\"%s\",\"paths\":[%s],\"refused\":[%s],\"features\":[%s],\"threads_online\":%u}",
+                      path, paths.c_str(), refused.c_str(), features.c_str(),
                       std::thread::hardware_concurrency());
     require(needed > 0 && static_cast<uint64_t>(needed) < capacity, MG_E_INVALID,
             "mg_cpu_info: no room for the answer");

@@ -12,7 +12,7 @@
 #include "thread_pool.hpp"
 
 #define MAGNET_KERNELS "loss.inc"
-#include "both_paths.inc"
+#include "all_paths.inc"
 
 namespace magnet {
 

@@ -9,7 +9,7 @@
 #include "thread_pool.hpp"
 
 #define MAGNET_KERNELS "norm.inc"
-#include "both_paths.inc"
+#include "all_paths.inc"
 
 namespace magnet {
 

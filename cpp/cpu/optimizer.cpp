@@ -45,7 +45,7 @@ double as_decimal(float x) { return std::nearbyint(static_cast<double>(x) * 1e7)
 }  // namespace magnet
 
 #define MAGNET_KERNELS "optimizer.inc"
-#include "both_paths.inc"
+#include "all_paths.inc"
 
 namespace magnet {
 

@@ -1,5 +1,5 @@
 // Eight float32 lanes, twice: magnet::scalar::F8 in plain C++ and magnet::avx2::F8 on AVX2 + FMA.
-// Kernels are written once in a .inc file against F8 and compiled for both (see MAGNET_BOTH_PATHS),
+// Kernels are written once in a .inc file against F8 and compiled for both (see all_paths.inc),
 // so that every lane sees the same operations in the same order and both paths give the same bits.
 // Where speed needs another structure (GEMM), the scalar twin is an independent naive loop.
 #pragma once
@@ -156,96 +156,19 @@ inline double sum_d4(D4 a, D4 b) {
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,f16c")
 namespace magnet::avx2 {
-
-struct F8 {
-  __m256 v;
-};
-inline F8 set1(float x) { return {_mm256_set1_ps(x)}; }
-inline F8 load(const float* p) { return {_mm256_loadu_ps(p)}; }
-inline void store(float* p, F8 a) { _mm256_storeu_ps(p, a.v); }
-inline __m256i first_lanes(int n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-inline F8 load_n(const float* p, int n) { return {_mm256_maskload_ps(p, first_lanes(n))}; }
-inline void store_n(float* p, F8 a, int n) { _mm256_maskstore_ps(p, first_lanes(n), a.v); }
-inline F8 add(F8 a, F8 b) { return {_mm256_add_ps(a.v, b.v)}; }
-inline F8 sub(F8 a, F8 b) { return {_mm256_sub_ps(a.v, b.v)}; }
-inline F8 mul(F8 a, F8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
-inline F8 div(F8 a, F8 b) { return {_mm256_div_ps(a.v, b.v)}; }
-inline F8 sqrt8(F8 a) { return {_mm256_sqrt_ps(a.v)}; }
-inline F8 fma8(F8 a, F8 b, F8 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
-inline F8 fnma8(F8 a, F8 b, F8 c) { return {_mm256_fnmadd_ps(a.v, b.v, c.v)}; }
-inline F8 max8(F8 a, F8 b) { return {_mm256_max_ps(a.v, b.v)}; }
-inline F8 min8(F8 a, F8 b) { return {_mm256_min_ps(a.v, b.v)}; }
-inline F8 abs_max(F8 a, F8 b) {
-  const __m256i magnitude =
-      _mm256_and_si256(_mm256_castps_si256(b.v), _mm256_set1_epi32(0x7FFF'FFFF));
-  return {_mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a.v), magnitude))};
-}
-inline F8 round8(F8 a) {
-  return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-}
-inline F8 exp2_integral(F8 n) {
-  const __m256i biased = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(biased, 23))};
-}
-inline F8 zero_below(F8 a, F8 limit, F8 value) {
-  return {_mm256_andnot_ps(_mm256_cmp_ps(a.v, limit.v, _CMP_LT_OQ), value.v)};
-}
-inline F8 from_int8(const int8_t* p) {
-  int64_t bytes;
-  std::memcpy(&bytes, p, 8);
-  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(bytes)))};
-}
-inline F8 from_int32(const int32_t* p) {
-  return {_mm256_cvtepi32_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
-}
-inline void store_int8(int8_t* p, F8 a) {
-  const __m256i wide = _mm256_cvtps_epi32(a.v);
-  const __m128i words =
-      _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-  const int64_t bytes = _mm_cvtsi128_si64(_mm_packs_epi16(words, words));
-  std::memcpy(p, &bytes, 8);
-}
-inline float sum_lanes(F8 a) {
-  __m128 s = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
-  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-inline scalar::F8 spill(F8 a) {
-  scalar::F8 r;
-  store(r.lane, a);
-  return r;
-}
-inline float abs_max_lanes(F8 a) { return scalar::abs_max_lanes(spill(a)); }
-inline float max_lanes(F8 a) { return scalar::max_lanes(spill(a)); }
-
-struct D4 {
-  __m256d v;
-};
-inline D4 zero_d4() { return {_mm256_setzero_pd()}; }
-inline __m256d low_half(F8 a) { return _mm256_cvtps_pd(_mm256_castps256_ps128(a.v)); }
-inline __m256d high_half(F8 a) { return _mm256_cvtps_pd(_mm256_extractf128_ps(a.v, 1)); }
-inline D4 add_low(D4 s, F8 a) { return {_mm256_add_pd(s.v, low_half(a))}; }
-inline D4 add_high(D4 s, F8 a) { return {_mm256_add_pd(s.v, high_half(a))}; }
-inline D4 add_square_low(D4 s, F8 a) {
-  const __m256d x = low_half(a);
-  return {_mm256_fmadd_pd(x, x, s.v)};
-}
-inline D4 add_square_high(D4 s, F8 a) {
-  const __m256d x = high_half(a);
-  return {_mm256_fmadd_pd(x, x, s.v)};
-}
-inline double sum_d4(D4 a, D4 b) {
-  double l[4];
-  _mm256_storeu_pd(l, _mm256_add_pd(a.v, b.v));
-  return (l[0] + l[2]) + (l[1] + l[3]);
-}
-
+#include "simd_avx2.inc"
 }  // namespace magnet::avx2
 #pragma GCC pop_options
 
-/** Calls f of the path in force: magnet::avx2::f or magnet::scalar::f. */
-#define MAGNET_DISPATCH(f, ...)                                                     \
-  (::magnet::cpu_path() == ::magnet::CpuPath::avx2 ? ::magnet::avx2::f(__VA_ARGS__) \
-                                                   : ::magnet::scalar::f(__VA_ARGS__))
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
+namespace magnet::avx512 {
+#include "simd_avx2.inc"
+}  // namespace magnet::avx512
+#pragma GCC pop_options
+
+/** Calls f of the path in force: magnet::avx512::f, magnet::avx2::f or magnet::scalar::f. */
+#define MAGNET_DISPATCH(f, ...)                                                           \
+  (::magnet::cpu_path() == ::magnet::CpuPath::avx512 ? ::magnet::avx512::f(__VA_ARGS__)   \
+   : ::magnet::cpu_path() == ::magnet::CpuPath::avx2 ? ::magnet::avx2::f(__VA_ARGS__)     \
+                                                     : ::magnet::scalar::f(__VA_ARGS__))

@@ -4,7 +4,7 @@
 #include "simd.hpp"
 
 #define MAGNET_KERNELS "swiglu.inc"
-#include "both_paths.inc"
+#include "all_paths.inc"
 
 namespace magnet {
 

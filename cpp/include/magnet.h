@@ -39,10 +39,11 @@ enum {
 MG_API int32_t mg_abi_version(void);                        /* returns MG_ABI_VERSION, not a status */
 /* UTF-8 message of the last failure on this thread, NUL-terminated, truncated to capacity bytes. */
 MG_API int32_t mg_last_error(char* out, uint64_t capacity);
-/* CPU path in force, as JSON: {"path":"avx2","refused":[],"features":["fma"],"threads_online":2}.
- * At the first use of any kernel the AVX2 path computes a built-in known answer; if it is wrong,
- * the scalar path is in force and "refused" names the other. MAGNET_CPU=scalar|avx2 forces a path;
- * one that this CPU lacks, or that is refused, gives MG_E_UNSUPPORTED here. */
+/* CPU path in force, as JSON: {"path":"avx2","paths":["avx2","scalar"],"refused":[],"features":["fma"],"threads_online":2}.
+ * At the first use of any kernel the SIMD paths that the CPU has compute a built-in known answer,
+ * best first; one that is wrong is named by "refused" and the next lower is tried.
+ * MAGNET_CPU=scalar|neon|avx2|avx512 forces a path; one that this CPU lacks, or that is refused,
+ * gives MG_E_UNSUPPORTED here. */
 MG_API int32_t mg_cpu_info(char* out, uint64_t capacity);
 /* Three training steps of a tiny model on the path in force, as a digest, and the digest that every
  * path must give. 5 ms (AVX2) to 50 ms (scalar). */

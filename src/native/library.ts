@@ -8,9 +8,15 @@ const native = bind({
   mg_free: ["buffer"],
 });
 
+/** SIMD paths, worst first. */
+export const CPU_PATHS = ["scalar", "neon", "avx2", "avx512"] as const;
+export type CpuPath = (typeof CPU_PATHS)[number];
+
 export interface CpuInfo {
   /** The SIMD path in force. */
-  path: "scalar" | "avx2";
+  path: CpuPath;
+  /** The SIMD paths that this CPU has, best first, scalar last. */
+  paths: CpuPath[];
   /** Paths that this CPU has but that computed a wrong known answer. */
   refused: string[];
   features: string[];
