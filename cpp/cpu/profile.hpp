@@ -91,6 +91,7 @@ class StepProfile {
  private:
   friend class ProfiledStep;
   Entry& at(Kernel kernel, Site site) {
+    if (kernel == Kernel::other) site = Site::none;  // between kernels there is no site
     return entries_[static_cast<size_t>(kernel)][static_cast<size_t>(site)];
   }
   Entry entries_[KERNELS][SITES] = {};

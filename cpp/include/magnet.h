@@ -52,6 +52,17 @@ MG_API int32_t mg_known_answer(uint64_t* out_digest, uint64_t* out_expected);
 MG_API int32_t mg_alloc(uint64_t bytes, void** out);
 MG_API int32_t mg_free(void* p);
 
+typedef struct mg_machine_limits_result { /* 48 bytes */
+  double   fma_gflops;        /*  0: float32 fused multiply-adds, two operations each */
+  double   integer_gops;      /*  8: int8 times ternary, multiplication and addition */
+  double   read_gbps;         /* 16: reading 256 MiB; 1 GB = 1e9 bytes */
+  double   cached_read_gbps;  /* 24: reading cached_bytes a thread again and again */
+  double   memcpy_gbps;       /* 32: bytes copied, counted once */
+  uint64_t cached_bytes;      /* 40: half of a core's second-level cache */
+} mg_machine_limits_result;
+/* The most that `threads` threads reach on the CPU path in force, measured in about half a second. */
+MG_API int32_t mg_machine_limits(uint32_t threads, mg_machine_limits_result* out);
+
 /* ---- model (cpp/cpu/model.*) ------------------------------------------------------------------
  * Parameters live in ONE flat float32 array ("arena") in canonical tensor order:
  *   model.embed_tokens.weight [vocab,d]; per layer i: input_layernorm [d], self_attn.q_proj [h*hd,d],

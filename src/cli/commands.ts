@@ -8,6 +8,10 @@ export const COMMANDS: Group = {
   kind: "group",
   meta: { description: "magnet: ordinary machines grow expert language models together" },
   subCommands: {
+    bench: lazy(
+      "speed beside the machine's limits: train, kernel",
+      async () => (await import("./bench.ts")).bench,
+    ),
     chat: lazy("talk with a model", async () => (await import("./chat.ts")).chat),
     completion: lazy(
       "completion script for bash, zsh or fish",

@@ -5,7 +5,7 @@
  * any call after close.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
-import { type Address, addressSlot, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
+import { type Address, addressSlot, cString, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
 import { modelAsync } from "../native/model.ts";
 import { trainer as native, trainerAsync } from "../native/train.ts";
 import {
@@ -76,6 +76,17 @@ export interface StepResult {
   /** Targets counted. */
   tokens: number;
 }
+
+/** Wall time of the steps since the last reset; the entries are disjoint and add up to the steps. */
+export interface StepProfile {
+  steps: number;
+  /** Packing of operands, counted within the entries. */
+  packing_ns: number;
+  /** Names in cpp/cpu/profile.cpp; `site` is empty where a kernel has only one. */
+  entries: { kernel: string; site: string; ns: number; calls: number }[];
+}
+/** Room for the profile's JSON: about 60 entries of 100 bytes. */
+const PROFILE_BYTES = 16_384;
 
 /** The 48 bytes of mg_optimizer. */
 function packOptimizer(o: OptimizerStep): Uint8Array {
@@ -315,6 +326,19 @@ export class Trainer {
       await trainerAsync.mg_trainer_logits(undefined, handle, tokens, tokens.length, out);
       return out;
     });
+  }
+
+  /** Where the time of the steps since the last `resetProfile` went. */
+  profile(): StepProfile {
+    return this.#profile(false);
+  }
+  resetProfile(): void {
+    this.#profile(true);
+  }
+  #profile(reset: boolean): StepProfile {
+    const text = new Uint8Array(PROFILE_BYTES);
+    native.mg_trainer_profile(this.#open(), reset ? 1 : 0, text, text.length);
+    return JSON.parse(cString(text)) as StepProfile;
   }
 
   /** Frees all native memory; a second close is a no-op. Not while a call runs. */

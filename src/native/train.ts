@@ -8,6 +8,7 @@ export const trainer = bind({
   mg_trainer_create: ["buffer", "buffer", "buffer"],
   mg_trainer_free: ["buffer"],
   mg_trainer_arena: ["handle", "u32", "buffer"],
+  mg_trainer_profile: ["handle", "u32", "buffer", "u64"],
   mg_trainer_bytes: ["buffer", "buffer", "buffer"],
   mg_schedule: ["u32", "u64", "u64", "f32", "buffer"],
   mg_decay_schedule: ["u32", "u64", "u64", "f32", "buffer"],

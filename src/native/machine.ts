@@ -1,0 +1,36 @@
+/** The machine's limits on the CPU path in force (cpp/cpu/machine_limits.cpp). */
+import { bindAsync } from "./ffi.ts";
+
+const native = bindAsync({ mg_machine_limits: ["u32", "buffer"] });
+
+export interface MachineLimits {
+  threads: number;
+  /** float32 fused multiply-adds, 2 operations each. */
+  fma_gflops: number;
+  /** int8 times ternary, multiplication and addition. */
+  integer_gops: number;
+  /** Reading memory far beyond the caches. */
+  read_gbps: number;
+  /** Reading `cached_bytes` a thread again and again. */
+  cached_read_gbps: number;
+  /** Bytes copied, counted once. */
+  memcpy_gbps: number;
+  /** Half of a core's second-level cache. */
+  cached_bytes: number;
+}
+
+/** Takes about half a second of all `threads`, and 256 MiB for that time. */
+export async function machineLimits(threads: number): Promise<MachineLimits> {
+  const out = new Float64Array(6);
+  await native.mg_machine_limits(undefined, threads, out);
+  const [fma_gflops, integer_gops, read_gbps, cached_read_gbps, memcpy_gbps] = out;
+  return {
+    threads,
+    fma_gflops: fma_gflops!,
+    integer_gops: integer_gops!,
+    read_gbps: read_gbps!,
+    cached_read_gbps: cached_read_gbps!,
+    memcpy_gbps: memcpy_gbps!,
+    cached_bytes: Number(new BigUint64Array(out.buffer)[5]),
+  };
+}
