@@ -13,13 +13,15 @@
 #include "mapping.hpp"
 #include "thread_pool.hpp"
 
-static_assert(sizeof(mg_machine_limits_result) == 48);
+static_assert(sizeof(mg_machine_limits_result) == 64);
 
 namespace magnet {
 namespace {
 
 /** Far beyond the second-level cache, and beyond the third of common machines. */
 constexpr int64_t MEMORY_BYTES = int64_t{256} << 20;
+/** Fits the third-level cache of common machines; where it does not, this is memory once more. */
+constexpr int64_t SHARED_BYTES = int64_t{16} << 20;
 constexpr int WINDOWS = 8;
 constexpr double WINDOW_SECONDS = 0.006;
 
@@ -56,7 +58,7 @@ PeakKernels kernels_in_force() {
   return portable_peaks();
 }
 
-/** Bandwidths need room; a machine that cannot spare it gets 0, which means unknown. */
+/** Bandwidths from memory and from caches. Throws MG_E_MEMORY where there is no room to measure. */
 void measure_memory(uint32_t threads, const PeakKernels& kernels, mg_machine_limits_result& out) {
   const int64_t part = MEMORY_BYTES / threads / 4096 * 4096;
   const Mapping buffer(static_cast<uint64_t>(part * threads), "measuring the memory");
@@ -64,23 +66,23 @@ void measure_memory(uint32_t threads, const PeakKernels& kernels, mg_machine_lim
   parallel_for(threads, threads, [&](int64_t begin, int64_t end, uint32_t) {
     std::memset(data + begin * part, 1, static_cast<size_t>((end - begin) * part));
   });
-  const auto bytes = static_cast<double>(part);
-  out.read_gbps = 1e-9 * best_rate(threads, bytes, [&](int64_t thread, int64_t rounds) {
-                    for (int64_t r = 0; r < rounds; r++) kernels.read(data + thread * part, part);
-                  });
+  auto read_gbps = [&](int64_t bytes) {
+    return 1e-9 * best_rate(threads, static_cast<double>(bytes), [&](int64_t t, int64_t rounds) {
+             for (int64_t r = 0; r < rounds; r++) kernels.read(data + t * part, bytes);
+           });
+  };
+  out.cached_read_gbps = read_gbps(std::min(cached_bytes(), part));
+  out.shared_read_gbps = read_gbps(SHARED_BYTES / threads / 4096 * 4096);
+  out.read_gbps = read_gbps(part);
   const int64_t half = part / 2;
-  out.memcpy_gbps = 1e-9 * best_rate(threads, bytes / 2, [&](int64_t thread, int64_t rounds) {
-                      uint8_t* const to = data + thread * part;
-                      for (int64_t r = 0; r < rounds; r++) {
-                        std::memcpy(to, to + half, static_cast<size_t>(half));
-                        asm volatile("" : : "r"(to) : "memory");
-                      }
-                    });
-  const int64_t cached = std::min(cached_bytes(), part);
-  out.cached_read_gbps =
-      1e-9 * best_rate(threads, static_cast<double>(cached), [&](int64_t thread, int64_t rounds) {
-        for (int64_t r = 0; r < rounds; r++) kernels.read(data + thread * part, cached);
-      });
+  auto copy = [&](int64_t thread, int64_t rounds) {
+    uint8_t* const to = data + thread * part;
+    for (int64_t r = 0; r < rounds; r++) {
+      std::memcpy(to, to + half, static_cast<size_t>(half));
+      asm volatile("" : : "r"(to) : "memory");
+    }
+  };
+  out.memcpy_gbps = 1e-9 * best_rate(threads, static_cast<double>(half), copy);
 }
 
 /** Portable kernels: what the scalar path can use. */
@@ -143,6 +145,7 @@ int32_t mg_machine_limits(uint32_t threads, mg_machine_limits_result* out) {
         1e-9 * best_rate(count, static_cast<double>(kernels.integer_ops),
                          [&](int64_t, int64_t rounds) { kernels.integer(rounds); });
     measure_memory(count, kernels, result);
+    result.shared_bytes = SHARED_BYTES;
     result.cached_bytes = static_cast<uint64_t>(cached_bytes());
     *out = result;
     return int32_t{MG_OK};

@@ -4,6 +4,8 @@
 
 namespace magnet {
 
+inline constexpr int64_t STREAMS = 4;
+
 struct PeakKernels {
   /** float32 fused multiply-adds on independent accumulators; `fma_flops` a round (2 each). */
   void (*fma)(int64_t rounds);
@@ -12,7 +14,8 @@ struct PeakKernels {
    * `integer_ops` a round (a multiplication and an addition each). */
   void (*integer)(int64_t rounds);
   int64_t integer_ops;
-  /** Loads every byte once. */
+  /** Loads every byte once, as STREAMS streams at a time: one alone is limited by its prefetcher,
+   * and kernels have several. `bytes` is a multiple of 4096. */
   void (*read)(const uint8_t* data, int64_t bytes);
 };
 

@@ -46,12 +46,16 @@ void avx2_integer(int64_t rounds) {
 
 void avx2_read(const uint8_t* data, int64_t bytes) {
   __m256i sums[8];
-#pragma GCC unroll 16
-  for (int i = 0; i < 8; i++) sums[i] = _mm256_setzero_si256();
-  const auto* const p = reinterpret_cast<const __m256i*>(data);
-  for (int64_t i = 0; i + 8 <= bytes / 32; i += 8) {
 #pragma GCC unroll 8
-    for (int64_t j = 0; j < 8; j++) sums[j] = _mm256_xor_si256(sums[j], _mm256_load_si256(p + i + j));
+  for (int i = 0; i < 8; i++) sums[i] = _mm256_setzero_si256();
+  const int64_t stream = bytes / STREAMS / 64 * 2;  // vectors
+  const auto* const p = reinterpret_cast<const __m256i*>(data);
+  for (int64_t i = 0; i < stream; i += 2) {
+#pragma GCC unroll 8
+    for (int64_t j = 0; j < 8; j++) {
+      const __m256i x = _mm256_load_si256(p + j / 2 * stream + i + j % 2);
+      sums[j] = _mm256_xor_si256(sums[j], x);
+    }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i++) asm volatile("" : "+x"(sums[i]));
@@ -106,12 +110,16 @@ void avx512_integer(int64_t rounds) {
 
 void avx512_read(const uint8_t* data, int64_t bytes) {
   __m512i sums[8];
-#pragma GCC unroll 16
-  for (int i = 0; i < 8; i++) sums[i] = _mm512_setzero_si512();
-  const auto* const p = reinterpret_cast<const __m512i*>(data);
-  for (int64_t i = 0; i + 8 <= bytes / 64; i += 8) {
 #pragma GCC unroll 8
-    for (int64_t j = 0; j < 8; j++) sums[j] = _mm512_xor_si512(sums[j], _mm512_load_si512(p + i + j));
+  for (int i = 0; i < 8; i++) sums[i] = _mm512_setzero_si512();
+  const int64_t stream = bytes / STREAMS / 128 * 2;  // vectors
+  const auto* const p = reinterpret_cast<const __m512i*>(data);
+  for (int64_t i = 0; i < stream; i += 2) {
+#pragma GCC unroll 8
+    for (int64_t j = 0; j < 8; j++) {
+      const __m512i x = _mm512_load_si512(p + j / 2 * stream + i + j % 2);
+      sums[j] = _mm512_xor_si512(sums[j], x);
+    }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i++) asm volatile("" : "+v"(sums[i]));
@@ -187,11 +195,15 @@ void neon_integer(int64_t rounds) {
 
 void neon_read(const uint8_t* data, int64_t bytes) {
   uint8x16_t sums[8];
-#pragma GCC unroll 16
-  for (int i = 0; i < 8; i++) sums[i] = vdupq_n_u8(0);
-  for (int64_t i = 0; i + 128 <= bytes; i += 128) {
 #pragma GCC unroll 8
-    for (int64_t j = 0; j < 8; j++) sums[j] = veorq_u8(sums[j], vld1q_u8(data + i + 16 * j));
+  for (int i = 0; i < 8; i++) sums[i] = vdupq_n_u8(0);
+  const int64_t stream = bytes / STREAMS / 32 * 32;
+  for (int64_t i = 0; i < stream; i += 32) {
+#pragma GCC unroll 8
+    for (int64_t j = 0; j < 8; j++) {
+      const uint8x16_t x = vld1q_u8(data + j / 2 * stream + i + j % 2 * 16);
+      sums[j] = veorq_u8(sums[j], x);
+    }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i++) asm volatile("" : "+w"(sums[i]));

@@ -52,13 +52,15 @@ MG_API int32_t mg_known_answer(uint64_t* out_digest, uint64_t* out_expected);
 MG_API int32_t mg_alloc(uint64_t bytes, void** out);
 MG_API int32_t mg_free(void* p);
 
-typedef struct mg_machine_limits_result { /* 48 bytes */
+typedef struct mg_machine_limits_result { /* 64 bytes */
   double   fma_gflops;        /*  0: float32 fused multiply-adds, two operations each */
   double   integer_gops;      /*  8: int8 times ternary, multiplication and addition */
   double   read_gbps;         /* 16: reading 256 MiB; 1 GB = 1e9 bytes */
-  double   cached_read_gbps;  /* 24: reading cached_bytes a thread again and again */
-  double   memcpy_gbps;       /* 32: bytes copied, counted once */
-  uint64_t cached_bytes;      /* 40: half of a core's second-level cache */
+  double   shared_read_gbps;  /* 24: reading shared_bytes in all again and again */
+  double   cached_read_gbps;  /* 32: reading cached_bytes a thread again and again */
+  double   memcpy_gbps;       /* 40: bytes copied within 256 MiB, counted once */
+  uint64_t shared_bytes;      /* 48: 16 MiB, what common third-level caches hold */
+  uint64_t cached_bytes;      /* 56: half of a core's second-level cache */
 } mg_machine_limits_result;
 /* The most that `threads` threads reach on the CPU path in force, measured in about half a second. */
 MG_API int32_t mg_machine_limits(uint32_t threads, mg_machine_limits_result* out);

@@ -49,14 +49,16 @@ function optionsOf(out: Output, flags: BenchFlags): BenchOptions {
   };
 }
 
-/** The document, or its table; then what has changed since --compare. */
-function finish<R extends { results: BenchResult[] }>(
+/** Runs a suite; prints its document or table, and what has changed since --compare. */
+async function measure<R extends { results: BenchResult[] }>(
   out: Output,
   flags: BenchFlags,
-  report: R,
+  suite: (options: BenchOptions) => Promise<R>,
   text: (report: R) => string,
-): ExitKind {
+): Promise<ExitKind> {
+  const options = optionsOf(out, flags);
   const before = flags.compare === undefined ? undefined : readBenchFile(flags.compare);
+  const report = await suite(options);
   const compared = before === undefined ? undefined : compareResults(before, report.results);
   const limit = flags.fail_slower ?? Number.POSITIVE_INFINITY;
   const worse = compared?.filter(({ slower_percent }) => slower_percent > limit) ?? [];
@@ -79,7 +81,7 @@ function limitsText({ machine }: Pick<TrainReport, "machine">): string {
   const of = (l: typeof limits) =>
     `${l.threads} thread${l.threads === 1 ? "" : "s"}: fma ${l.fma_gflops.toFixed(0)} GFLOP/s, ` +
     `integer ${l.integer_gops.toFixed(0)} GOP/s, read ${l.read_gbps.toFixed(1)} GB/s ` +
-    `(cached ${l.cached_read_gbps.toFixed(0)}), copy ${l.memcpy_gbps.toFixed(1)} GB/s`;
+    `(L3 ${l.shared_read_gbps.toFixed(0)}, L2 ${l.cached_read_gbps.toFixed(0)}), copy ${l.memcpy_gbps.toFixed(1)} GB/s`;
   return [`limits (${path})`, of(limits_1), ...(threads > 1 ? [of(limits)] : [])].join("\n  ");
 }
 
@@ -138,7 +140,7 @@ const train = defineCommand({
   args: {},
   flags: FLAGS,
   async run({ out }, { flags }) {
-    return finish(out, flags, await benchTrain(optionsOf(out, flags)), trainText);
+    return measure(out, flags, benchTrain, trainText);
   },
 });
 
@@ -149,7 +151,7 @@ const kernel = defineCommand({
   args: {},
   flags: FLAGS,
   async run({ out }, { flags }) {
-    return finish(out, flags, await benchKernels(optionsOf(out, flags)), kernelText);
+    return measure(out, flags, benchKernels, kernelText);
   },
 });
 

@@ -122,15 +122,19 @@ export interface Roof {
   name: string;
 }
 
+/** Operands of one call that fit a cache are counted at its speed. */
+function bandwidthFor(bytes: number, limits: MachineLimits): [number, string] {
+  const { threads, cached_bytes, shared_bytes } = limits;
+  if (bytes <= cached_bytes * threads) return [limits.cached_read_gbps, "L2 bandwidth"];
+  if (bytes <= shared_bytes) return [limits.shared_read_gbps, "L3 bandwidth"];
+  return [limits.read_gbps, "memory bandwidth"];
+}
+
 /**
- * The limit that binds: arithmetic or bandwidth, whichever takes longer for this work. Operands of
- * one call that fit the second-level caches are counted at the speed of these.
+ * The limit that binds: arithmetic or bandwidth, whichever takes longer for this work.
  */
 export function roofOf(work: Work, limits: MachineLimits, bytes_per_call: number): Roof {
-  const cached = bytes_per_call <= limits.cached_bytes * limits.threads;
-  const [bandwidth, bandwidth_name] = cached
-    ? [limits.cached_read_gbps, "cached read bandwidth"]
-    : [limits.read_gbps, "read bandwidth"];
+  const [bandwidth, bandwidth_name] = bandwidthFor(bytes_per_call, limits);
   const integer = work.unit === "GOP/s";
   const peak = integer ? limits.integer_gops : limits.fma_gflops;
   const compute_s = work.operations / peak;

@@ -11,26 +11,34 @@ export interface MachineLimits {
   integer_gops: number;
   /** Reading memory far beyond the caches. */
   read_gbps: number;
+  /** Reading `shared_bytes` in all again and again. */
+  shared_read_gbps: number;
   /** Reading `cached_bytes` a thread again and again. */
   cached_read_gbps: number;
   /** Bytes copied, counted once. */
   memcpy_gbps: number;
+  /** What common third-level caches hold. */
+  shared_bytes: number;
   /** Half of a core's second-level cache. */
   cached_bytes: number;
 }
 
 /** Takes about half a second of all `threads`, and 256 MiB for that time. */
 export async function machineLimits(threads: number): Promise<MachineLimits> {
-  const out = new Float64Array(6);
+  const out = new Float64Array(8);
   await native.mg_machine_limits(undefined, threads, out);
-  const [fma_gflops, integer_gops, read_gbps, cached_read_gbps, memcpy_gbps] = out;
+  const [fma_gflops, integer_gops, read_gbps, shared_read_gbps, cached_read_gbps, memcpy_gbps] =
+    out;
+  const [shared_bytes, cached_bytes] = new BigUint64Array(out.buffer, 48);
   return {
     threads,
     fma_gflops: fma_gflops!,
     integer_gops: integer_gops!,
     read_gbps: read_gbps!,
+    shared_read_gbps: shared_read_gbps!,
     cached_read_gbps: cached_read_gbps!,
     memcpy_gbps: memcpy_gbps!,
-    cached_bytes: Number(new BigUint64Array(out.buffer)[5]),
+    shared_bytes: Number(shared_bytes),
+    cached_bytes: Number(cached_bytes),
   };
 }

@@ -1,0 +1,72 @@
+/** `magnet bench`: the documents are whole and consistent. Speeds themselves are not judged. */
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import fs from "node:fs";
+import path from "node:path";
+import { type BenchResult, benchReportSchema } from "../../src/core/bench-report.ts";
+import { errorDocument, MAIN, magnet, makeHome, oneDocument } from "./magnet.ts";
+
+let home: string;
+beforeAll(() => {
+  home = makeHome();
+});
+afterAll(() => fs.rmSync(home, { recursive: true, force: true }));
+const once = ["--shape", "a", "--steps", "1", "--repeat", "1", "--threads", "2"];
+const run = (...args: string[]) => magnet(MAIN, home, ["bench", ...args]);
+
+describe("train", () => {
+  test("rates, memory and limits of one run; an earlier run can be held against it", async () => {
+    const outcome = await run("train", ...once, "--json");
+    expect(outcome.stderr).not.toContain("ERR");
+    expect(outcome.code).toBe(0);
+    const report = benchReportSchema.parse(oneDocument(outcome));
+    const named = new Map(report.results.map((result) => [result.name, result]));
+    const speed = named.get("train_tokens_per_s")!;
+    const gflops = named.get("train_gflops")!;
+    // 6 * (6 * (2 * 256 * 256 + 2 * 64 * 256 + 3 * 704 * 256) + 4096 * 256) + 6 * 6 * 256 * 256.
+    expect(report.flops_per_token).toBe(34_013_184);
+    expect(gflops.value / speed.value).toBeCloseTo(0.034013184, 9);
+    expect(gflops.ratio).toBeCloseTo(speed.ratio!, 9);
+    expect(gflops.limit_name).toBe("fma peak");
+    expect(gflops.ratio! > 0.01 && gflops.ratio! < 2).toBe(true);
+    const memory = named.get("train_peak_mib")!;
+    // The memory of a run is what was estimated, within the heap's and the pages' rounding.
+    expect(memory.ratio! > 0.7 && memory.ratio! < 1.5).toBe(true);
+    expect(report.losses).toHaveLength(2);
+    const limits = report.machine.limits as Record<string, number>;
+    expect(limits.threads).toBe(2);
+    for (const name of ["fma_gflops", "integer_gops", "read_gbps", "memcpy_gbps"])
+      expect(limits[name]!).toBeGreaterThan(0.1);
+
+    const fast = structuredClone(report);
+    for (const result of fast.results) if (result.unit === "tokens/s") result.value *= 1000;
+    const file = path.join(home, "fast.json");
+    fs.writeFileSync(file, JSON.stringify(fast));
+    const slower = await run("train", ...once, "--compare", file, "--fail-slower", "50", "--json");
+    expect(slower.code).toBe(1);
+    expect(slower.stderr).toContain("train_tokens_per_s is 9");
+    expect(oneDocument(slower).compared).toHaveLength(report.results.length);
+  });
+
+  test("mistakes are refused before anything is measured", async () => {
+    const alone = await run("train", "--fail-slower", "5", "--json");
+    expect(errorDocument(alone).code).toBe("MISSING_FLAG");
+    const absent = await run("train", "--compare", path.join(home, "absent.json"), "--json");
+    expect(errorDocument(absent).code).toBe("NOT_FOUND");
+    expect((await run("train", "--shape", "c")).code).toBe(2);
+  });
+});
+
+test("kernel: the shares are of one whole step, and each kernel has its limit", async () => {
+  const report = benchReportSchema.parse(oneDocument(await run("kernel", ...once, "--json")));
+  const results = report.results as (BenchResult & { share: number; ms_per_step: number })[];
+  const sum = (f: (r: (typeof results)[number]) => number) =>
+    results.reduce((total, result) => total + f(result), 0);
+  expect(sum((r) => r.share)).toBeCloseTo(1, 6);
+  expect(sum((r) => r.ms_per_step)).toBeCloseTo(report.step_ms as number, 6);
+  const unknown = results.filter(({ limit }) => limit === null).map(({ name }) => name);
+  expect(unknown).toEqual(["other"]);
+  // What is between the kernels is bookkeeping.
+  expect(results.find(({ name }) => name === "other")!.share).toBeLessThan(0.05);
+  for (const kernel of ["attention_forward", "attention_backward", "optimizer", "gemm_dw/head"])
+    expect(results.map(({ name }) => name)).toContain(kernel);
+});
