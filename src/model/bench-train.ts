@@ -60,11 +60,12 @@ export async function benchMachine(threads: number) {
 export async function timeSteps(options: BenchOptions): Promise<TimedSteps> {
   const { shape, threads, steps, repeat, now_ms, onStep, onRepeat } = options;
   const { model, batch, context } = shape;
-  const estimate_bytes = Trainer.bytesNeeded(model, batch, context);
+  const trainer_options = { batch, context, threads };
+  const estimate_bytes = Trainer.bytesNeeded(model, trainer_options);
   requireMemory(estimate_bytes, availableMemoryBytes());
   resetPeakResident();
   const before_bytes = residentBytes();
-  const trainer = Trainer.create(model, { batch, context, threads });
+  const trainer = Trainer.create(model, trainer_options);
   try {
     await trainer.initialise(BENCH_SEED);
     const tokens = benchTokens(shape);
