@@ -1,0 +1,93 @@
+/**
+ * The rows of the proof: what is trained, on which tokens, with which seeds. Budgets are in tokens,
+ * so a slow or busy machine changes the time of a row and nothing else.
+ */
+
+/** A row that is one training run, measured on the held-out pages. */
+export interface TrainRow {
+  kind: "train";
+  name: string;
+  /** Rows compared with each other. */
+  group: "main" | "recipe" | "scan";
+  model: object;
+  vocab_size: number;
+  /** Of `magnet train`, besides model, data and folder. */
+  flags: Record<string, string | number>;
+}
+/** A row with steps of its own. */
+export interface SpecialRow {
+  kind: "genkidama" | "align";
+  name: string;
+}
+export type Row = TrainRow | SpecialRow;
+
+const shape = (vocab_size: number, d_model: number, n_heads: number, d_ff: number) => ({
+  ...{ variant: "bitnet", vocab_size, d_model, n_layers: 6, n_heads, n_kv_heads: 2 },
+  ...{ head_dim: d_model / n_heads, d_ff, context: 256 },
+});
+/** 6.8 million parameters; every row a multiple of 256, so that it exports as TQ2_0. */
+const MAIN_MODEL = shape(8192, 256, 4, 768);
+/** 1.7 million parameters. */
+const RECIPE_MODEL = shape(4096, 128, 4, 384);
+
+/** The optimiser that all rows start from; each recipe row changes one thing. */
+const BASE = { optimizer: "adamw", schedule: "wsd", "weight-decay-schedule": "constant" };
+type Recipe = Record<string, string | number>;
+/** Peak learning rates: the best of the scan rows below. */
+const ADAMW_LR = 0.003;
+const MUON_LR = 0.003;
+
+export const RECIPES: Record<string, Recipe> = {
+  base: { ...BASE, lr: ADAMW_LR },
+  muon: { ...BASE, optimizer: "muon", lr: MUON_LR },
+  cosine: { ...BASE, schedule: "cosine", lr: ADAMW_LR },
+  "two-stage-decay": { ...BASE, "weight-decay-schedule": "two-stage", lr: ADAMW_LR },
+};
+export const SEEDS = [1, 2, 3];
+
+/** 600 steps of 8 x 256 tokens: 1.23 million. */
+const RECIPE_BUDGET = { batch: 8, steps: 600 };
+/** 1800 steps of 16 x 256 tokens: 7.37 million, 3.3 passes over the text. */
+const MAIN_BUDGET = { batch: 16, steps: 1800, "eval-every": 150, "checkpoint-every": 300 };
+
+const recipeRow = (recipe: string, seed: number): TrainRow => ({
+  kind: "train",
+  name: `recipe-${recipe}-${seed}`,
+  group: "recipe",
+  model: RECIPE_MODEL,
+  vocab_size: 4096,
+  flags: { ...RECIPE_BUDGET, ...RECIPES[recipe], seed },
+});
+/** A third of the recipe's tokens with a seed of its own, so that no compared run was tuned on. */
+const scanRow = (optimizer: string, lr: number): TrainRow => ({
+  kind: "train",
+  name: `scan-${optimizer}-${lr}`,
+  group: "scan",
+  model: RECIPE_MODEL,
+  vocab_size: 4096,
+  flags: { ...RECIPE_BUDGET, steps: 200, ...BASE, optimizer, lr, seed: 100 },
+});
+const mainRow = (quant: string): TrainRow => ({
+  kind: "train",
+  name: `main-${quant}`,
+  group: "main",
+  model: MAIN_MODEL,
+  vocab_size: 8192,
+  flags: { ...MAIN_BUDGET, ...RECIPES.base, quant, seed: 1 },
+});
+
+const SCAN: [optimizer: string, lr: number[]][] = [
+  ["adamw", [0.0015, 0.003, 0.006]],
+  ["muon", [0.0015, 0.003, 0.006]],
+];
+
+/** In the order in which they run: what decides most comes first. */
+export const ROWS: Row[] = [
+  ...SCAN.flatMap(([optimizer, rates]) => rates.map((lr) => scanRow(optimizer, lr))),
+  ...Object.keys(RECIPES).map((recipe) => recipeRow(recipe, SEEDS[0]!)),
+  mainRow("ternary"),
+  mainRow("none"),
+  ...SEEDS.slice(1).flatMap((seed) => Object.keys(RECIPES).map((r) => recipeRow(r, seed))),
+  { kind: "genkidama", name: "genkidama-618m" },
+  { kind: "align", name: "align" },
+];
