@@ -34,6 +34,7 @@ class ByteBuilder {
   #view = new DataView(this.#bytes.buffer);
   length = 0;
 
+  /** Makes room for n bytes. Its own statement always: it may replace `#view`. */
   #reserve(n: number): number {
     const at = this.length;
     this.length += n;
@@ -46,19 +47,24 @@ class ByteBuilder {
     return at;
   }
   u8(value: number): void {
-    this.#view.setUint8(this.#reserve(1), value);
+    const at = this.#reserve(1);
+    this.#view.setUint8(at, value);
   }
   u32(value: number): void {
-    this.#view.setUint32(this.#reserve(4), value, true);
+    const at = this.#reserve(4);
+    this.#view.setUint32(at, value, true);
   }
   i32(value: number): void {
-    this.#view.setInt32(this.#reserve(4), value, true);
+    const at = this.#reserve(4);
+    this.#view.setInt32(at, value, true);
   }
   u64(value: number): void {
-    this.#view.setBigUint64(this.#reserve(8), BigInt(value), true);
+    const at = this.#reserve(8);
+    this.#view.setBigUint64(at, BigInt(value), true);
   }
   f32(value: number): void {
-    this.#view.setFloat32(this.#reserve(4), value, true);
+    const at = this.#reserve(4);
+    this.#view.setFloat32(at, value, true);
   }
   raw(bytes: Uint8Array): void {
     const at = this.#reserve(bytes.length);

@@ -7,6 +7,7 @@ import type { ModelConfig } from "../../src/model/config.ts";
 import { type ExportType, exportGguf } from "../../src/model/export-gguf.ts";
 import { GgufFile } from "../../src/model/gguf-file.ts";
 import { tokenizerFromGguf } from "../../src/model/gguf-tokenizer.ts";
+import { writeGguf } from "../../src/model/gguf-writer.ts";
 import { evalLogits, InferenceModel } from "../../src/model/inference.ts";
 import type { Tokenizer } from "../../src/model/tokenizer.ts";
 import { errorOf } from "./error-of.ts";
@@ -25,6 +26,29 @@ async function exported(config: ModelConfig, type: ExportType, params: Float32Ar
   await exportGguf({ config, params, tokenizer, type, name: "test", path: file });
   return file;
 }
+
+// A vocabulary of 128,256 tokens makes a header of megabytes; its buffer grows within a number.
+test.each([1, 2, 3, 4])(
+  "a header beyond its first buffer is whole, key of %d letters",
+  async (n) => {
+    const pieces: Uint8Array[] = [];
+    const key = "k".repeat(n);
+    const value = Int32Array.from({ length: 100_000 }, (_, i) => i - 50_000);
+    const names = Array.from({ length: 20_000 }, (_, i) => `token ${i}`);
+    await writeGguf(
+      { write: async (bytes) => void pieces.push(bytes) },
+      [
+        { key, type: "i32[]", value },
+        { key: "names", type: "string[]", value: names },
+      ],
+      [],
+    );
+    const file = await GgufFile.parse(new Uint8Array(Buffer.concat(pieces)));
+    expect(file.metadata().get(key)).toEqual([...value]);
+    expect(file.metadata().get("names")).toEqual(names);
+    file.close();
+  },
+);
 
 async function logitsOf(file: string, tokens: Int32Array): Promise<Float32Array> {
   const gguf = await GgufFile.open(file);

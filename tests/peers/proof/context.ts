@@ -88,10 +88,10 @@ export async function call(
     cpu_s: used === undefined ? 0 : Number(used.cpuTime.total) / 1e6,
     rss_bytes_max: used?.maxRSS ?? 0,
   };
-  if (exit_code !== 0 && !asked)
-    throw new Error(
-      `${command.join(" ")}\nexit ${exit_code}: ${(await errors).trim().slice(-2000)}`,
-    );
+  if (exit_code !== 0 && !asked) {
+    const said = [JSON.stringify(records.at(-1) ?? ""), (await errors).trim().slice(-2000)];
+    throw new Error(`${command.join(" ")}\nexit ${exit_code}: ${said.join("\n")}`);
+  }
   return { records, usage, exit_code };
 }
 
