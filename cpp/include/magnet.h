@@ -110,6 +110,8 @@ MG_API int32_t mg_model_init(const mg_model_config* config, uint64_t seed, float
 #include "magnet_infer.h"
 /* ---- tokenizer (cpp/cpu/tokenizer*.cpp) --------------------------------------------------------- */
 #include "magnet_tokenizer.h"
+/* ---- data: mapped token files, float formats of weights (cpp/cpu/token_map.cpp, convert.cpp) ----- */
+#include "magnet_data.h"
 /* ---- codecs: Reed-Solomon, pseudo-gradient compression, outer step (cpp/codec) ------------------ */
 #include "magnet_codec.h"
 

@@ -7,14 +7,16 @@
  *   document starts, u64 each: index of the document's first token
  *   SHA-256 (32) over tokens with padding, document starts, header (in this order: the counts of the
  *     header are known last, and writing streams)
- * Read with positioned reads, not mapped: a few kilobytes a step, and a file that shrinks under us is an
- * error instead of SIGBUS.
+ * Tokens are read from a mapping of the file (native/token-map.ts) whose hash was checked before; a
+ * file that shrinks under us is an error. Where a file system does not map, they are read by
+ * position.
  */
 import fs from "node:fs";
 import { promisify } from "node:util";
 import { equalBytes, fromHex, toHex } from "../core/bytes.ts";
 import { invariant, MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
+import { TokenMap } from "../native/token-map.ts";
 import { CHUNK_BYTES } from "./file-system.ts";
 
 export const TOKEN_FILE_MAGIC = "MGTOKENS";
@@ -42,6 +44,8 @@ interface ByteSource {
   read(target: Uint8Array, position: number): void;
   /** The same without holding up the event loop, for reading a whole file. */
   readAsync(target: Uint8Array, position: number): Promise<void>;
+  /** Descriptor of an open file, which may be mapped. */
+  fd?: number;
   close(): void;
 }
 
@@ -68,6 +72,7 @@ function fileSource(path: string): ByteSource {
   const cutAt = (position: number) => corrupt(path, `ends at byte ${position}, before its content`);
   return {
     size_bytes: stat.size,
+    fd,
     read(target, position) {
       for (let done = 0; done < target.length; ) {
         const read = fs.readSync(fd, target, done, target.length - done, position + done);
@@ -140,6 +145,19 @@ function decodeHeader(name: string, bytes: Uint8Array): TokenFileHeader {
 export const tokenSectionBytes = (header: Pick<TokenFileHeader, "token_bytes" | "token_count">) =>
   Math.ceil((header.token_bytes * header.token_count) / 8) * 8;
 
+/** null where the file has no tokens or its file system does not map. */
+function mapTokens(name: string, fd: number, header: TokenFileHeader): TokenMap | null {
+  const { token_count, token_bytes } = header;
+  if (token_count === 0) return null;
+  try {
+    return new TokenMap(fd, { offset: TOKEN_FILE_HEADER_BYTES, token_count, token_bytes });
+  } catch (error) {
+    const { code } = toMagnetError(error);
+    if (code === "UNSUPPORTED") return null;
+    throw code === "BAD_FORMAT" ? corrupt(name, "was cut off while it was opened") : error;
+  }
+}
+
 /**
  * An open token file; its hash was checked when it was opened. Errors: NOT_FOUND, TOKENS_CORRUPT (exit
  * kind verification), UNSUPPORTED (another version).
@@ -151,6 +169,7 @@ export class TokenFile {
     /** SHA-256 of the content: equal files hold equal tokens. */
     readonly content_hash: Hash,
     private readonly source: ByteSource,
+    private readonly map: TokenMap | null,
   ) {}
 
   get token_count(): number {
@@ -195,13 +214,18 @@ export class TokenFile {
     const stored = new Uint8Array(HASH_BYTES);
     source.read(stored, TOKEN_FILE_HEADER_BYTES + body_bytes);
     if (!equalBytes(found, stored)) throw corrupt(name, "does not match its own hash: damaged");
-    return new TokenFile(name, header, toHex(found) as Hash, source);
+    const map = source.fd === undefined ? null : mapTokens(name, source.fd, header);
+    return new TokenFile(name, header, toHex(found) as Hash, source, map);
   }
 
   /** Copies tokens [start, start + target.length) into `target`. */
   readInto(target: Int32Array, start: number): void {
     const { token_bytes, token_count } = this.header;
     invariant(start >= 0 && start + target.length <= token_count, "tokens outside the file");
+    if (this.map) {
+      this.readMapped(this.map, target, start);
+      return;
+    }
     const position = TOKEN_FILE_HEADER_BYTES + start * token_bytes;
     if (token_bytes === 4) {
       const bytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
@@ -211,6 +235,15 @@ export class TokenFile {
     const narrow = new Uint16Array(target.length);
     this.source.read(new Uint8Array(narrow.buffer), position);
     target.set(narrow);
+  }
+
+  private readMapped(map: TokenMap, target: Int32Array, start: number): void {
+    try {
+      map.readInto(target, start);
+    } catch (error) {
+      if (toMagnetError(error).code !== "BAD_FORMAT") throw error;
+      throw corrupt(this.name, "was cut off while it was open");
+    }
   }
 
   /** Tokens [start, start + count) in fresh memory. */
@@ -245,6 +278,7 @@ export class TokenFile {
   }
 
   close(): void {
+    this.map?.close();
     this.source.close();
   }
 }

@@ -22,6 +22,9 @@ export interface TokenSink {
 /** Tokens gathered before they are hashed and written: 256 Ki. */
 const BUFFER_TOKENS = 256 * 1024;
 
+/** Document starts encoded at a time. */
+const STARTS_AT_ONCE = 64 * 1024;
+
 export class TokenWriter {
   private readonly hasher = new Bun.CryptoHasher("sha256");
   private readonly buffer: Uint16Array | Uint32Array;
@@ -79,8 +82,10 @@ export class TokenWriter {
     const { vocab_size, document_count, token_count, text_bytes, tokenizer_hash } = this;
     const written = token_bytes * token_count;
     await this.put(new Uint8Array(tokenSectionBytes({ token_bytes, token_count }) - written));
-    const starts = BigUint64Array.from(this.starts.subarray(0, document_count), BigInt);
-    await this.put(bytesOf(starts));
+    for (let at = 0; at < document_count; at += STARTS_AT_ONCE) {
+      const some = this.starts.subarray(at, Math.min(document_count, at + STARTS_AT_ONCE));
+      await this.put(bytesOf(BigUint64Array.from(some, BigInt)));
+    }
     const header = encodeTokenFileHeader({
       token_bytes,
       vocab_size,

@@ -79,6 +79,7 @@ describe("a written token file", () => {
     fs.writeFileSync(target, bytes);
     const file = await TokenFile.open(target);
     expect([...file.tokens(1, 2)]).toEqual([6, 7]);
+    expect(() => file.tokens(2, 2)).toThrow("tokens outside the file");
     expect(file.content_hash).toBe((await TokenFile.fromBytes("b", bytes)).content_hash);
     expect(() => file.expectTokenizer("d".repeat(64) as Hash)).toThrow(
       expect.objectContaining({ code: "TOKENIZER_MISMATCH", exit: "verification" }),
@@ -131,6 +132,22 @@ describe("damage", () => {
       ),
       { seed: 20_260_304, numRuns: 2000 },
     );
+  });
+
+  test("a file that is cut off while it is open", async () => {
+    const target = path.join(folder, "cut.mgt");
+    const long = Array.from({ length: 20_000 }, (_, i) => i % 1000);
+    fs.writeFileSync(target, await fileOf([long]));
+    const file = await TokenFile.open(target);
+    fs.truncateSync(target, 5000);
+    expect([...file.tokens(0, 100)]).toEqual(long.slice(0, 100));
+    expect(() => file.tokens(19_000, 1000)).toThrow(
+      expect.objectContaining({ code: "TOKENS_CORRUPT", exit: "verification" }),
+    );
+    expect(() => file.documentStart(0)).toThrow(
+      expect.objectContaining({ code: "TOKENS_CORRUPT" }),
+    );
+    file.close();
   });
 
   test("a missing file, a folder and a text", async () => {
