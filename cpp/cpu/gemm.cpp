@@ -1,17 +1,37 @@
-// float32 GEMM: packed 6x16 FMA kernel for AVX2 (panels in the manner of GotoBLAS), naive scalar
-// twin.
+// float32 products: operands packed into panels (in the manner of GotoBLAS), a register tile of the
+// SIMD path in force over them; a naive loop is the scalar path and the oracle of the others.
 #include "gemm.hpp"
 
 #include <algorithm>
-#include <cstdlib>
-#include <new>
+#include <cmath>
 
 #include "aligned_buffer.hpp"
-#include "simd.hpp"
+#include "common.hpp"
+#include "gemm_kernels.hpp"
 #include "thread_pool.hpp"
 
-namespace magnet::scalar {
+namespace magnet {
 namespace {
+
+constexpr int64_t K_BLOCK = 256;    // a panel of B of this depth stays in the first-level cache,
+constexpr int64_t ROW_BLOCK = 56;   // that many rows of A in the second.
+constexpr int64_t K_GROUP = 2048;   // B is packed in pieces of at most this depth
+constexpr int64_t RIGHT_FLOATS = 1 << 21;  // and size.
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+/** The path's kernels; none for the scalar path. */
+const GemmKernels* kernels() {
+  switch (cpu_path()) {
+    case CpuPath::avx512:
+      return &avx512::GEMM_KERNELS;
+    case CpuPath::avx2:
+      return &avx2::GEMM_KERNELS;
+    default:
+      return nullptr;
+  }
+}
 
 inline float right_at(const GemmRight& b, int64_t k, int64_t n) {
   const int64_t at = k * b.row + n * b.col;
@@ -20,8 +40,8 @@ inline float right_at(const GemmRight& b, int64_t k, int64_t n) {
   return static_cast<float>(b.codes[at]) * scale;
 }
 
-void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
-                 bool accumulate) {
+void naive(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
+           bool accumulate) {
   for (int64_t m = 0; m < shape.m; m++)
     for (int64_t n = 0; n < shape.n; n++) {
       float sum = accumulate ? c[m * ldc + n] : 0.0f;
@@ -31,137 +51,103 @@ void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* 
     }
 }
 
-}  // namespace
-}  // namespace magnet::scalar
+/** A piece of B that lies packed: k rows from k0 on, n columns from n0 on. */
+struct Piece {
+  int64_t k0, k, n0, n;
+  const float* packed;
+};
 
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-namespace magnet::avx2 {
-namespace {
-
-constexpr int64_t MR = 6;    // rows and
-constexpr int64_t NR = 16;   // columns of the register tile: 12 accumulators, 2 of B, 1 of A
-constexpr int64_t KC = 256;  // a 16-column panel of B (16 KiB) stays in the first-level cache,
-constexpr int64_t MC = 96;   // a block of A (96 KiB) in the second,
-constexpr int64_t NC = 512;  // a block of B (512 KiB) in the second or third
-
-#include "gemm_pack.inc"
-
-/** c (6, 16) = [c +] a panel of 6 rows times a panel of 16 columns. */
-template <bool fresh>
-inline void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc) {
-  __m256 c0[MR], c1[MR];
-#pragma GCC unroll 6
-  for (int64_t i = 0; i < MR; i++) {
-    c0[i] = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c + i * ldc);
-    c1[i] = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c + i * ldc + 8);
-  }
-  for (int64_t p = 0; p < k; p++, a += MR, b += NR) {
-    const __m256 b0 = _mm256_load_ps(b);
-    const __m256 b1 = _mm256_load_ps(b + 8);
-#pragma GCC unroll 6
-    for (int64_t i = 0; i < MR; i++) {
-      const __m256 ai = _mm256_broadcast_ss(a + i);
-      c0[i] = _mm256_fmadd_ps(ai, b0, c0[i]);
-      c1[i] = _mm256_fmadd_ps(ai, b1, c1[i]);
-    }
-  }
-#pragma GCC unroll 6
-  for (int64_t i = 0; i < MR; i++) {
-    _mm256_storeu_ps(c + i * ldc, c0[i]);
-    _mm256_storeu_ps(c + i * ldc + 8, c1[i]);
+/** C rows [m0, m0 + m), panels [j0, j1) of the piece. */
+void multiply(const GemmKernels& kernel, const GemmLeft& a, const Piece& b, int64_t m0, int64_t m,
+              int64_t j0, int64_t j1, float* c, int64_t ldc, bool fresh) {
+  thread_local AlignedBuffer<float> scratch;
+  const int64_t blocks = ceil_div(b.k, K_BLOCK);
+  const int64_t n0 = j0 * kernel.columns;
+  const int64_t n = std::min(b.n, j1 * kernel.columns) - n0;
+  const int64_t stride = b.k * kernel.columns;
+  float* const left = scratch.reserve(m * ceil_div(b.k, blocks) + PACK_SLACK);
+  float* const to = c + m0 * ldc + b.n0 + n0;
+  for (int64_t i = 0; i < blocks; i++) {
+    const int64_t from = panel_at(i, blocks, b.k);
+    const int64_t k = panel_at(i + 1, blocks, b.k) - from;
+    kernel.pack_left(a, m0, m, b.k0 + from, k, left);
+    kernel.block(m, n, k, left, b.packed + j0 * stride + from * kernel.columns, stride, to, ldc,
+                 fresh && i == 0);
   }
 }
 
-/** A tile at the edge of C goes through a buffer. */
-void edge_tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int64_t rows,
-               int64_t columns, bool fresh) {
-  alignas(32) float buffer[MR * NR] = {};
-  if (!fresh)
-    for (int64_t i = 0; i < rows; i++)
-      std::memcpy(buffer + i * NR, c + i * ldc, static_cast<size_t>(columns) * sizeof(float));
-  tile<false>(k, a, b, buffer, NR);
-  for (int64_t i = 0; i < rows; i++)
-    std::memcpy(c + i * ldc, buffer + i * NR, static_cast<size_t>(columns) * sizeof(float));
-}
-
-void block(int64_t m, int64_t n, int64_t k, const float* a, const float* b, float* c, int64_t ldc,
-           bool fresh) {
-  for (int64_t j = 0; j < n; j += NR)
-    for (int64_t i = 0; i < m; i += MR) {
-      const float* const ap = a + i * k;
-      const float* const bp = b + j * k;
-      float* const cp = c + i * ldc + j;
-      if (m - i < MR || n - j < NR) {
-        edge_tile(k, ap, bp, cp, ldc, std::min(MR, m - i), std::min(NR, n - j), fresh);
-      } else if (fresh) {
-        tile<true>(k, ap, bp, cp, ldc);
-      } else {
-        tile<false>(k, ap, bp, cp, ldc);
-      }
-    }
-}
-
-void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
-                 bool accumulate) {
-  thread_local AlignedBuffer<float> left_scratch;
-  thread_local AlignedBuffer<float> right_scratch;
-  float* const left = left_scratch.reserve(MC * KC);
-  float* const right = right_scratch.reserve(KC * NC);
-  for (int64_t n0 = 0; n0 < shape.n; n0 += NC) {
-    const int64_t n = std::min(NC, shape.n - n0);
-    for (int64_t k0 = 0; k0 < shape.k; k0 += KC) {
-      const int64_t k = std::min(KC, shape.k - k0);
-      const bool fresh = k0 == 0 && !accumulate;
-      for (int64_t j = 0; j < n; j += NR)
-        pack_right_panel(b, n0 + j, std::min(NR, n - j), k0, k, right + j * k);
-      for (int64_t m0 = 0; m0 < shape.m; m0 += MC) {
-        const int64_t m = std::min(MC, shape.m - m0);
-        pack_left(a, m0, m, k0, k, left);
-        block(m, n, k, left, right, c + m0 * ldc + n0, ldc, fresh);
-      }
-    }
+void pack_piece(uint32_t threads, const GemmKernels& kernel, const GemmRight& b, const Piece& piece,
+                float* out) {
+  const int64_t stride = piece.k * kernel.columns;
+  if (b.col == 1) {
+    // By rows of B, which are read along.
+    constexpr int64_t UNIT = 16;
+    parallel_for(threads, ceil_div(piece.k, UNIT), [&](int64_t begin, int64_t end, uint32_t) {
+      const int64_t from = begin * UNIT;
+      const int64_t k = std::min(piece.k, end * UNIT) - from;
+      kernel.pack_right(b, piece.n0, piece.n, piece.k0 + from, k, out + from * kernel.columns,
+                        stride);
+    });
+    return;
   }
+  const int64_t panels = ceil_div(piece.n, kernel.columns);
+  parallel_for(threads, panels, [&](int64_t begin, int64_t end, uint32_t) {
+    const int64_t from = begin * kernel.columns;
+    const int64_t n = std::min(piece.n, end * kernel.columns) - from;
+    kernel.pack_right(b, piece.n0 + from, n, piece.k0, piece.k, out + begin * stride, stride);
+  });
+}
+
+/** Blocks of rows times ranges of panels, so many that every thread has several tasks. */
+void multiply_piece(uint32_t threads, const GemmKernels& kernel, const GemmLeft& a, int64_t m,
+                    const Piece& piece, float* c, int64_t ldc, bool fresh) {
+  const int64_t panels = ceil_div(piece.n, kernel.columns);
+  const int64_t count = threads;
+  const int64_t row_tasks = std::min(round_up(ceil_div(m, ROW_BLOCK), count), ceil_div(m, 8));
+  const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * count, row_tasks);
+  const int64_t panel_tasks = std::min(wanted, panels);
+  parallel_for(threads, row_tasks * panel_tasks, [&](int64_t begin, int64_t end, uint32_t) {
+    for (int64_t task = begin; task < end; task++) {
+      const int64_t i = task / panel_tasks;
+      const int64_t j = task % panel_tasks;
+      const int64_t m0 = panel_at(i, row_tasks, m);
+      multiply(kernel, a, piece, m0, panel_at(i + 1, row_tasks, m) - m0,
+               panel_at(j, panel_tasks, panels), panel_at(j + 1, panel_tasks, panels), c, ldc,
+               fresh);
+    }
+  });
 }
 
 }  // namespace
-}  // namespace magnet::avx2
-#pragma GCC pop_options
-
-namespace magnet::avx512 {
-namespace {
-using avx2::gemm_serial;
-}
-}  // namespace magnet::avx512
-
-namespace magnet {
-
-void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
-                 bool accumulate) {
-  MAGNET_DISPATCH(gemm_serial, shape, a, b, c, ldc, accumulate);
-}
 
 void gemm(uint32_t threads, GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c,
           int64_t ldc, bool accumulate) {
-  // Split the longer side, in whole register tiles, so that no two threads share one.
-  const bool by_rows = shape.m >= shape.n;
-  const int64_t unit = by_rows ? 6 : 16;
-  const int64_t length = by_rows ? shape.m : shape.n;
-  parallel_for(threads, (length + unit - 1) / unit, [&](int64_t begin, int64_t end, uint32_t) {
-    const int64_t from = begin * unit;
-    const int64_t size = std::min(length, end * unit) - from;
-    GemmLeft a_part = a;
-    GemmRight b_part = b;
-    if (by_rows) {
-      a_part.data += from * a.row;
-    } else if (b.codes != nullptr) {
-      b_part.codes += from * b.col;
-    } else {
-      b_part.data += from * b.col;
+  const GemmKernels* const kernel = kernels();
+  if (kernel == nullptr) {
+    parallel_for(threads, shape.m, [&](int64_t begin, int64_t end, uint32_t) {
+      const GemmLeft part{a.data + begin * a.row, a.row, a.col};
+      naive({end - begin, shape.n, shape.k}, part, b, c + begin * ldc, ldc, accumulate);
+    });
+    return;
+  }
+  thread_local AlignedBuffer<float> scratch;
+  const int64_t groups = ceil_div(shape.k, K_GROUP);
+  const int64_t depth = ceil_div(shape.k, groups);
+  const int64_t pieces = ceil_div(shape.n, std::max(kernel->columns, RIGHT_FLOATS / depth));
+  const int64_t width = round_up(ceil_div(shape.n, pieces), kernel->columns);
+  float* const packed = scratch.reserve(width * depth);
+  for (int64_t n0 = 0; n0 < shape.n; n0 += width)
+    for (int64_t k0 = 0; k0 < shape.k; k0 += depth) {
+      const Piece piece{k0, std::min(depth, shape.k - k0), n0, std::min(width, shape.n - n0),
+                        packed};
+      pack_piece(threads, *kernel, b, piece, packed);
+      multiply_piece(threads, *kernel, a, shape.m, piece, c, ldc, k0 == 0 && !accumulate);
     }
-    const GemmShape part{by_rows ? size : shape.m, by_rows ? shape.n : size, shape.k};
-    gemm_serial(part, a_part, b_part, c + (by_rows ? from * ldc : from), ldc, accumulate);
-  });
+}
+
+void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
+                 bool accumulate) {
+  gemm(1, shape, a, b, c, ldc, accumulate);
 }
 
 }  // namespace magnet
