@@ -32,7 +32,11 @@ const gguf = defineCommand({
   ],
   args: { model },
   flags: {
-    type: { type: "choice", options: TYPES, default: "tq2_0", summary: "of ternary weights" },
+    type: {
+      type: "choice",
+      options: TYPES,
+      summary: "of the weights (default tq2_0; f16 for a model without quantisation)",
+    },
     out: {
       type: "string",
       value: "FILE",
@@ -47,7 +51,8 @@ const gguf = defineCommand({
     const { config, params, tokenizer } = await load(args.model, flags.tokenizer);
     const name = flags.name ?? path.parse(flags.out).name;
     let progress: ReturnType<Output["progress"]> | undefined;
-    const type = flags.type.toUpperCase() as ExportType;
+    const type_name = flags.type ?? (config.quant === "none" ? "f16" : "tq2_0");
+    const type = type_name.toUpperCase() as ExportType;
     const onTensor = (done: number, total: number) => {
       progress ??= out.progress({ label: "export", total, unit: "tensors" });
       progress.update(done);
@@ -57,9 +62,9 @@ const gguf = defineCommand({
       path: flags.out,
     });
     progress?.end();
-    const data = { format: "gguf", type: flags.type, name, path: flags.out, ...digest };
+    const data = { format: "gguf", type: type_name, name, path: flags.out, ...digest };
     const size = formatBytes(digest.size_bytes);
-    out.result("export", data, `${flags.out}: ${flags.type}, ${size}, sha256 ${digest.sha256}`);
+    out.result("export", data, `${flags.out}: ${type_name}, ${size}, sha256 ${digest.sha256}`);
   },
 });
 

@@ -30,3 +30,20 @@ test.each(["bitnet", "llama"] as const)("%s logits are the trainer's", async (va
   model.close();
   trainer.close();
 });
+
+test.each(["bitnet", "llama"] as const)("plain %s: nothing is rounded", async (variant) => {
+  const config = { ...PRESETS.tiny!, variant, quant: "none" as const };
+  const trainer = Trainer.create(config, { batch: 1, context: config.context, threads: 1 });
+  await trainer.initialise(5n);
+  const tokens = Int32Array.from({ length: 48 }, (_, i) => (i * 131 + 7) % config.vocab_size);
+  const expected = await trainer.logits(tokens);
+  const model = await InferenceModel.fromParams(config, trainer.params, 1);
+  expect(model.config).toEqual({ ...config, norm_eps: Math.fround(config.norm_eps) });
+  const session = model.createSession({ kv_bits: 32 });
+  const exact = await session.append(tokens, tokens.length);
+  expect(maxDifference(exact, expected)).toBeLessThan(1e-5);
+  expect(maxDifference(await evalLogits(model, tokens), expected)).toBeLessThan(1e-3);
+  session.close();
+  model.close();
+  trainer.close();
+});

@@ -140,6 +140,8 @@ const cases: Case[] = (["bitnet", "llama"] as const).flatMap((variant) => {
     ...[0, 1, 2, 3, 4, 5].map((seed) => random("small", SMALL, seed, TYPES)),
     random("wide", WIDE, 6, TYPES),
     random("odd", ODD, 7, ["F16"]),
+    // Not ternary at all: arch llama, and arch bitnet without scales beside its weights.
+    random("plain", { ...SMALL, quant: "none" }, 9, ["F16"]),
     { ...random("wide, Q6_K embedding", WIDE, 8, TERNARY), q6k_embedding: true },
     { weights: `${variant}, small, briefly trained`, config, params, types: TYPES },
   ];

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { sha256Hex } from "../../src/core/bytes.ts";
 import { MagnetError } from "../../src/core/errors.ts";
 import { PRESETS, paramCount, tensorInfos } from "../../src/model/config.ts";
-import { learningRate, type OptimizerStep, Trainer } from "../../src/model/trainer.ts";
+import { type OptimizerStep, Trainer } from "../../src/model/trainer.ts";
 
 const config = { ...PRESETS.tiny!, vocab_size: 300, context: 20 };
 const adamw = (step: number, lr = 3e-3): OptimizerStep => ({
@@ -215,17 +215,4 @@ test("memory estimate covers the four arenas and grows with the batch", () => {
   expect(small).toBeGreaterThan(4 * 4 * paramCount(PRESETS.demo!));
   expect(large).toBeGreaterThan(small);
   expect(large).toBeLessThan(200e6);
-});
-
-test("learning-rate schedules", async () => {
-  const wsd = (step: number) => learningRate("wsd", step, 1000, 1);
-  expect([wsd(1), wsd(10), wsd(500), wsd(850), wsd(1000)]).toEqual([Math.fround(0.1), 1, 1, 1, 0]);
-  expect(wsd(925)).toBeCloseTo(0.5, 6);
-  const cosine = (step: number) => learningRate("cosine", step, 1000, 1);
-  expect(cosine(10)).toBe(1);
-  expect(cosine(505)).toBeCloseTo(0.5, 6);
-  expect(cosine(1000)).toBeCloseTo(0, 6);
-  expect(learningRate("constant", 3, 10, 0.5)).toBe(0.5);
-  expect(learningRate("wsd", 1, 1, 1)).toBe(1);
-  expect(await codeOf(() => wsd(1001))).toBe("NATIVE_INVALID");
 });
