@@ -24,10 +24,12 @@ constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 /** The path's kernels; none for the scalar path. */
 const GemmKernels* kernels() {
   switch (cpu_path()) {
+#if defined(__x86_64__)
     case CpuPath::avx512:
       return &avx512::GEMM_KERNELS;
     case CpuPath::avx2:
       return &avx2::GEMM_KERNELS;
+#endif
     default:
       return nullptr;
   }

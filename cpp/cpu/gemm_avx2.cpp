@@ -1,4 +1,5 @@
 // AVX2 kernels of gemm.cpp: register tile of 6 rows and 16 columns (12 accumulators, 2 of B, 1 of A).
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include <algorithm>
@@ -199,3 +200,4 @@ const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block};
 
 }  // namespace magnet::avx2
 #pragma GCC pop_options
+#endif

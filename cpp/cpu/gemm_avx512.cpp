@@ -1,6 +1,7 @@
 // AVX-512 kernels of gemm.cpp: register tile of 14 rows and 32 columns (28 accumulators, 2 of B, 1
 // of A). Measured against 8x48, 7x64 and 12x32: all within the noise of each other, and the widths
 // of models are multiples of 32.
+#if defined(__x86_64__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // g++ 12's own header: GCC bug 105593
 #include <immintrin.h>
 
@@ -10,18 +11,15 @@
 #include <utility>
 
 #include "gemm_kernels.hpp"
+#include "lanes_avx512.hpp"
 
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
 namespace magnet::avx512 {
 namespace {
 
 constexpr int64_t MR = 14;
 constexpr int64_t NR = 32;
-
-inline __mmask16 first_lanes(int64_t n) {
-  return n >= 16 ? __mmask16{0xFFFF} : static_cast<__mmask16>((1u << std::max<int64_t>(n, 0)) - 1);
-}
 
 /** c (R, 32) = [c +] a panel of R rows times a panel of 32 columns; `columns` of them exist. */
 template <int64_t R, bool fresh, bool whole>
@@ -73,38 +71,6 @@ void block(int64_t m, int64_t n, int64_t k, const float* left, const float* righ
       const auto rows = static_cast<size_t>(panel_at(i + 1, panels, m) - at);
       with[rows - 1](k, left + at * k, right, c + at * ldc + j, ldc, n - j);
     }
-  }
-}
-
-/** 16x16 transpose: rows in, columns out. */
-inline void transpose16(__m512 (&r)[16]) {
-  __m512 t[16];
-#pragma GCC unroll 8
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_shuffle_ps(t[i], t[i + 2], 0x44);
-    r[i + 1] = _mm512_shuffle_ps(t[i], t[i + 2], 0xEE);
-    r[i + 2] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    r[i + 3] = _mm512_shuffle_ps(t[i + 1], t[i + 3], 0xEE);
-  }
-  // r[4 q + s] now has, in 128-bit lane l, column 4 l + s of rows 4 q .. 4 q + 3.
-#pragma GCC unroll 4
-  for (int s = 0; s < 4; s++) {
-    t[s] = _mm512_shuffle_f32x4(r[s], r[s + 4], 0x88);
-    t[s + 4] = _mm512_shuffle_f32x4(r[s], r[s + 4], 0xDD);
-    t[s + 8] = _mm512_shuffle_f32x4(r[s + 8], r[s + 12], 0x88);
-    t[s + 12] = _mm512_shuffle_f32x4(r[s + 8], r[s + 12], 0xDD);
-  }
-#pragma GCC unroll 4
-  for (int s = 0; s < 4; s++) {
-    r[s] = _mm512_shuffle_f32x4(t[s], t[s + 8], 0x88);
-    r[s + 8] = _mm512_shuffle_f32x4(t[s], t[s + 8], 0xDD);
-    r[s + 4] = _mm512_shuffle_f32x4(t[s + 4], t[s + 12], 0x88);
-    r[s + 12] = _mm512_shuffle_f32x4(t[s + 4], t[s + 12], 0xDD);
   }
 }
 
@@ -219,3 +185,4 @@ const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block};
 
 }  // namespace magnet::avx512
 #pragma GCC pop_options
+#endif

@@ -29,11 +29,13 @@ inline constexpr int64_t PACK_SLACK = 16;
  * is so low that its chains of multiply-adds leave the units idle. */
 constexpr int64_t panel_at(int64_t i, int64_t count, int64_t m) { return i * m / count; }
 
+#if defined(__x86_64__)
 namespace avx512 {
 extern const GemmKernels GEMM_KERNELS;
 }
 namespace avx2 {
 extern const GemmKernels GEMM_KERNELS;
 }
+#endif
 
 }  // namespace magnet
