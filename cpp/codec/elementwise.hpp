@@ -12,7 +12,11 @@
 #include "../cpu/thread_pool.hpp"
 
 #define MG_INLINE __attribute__((always_inline)) inline
+#if defined(__x86_64__)
 #define MG_TARGET_AVX2 __attribute__((target("avx2,fma,f16c")))
+#else
+#define MG_TARGET_AVX2  // never taken; the baseline of AArch64 has NEON already
+#endif
 
 namespace magnet::codec {
 

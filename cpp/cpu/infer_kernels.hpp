@@ -61,7 +61,9 @@ struct Kernels {
 };
 
 extern const Kernels scalar_kernels;
+#if defined(__x86_64__)
 extern const Kernels avx2_kernels;
+#endif
 /** The table of cpu_path(). */
 const Kernels& kernels();
 

@@ -1,6 +1,7 @@
 // AVX2 kernels; same bits as the scalar table. Ternary products: codes 0..2 (unsigned) times int8
 // through vpmaddubsw into int16 lanes, which hold 16 blocks of 128 columns (64 products of at most
 // 2*2*127 each) before they are widened.
+#if defined(__x86_64__)
 #include <immintrin.h>
 
 #include "infer_elementwise.hpp"
@@ -247,3 +248,4 @@ const Kernels avx2_kernels = {ternary,    ternary_blocks, dot,          dot_half
                                llamacpp_softmax}};
 
 }  // namespace magnet
+#endif

@@ -129,6 +129,11 @@ const Kernels scalar_kernels = {ternary,    ternary_blocks, dot,          dot_ha
                                 {llamacpp_dot_of<float>, llamacpp_dot_of<uint16_t>, llamacpp_swiglu,
                                  llamacpp_softmax}};
 
-const Kernels& kernels() { return runs_avx2() ? avx2_kernels : scalar_kernels; }
+const Kernels& kernels() {
+#if defined(__x86_64__)
+  if (runs_avx2()) return avx2_kernels;
+#endif
+  return scalar_kernels;  // on AArch64 too, where the compiler makes NEON of most of it
+}
 
 }  // namespace magnet

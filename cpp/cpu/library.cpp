@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "common.hpp"
+#include "cpu_detect.hpp"
 #include "known_answer.hpp"
 
 namespace magnet {
@@ -19,25 +20,6 @@ const char* name_of(CpuPath path) { return PATH_NAMES[static_cast<size_t>(path)]
 thread_local CpuPath tried = CpuPath::scalar;
 /** Bit i: path i gave a wrong known answer on this machine. */
 std::atomic<uint32_t> refused_paths{0};
-
-bool has(CpuPath path) {
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                    __builtin_cpu_supports("f16c");
-  switch (path) {
-    case CpuPath::scalar:
-      return true;
-    case CpuPath::neon:
-      return false;
-    case CpuPath::avx2:
-      return avx2;
-    case CpuPath::avx512:
-      return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-             __builtin_cpu_supports("avx512vnni");
-  }
-  return false;
-}
 
 /**
  * On a thread of its own: the first use of a kernel may come from inside another one, whose
@@ -66,11 +48,12 @@ CpuPath choose_path() {
   const char* forced = std::getenv("MAGNET_CPU");
   if (forced == nullptr || *forced == '\0') {
     for (const CpuPath path : BEST_FIRST)
-      if (has(path) && is_right(path)) return path;
+      if (cpu_has(path) && is_right(path)) return path;
   }
   for (const CpuPath path : BEST_FIRST) {
     if (std::strcmp(forced, name_of(path)) != 0) continue;
-    if (!has(path)) fail(MG_E_UNSUPPORTED, "MAGNET_CPU=%s, but this CPU lacks that path", forced);
+    if (!cpu_has(path))
+      fail(MG_E_UNSUPPORTED, "MAGNET_CPU=%s, but this CPU lacks that path", forced);
     if (!is_right(path))
       fail(MG_E_UNSUPPORTED, "MAGNET_CPU=%s, but that path computes wrong results here", forced);
     return path;
@@ -124,22 +107,11 @@ int32_t mg_cpu_info(char* out, uint64_t capacity) {
     std::string paths;
     std::string refused;
     for (const CpuPath p : BEST_FIRST) {
-      if (has(p)) append(paths, name_of(p));
+      if (cpu_has(p)) append(paths, name_of(p));
       if ((refused_paths >> static_cast<uint32_t>(p) & 1) != 0) append(refused, name_of(p));
     }
     std::string features;
-    auto add = [&](bool there, const char* name) {
-      if (there) append(features, name);
-    };
-    __builtin_cpu_init();
-    add(__builtin_cpu_supports("sse4.2"), "sse4.2");
-    add(__builtin_cpu_supports("avx"), "avx");
-    add(__builtin_cpu_supports("fma"), "fma");
-    add(__builtin_cpu_supports("f16c"), "f16c");
-    add(__builtin_cpu_supports("avx2"), "avx2");
-    add(__builtin_cpu_supports("avx512f"), "avx512f");
-    add(__builtin_cpu_supports("avx512bw"), "avx512bw");
-    add(__builtin_cpu_supports("avx512vnni"), "avx512vnni");
+    for (const std::string& name : cpu_features()) append(features, name.c_str());
     const int needed =
         std::snprintf(out, capacity,
                       "{\"path\":\"%s\",\"paths\":[%s],\"refused\":[%s],\"features\":[%s],\"threads_online\":%u}",

@@ -54,6 +54,8 @@ double best_rate(uint32_t threads, double units, const Work& work) {
 PeakKernels kernels_in_force() {
 #if defined(__x86_64__)
   if (cpu_path() == CpuPath::avx2) return avx2_peaks();
+#elif defined(__aarch64__)
+  if (cpu_path() == CpuPath::neon) return neon_peaks();
 #endif
   return portable_peaks();
 }

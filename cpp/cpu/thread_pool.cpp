@@ -121,9 +121,25 @@ FloatEnvironment::FloatEnvironment() : saved_(_mm_getcsr()) {
   _mm_setcsr(MASK_ALL_ROUND_NEAREST);
 }
 FloatEnvironment::~FloatEnvironment() { _mm_setcsr(saved_); }
+#elif defined(__aarch64__)
+namespace {
+/** FPCR: rounding, flush-to-zero, default NaN and traps are its low 32 bits. */
+uint32_t float_control() {
+  uint64_t value;
+  asm volatile("mrs %0, fpcr" : "=r"(value));
+  return static_cast<uint32_t>(value);
+}
+void set_float_control(uint64_t value) { asm volatile("msr fpcr, %0" : : "r"(value)); }
+}  // namespace
+FloatEnvironment::FloatEnvironment() : saved_(float_control()) {
+  constexpr uint64_t ROUND_NEAREST_KEEP_SUBNORMALS = 0;
+  if (saved_ != ROUND_NEAREST_KEEP_SUBNORMALS) set_float_control(ROUND_NEAREST_KEEP_SUBNORMALS);
+}
+FloatEnvironment::~FloatEnvironment() {
+  if (saved_ != 0) set_float_control(saved_);
+}
 #else
-FloatEnvironment::FloatEnvironment() : saved_(0) {}
-FloatEnvironment::~FloatEnvironment() = default;
+#error "magnet sets the floating-point environment of x86-64 and AArch64 only"
 #endif
 
 }  // namespace magnet
