@@ -21,6 +21,13 @@ class Mapping {
   ~Mapping() { munmap(data_, bytes_); }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
+  /** For a part of which little is touched: a huge page would commit all around it. */
+  static void use_small_pages(void* from, uint64_t bytes) {
+    constexpr uintptr_t PAGE = 4096;
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(from) + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t end = (reinterpret_cast<uintptr_t>(from) + bytes) / PAGE * PAGE;
+    if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_NOHUGEPAGE);
+  }
   template <class T>
   T* as() const {
     return static_cast<T*>(data_);

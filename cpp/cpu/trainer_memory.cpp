@@ -62,6 +62,16 @@ void carve_block(const mg_model_config& c, int64_t rows, Carver& carver, LayerSt
   s.a_ffn = carver.take_input(plain, rows, ff);
 }
 
+/** Scratch of the kernels and of the process around them: packed blocks of operands, and the scores
+ * of a block of queries in every thread. */
+uint64_t scratch_bytes(const mg_trainer_options& options) {
+  constexpr uint64_t SHARED = 12 << 20;
+  constexpr uint64_t BY_THREAD = 1 << 20;
+  constexpr uint64_t QUERIES = 2 * 48;
+  const uint64_t scores = QUERIES * options.context * sizeof(float);
+  return SHARED + resolve_threads(options.threads) * (BY_THREAD + scores);
+}
+
 /** Floats of the largest workspace that the optimizer asks for. */
 int64_t optimizer_floats(const ModelLayout& layout, const mg_trainer_options& options) {
   int64_t most = 0;
@@ -143,7 +153,8 @@ uint64_t Trainer::bytes_needed(const mg_model_config& c, const mg_trainer_option
   const uint64_t codes = c.quantization == 1 ? 0 : in_blocks;
   const uint64_t untouched =
       options.optimizer == MG_OPTIMIZER_MUON ? in_blocks * sizeof(float) : 0;
-  return 4 * arena_bytes(layout.count) - untouched + codes + activations + logits;
+  return 4 * arena_bytes(layout.count) - untouched + codes + activations + logits +
+         scratch_bytes(options);
 }
 
 Trainer::Trainer(const mg_model_config& config, const mg_trainer_options& options)
@@ -160,6 +171,7 @@ Trainer::Trainer(const mg_model_config& config, const mg_trainer_options& option
   m_ = reinterpret_cast<float*>(base + arena_size);
   v_ = reinterpret_cast<float*>(base + 2 * arena_size);
   grad_ = reinterpret_cast<float*>(base + 3 * arena_size);
+  if (options.optimizer == MG_OPTIMIZER_MUON) Mapping::use_small_pages(v_, arena_size);
   const uint64_t codes = is_plain() ? 0 : aligned(layout_.count);
   const uint64_t activations = carve(config_, options_, nullptr, layers_, work_);
   state_ = std::make_unique<Mapping>(codes + activations, "activations");
