@@ -17,4 +17,10 @@ MG_API int32_t mg_token_map_free(void* map);
  * process lives (the SIGBUS of that read is caught). Safe from several threads. */
 MG_API int32_t mg_token_map_read(const void* map, uint64_t start, uint64_t count, int32_t* out);
 
+/* ---- float formats (cpp/cpu/convert.cpp) --------------------------------------------------------
+ * `count` values of a format, little-endian, to float32: every value of the smaller formats is one.
+ * `in` may be `out` for MG_FLOAT32. MG_E_NUMERIC with the index where one is NaN or infinite. */
+enum { MG_FLOAT32 = 0, MG_FLOAT16 = 1, MG_BFLOAT16 = 2 };
+MG_API int32_t mg_floats_from(uint32_t format, const void* in, uint64_t count, float* out);
+
 #endif

@@ -56,6 +56,7 @@ const FLAGS = {
     summary: "share of the text kept out (default 0.05)",
   },
   tokenizer: { type: "string", value: "FILE", summary: "use this tokenizer.json" },
+  init: { type: "string", value: "DIR|FILE", summary: "start from these weights (safetensors)" },
   "text-field": { type: "string", value: "NAME", summary: "field of JSONL (default text)" },
   threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
   device: {
@@ -97,6 +98,7 @@ export const train = defineCommand({
       quant: flags.quant,
       data: flags.data,
       tokenizer: flags.tokenizer,
+      init: flags.init,
       vocab_size: flags.vocab_size,
       heldout_fraction: flags.heldout,
       text_field: flags.text_field,

@@ -31,6 +31,8 @@ const stateShape = {
   step: count,
   /** Seed of the initial weights, unsigned 64 bits. */
   init_seed: seed,
+  /** Only of a run that started from given weights: SHA-256 of them as float32. */
+  init_hash: hash.optional(),
   data: z.strictObject({
     /** Content hash of the training token file; of mixed data, hash over its sources. */
     train_hash: hash,

@@ -277,7 +277,7 @@ export class Checkpoint {
       const hasher = new Bun.CryptoHasher("sha256").update(await file.headerBytes());
       for (const { name: tensor, data } of targets) {
         invariant(data instanceof Uint8Array, "a target is memory");
-        await file.readInto(tensor, data, (piece) => hasher.update(piece));
+        await file.readInto(tensor, data, { onPiece: (piece) => hasher.update(piece) });
       }
       this.check(name, { size_bytes: file.size_bytes, sha256: hasher.digest("hex") });
     } finally {

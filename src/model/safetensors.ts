@@ -114,15 +114,21 @@ export class SafetensorsFile {
     return target;
   }
 
-  /** Reads a tensor's bytes into `target`, whose length must be the tensor's. */
+  /**
+   * Reads a tensor's bytes into `target`, whose length must be the tensor's; or, with `from`, a part
+   * of them. `onPiece` sees each piece once it is in place.
+   */
   async readInto(
     name: string,
     target: Uint8Array,
-    onPiece?: (piece: Uint8Array) => void,
+    options: { from?: number; onPiece?: (piece: Uint8Array) => void } = {},
   ): Promise<void> {
     const { begin, end } = this.entry(name);
-    invariant(target.length === end - begin, `${name}: target of another size`);
-    const position = this.header.data_start + begin;
+    const { from = 0, onPiece } = options;
+    const whole = options.from === undefined;
+    const left = end - begin - from;
+    invariant(whole ? target.length === left : target.length <= left, `${name}: another size`);
+    const position = this.header.data_start + begin + from;
     await readExactly(this.handle, this.path, target, position, "SAFETENSORS_CORRUPT", onPiece);
   }
 

@@ -14,6 +14,7 @@ import {
   resolveModelConfig,
 } from "./config.ts";
 import { tokenByteLengths } from "./evaluate.ts";
+import { type InitSource, initModel, openInit } from "./init-weights.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { parseTrainingConfig, settingsOf, type TrainingSettings } from "./training-config.ts";
 import { openTrainingData } from "./training-data.ts";
@@ -42,6 +43,8 @@ export interface TrainFromFilesOptions {
   /** The field of JSONL that holds the text; "text" unless given. */
   text_field?: string | undefined;
   out_dir: string;
+  /** Start from these weights (see `openInit`), which give the model and the tokenizer too. */
+  init?: string | undefined;
   /** A checkpoint or run folder to go on from. */
   resume?: string | undefined;
   /** Settings that were given explicitly; the rest comes from the checkpoint or the defaults. */
@@ -65,15 +68,18 @@ function configFor(
   options: TrainFromFilesOptions,
   checkpoint: Checkpoint | null,
   vocab_size: number,
+  init: InitSource | null,
 ) {
   const saved: Partial<TrainingSettings> & { model?: ModelConfig } = checkpoint
     ? settingsOf(checkpoint.manifest)
     : {};
   const quant = options.quant === undefined ? {} : { quant: options.quant };
-  const model =
-    saved.model && options.model === undefined
+  const named = options.model;
+  const model = init
+    ? initModel(init, { named, vocab_size, quant: options.quant })
+    : saved.model && named === undefined
       ? parseModelConfig({ ...saved.model, ...quant })
-      : resolveModelConfig(options.model ?? "demo", { vocab_size, ...quant });
+      : resolveModelConfig(named ?? "demo", { vocab_size, ...quant });
   const given = Object.entries(options.settings).filter(([, value]) => value !== undefined);
   const settings = { ...saved, ...Object.fromEntries(given), model };
   if (settings.steps === undefined)
@@ -84,6 +90,16 @@ function configFor(
   return parseTrainingConfig(settings as TrainingSettings);
 }
 
+/** Of a tokenizer that is to be trained: never for weights that were trained with one. */
+function newVocabSize(options: TrainFromFilesOptions): number {
+  if (options.init !== undefined)
+    throw new MagnetError("NO_TOKENIZER", `no tokenizer.json lies beside ${options.init}`, {
+      hint: "name the one that its weights were trained with: --tokenizer FILE",
+      exit: "usage",
+    });
+  return options.vocab_size ?? resolveModelConfig(options.model ?? "demo").vocab_size;
+}
+
 /**
  * Trains from paths. Throws as `runTraining`, `openTrainingData` and `resolveCheckpoint`.
  */
@@ -91,24 +107,35 @@ export async function trainFromFiles(options: TrainFromFilesOptions): Promise<Tr
   const { out_dir, resume, clock, signal, onEvent } = options;
   const checkpoint = resume === undefined ? null : await resolveCheckpoint(resume);
   if (!checkpoint) await requireUnused(out_dir);
+  const init = options.init === undefined ? null : await openInit(options.init);
+  if (init && checkpoint)
+    throw new MagnetError("INIT_AND_RESUME", "a resumed run has its weights already", {
+      hint: "leave --init out, or start a new run in another --out",
+      exit: "usage",
+    });
+  const wanted =
+    options.tokenizer === undefined
+      ? ((await init?.tokenizer()) ?? null)
+      : await Tokenizer.load(options.tokenizer);
   const data = await openTrainingData({
     ...options,
+    tokenizer: wanted,
     data: options.data ?? [],
-    vocab_size: () => options.vocab_size ?? resolveModelConfig(options.model ?? "demo").vocab_size,
+    vocab_size: () => newVocabSize(options),
     checkpoint,
   });
   try {
     const tokenizer = Tokenizer.fromJson(data.tokenizer_json);
-    const wanted = options.tokenizer === undefined ? [] : [await Tokenizer.load(options.tokenizer)];
-    for (const { hash } of [tokenizer, ...wanted])
+    for (const { hash } of wanted ? [tokenizer, wanted] : [tokenizer])
       for (const { train } of data.sources) train.expectTokenizer(hash);
     const { vocab_size, hash } = tokenizer;
     let params = 0;
     const result = await runTraining({
-      config: configFor(options, checkpoint, vocab_size),
+      config: configFor(options, checkpoint, vocab_size, init),
       sources: data.sources,
       tokenizer: { json: data.tokenizer_json, hash, byte_lengths: tokenByteLengths(tokenizer) },
       out_dir,
+      init,
       resume: checkpoint,
       clock,
       ...(signal === undefined ? {} : { signal }),

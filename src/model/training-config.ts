@@ -120,7 +120,7 @@ export const hyperparametersOf = (c: TrainingConfig): Hyperparameters => ({
 export function checkpointState(
   c: TrainingConfig,
   state: InnerState,
-  hashes: DataState & { tokenizer_hash: Hash },
+  hashes: DataState & { tokenizer_hash: Hash; init_hash?: Hash | undefined },
 ): CheckpointState {
   const { beta1, beta2, eps, weight_decay, weight_decay_schedule, clip, momentum } = c;
   const adamw = { beta1, beta2, eps, weight_decay, clip };
@@ -129,6 +129,7 @@ export function checkpointState(
     tokenizer_hash: hashes.tokenizer_hash,
     step: state.step,
     init_seed: String(c.seed),
+    ...(hashes.init_hash === undefined ? {} : { init_hash: hashes.init_hash }),
     data: {
       train_hash: hashes.train_hash,
       ...(hashes.sources ? { sources: hashes.sources } : {}),

@@ -26,8 +26,8 @@ export interface TrainingDataOptions {
    * sources with weights (PATH=WEIGHT).
    */
   data: readonly string[];
-  /** A tokenizer.json; otherwise the data's, or one is trained on the text. */
-  tokenizer?: string | undefined;
+  /** null: the data's, or one is trained on the text. */
+  tokenizer: Tokenizer | null;
   /** Size of a tokenizer that is trained. */
   vocab_size: () => number;
   heldout_fraction?: number | undefined;
@@ -130,7 +130,7 @@ async function tokenizerFor(
   named: readonly NamedSource[] = [],
 ): Promise<Tokenizer> {
   const { checkpoint, signal } = options;
-  if (options.tokenizer !== undefined) return Tokenizer.load(options.tokenizer);
+  if (options.tokenizer) return options.tokenizer;
   if (checkpoint) return Tokenizer.fromJson(await checkpoint.tokenizerJson());
   for (const source of named) {
     if (!(await isPreparedSource(source.path))) continue;

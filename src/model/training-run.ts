@@ -14,6 +14,7 @@ import { CheckpointStore } from "./checkpoint-store.ts";
 import { tensorInfos } from "./config.ts";
 import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
 import { type FileSystem, hostFileSystem } from "./file-system.ts";
+import { hashParams, type InitSource } from "./init-weights.ts";
 import { INITIAL_STATE, InnerLoop, type StepReport } from "./inner-loop.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
@@ -51,6 +52,8 @@ export interface TrainingOptions {
   tokenizer: { json: string; hash: Hash; byte_lengths: Uint16Array };
   /** Gets metrics.jsonl and checkpoints/. */
   out_dir: string;
+  /** The first weights, instead of random ones; not on resume. */
+  init?: InitSource | null;
   /** Continue from this checkpoint. */
   resume?: Checkpoint | null;
   clock: Clock;
@@ -121,6 +124,7 @@ class TrainingRun {
     private readonly trainer: Trainer,
     private readonly metrics: MetricsFile,
     private readonly batches: MixedReader,
+    private readonly init_hash: Hash | undefined,
   ) {
     const { config, resume, disk = hostFileSystem } = options;
     const state = resume ? innerStateOf(resume.manifest) : INITIAL_STATE;
@@ -212,8 +216,13 @@ class TrainingRun {
   private async save(): Promise<void> {
     const { config, tokenizer } = this.options;
     const { params, m, v } = this.trainer;
+    const { init_hash } = this;
     const { state } = this.loop;
-    const hashes = { ...this.batches.state(state.position), tokenizer_hash: tokenizer.hash };
+    const hashes = {
+      ...this.batches.state(state.position),
+      tokenizer_hash: tokenizer.hash,
+      init_hash,
+    };
     const { folder, manifest } = await this.store.save({
       layout: tensorInfos(config.model),
       ...{ params, m, v },
@@ -258,6 +267,7 @@ async function startTrainer(options: TrainingOptions): Promise<Trainer> {
   const trainer = Trainer.create(model, trainerOptions(config));
   try {
     if (resume) await resume.load(tensorInfos(model), trainer);
+    else if (options.init) await options.init.load(model, trainer.params);
     else await trainer.initialise(config.seed);
     return trainer;
   } catch (error) {
@@ -295,7 +305,9 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     trainer = await startTrainer(options);
     const step = resume?.manifest.step ?? 0;
     metrics = await MetricsFile.open(path.join(out_dir, "metrics.jsonl"), step);
-    const run = new TrainingRun(options, trainer, metrics, batches);
+    const started = options.init && !resume ? await hashParams(trainer.params) : undefined;
+    const init_hash = (resume?.manifest.init_hash as Hash | undefined) ?? started;
+    const run = new TrainingRun(options, trainer, metrics, batches, init_hash);
     const params = trainer.param_count;
     const tokens = sources.reduce((sum, { train }) => sum + train.token_count, 0);
     const mixed = sources.length > 1 ? { sources: batches.use(0).map(shareOf) } : {};
