@@ -139,7 +139,7 @@ function recipeText(rows: readonly StoredRow[]): string {
     return [[row.flags.optimizer!, row.flags.lr!, bits(found.heldout.all.bits_per_byte)]];
   });
   const scan_table = table(["optimiser", "peak learning rate", "bits per byte"], scans);
-  return `## Recipes\n\n${table(titles, cells)}\n\nLearning rates, a third of the tokens, a seed of its own:\n\n${scan_table}`;
+  return `## Recipes\n\n${table(titles, cells)}\n\nLearning rates, fewer tokens and a seed of its own:\n\n${scan_table}`;
 }
 
 function genkidamaText(rows: readonly StoredRow[]): string {
