@@ -8,6 +8,10 @@ export const COMMANDS: Group = {
   kind: "group",
   meta: { description: "magnet: ordinary machines grow expert language models together" },
   subCommands: {
+    align: lazy(
+      "teach a model preferences from pairs (ORPO)",
+      async () => (await import("./align.ts")).align,
+    ),
     bench: lazy(
       "speed beside the machine's limits: train, kernel",
       async () => (await import("./bench.ts")).bench,
@@ -22,7 +26,7 @@ export const COMMANDS: Group = {
       async () => (await import("./config.ts")).config,
     ),
     data: lazy(
-      "turn text into token files: prepare, inspect",
+      "turn text into token files or preference pairs: prepare, inspect, pairs",
       async () => (await import("./data.ts")).data,
     ),
     demo: lazy(
@@ -34,7 +38,7 @@ export const COMMANDS: Group = {
       async () => (await import("./doctor.ts")).doctor,
     ),
     eval: lazy(
-      "loss, perplexity and bits per byte of a model",
+      "loss and bits per byte of a model, or its win rate on pairs",
       async () => (await import("./eval.ts")).evalGroup,
     ),
     job: lazy("training jobs of the network: submit", async () => (await import("./job.ts")).job),

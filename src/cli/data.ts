@@ -4,6 +4,7 @@ import { type DataSummary, openData, prepareData } from "../model/data.ts";
 import { isMixture, type OpenedData, openMixture, prepareMixture } from "../model/mixed-data.ts";
 import { MixtureOrder } from "../model/mixture-order.ts";
 import { parseSources } from "../model/source-list.ts";
+import { makeTextPairs } from "../model/text-pairs.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
 import { type Output, table } from "./frame/output.ts";
@@ -121,4 +122,69 @@ const inspect = defineCommand({
   },
 });
 
-export const data = defineGroup("Prepares text for training", { prepare, inspect });
+const pairs = defineCommand({
+  summary: "Makes preference pairs for magnet align from text",
+  details:
+    "Chosen is how a text goes on, rejected how another document does. Held-out pairs come from the\ndocuments that training with the same --heldout holds out. Lengths are in tokens with --tokenizer,\nelse in bytes.",
+  examples: [
+    {
+      command:
+        "magnet data pairs --data books/ --tokenizer run/data/tokenizer.json --out pairs.jsonl",
+      does: "64 tokens of prompt, 64 of response",
+    },
+  ],
+  args: {},
+  flags: {
+    data: { type: "list", value: "PATH", required: true, summary: "text or JSONL, or folders" },
+    out: { type: "string", value: "FILE", required: true, summary: "JSONL file to write" },
+    tokenizer: { type: "string", value: "FILE", summary: "a tokenizer.json to count lengths with" },
+    "prompt-length": { type: "integer", min: 1, summary: "default 64 tokens or 256 bytes" },
+    "response-length": { type: "integer", min: 1, summary: "default 64 tokens or 256 bytes" },
+    count: { type: "integer", min: 1, default: 10_000, summary: "training pairs at most" },
+    "heldout-count": { type: "integer", min: 0, default: 1000, summary: "held-out pairs at most" },
+    heldout: {
+      type: "number",
+      min: 0,
+      max: 0.5,
+      default: 0.05,
+      summary: "share of the text held out",
+    },
+    seed: { type: "integer", min: 0, default: 1, summary: "the same seed gives the same pairs" },
+  },
+  async run({ out, signal }, { flags }) {
+    const tokenizer =
+      flags.tokenizer === undefined ? undefined : await Tokenizer.load(flags.tokenizer);
+    const usual = tokenizer ? 64 : 256;
+    let progress: ReturnType<typeof out.progress> | undefined;
+    const summary = await makeTextPairs({
+      inputs: flags.data,
+      out_file: flags.out,
+      lengths: {
+        prompt: flags.prompt_length ?? usual,
+        response: flags.response_length ?? usual,
+      },
+      tokenizer,
+      seed: BigInt(flags.seed),
+      count: flags.count,
+      heldout_count: flags.heldout_count,
+      heldout_fraction: flags.heldout,
+      signal,
+      onProgress({ done_bytes, total_bytes }) {
+        progress ??= out.progress({ label: "pairs", total: total_bytes, unit: "bytes" });
+        progress.update(done_bytes);
+      },
+    });
+    progress?.end();
+    out.result("data_pairs", summary, () =>
+      [
+        `file        ${summary.file}`,
+        `pairs       ${summary.pairs}`,
+        `held out    ${summary.heldout_pairs}`,
+        `documents   ${summary.documents}`,
+        `duplicates  ${summary.duplicates} dropped`,
+      ].join("\n"),
+    );
+  },
+});
+
+export const data = defineGroup("Prepares text for training", { prepare, inspect, pairs });

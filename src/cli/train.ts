@@ -14,7 +14,7 @@ import type { TrainingSettings } from "../model/training-config.ts";
 import type { TrainingEvent } from "../model/training-run.ts";
 import { defineCommand, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
-import { usageError } from "./frame/strict.ts";
+import { seedOf, stopOnFailure } from "./run-guards.ts";
 
 const FLAGS = {
   model: { type: "string", value: "PRESET|FILE", summary: "what to train (default demo)" },
@@ -150,11 +150,6 @@ function givenSettings(flags: TrainFlags, local: LocalSettings): Partial<Trainin
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
-function seedOf(text: string): bigint {
-  if (/^\d{1,20}$/.test(text) && BigInt(text) < 2n ** 64n) return BigInt(text);
-  throw usageError("BAD_VALUE", `--seed cannot be "${text}"`, "it takes a number below 2^64");
-}
-
 /** Progress for people on stderr, records for scripts on stdout. */
 function reporter(out: Output) {
   let progress: ReturnType<Output["progress"]> | undefined;
@@ -185,25 +180,6 @@ function reporter(out: Output) {
     }
   };
   return { onPrepare, onEvent };
-}
-
-/**
- * A reader of stdout that goes away, or a full disk behind it, must not cost the run: it is stopped
- * as by a signal, so that it saves its checkpoint, and the failure is reported afterwards.
- */
-function stopOnFailure({ onPrepare, onEvent }: ReturnType<typeof reporter>) {
-  const stop = new AbortController();
-  const guard =
-    <T>(show: (event: T) => void) =>
-    (event: T) => {
-      if (stop.signal.aborted) return;
-      try {
-        show(event);
-      } catch (error) {
-        stop.abort(error);
-      }
-    };
-  return { stop, onPrepare: guard(onPrepare), onEvent: guard(onEvent) };
 }
 
 function report(out: Output, result: TrainedFromFiles): ExitKind {

@@ -67,6 +67,15 @@ const stateShape = {
     peak_lr: z.number(),
     total_steps: count,
   }),
+  /** Alignment runs only; data.batch then counts pairs. */
+  alignment: z
+    .strictObject({
+      method: z.literal("orpo"),
+      beta: z.number(),
+      /** SHA-256 of the weights that alignment began with. */
+      base_hash: hash,
+    })
+    .optional(),
   /** State of the divergence monitor: the smoothed training loss, null before the first step. */
   loss_average: z.number().nullable(),
 };

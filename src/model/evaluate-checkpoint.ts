@@ -38,7 +38,7 @@ export interface CheckpointEvaluation extends HeldoutEvaluation {
 const BATCH = 8;
 
 /** What to evaluate, as the held-out parts of sources. */
-async function openTokens(
+export async function openHeldout(
   data: string,
   tokenizer: Tokenizer,
   signal?: AbortSignal,
@@ -69,7 +69,7 @@ export async function evaluateCheckpoint(
   const checkpoint = await resolveCheckpoint(options.model);
   const tokenizer = Tokenizer.fromJson(await checkpoint.tokenizerJson());
   const { model } = settingsOf(checkpoint.manifest);
-  const { sources, close } = await openTokens(options.data, tokenizer, signal);
+  const { sources, close } = await openHeldout(options.data, tokenizer, signal);
   const trainer = Trainer.create(model, { batch: BATCH, context: model.context, threads });
   try {
     for (const { train } of sources) train.expectTokenizer(tokenizer.hash);

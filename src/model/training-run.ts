@@ -91,7 +91,7 @@ export interface TrainingResult {
 const SPEED_WINDOW = 20;
 
 /** Steps timed by the given clock. */
-class Speed {
+export class Speed {
   tokens = 0;
   steps_ms = 0;
   private recent: { tokens: number; ms: number }[] = [];
@@ -109,7 +109,7 @@ class Speed {
   }
 }
 /** Per second, rounded; a span too short for the clock counts as 1 ms. */
-const rate = (tokens: number, ms: number) => Math.round((1000 * tokens) / Math.max(1, ms));
+export const rate = (tokens: number, ms: number) => Math.round((1000 * tokens) / Math.max(1, ms));
 
 class TrainingRun {
   readonly speed = new Speed();
@@ -323,7 +323,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   }
 }
 
-async function makeOut(out_dir: string, disk: FileSystem): Promise<void> {
+export async function makeOut(out_dir: string, disk: FileSystem): Promise<void> {
   try {
     await disk.makeFolder(out_dir);
   } catch (error) {
