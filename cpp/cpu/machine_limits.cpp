@@ -52,12 +52,19 @@ double best_rate(uint32_t threads, double units, const Work& work) {
 }
 
 PeakKernels kernels_in_force() {
+  switch (cpu_path()) {
 #if defined(__x86_64__)
-  if (cpu_path() == CpuPath::avx2) return avx2_peaks();
+    case CpuPath::avx512:
+      return avx512_peaks();
+    case CpuPath::avx2:
+      return avx2_peaks();
 #elif defined(__aarch64__)
-  if (cpu_path() == CpuPath::neon) return neon_peaks();
+    case CpuPath::neon:
+      return neon_peaks();
 #endif
-  return portable_peaks();
+    default:
+      return portable_peaks();
+  }
 }
 
 /** Bandwidths from memory and from caches. Throws MG_E_MEMORY where there is no room to measure. */

@@ -71,7 +71,7 @@ PeakKernels avx2_peaks() {
 #pragma GCC pop_options
 
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")
 namespace magnet {
 namespace {
 
@@ -87,22 +87,6 @@ void avx512_fma(int64_t rounds) {
 #pragma GCC unroll 16
     for (int i = 0; i < AVX512_CHAINS; i++) {
       c[i] = _mm512_fmadd_ps(c[i], factor, addend);
-      asm volatile("" : "+v"(c[i]));
-    }
-  }
-}
-
-void avx512_integer(int64_t rounds) {
-  __m512i c[AVX512_CHAINS];
-#pragma GCC unroll 16
-  for (int i = 0; i < AVX512_CHAINS; i++) c[i] = _mm512_setzero_si512();
-  __m512i codes = _mm512_set1_epi8(1);
-  const __m512i row = _mm512_set1_epi8(3);
-  for (int64_t r = 0; r < rounds; r++) {
-#pragma GCC unroll 16
-    for (int i = 0; i < AVX512_CHAINS; i++) {
-      asm volatile("" : "+v"(codes));
-      c[i] = _mm512_add_epi16(c[i], _mm512_maddubs_epi16(codes, row));
       asm volatile("" : "+v"(c[i]));
     }
   }
@@ -125,9 +109,7 @@ void avx512_read(const uint8_t* data, int64_t bytes) {
   for (int i = 0; i < 8; i++) asm volatile("" : "+v"(sums[i]));
 }
 
-#pragma GCC push_options
-#pragma GCC target("avx512vnni")
-void avx512_vnni_integer(int64_t rounds) {
+void avx512_integer(int64_t rounds) {
   __m512i c[AVX512_CHAINS];
 #pragma GCC unroll 16
   for (int i = 0; i < AVX512_CHAINS; i++) c[i] = _mm512_setzero_si512();
@@ -141,15 +123,11 @@ void avx512_vnni_integer(int64_t rounds) {
     }
   }
 }
-#pragma GCC pop_options
 
 }  // namespace
 
 PeakKernels avx512_peaks() {
-  __builtin_cpu_init();
-  const bool vnni = __builtin_cpu_supports("avx512vnni");
-  return {avx512_fma, AVX512_CHAINS * 16 * 2, vnni ? avx512_vnni_integer : avx512_integer,
-          AVX512_CHAINS * 64 * 2, avx512_read};
+  return {avx512_fma, AVX512_CHAINS * 16 * 2, avx512_integer, AVX512_CHAINS * 64 * 2, avx512_read};
 }
 
 }  // namespace magnet
