@@ -8,6 +8,7 @@
 #include "aligned_buffer.hpp"
 #include "common.hpp"
 #include "gemm_kernels.hpp"
+#include "profile.hpp"
 #include "thread_pool.hpp"
 
 namespace magnet {
@@ -72,7 +73,10 @@ void multiply(const GemmKernels& kernel, const GemmLeft& a, const Piece& b, int6
   for (int64_t i = 0; i < blocks; i++) {
     const int64_t from = panel_at(i, blocks, b.k);
     const int64_t k = panel_at(i + 1, blocks, b.k) - from;
-    kernel.pack_left(a, m0, m, b.k0 + from, k, left);
+    {
+      const PackingScope packing;
+      kernel.pack_left(a, m0, m, b.k0 + from, k, left);
+    }
     kernel.block(m, n, k, left, b.packed + j0 * stride + from * kernel.columns, stride, to, ldc,
                  fresh && i == 0);
   }
@@ -80,6 +84,7 @@ void multiply(const GemmKernels& kernel, const GemmLeft& a, const Piece& b, int6
 
 void pack_piece(uint32_t threads, const GemmKernels& kernel, const GemmRight& b, const Piece& piece,
                 float* out) {
+  const PackingScope packing;
   const int64_t stride = piece.k * kernel.columns;
   if (b.col == 1) {
     // By rows of B, which are read along.

@@ -5,6 +5,7 @@
 
 #include "aligned_buffer.hpp"
 #include "common.hpp"
+#include "profile.hpp"
 #include "thread_pool.hpp"
 
 namespace magnet {
@@ -50,11 +51,14 @@ void ternary_product(uint32_t threads, const TernaryProduct& p) {
   const int64_t panels = ceil_div(p.n, kernel->columns);
   const int64_t panel_bytes = ceil_div(p.k, 4) * 4 * kernel->columns;
   uint8_t* const packed = scratch.reserve(panels * panel_bytes);
-  parallel_for(threads, panels, [&](int64_t begin, int64_t end, uint32_t) {
-    const int64_t n0 = begin * kernel->columns;
-    const int64_t n = std::min(p.n, end * kernel->columns) - n0;
-    kernel->pack(p.w, n0, n, p.k, packed + begin * panel_bytes);
-  });
+  {
+    const PackingScope packing;
+    parallel_for(threads, panels, [&](int64_t begin, int64_t end, uint32_t) {
+      const int64_t n0 = begin * kernel->columns;
+      const int64_t n = std::min(p.n, end * kernel->columns) - n0;
+      kernel->pack(p.w, n0, n, p.k, packed + begin * panel_bytes);
+    });
+  }
   // A block of rows meets all panels: the rows stay in the second-level cache.
   constexpr int64_t TILES_PER_TASK = 8;
   const int64_t unit = kernel->rows * TILES_PER_TASK;
