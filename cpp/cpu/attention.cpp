@@ -123,15 +123,13 @@ void rope(uint32_t threads, const RopeTables& tables, float* x, int64_t rows, in
 void attention_forward(uint32_t threads, const AttentionShape& a, const float* q, const float* k,
                        const float* v, float* o, float* stats) {
   const KernelScope scope(Kernel::attention_forward);
-  parallel_for(threads, a.sequences * a.heads, [&](int64_t begin, int64_t end, uint32_t) {
-    for (int64_t task = begin; task < end; task++) {
-      const int64_t head = task % a.heads;
-      const int64_t row = task / a.heads * a.context;
-      const int64_t kv_head = head / (a.heads / a.kv_heads);
-      const int64_t q_at = (row * a.heads + head) * a.head_dim;
-      const int64_t kv_at = (row * a.kv_heads + kv_head) * a.head_dim;
-      forward_head(a, q + q_at, k + kv_at, v + kv_at, o + q_at, stats + task * a.context * 2);
-    }
+  parallel_tasks(threads, a.sequences * a.heads, [&](int64_t task) {
+    const int64_t head = task % a.heads;
+    const int64_t row = task / a.heads * a.context;
+    const int64_t kv_head = head / (a.heads / a.kv_heads);
+    const int64_t q_at = (row * a.heads + head) * a.head_dim;
+    const int64_t kv_at = (row * a.kv_heads + kv_head) * a.head_dim;
+    forward_head(a, q + q_at, k + kv_at, v + kv_at, o + q_at, stats + task * a.context * 2);
   });
 }
 
@@ -140,20 +138,18 @@ void attention_backward(uint32_t threads, const AttentionShape& a, const float* 
                         float* dv) {
   const KernelScope scope(Kernel::attention_backward);
   const int64_t group = a.heads / a.kv_heads;
-  parallel_for(threads, a.sequences * a.kv_heads, [&](int64_t begin, int64_t end, uint32_t) {
-    for (int64_t task = begin; task < end; task++) {
-      const int64_t kv_head = task % a.kv_heads;
-      const int64_t sequence = task / a.kv_heads;
-      const int64_t row = sequence * a.context;
-      const int64_t kv_at = (row * a.kv_heads + kv_head) * a.head_dim;
-      for (int64_t g = 0; g < group; g++) {
-        const int64_t head = kv_head * group + g;
-        const int64_t q_at = (row * a.heads + head) * a.head_dim;
-        const float* const s = stats + (sequence * a.heads + head) * a.context * 2;
-        const HeadGradient h{q + q_at,   k + kv_at, v + kv_at,  s,
-                             d_o + q_at, dq + q_at, dk + kv_at, dv + kv_at};
-        backward_head(a, h, g == 0);
-      }
+  parallel_tasks(threads, a.sequences * a.kv_heads, [&](int64_t task) {
+    const int64_t kv_head = task % a.kv_heads;
+    const int64_t sequence = task / a.kv_heads;
+    const int64_t row = sequence * a.context;
+    const int64_t kv_at = (row * a.kv_heads + kv_head) * a.head_dim;
+    for (int64_t g = 0; g < group; g++) {
+      const int64_t head = kv_head * group + g;
+      const int64_t q_at = (row * a.heads + head) * a.head_dim;
+      const float* const s = stats + (sequence * a.heads + head) * a.context * 2;
+      const HeadGradient h{q + q_at,   k + kv_at, v + kv_at,  s,
+                           d_o + q_at, dq + q_at, dk + kv_at, dv + kv_at};
+      backward_head(a, h, g == 0);
     }
   });
 }

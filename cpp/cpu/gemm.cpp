@@ -113,15 +113,12 @@ void multiply_piece(uint32_t threads, const GemmKernels& kernel, const GemmLeft&
   const int64_t row_tasks = std::min(round_up(ceil_div(m, ROW_BLOCK), count), ceil_div(m, 8));
   const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * count, row_tasks);
   const int64_t panel_tasks = std::min(wanted, panels);
-  parallel_for(threads, row_tasks * panel_tasks, [&](int64_t begin, int64_t end, uint32_t) {
-    for (int64_t task = begin; task < end; task++) {
-      const int64_t i = task / panel_tasks;
-      const int64_t j = task % panel_tasks;
-      const int64_t m0 = panel_at(i, row_tasks, m);
-      multiply(kernel, a, piece, m0, panel_at(i + 1, row_tasks, m) - m0,
-               panel_at(j, panel_tasks, panels), panel_at(j + 1, panel_tasks, panels), c, ldc,
-               fresh);
-    }
+  parallel_tasks(threads, row_tasks * panel_tasks, [&](int64_t task) {
+    const int64_t i = task / panel_tasks;
+    const int64_t j = task % panel_tasks;
+    const int64_t m0 = panel_at(i, row_tasks, m);
+    multiply(kernel, a, piece, m0, panel_at(i + 1, row_tasks, m) - m0,
+             panel_at(j, panel_tasks, panels), panel_at(j + 1, panel_tasks, panels), c, ldc, fresh);
   });
 }
 

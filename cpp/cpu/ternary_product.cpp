@@ -62,9 +62,8 @@ void ternary_product(uint32_t threads, const TernaryProduct& p) {
   // A block of rows meets all panels: the rows stay in the second-level cache.
   constexpr int64_t TILES_PER_TASK = 8;
   const int64_t unit = kernel->rows * TILES_PER_TASK;
-  parallel_for(threads, ceil_div(p.rows, unit), [&](int64_t begin, int64_t end, uint32_t) {
-    for (int64_t i = begin * unit; i < std::min(p.rows, end * unit); i += unit)
-      kernel->product(p, packed, i, std::min(p.rows, i + unit));
+  parallel_tasks(threads, ceil_div(p.rows, unit), [&](int64_t task) {
+    kernel->product(p, packed, task * unit, std::min(p.rows, (task + 1) * unit));
   });
 }
 
