@@ -4,6 +4,7 @@
  * result.
  */
 
+import { formatBytes } from "../core/bytes.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import { type ExitKind, MagnetError } from "../core/errors.ts";
@@ -11,7 +12,7 @@ import { QUANTIZATIONS } from "../model/config.ts";
 import { type TrainedFromFiles, trainFromFiles } from "../model/train-from-files.ts";
 import { DECAY_SCHEDULES, OPTIMIZERS, SCHEDULES } from "../model/trainer.ts";
 import type { TrainingSettings } from "../model/training-config.ts";
-import type { TrainingEvent } from "../model/training-run.ts";
+import type { TrainingEvent } from "../model/training-types.ts";
 import { defineCommand, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
 import { seedOf, stopOnFailure } from "./run-guards.ts";
@@ -150,6 +151,12 @@ function givenSettings(flags: TrainFlags, local: LocalSettings): Partial<Trainin
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
+function memoryLine({ params, ...memory }: Extract<TrainingEvent, { type: "started" }>): string {
+  const there = memory.memory_available_bytes;
+  const available = there === null ? "" : ` of ${formatBytes(there)} available`;
+  return `${params} parameters; memory: ${formatBytes(memory.memory_bytes)}${available}`;
+}
+
 /** Progress for people on stderr, records for scripts on stdout. */
 function reporter(out: Output) {
   let progress: ReturnType<Output["progress"]> | undefined;
@@ -164,6 +171,7 @@ function reporter(out: Output) {
     }
     if (event.type === "started") {
       progress?.end();
+      if (!out.json) out.note(memoryLine(event));
       progress = out.progress({ label: "train", total: event.steps, unit: "steps" });
       progress.startAt(event.step);
     }

@@ -23,10 +23,11 @@ import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import type { OrpoResult, PairTokens } from "./orpo.ts";
 import { PairReader } from "./pair-batch.ts";
+import { makeOut, requireUnused } from "./run-folder.ts";
 import { RunLock } from "./run-lock.ts";
+import { rate, StepSpeed } from "./step-speed.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 import { hyperparametersOf, innerStateOf, trainerOptions } from "./training-config.ts";
-import { makeOut, rate, requireUnused, Speed } from "./training-run.ts";
 
 /** A cancelled call of an aborted run gives null; anything else is thrown on. */
 function unlessAborted(signal: AbortSignal | undefined) {
@@ -37,7 +38,7 @@ function unlessAborted(signal: AbortSignal | undefined) {
 }
 
 class AlignRun {
-  private readonly speed = new Speed();
+  private readonly speed = new StepSpeed();
   private readonly loop: InnerLoop<PairTokens, OrpoResult>;
   private readonly store: CheckpointStore;
   private last: { folder: string; checkpoint_hash: string; step: number } | null = null;

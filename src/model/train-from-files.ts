@@ -15,15 +15,12 @@ import {
 } from "./config.ts";
 import { tokenByteLengths } from "./evaluate.ts";
 import { type InitSource, initModel, openInit } from "./init-weights.ts";
+import { requireUnused } from "./run-folder.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { parseTrainingConfig, settingsOf, type TrainingSettings } from "./training-config.ts";
 import { openTrainingData } from "./training-data.ts";
-import {
-  requireUnused,
-  runTraining,
-  type TrainingEvent,
-  type TrainingResult,
-} from "./training-run.ts";
+import { runTraining } from "./training-run.ts";
+import type { TrainingEvent, TrainingResult } from "./training-types.ts";
 
 export interface TrainFromFilesOptions {
   /** Preset or JSON file; `demo` unless given, or the checkpoint's on resume. */

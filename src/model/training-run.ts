@@ -5,114 +5,32 @@
  * nothing.
  */
 import path from "node:path";
-import type { Clock } from "../core/clock.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
-import { type DataSource, MixedReader, type SourceUse } from "./batch-reader.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import { MixedReader, type SourceUse } from "./batch-reader.ts";
 import { CheckpointStore } from "./checkpoint-store.ts";
-import { tensorInfos } from "./config.ts";
+import { paramCount, tensorInfos } from "./config.ts";
 import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
-import { type FileSystem, hostFileSystem } from "./file-system.ts";
-import { hashParams, type InitSource } from "./init-weights.ts";
-import { INITIAL_STATE, InnerLoop, type StepReport } from "./inner-loop.ts";
+import { hostFileSystem } from "./file-system.ts";
+import { hashParams } from "./init-weights.ts";
+import { INITIAL_STATE, InnerLoop } from "./inner-loop.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
+import { makeOut, requireUnused } from "./run-folder.ts";
 import { RunLock } from "./run-lock.ts";
+import { rate, StepSpeed } from "./step-speed.ts";
 import { Trainer } from "./trainer.ts";
 import {
   checkpointState,
   hyperparametersOf,
   innerStateOf,
   requireContinuation,
-  type TrainingConfig,
   trainerOptions,
 } from "./training-config.ts";
-
-/** What happens during a run, in order. */
-export type TrainingEvent =
-  | {
-      type: "started";
-      step: number;
-      steps: number;
-      params: number;
-      memory_bytes: number;
-      tokens: number;
-      /** Where there is more than one. */
-      sources?: { name: string; share: number; tokens: number }[];
-    }
-  | ({ type: "step"; steps: number; tokens_per_s: number; eta_ms: number } & StepReport)
-  | ({ type: "evaluated"; step: number } & HeldoutEvaluation)
-  | { type: "checkpoint"; step: number; folder: string; checkpoint_hash: string };
-
-export interface TrainingOptions {
-  config: TrainingConfig;
-  /** Mixed by weight; without anything held out there is no evaluation. */
-  sources: readonly DataSource[];
-  tokenizer: { json: string; hash: Hash; byte_lengths: Uint16Array };
-  /** Gets metrics.jsonl and checkpoints/. */
-  out_dir: string;
-  /** The first weights, instead of random ones; not on resume. */
-  init?: InitSource | null;
-  /** Continue from this checkpoint. */
-  resume?: Checkpoint | null;
-  clock: Clock;
-  /** Aborting saves a checkpoint and ends the run normally. */
-  signal?: AbortSignal;
-  onEvent?: (event: TrainingEvent) => void;
-  disk?: FileSystem;
-  /** Memory the run may take; measured unless given, null = unknown. */
-  memory_available_bytes?: number | null;
-}
-
-export interface TrainingResult {
-  /** Hash of the last checkpoint. */
-  checkpoint_hash: string;
-  /** Its folder. */
-  checkpoint: string;
-  /** "aborted": the signal ended it before its last step. */
-  ended: "completed" | "aborted";
-  step: number;
-  /** Loss of the last step, nats per token; null where no step was done. */
-  loss: number | null;
-  /** Held-out figures before the first step of this call and at its end. */
-  heldout_before: HeldoutEvaluation | null;
-  heldout: HeldoutEvaluation | null;
-  /** What was taken from each source since step 0. */
-  sources: SourceUse[];
-  /** Targets trained on in this call. */
-  tokens: number;
-  /** Targets per second of training steps, evaluations and saves not counted. */
-  tokens_per_s: number;
-  took_ms: number;
-}
-
-/** Speed shown is that of about this many last steps. */
-const SPEED_WINDOW = 20;
-
-/** Steps timed by the given clock. */
-export class Speed {
-  tokens = 0;
-  steps_ms = 0;
-  private recent: { tokens: number; ms: number }[] = [];
-
-  add(tokens: number, ms: number): { tokens_per_s: number; step_ms: number } {
-    this.tokens += tokens;
-    this.steps_ms += ms;
-    this.recent.push({ tokens, ms });
-    if (this.recent.length > SPEED_WINDOW) this.recent.shift();
-    const sum = (f: "tokens" | "ms") => this.recent.reduce((total, r) => total + r[f], 0);
-    return {
-      tokens_per_s: rate(sum("tokens"), sum("ms")),
-      step_ms: sum("ms") / this.recent.length,
-    };
-  }
-}
-/** Per second, rounded; a span too short for the clock counts as 1 ms. */
-export const rate = (tokens: number, ms: number) => Math.round((1000 * tokens) / Math.max(1, ms));
+import type { TrainingOptions, TrainingResult } from "./training-types.ts";
 
 class TrainingRun {
-  readonly speed = new Speed();
+  readonly speed = new StepSpeed();
   private readonly loop: InnerLoop;
   private readonly store: CheckpointStore;
   private last: { folder: string; checkpoint_hash: string; step: number } | null = null;
@@ -295,24 +213,25 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     resume && path.resolve(resume.folder).startsWith(path.resolve(out_dir) + path.sep);
   if (!goes_on) await requireUnused(out_dir, disk);
   const memory_bytes = Trainer.bytesNeeded(model, trainerOptions(config));
-  const available = options.memory_available_bytes;
-  requireMemory(memory_bytes, available === undefined ? availableMemoryBytes() : available);
+  const { memory_available_bytes = availableMemoryBytes() } = options;
+  requireMemory(memory_bytes, memory_available_bytes);
   await makeOut(out_dir, disk);
   const lock = await RunLock.take(out_dir);
   let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
   try {
-    trainer = await startTrainer(options);
     const step = resume?.manifest.step ?? 0;
+    options.onEvent?.({
+      ...{ type: "started", step, steps: config.steps, params: paramCount(model) },
+      ...{ memory_bytes, memory_available_bytes },
+      tokens: sources.reduce((sum, { train }) => sum + train.token_count, 0),
+      ...(sources.length > 1 ? { sources: batches.use(0).map(shareOf) } : {}),
+    });
+    trainer = await startTrainer(options);
     metrics = await MetricsFile.open(path.join(out_dir, "metrics.jsonl"), step);
     const started = options.init && !resume ? await hashParams(trainer.params) : undefined;
     const init_hash = (resume?.manifest.init_hash as Hash | undefined) ?? started;
     const run = new TrainingRun(options, trainer, metrics, batches, init_hash);
-    const params = trainer.param_count;
-    const tokens = sources.reduce((sum, { train }) => sum + train.token_count, 0);
-    const mixed = sources.length > 1 ? { sources: batches.use(0).map(shareOf) } : {};
-    const { steps } = config;
-    options.onEvent?.({ type: "started", step, steps, params, memory_bytes, tokens, ...mixed });
     return await run.run();
   } catch (error) {
     throw toMagnetError(error);
@@ -321,26 +240,4 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     trainer?.close();
     await lock.release();
   }
-}
-
-export async function makeOut(out_dir: string, disk: FileSystem): Promise<void> {
-  try {
-    await disk.makeFolder(out_dir);
-  } catch (error) {
-    throw toMagnetError(error);
-  }
-}
-
-/** Throws OUT_IN_USE where a folder holds checkpoints of a run. */
-export async function requireUnused(
-  out_dir: string,
-  disk: FileSystem = hostFileSystem,
-): Promise<void> {
-  const store = new CheckpointStore(path.join(out_dir, "checkpoints"), { keep: 1, disk });
-  const latest = await store.latest();
-  if (latest === null) return;
-  throw new MagnetError("OUT_IN_USE", `${out_dir} holds a run already (${path.basename(latest)})`, {
-    hint: "go on with it (--resume), or choose another --out",
-    exit: "usage",
-  });
 }

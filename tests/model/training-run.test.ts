@@ -5,7 +5,7 @@ import path from "node:path";
 import type { MagnetError } from "../../src/core/errors.ts";
 import type { Hash } from "../../src/core/types.ts";
 import { resolveCheckpoint } from "../../src/model/checkpoint-store.ts";
-import type { TrainingEvent } from "../../src/model/training-run.ts";
+import type { TrainingEvent } from "../../src/model/training-types.ts";
 import { faultyDisk } from "./faulty-disk.ts";
 import { tinyConfig, tinyData, tokenizer, train } from "./training-fixture.ts";
 
@@ -98,7 +98,21 @@ describe("a run", () => {
 
 describe("resuming", () => {
   test("6 steps, stop, 6 more: the hash of 12 straight, for accumulation and slices too", async () => {
-    for (const change of [{}, { accumulate: 2, batch: 2, slice_index: 1, slice_count: 3 }]) {
+    const { model } = tinyConfig();
+    const recipe = {
+      optimizer: "muon",
+      schedule: "two-stage",
+      weight_decay_schedule: "two-stage",
+      recompute: true,
+      clip: 0.5,
+      momentum: 0.9,
+    } as const;
+    for (const change of [
+      {},
+      { accumulate: 2, batch: 2, slice_index: 1, slice_count: 3 },
+      recipe,
+      { ...recipe, schedule: "cosine", model: { ...model, quant: "none" } },
+    ] as const) {
       const config = tinyConfig(change);
       const straight = await train(another(), config);
       const halves = another();
@@ -162,6 +176,16 @@ describe("resuming", () => {
     expect(error.code).toBe("RESUME_MISMATCH");
     expect(error.message).toContain("schedule.peak_lr");
     expect(error.message).toContain("data.batch");
+    const { model } = tinyConfig();
+    for (const [change, named] of [
+      [{ model: { ...model, quant: "none" } }, "model.quant is not set there, none here"],
+      [{ optimizer: "muon" }, "optimizer.momentum is not set there, 0.95 here"],
+      [{ weight_decay_schedule: "two-stage" }, "optimizer.weight_decay_schedule is not set there"],
+      [{ weight_decay: 0.2 }, "optimizer.weight_decay is 0.1 there, 0.2 here"],
+    ] as const) {
+      const config = tinyConfig({ steps: 4, ...change });
+      expect((await failure(train(out, config, { resume }))).message).toContain(named);
+    }
     const { heldout } = await tinyData();
     const sources = [{ name: "other", weight: 1, train: heldout, heldout: null }];
     const other = await failure(train(out, tinyConfig({ steps: 4 }), { resume, sources }));
