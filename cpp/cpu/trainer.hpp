@@ -123,6 +123,10 @@ class Trainer {
   uint64_t load_tokens(const int32_t* tokens, int64_t sequences, int64_t context);
   /** Inputs and targets from tokens and labels; every sequence must count at least one label. */
   void load_labelled(const LabelledTokens& batch);
+  /** Moves the head's inputs and targets of counted rows together; returns how many there are. */
+  int64_t keep_counted_rows(int64_t rows);
+  /** Puts the gradient of the kept rows back to their places; 0 elsewhere. */
+  void spread_head_gradient(int64_t rows);
   /** Sum and count of the log-probs of each loaded sequence, from work_.nll. */
   void sum_log_probs(const LabelledTokens& batch, double* sums, uint64_t* counts) const;
   /** The optimizer step, or MG_E_NUMERIC or MG_E_CANCELLED with nothing changed. */
@@ -152,6 +156,7 @@ class Trainer {
   std::vector<LayerState> layers_;
   std::vector<LayerWeights> weights_;
   Workspace work_{};
+  std::vector<int64_t> counted_rows_;  // of labelled tokens: rows that the head has seen
   int8_t* ternary_ = nullptr;   // codes of every weight, at its place in the arena; plain: null
   float* activations_;          // free between steps: the optimizer's workspace
   float *params_, *m_, *v_, *grad_;

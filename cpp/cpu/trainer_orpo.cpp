@@ -1,6 +1,7 @@
 // ORPO: one model, no reference. Each micro-batch takes one forward pass, a pass over its logits
 // for the log-probs of the responses, the odds ratio of each pair, then a second pass over the
-// logits (chunked, like the first) with a gradient scale for every row, and one backward pass.
+// logits (chunked, like the first) with a gradient scale for every row, and one backward pass. The
+// head works on the rows of responses only: those of prompts and padding are left out before it.
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -46,13 +47,41 @@ void Trainer::load_labelled(const LabelledTokens& batch) {
   }
 }
 
+int64_t Trainer::keep_counted_rows(int64_t rows) {
+  const int64_t d = config_.d_model;
+  counted_rows_.clear();
+  for (int64_t row = 0; row < rows; row++) {
+    if (work_.targets[row] == IGNORED_TARGET) continue;
+    const auto to = static_cast<int64_t>(counted_rows_.size());
+    if (to < row) std::copy_n(work_.hidden + row * d, d, work_.hidden + to * d);
+    work_.targets[to] = work_.targets[row];
+    counted_rows_.push_back(row);
+  }
+  return static_cast<int64_t>(counted_rows_.size());
+}
+
+void Trainer::spread_head_gradient(int64_t rows) {
+  const int64_t d = config_.d_model;
+  auto left = static_cast<int64_t>(counted_rows_.size());
+  // From the end: no row is overwritten before it has moved.
+  for (int64_t row = rows - 1; row >= 0; row--) {
+    float* const to = work_.d_norm + row * d;
+    if (left > 0 && counted_rows_[static_cast<size_t>(left - 1)] == row) {
+      if (--left < row) std::copy_n(work_.d_norm + left * d, d, to);
+    } else {
+      std::fill_n(to, d, 0.0f);
+    }
+  }
+}
+
 void Trainer::sum_log_probs(const LabelledTokens& batch, double* sums, uint64_t* counts) const {
-  const int64_t context = batch.width - 1;
+  const double* nll = work_.nll;
   for (int64_t s = 0; s < batch.sequences; s++) {
-    double sum = 0.0;
-    for (int64_t t = 0; t < context; t++) sum += work_.nll[s * context + t];
-    sums[s] = -sum;
     counts[s] = labels_counted(batch.labels + s * batch.width, batch.width);
+    double sum = 0.0;
+    for (uint64_t i = 0; i < counts[s]; i++) sum += nll[i];
+    nll += counts[s];
+    sums[s] = -sum;
   }
 }
 
@@ -62,8 +91,9 @@ void Trainer::log_probs(const LabelledTokens& batch, const int32_t* cancel, doub
   prepare_weights();
   const int64_t context = batch.width - 1;
   forward(batch.sequences, context, cancel);
-  const double nll = head_loss(threads_, head(), work_.hidden, work_.targets,
-                               batch.sequences * context, 0.0f, work_.nll, nullptr, nullptr);
+  const int64_t counted = keep_counted_rows(batch.sequences * context);
+  const double nll = head_loss(threads_, head(), work_.hidden, work_.targets, counted, 0.0f,
+                               work_.nll, nullptr, nullptr);
   if (!std::isfinite(nll)) fail(MG_E_NUMERIC, "a log-probability is not finite");
   sum_log_probs(batch, sums, counts);
 }
@@ -88,11 +118,13 @@ mg_orpo_result Trainer::orpo(const PairBatch& pairs, float beta, const mg_optimi
                                pairs.width};
     load_labelled(batch);
     forward(sequences, pairs.width - 1, cancel);
-    head_loss(threads_, head(), work_.hidden, work_.targets, rows, 0.0f, work_.nll, nullptr,
+    const int64_t counted = keep_counted_rows(rows);
+    head_loss(threads_, head(), work_.hidden, work_.targets, counted, 0.0f, work_.nll, nullptr,
               nullptr);
     weigh_pairs(batch, scales, total);
-    head_loss_by_row(threads_, head(), work_.hidden, work_.targets, rows, work_.scales, work_.nll,
-                     work_.d_norm, grad_ + layout_.embedding);
+    head_loss_by_row(threads_, head(), work_.hidden, work_.targets, counted, work_.scales,
+                     work_.nll, work_.d_norm, grad_ + layout_.embedding);
+    spread_head_gradient(rows);
     backward(sequences, pairs.width - 1, cancel);
   }
   total.loss = total.nll + scales.beta * total.odds_loss;
@@ -103,7 +135,7 @@ mg_orpo_result Trainer::orpo(const PairBatch& pairs, float beta, const mg_optimi
 
 void Trainer::weigh_pairs(const LabelledTokens& batch, const OrpoScales& scales,
                           mg_orpo_result& total) {
-  const int64_t context = batch.width - 1;
+  float* row_scales = work_.scales;
   std::vector<double> sums(static_cast<size_t>(batch.sequences));
   std::vector<uint64_t> counts(sums.size());
   sum_log_probs(batch, sums.data(), counts.data());
@@ -117,9 +149,8 @@ void Trainer::weigh_pairs(const LabelledTokens& batch, const OrpoScales& scales,
     const double weight = scales.beta * scales.pair;
     const double scale = scales.chosen_token - weight * odds.d_chosen / chosen_count;
     const double other = -weight * odds.d_rejected / rejected_count;
-    float* const rows = work_.scales + static_cast<int64_t>(s) * context;
-    std::fill_n(rows, context, static_cast<float>(scale));
-    std::fill_n(rows + context, context, static_cast<float>(other));
+    row_scales = std::fill_n(row_scales, counts[s], static_cast<float>(scale));
+    row_scales = std::fill_n(row_scales, counts[s + 1], static_cast<float>(other));
     total.nll -= sums[s] * scales.chosen_token;
     total.odds_loss += odds.loss * scales.pair;
     total.log_odds += odds.log_odds * scales.pair;
