@@ -29,10 +29,10 @@ void rmsnorm_backward(uint32_t threads, const float* x, const float* w, const fl
                       const float* r, int64_t rows, int64_t n, bool accumulate, float* dx,
                       float* dw) {
   const KernelScope scope(Kernel::norm_backward);
-  const int64_t blocks = (n + 7) / 8;
+  const int64_t blocks = (n + 15) / 16;
   parallel_for(threads, blocks, [&](int64_t begin, int64_t end, uint32_t) {
-    const int64_t last = std::min(n, end * 8);
-    MAGNET_DISPATCH(rmsnorm_weight_gradient, x, dy, r, rows, n, begin * 8, last, dw);
+    const int64_t last = std::min(n, end * 16);
+    MAGNET_DISPATCH(rmsnorm_weight_gradient, x, dy, r, rows, n, begin * 16, last, dw);
   });
   parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
     for (int64_t i = begin; i < end; i++)
