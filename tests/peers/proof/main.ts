@@ -77,11 +77,19 @@ const stored = (dir: string) =>
     return result === null ? [] : [result];
   });
 
+const STALE = " WITH OTHER SETTINGS; --again runs it anew";
+/** Whether a result is of settings that this row no longer has. */
+function isStale(row: Row, known: StoredRow): boolean {
+  if (row.kind !== "train" || known.kind !== "train") return false;
+  return !Bun.deepEquals([row.flags, row.model], [known.settings, known.model]);
+}
+
 async function runRows(context: ProofContext, rows: Row[], corpus: Corpus): Promise<void> {
   for (const row of rows) {
     const file = resultFile(context.dir, row);
-    if (fs.existsSync(file)) {
-      context.log(`${row.name}: done before`);
+    const known = readJson<StoredRow>(file);
+    if (known !== null) {
+      context.log(`${row.name}: done before${isStale(row, known) ? STALE : ""}`);
       continue;
     }
     context.log(`${row.name}: ${new Date().toISOString()}`);
