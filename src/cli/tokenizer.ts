@@ -4,7 +4,9 @@ import { readSmallFile, requireReplaceable } from "../core/read-file.ts";
 import { sampleTexts } from "../model/data.ts";
 import { hostFileSystem, replaceFile } from "../model/file-system.ts";
 import { mixtureTexts } from "../model/mixture-sample.ts";
-import { parseSources } from "../model/source-list.ts";
+import { splitSources } from "../model/mixture-split.ts";
+import { type NamedSource, parseSources } from "../model/source-list.ts";
+import { HELDOUT_FRACTION } from "../model/tokenise.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
@@ -24,6 +26,14 @@ async function inputBytes(text: string | undefined, file: string | undefined): P
 }
 
 const tokenizerFile = { value: "TOKENIZER", summary: "a tokenizer.json" } as const;
+
+/** What `magnet train` would hold out of these sources. */
+const splitsOf = (sources: readonly NamedSource[], text_field: string | undefined) =>
+  splitSources(
+    sources.map((source) => source.path),
+    HELDOUT_FRACTION,
+    { text_field },
+  );
 
 const train = defineCommand({
   summary: "Trains a byte-level BPE tokenizer on text files",
@@ -57,7 +67,7 @@ const train = defineCommand({
     const { text_field } = flags;
     const sources = await parseSources(args.paths);
     const texts = sources
-      ? mixtureTexts({ sources, text_field, signal })
+      ? mixtureTexts({ sources, splits: await splitsOf(sources, text_field), text_field, signal })
       : sampleTexts({ inputs: args.paths, text_field, signal });
     let text_bytes = 0;
     const counted = async function* () {

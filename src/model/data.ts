@@ -11,7 +11,7 @@ import {
   replaceFile,
   temporaryBeside,
 } from "./file-system.ts";
-import { bucketOf } from "./heldout-split.ts";
+import { type SourceSplit, sideOf } from "./heldout-split.ts";
 import { type DataSummary, dataPaths, openTokenFiles, summarise } from "./prepared-data.ts";
 import { boundaryOf, partsOf } from "./text-reader.ts";
 import { findInputs, type TextInput } from "./text-source.ts";
@@ -36,9 +36,11 @@ export interface PrepareOptions {
   heldout_fraction?: number;
   /** The field of JSONL that holds the text; "text" unless given. */
   text_field?: string | undefined;
+  /** What is held out, where that is known; computed in a first pass unless given. */
+  split?: SourceSplit | undefined;
   disk?: FileSystem;
   signal?: AbortSignal;
-  /** Called after every piece; bytes count both passes. */
+  /** Called after every piece; bytes count all passes. */
   onProgress?: (progress: { done_bytes: number; total_bytes: number }) => void;
 }
 
@@ -84,22 +86,26 @@ export async function prepareData(options: PrepareOptions): Promise<DataSummary>
   const sides: Awaited<ReturnType<typeof fileSide>>[] = [];
   try {
     const found = await findInputs(options.inputs);
+    const passes = options.split ? 1 : 2;
     let done_bytes = 0;
     const onBytes = (bytes: number) => {
       done_bytes += bytes;
-      options.onProgress?.({ done_bytes, total_bytes: 2 * found.size_bytes });
+      options.onProgress?.({ done_bytes, total_bytes: passes * found.size_bytes });
     };
     const parts = () => partsOf(found.inputs, { signal, text_field, onBytes });
-    const boundary = await boundaryOf(parts(), options.inputs, heldout_fraction);
+    const split: SourceSplit = options.split ?? {
+      boundary: await boundaryOf(parts(), options.inputs, heldout_fraction),
+    };
     await disk.makeFolder(out_dir);
     const paths = dataPaths(out_dir);
     const train = await fileSide(disk, paths.train, tokenizer);
     sides.push(train);
-    const heldout = boundary > 0 ? await fileSide(disk, paths.heldout, tokenizer) : null;
+    const heldout = split.boundary > 0 ? await fileSide(disk, paths.heldout, tokenizer) : null;
     if (heldout) sides.push(heldout);
     for await (const part of parts()) {
-      const side = heldout && bucketOf(part.bytes) < boundary ? heldout : train;
-      await writePart(side.writer, part, tokenizer);
+      const side = sideOf(split, part.bytes);
+      if (side !== null)
+        await writePart((side === "heldout" ? heldout! : train).writer, part, tokenizer);
     }
     for (const side of sides) await side.writer.finish();
     for (const side of sides) await side.commit();

@@ -13,6 +13,27 @@ export function bucketOf(bytes: Uint8Array): number {
   return (digest[0]! << 8) | digest[1]!;
 }
 
+/** SHA-256 of a part. */
+export const digestOf = (bytes: Uint8Array): string =>
+  new Bun.CryptoHasher("sha256").update(bytes).digest("hex");
+
+/** How the parts of one source are divided. */
+export interface SourceSplit {
+  /** The first bucket that is trained on. */
+  boundary: number;
+  /** Digests of parts that another source holds out: not trained on here. */
+  excluded?: ReadonlySet<string>;
+}
+
+/** Where a part belongs; null: nowhere. */
+export function sideOf(split: SourceSplit, bytes: Uint8Array): "train" | "heldout" | null {
+  if (bucketOf(bytes) < split.boundary) return "heldout";
+  const { excluded } = split;
+  return excluded !== undefined && excluded.size > 0 && excluded.has(digestOf(bytes))
+    ? null
+    : "train";
+}
+
 /** Gathers sizes by bucket, then decides. */
 export class HeldoutSplit {
   private readonly sizes = new Float64Array(BUCKETS);
@@ -21,6 +42,25 @@ export class HeldoutSplit {
   add(bytes: Uint8Array): void {
     this.sizes[bucketOf(bytes)]! += bytes.length;
     this.total_bytes += bytes.length;
+  }
+
+  /** Adds what another has gathered. */
+  absorb(other: HeldoutSplit): void {
+    for (const [bucket, bytes] of other.sizes.entries()) this.sizes[bucket]! += bytes;
+    this.total_bytes += other.total_bytes;
+  }
+
+  /** True where some boundary leaves parts on both sides. */
+  get canBeCut(): boolean {
+    let used = 0;
+    for (const bytes of this.sizes) if (bytes > 0 && ++used === 2) return true;
+    return false;
+  }
+
+  /** True where a boundary leaves parts on both sides, or holds nothing out. */
+  isCutBy(boundary: number): boolean {
+    const has = (from: number, to: number) => this.sizes.subarray(from, to).some((n) => n > 0);
+    return boundary === 0 || (has(0, boundary) && has(boundary, BUCKETS));
   }
 
   /**

@@ -12,10 +12,12 @@ import type { Hash } from "../core/types.ts";
 import type { DataSource } from "./batch-reader.ts";
 import { type DataSummary, dataPaths, isPrepared, openData, prepareData } from "./data.ts";
 import { type FileSystem, hostFileSystem, replaceFile } from "./file-system.ts";
+import type { SourceSplit } from "./heldout-split.ts";
 import { SOURCES_MAX } from "./mixture-order.ts";
+import { splitSources } from "./mixture-split.ts";
 import type { NamedSource } from "./source-list.ts";
 import { findInputs } from "./text-source.ts";
-import type { TextEncoding } from "./tokenise.ts";
+import { HELDOUT_FRACTION, type TextEncoding } from "./tokenise.ts";
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const mixtureSchema = z.strictObject({
@@ -128,10 +130,12 @@ export interface PrepareMixtureOptions {
   tokenizer: TextEncoding;
   out_dir: string;
   heldout_fraction?: number;
+  /** What is held out of each source that is text, in order; computed unless given. */
+  splits?: readonly SourceSplit[] | undefined;
   text_field?: string | undefined;
   disk?: FileSystem;
   signal?: AbortSignal;
-  /** Bytes count both passes over all sources. */
+  /** Bytes count all passes over all sources. */
   onProgress?: (progress: { done_bytes: number; total_bytes: number }) => void;
 }
 
@@ -146,11 +150,14 @@ export async function prepareMixture(options: PrepareMixtureOptions): Promise<Mi
   const folders = await foldersOf(options.sources);
   // Without these no half-made mixture is taken for what was here before.
   for (const file of [paths.mixture, paths.summary]) await disk.remove(file);
-  const progress = await totalProgress(options, folders);
+  const texts = options.sources.filter((_, i) => !path.isAbsolute(folders[i]!));
+  const progress = await totalProgress(options, texts);
+  const splits = [...(options.splits ?? (await splitTexts(options, texts, progress)))];
   const sources: MixtureSummary["sources"] = [];
   for (const [i, { name, weight, path: given }] of options.sources.entries()) {
     const folder = folders[i]!;
-    if (!path.isAbsolute(folder)) await prepareOne(options, given, folder, progress);
+    if (!path.isAbsolute(folder))
+      await prepareOne({ ...options, split: splits.shift()! }, given, folder, progress);
     const data = await openData(path.resolve(out_dir, folder));
     const { train, heldout } = data;
     data.close();
@@ -180,19 +187,31 @@ const foldersOf = (sources: readonly NamedSource[]): Promise<string[]> =>
     ),
   );
 
+const splitTexts = (
+  { heldout_fraction = HELDOUT_FRACTION, text_field, signal }: PrepareMixtureOptions,
+  texts: readonly NamedSource[],
+  onBytes: (bytes: number) => void,
+): Promise<SourceSplit[]> =>
+  splitSources(
+    texts.map((source) => source.path),
+    heldout_fraction,
+    { text_field, signal, onBytes },
+  );
+
 async function prepareOne(
-  options: PrepareMixtureOptions,
+  options: PrepareMixtureOptions & { split: SourceSplit },
   given: string,
   folder: string,
   onBytes: (done_bytes: number) => void,
 ): Promise<void> {
-  const { tokenizer, out_dir, heldout_fraction, text_field, disk, signal } = options;
+  const { tokenizer, out_dir, heldout_fraction, split, text_field, disk, signal } = options;
   let seen_bytes = 0;
   await prepareData({
     inputs: [given],
     tokenizer,
     out_dir: path.join(out_dir, folder),
     text_field,
+    split,
     ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
     ...(disk === undefined ? {} : { disk }),
     ...(signal === undefined ? {} : { signal }),
@@ -205,12 +224,12 @@ async function prepareOne(
 
 /** Adds up what is done over all sources that are text. */
 async function totalProgress(
-  { sources, onProgress }: PrepareMixtureOptions,
-  folders: readonly string[],
+  { splits, onProgress }: PrepareMixtureOptions,
+  texts: readonly NamedSource[],
 ): Promise<(bytes: number) => void> {
-  const texts = sources.filter((_, i) => !path.isAbsolute(folders[i]!));
   const sizes = await Promise.all(texts.map(async (s) => (await findInputs([s.path])).size_bytes));
-  const total_bytes = 2 * sizes.reduce((sum, bytes) => sum + bytes, 0);
+  const passes = splits ? 1 : 2;
+  const total_bytes = passes * sizes.reduce((sum, bytes) => sum + bytes, 0);
   let done_bytes = 0;
   return (bytes) => {
     done_bytes += bytes;

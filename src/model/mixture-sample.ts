@@ -3,6 +3,7 @@
  * weight, so that a language that is drawn often is also cut into few tokens. A source that has
  * less text than its part is counted several times, as training will read it several times.
  */
+import type { SourceSplit } from "./heldout-split.ts";
 import type { NamedSource } from "./source-list.ts";
 import { SAMPLE_BYTES_MAX, sampleTexts } from "./text-reader.ts";
 import { findInputs } from "./text-source.ts";
@@ -42,24 +43,25 @@ export function sampleParts(
 /** Texts of all sources, one at a time. Errors as `prepareData`. */
 export async function* mixtureTexts(options: {
   sources: readonly NamedSource[];
-  heldout_fraction?: number | undefined;
+  /** Of each source (see `splitSources`). */
+  splits: readonly SourceSplit[];
   text_field?: string | undefined;
   signal?: AbortSignal | undefined;
 }): AsyncGenerator<Uint8Array> {
-  const { heldout_fraction, text_field, signal } = options;
+  const { splits, text_field, signal } = options;
   const sized = await Promise.all(
     options.sources.map(async (source) => {
       const { size_bytes } = await findInputs([source.path]);
       return { ...source, size_bytes };
     }),
   );
-  for (const { path, sample_bytes, repeats } of sampleParts(sized, SAMPLE_BYTES_MAX))
-    for (let i = 0; i < repeats; i++)
+  for (const [index, part] of sampleParts(sized, SAMPLE_BYTES_MAX).entries())
+    for (let i = 0; i < part.repeats; i++)
       yield* sampleTexts({
-        inputs: [path],
-        heldout_fraction,
+        inputs: [part.path],
+        split: splits[index],
         text_field,
-        sample_bytes_max: sample_bytes,
+        sample_bytes_max: part.sample_bytes,
         signal,
       });
 }

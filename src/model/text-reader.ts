@@ -3,7 +3,7 @@
  * all of them: which are held out, and which a tokenizer is trained on.
  */
 import { MagnetError, toMagnetError } from "../core/errors.ts";
-import { bucketOf, HeldoutSplit } from "./heldout-split.ts";
+import { bucketOf, HeldoutSplit, type SourceSplit, sideOf } from "./heldout-split.ts";
 import { jsonlSplitter } from "./jsonl-parts.ts";
 import { partBytesFor, type Splitter, type TextPart, textSplitter } from "./text-parts.ts";
 import { piecesOf } from "./text-pieces.ts";
@@ -47,22 +47,28 @@ export async function* partsOf(
   }
 }
 
-/**
- * The first bucket that is trained on (see `HeldoutSplit`). Throws DATA_EMPTY, DATA_TOO_SMALL.
- */
-export async function boundaryOf(
+/** Gathers the sizes of parts. Throws DATA_EMPTY naming the inputs. */
+export async function splitOf(
   parts: AsyncIterable<TextPart>,
   inputs: readonly string[],
-  heldout_fraction: number,
-): Promise<number> {
+): Promise<HeldoutSplit> {
   const split = new HeldoutSplit();
   for await (const part of parts) split.add(part.bytes);
   if (split.total_bytes === 0)
     throw new MagnetError("DATA_EMPTY", `${inputs.join(", ")}: only white space`, {
       hint: "name a text file, a JSONL file with a text field, or a folder of them",
     });
-  return split.boundary(heldout_fraction);
+  return split;
 }
+
+/**
+ * The first bucket that is trained on (see `HeldoutSplit`). Throws DATA_EMPTY, DATA_TOO_SMALL.
+ */
+export const boundaryOf = async (
+  parts: AsyncIterable<TextPart>,
+  inputs: readonly string[],
+  heldout_fraction: number,
+): Promise<number> => (await splitOf(parts, inputs)).boundary(heldout_fraction);
 
 /** All parts of files and folders, in memory. Errors as `prepareData`. */
 export async function readParts(
@@ -82,6 +88,8 @@ export async function readParts(
 export interface SampleOptions {
   inputs: readonly string[];
   heldout_fraction?: number | undefined;
+  /** What is held out, where that is known; computed unless given. */
+  split?: SourceSplit | undefined;
   text_field?: string | undefined;
   /** 64 MiB unless given: more text hardly changes the merges. */
   sample_bytes_max?: number;
@@ -102,12 +110,14 @@ export async function* sampleTexts(options: SampleOptions): AsyncGenerator<Uint8
     const found = await findInputs(options.inputs);
     const parts = () => partsOf(found.inputs, { signal, text_field });
     const fraction = options.heldout_fraction ?? HELDOUT_FRACTION;
-    const boundary = await boundaryOf(parts(), options.inputs, fraction);
+    const split = options.split ?? {
+      boundary: await boundaryOf(parts(), options.inputs, fraction),
+    };
+    const { boundary } = split;
     const wanted = Math.min(1, sample_bytes_max / found.size_bytes);
     const above = boundary + wanted * (65_536 - boundary);
     for await (const { bytes } of parts()) {
-      const bucket = bucketOf(bytes);
-      if (bucket >= boundary && bucket < above) yield bytes;
+      if (sideOf(split, bytes) === "train" && bucketOf(bytes) < above) yield bytes;
     }
   } catch (error) {
     throw toMagnetError(error);

@@ -17,7 +17,9 @@ import {
 } from "./mixed-data.ts";
 import { weightParts } from "./mixture-order.ts";
 import { mixtureTexts } from "./mixture-sample.ts";
+import { splitSources } from "./mixture-split.ts";
 import { type NamedSource, parseSources } from "./source-list.ts";
+import { HELDOUT_FRACTION } from "./tokenise.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 export interface TrainingDataOptions {
@@ -66,12 +68,16 @@ export async function openTrainingData(options: TrainingDataOptions): Promise<Op
     ...(onProgress === undefined ? {} : { onProgress }),
   };
   if (named) {
-    const tokenizer = await tokenizerFor(
-      options,
-      () => mixtureTexts({ sources: named, heldout_fraction, text_field, signal }),
-      named,
-    );
-    await prepareMixture({ ...common, sources: named, tokenizer });
+    const prepared = await Promise.all(named.map((source) => isPreparedSource(source.path)));
+    const texts = named.filter((_, i) => !prepared[i]);
+    const paths = texts.map((source) => source.path);
+    const splits = await splitSources(paths, heldout_fraction ?? HELDOUT_FRACTION, {
+      text_field,
+      signal,
+    });
+    const sample = () => mixtureTexts({ sources: texts, splits, text_field, signal });
+    const tokenizer = await tokenizerFor(options, sample, named);
+    await prepareMixture({ ...common, sources: named, splits, tokenizer });
     return openMixture(own);
   }
   const texts = () => sampleTexts({ inputs: given, heldout_fraction, text_field, signal });

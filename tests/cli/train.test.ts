@@ -67,6 +67,43 @@ describe("tokenizer and data", () => {
     expect(oneDocument(await run("data", "inspect", at("data"), "--json"))).toEqual(prepared);
   });
 
+  test("sources with weights are prepared, shown, trained on and evaluated by name", async () => {
+    const other = at("other.jsonl");
+    const lines = fs.readFileSync(text, "utf8").trim().split("\n\n");
+    const record = (line: string) => JSON.stringify({ body: line.split(" ").reverse().join(" ") });
+    fs.writeFileSync(other, lines.map((line) => `${record(line)}\n`).join(""));
+    const sources = [`${text}=3`, `${other}=1`];
+    const field = ["--text-field", "body"];
+    const args = ["--tokenizer", at("tokenizer.json"), "--out", at("mixed"), "--json", ...field];
+    const prepared = oneDocument(await run("data", "prepare", ...sources, ...args));
+    expect(prepared).toMatchObject({
+      schema: "magnet.data/1",
+      sources: [
+        { name: "text.txt", weight: 3, share: 0.75 },
+        { name: "other.jsonl", weight: 1, share: 0.25 },
+      ],
+    });
+    expect(oneDocument(await run("data", "inspect", at("mixed"), "--json"))).toEqual(prepared);
+    const options = [...small, "--steps", "2", "--out", at("mixed-run")];
+    const outcome = await run("train", "--data", at("mixed"), ...options, "--json");
+    const result = last(outcome.stdout);
+    expect(result.sources).toMatchObject([{ name: "text.txt" }, { name: "other.jsonl" }]);
+    const evaluated = records(outcome.stdout).find((r) => r.schema === "magnet.train_evaluated/1");
+    expect(evaluated!.sources).toMatchObject([{ name: "text.txt" }, { name: "other.jsonl" }]);
+    const bad = await run(
+      "train",
+      "--data",
+      `${text}=3`,
+      "--data",
+      other,
+      "--out",
+      at("no"),
+      "--json",
+    );
+    expect(errorDocument(bad).code).toBe("BAD_DATA_SOURCE");
+    expect(bad.code).toBe(2);
+  }, 60_000);
+
   test.each([
     ["a missing file", ["none.txt"], "NOT_FOUND"],
     ["an empty file", ["empty.txt"], "DATA_EMPTY"],
