@@ -3,7 +3,7 @@
  * where none is given), and on resume finds the data of the run again.
  */
 import path from "node:path";
-import { MagnetError } from "../core/errors.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { DataSource } from "./batch-reader.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { openData, prepareData, sampleTexts } from "./data.ts";
@@ -19,6 +19,8 @@ import { weightParts } from "./mixture-order.ts";
 import { mixtureTexts } from "./mixture-sample.ts";
 import { splitSources } from "./mixture-split.ts";
 import { type NamedSource, parseSources } from "./source-list.ts";
+import { boundaryOf, partsOf } from "./text-reader.ts";
+import { findInputs } from "./text-source.ts";
 import { HELDOUT_FRACTION } from "./tokenise.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
@@ -59,30 +61,66 @@ export async function openTrainingData(options: TrainingDataOptions): Promise<Op
       hint: "name text, JSONL or a prepared folder: --data PATH",
       exit: "usage",
     });
-  const { signal, onPrepare: onProgress, heldout_fraction, text_field } = options;
-  const common = {
-    out_dir: own,
-    text_field,
-    ...(heldout_fraction === undefined ? {} : { heldout_fraction }),
-    ...(signal === undefined ? {} : { signal }),
-    ...(onProgress === undefined ? {} : { onProgress }),
-  };
-  if (named) {
-    const prepared = await Promise.all(named.map((source) => isPreparedSource(source.path)));
-    const texts = named.filter((_, i) => !prepared[i]);
-    const paths = texts.map((source) => source.path);
-    const splits = await splitSources(paths, heldout_fraction ?? HELDOUT_FRACTION, {
+  return named ? prepareSources(options, own, named) : prepareCorpus(options, own);
+}
+
+/**
+ * What both kinds of preparing share. The text is read to see what is held out, then tokenised: each
+ * is half of the progress. (A sample for a tokenizer is read between, without progress.)
+ */
+function preparing(options: TrainingDataOptions) {
+  const { signal, onPrepare, heldout_fraction = HELDOUT_FRACTION, text_field } = options;
+  let seen_bytes = 0;
+  return {
+    read: { text_field, signal },
+    heldout_fraction,
+    /** The first pass, of `size_bytes`. */
+    splitting: (size_bytes: number) => (bytes: number) => {
+      seen_bytes += bytes;
+      onPrepare?.({ done_bytes: seen_bytes, total_bytes: 2 * size_bytes });
+    },
+    write: {
       text_field,
-      signal,
-    });
-    const sample = () => mixtureTexts({ sources: texts, splits, text_field, signal });
-    const tokenizer = await tokenizerFor(options, sample, named);
-    await prepareMixture({ ...common, sources: named, splits, tokenizer });
-    return openMixture(own);
-  }
-  const texts = () => sampleTexts({ inputs: given, heldout_fraction, text_field, signal });
-  await prepareData({ ...common, inputs: given, tokenizer: await tokenizerFor(options, texts) });
-  return openSingle(own);
+      heldout_fraction,
+      ...(signal === undefined ? {} : { signal }),
+      onProgress: ({ done_bytes, total_bytes }: { done_bytes: number; total_bytes: number }) =>
+        onPrepare?.({ done_bytes: total_bytes + done_bytes, total_bytes: 2 * total_bytes }),
+    },
+  };
+}
+
+async function prepareSources(
+  options: TrainingDataOptions,
+  out_dir: string,
+  named: readonly NamedSource[],
+): Promise<OpenedData> {
+  const { read, write, splitting, heldout_fraction } = preparing(options);
+  const prepared = await Promise.all(named.map((source) => isPreparedSource(source.path)));
+  const sources = named.filter((_, i) => !prepared[i]);
+  const paths = sources.map((source) => source.path);
+  const sizes = await Promise.all(paths.map(async (p) => (await findInputs([p])).size_bytes));
+  const onBytes = splitting(sizes.reduce((sum, bytes) => sum + bytes, 0));
+  const splits = await splitSources(paths, heldout_fraction, { ...read, onBytes });
+  const sample = () => mixtureTexts({ sources, splits, ...read });
+  const tokenizer = await tokenizerFor(options, sample, named);
+  await prepareMixture({ ...write, out_dir, sources: named, splits, tokenizer });
+  return openMixture(out_dir);
+}
+
+async function prepareCorpus(options: TrainingDataOptions, out_dir: string): Promise<OpenedData> {
+  const { read, write, splitting, heldout_fraction } = preparing(options);
+  const paths = options.data;
+  const { inputs, size_bytes } = await findInputs(paths);
+  const onBytes = splitting(size_bytes);
+  const parts = partsOf(inputs, { ...read, onBytes });
+  const boundary = await boundaryOf(parts, paths, heldout_fraction).catch((error) => {
+    throw toMagnetError(error);
+  });
+  const split = { boundary };
+  const sample = () => sampleTexts({ inputs: paths, split, ...read });
+  const tokenizer = await tokenizerFor(options, sample);
+  await prepareData({ ...write, out_dir, inputs: paths, split, tokenizer });
+  return openSingle(out_dir);
 }
 
 /**
@@ -116,9 +154,9 @@ function sameSources(
   named: readonly NamedSource[] | null,
   checkpoint: Checkpoint,
 ): OpenedData {
-  const partsOf = (sources: readonly Pick<DataSource, "weight">[]) =>
+  const weightsOf = (sources: readonly Pick<DataSource, "weight">[]) =>
     weightParts(sources.map((s) => s.weight)).join();
-  if (named === null || partsOf(named) === partsOf(old.sources)) return old;
+  if (named === null || weightsOf(named) === weightsOf(old.sources)) return old;
   old.close();
   throw new MagnetError(
     "RESUME_MISMATCH",

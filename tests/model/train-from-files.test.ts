@@ -50,6 +50,8 @@ describe("from text to a trained model", () => {
       onPrepare: ({ done_bytes, total_bytes }) => progress.push(done_bytes / total_bytes),
     });
     expect(progress.at(-1)).toBe(1);
+    expect(progress).toEqual([...progress].sort((a, b) => a - b));
+    expect(progress[0]!).toBeLessThan(0.1);
     expect(result).toMatchObject({ ended: "completed", step: 80, vocab_size: 512, out_dir });
     expect(result.heldout!.loss).toBeLessThan(result.heldout_before!.loss * 0.9);
     const data = await openData(path.join(out_dir, "data"));
