@@ -22,14 +22,15 @@ export interface TokenSink {
 /** Tokens gathered before they are hashed and written: 256 Ki. */
 const BUFFER_TOKENS = 256 * 1024;
 
-/** Document starts encoded at a time. */
+/** Document starts of a piece: memory grows by 512 KiB at a time, and nothing is copied. */
 const STARTS_AT_ONCE = 64 * 1024;
 
 export class TokenWriter {
   private readonly hasher = new Bun.CryptoHasher("sha256");
   private readonly buffer: Uint16Array | Uint32Array;
   private buffered = 0;
-  private starts = new Float64Array(1024);
+  /** In pieces of STARTS_AT_ONCE, as the file will have them. */
+  private readonly starts: BigUint64Array[] = [];
   private document_count = 0;
   private token_count = 0;
   private text_bytes = 0;
@@ -53,12 +54,9 @@ export class TokenWriter {
 
   /** The next tokens belong to a new document. */
   startDocument(): void {
-    if (this.document_count === this.starts.length) {
-      const larger = new Float64Array(2 * this.starts.length);
-      larger.set(this.starts);
-      this.starts = larger;
-    }
-    this.starts[this.document_count++] = this.token_count;
+    const index = this.document_count++ % STARTS_AT_ONCE;
+    if (index === 0) this.starts.push(new BigUint64Array(STARTS_AT_ONCE));
+    this.starts.at(-1)![index] = BigInt(this.token_count);
   }
 
   /** Appends tokens that encode `text_bytes` bytes of text. */
@@ -82,10 +80,8 @@ export class TokenWriter {
     const { vocab_size, document_count, token_count, text_bytes, tokenizer_hash } = this;
     const written = token_bytes * token_count;
     await this.put(new Uint8Array(tokenSectionBytes({ token_bytes, token_count }) - written));
-    for (let at = 0; at < document_count; at += STARTS_AT_ONCE) {
-      const some = this.starts.subarray(at, Math.min(document_count, at + STARTS_AT_ONCE));
-      await this.put(bytesOf(BigUint64Array.from(some, BigInt)));
-    }
+    for (const [i, starts] of this.starts.entries())
+      await this.put(bytesOf(starts.subarray(0, document_count - i * STARTS_AT_ONCE)));
     const header = encodeTokenFileHeader({
       token_bytes,
       vocab_size,

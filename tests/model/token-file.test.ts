@@ -73,6 +73,14 @@ describe("a written token file", () => {
     expect(() => file.tokens(600_000, 5)).toThrow("tokens outside the file");
   });
 
+  test("more documents than a piece of their starts", async () => {
+    const documents = Array.from({ length: 140_000 }, (_, i) => (i % 3 === 0 ? [i % 1000] : []));
+    const file = await TokenFile.fromBytes("memory", await fileOf(documents));
+    expect(file.header.document_count).toBe(140_000);
+    for (const index of [0, 1, 65_535, 65_536, 131_072, 139_999, 140_000])
+      expect(file.documentStart(index)).toBe(Math.ceil(index / 3));
+  });
+
   test("opens from disk; equal content has an equal hash", async () => {
     const bytes = await fileOf([[5, 6, 7]]);
     const target = path.join(folder, "a.mgt");
