@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "gemm.hpp"
+#include "profile.hpp"
 #include "thread_pool.hpp"
 
 namespace magnet {
@@ -13,6 +14,7 @@ void linear_forward(uint32_t threads, const LinearInput& x, const LinearWeights&
                     int64_t n, int64_t k, const float* residual, float* y) {
   if (w.values == nullptr)
     return bitlinear_forward(threads, x.codes, w.ternary, rows, n, k, residual, y);
+  const KernelScope scope(Kernel::gemm_forward);
   if (residual != nullptr && residual != y)
     parallel_for(threads, rows, [&](int64_t begin, int64_t end, uint32_t) {
       std::memcpy(y + begin * n, residual + begin * n,
@@ -26,7 +28,11 @@ void linear_backward(uint32_t threads, const LinearInput& x, const LinearWeights
                      float* dx, float* dw) {
   if (w.values == nullptr)
     return bitlinear_backward(threads, x.codes, w.ternary, dy, rows, n, k, accumulate_dx, dx, dw);
-  gemm(threads, {rows, k, n}, {dy, n, 1}, {w.values, k, 1}, dx, k, accumulate_dx);
+  {
+    const KernelScope scope(Kernel::gemm_dx);
+    gemm(threads, {rows, k, n}, {dy, n, 1}, {w.values, k, 1}, dx, k, accumulate_dx);
+  }
+  const KernelScope scope(Kernel::gemm_dw);
   gemm(threads, {n, k, rows}, {dy, 1, n}, {x.values, k, 1}, dw, k, true);
 }
 

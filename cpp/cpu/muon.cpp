@@ -10,6 +10,7 @@
 
 #include "gemm.hpp"
 #include "optimizer.hpp"
+#include "profile.hpp"
 #include "thread_pool.hpp"
 
 namespace magnet {
@@ -42,12 +43,31 @@ struct Matrix {
   bool is_wide() const { return rows <= cols; }
 };
 
+/**
+ * out (n, n) = A A^T, given as a left operand and its transpose: the lower triangle by blocks of
+ * rows, and its mirror image. The bits are those of the whole product: x y = y x.
+ */
+void symmetric_product(uint32_t threads, int64_t n, int64_t k, GemmLeft left,
+                       const GemmRight& right, float* out) {
+  constexpr int64_t LEAST = 64;  // smaller blocks would pack more than they save
+  const int64_t block = std::max(LEAST, (n / 4 + 15) / 16 * 16);
+  for (int64_t from = 0; from < n; from += block) {
+    const int64_t to = std::min(n, from + block);
+    gemm(threads, {to - from, to, k}, {left.data + from * left.row, left.row, left.col}, right,
+         out + from * n, n, false);
+  }
+  parallel_for(threads, n, [&](int64_t begin, int64_t end, uint32_t) {
+    for (int64_t i = begin; i < end; i++)
+      for (int64_t j = (i / block + 1) * block; j < n; j++) out[i * n + j] = out[j * n + i];
+  });
+}
+
 /** gram (least, least) = X X^T of a wide matrix, X^T X of a tall one. */
 void gram_of(const Matrix& s, const float* x, float* gram) {
   const int64_t k = std::max(s.rows, s.cols);
   const GemmLeft left{x, s.is_wide() ? s.cols : 1, s.is_wide() ? 1 : s.cols};
   const GemmRight right{x, s.is_wide() ? 1 : s.cols, s.is_wide() ? s.cols : 1};
-  gemm(s.threads, {s.least(), s.least(), k}, left, right, gram, s.least(), false);
+  symmetric_product(s.threads, s.least(), k, left, right, gram);
 }
 
 /** y += P X of a wide matrix, X P of a tall one; P is (least, least). */
@@ -70,7 +90,8 @@ const float* orthogonalize(const Matrix& s, float* x, float* other, float* gram,
   each(s.threads, n, [&](int64_t i) { x[i] *= shrink; });
   for (int step = 0; step < STEPS; step++) {
     gram_of(s, x, gram);
-    gemm(s.threads, {least, least, least}, {gram, least, 1}, {gram, least, 1}, poly, least, false);
+    // gram is its own transpose.
+    symmetric_product(s.threads, least, least, {gram, least, 1}, {gram, least, 1}, poly);
     each(s.threads, least * least, [&](int64_t i) { poly[i] = B * gram[i] + C * poly[i]; });
     each(s.threads, n, [&](int64_t i) { other[i] = A * x[i]; });
     add_product(s, poly, x, other);
@@ -88,6 +109,7 @@ int64_t muon_workspace(int64_t rows, int64_t cols) {
 
 void muon_step(uint32_t threads, const mg_optimizer& o, float weight_decay, float clip,
                const float* g, float* p, float* m, int64_t rows, int64_t cols, float* workspace) {
+  const KernelScope scope(Kernel::optimizer);
   const Matrix shape{threads, rows, cols};
   const int64_t n = rows * cols;
   float* const x = workspace;

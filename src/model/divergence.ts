@@ -26,7 +26,7 @@ export function smoothLoss(
 /** The error of a run that must not go on. */
 export function diverged(step: number, what: string, cause?: unknown): MagnetError {
   return new MagnetError("TRAINING_DIVERGED", `training diverged at step ${step}: ${what}`, {
-    hint: "lower --lr or --clip, and resume from the last checkpoint, which is not affected",
+    hint: "start another run with a lower --lr or --clip; --init takes the last checkpoint's weights",
     cause,
   });
 }

@@ -41,7 +41,7 @@ export function requireMemory(needed_bytes: number, available_bytes: number | nu
     "NOT_ENOUGH_MEMORY",
     `training needs ${formatBytes(needed_bytes)}, ${formatBytes(available_bytes)} are available`,
     {
-      hint: "choose a smaller --model, --batch or --context (accumulate steps instead), or free memory",
+      hint: "choose a smaller --batch (--accumulate makes up for it), --context or --model, or --recompute",
       exit: "hardware",
     },
   );

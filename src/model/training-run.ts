@@ -10,6 +10,7 @@ import type { Hash } from "../core/types.ts";
 import { MixedReader, type SourceUse } from "./batch-reader.ts";
 import { CheckpointStore } from "./checkpoint-store.ts";
 import { paramCount, tensorInfos } from "./config.ts";
+import { diverged } from "./divergence.ts";
 import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
 import { hostFileSystem } from "./file-system.ts";
 import { hashParams } from "./init-weights.ts";
@@ -121,7 +122,9 @@ class TrainingRun {
       tokens_max: config.eval_tokens,
       signal,
     }).catch((error) => {
-      if (toMagnetError(error).code === "CANCELLED" && this.aborted) return null;
+      const known = toMagnetError(error);
+      if (known.code === "CANCELLED" && this.aborted) return null;
+      if (known.code === "NOT_A_NUMBER") throw diverged(step, known.message, error);
       throw error;
     });
     if (evaluation === null) return null;

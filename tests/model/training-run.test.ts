@@ -210,10 +210,26 @@ describe("a run that cannot go on says why", () => {
     expect(error.message).toContain(`step ${checkpoint.manifest.step + 1}:`);
   });
 
+  test("weights that give no number: found by the evaluation before the first step", async () => {
+    const init = {
+      path: "broken",
+      config: null,
+      tokenizer: async () => null,
+      load: async (_config: unknown, params: Float32Array) => {
+        params.fill(Number.NaN);
+      },
+    };
+    const error = await failure(train(out, tinyConfig(), { init }));
+    expect(error).toMatchObject({ code: "TRAINING_DIVERGED" });
+    expect(error.message).toContain("at step 0");
+    expect(fs.existsSync(path.join(out, "checkpoints"))).toBe(false);
+  });
+
   test("memory: both numbers before anything is allocated or written", async () => {
     const error = await failure(train(out, tinyConfig(), { memory_available_bytes: 1000 }));
     expect(error).toMatchObject({ code: "NOT_ENOUGH_MEMORY", exit: "hardware" });
     expect(error.message).toMatch(/needs [\d.]+ MiB, 1000 B are available/);
+    expect(error.hint).toContain("--recompute");
     expect(fs.existsSync(out)).toBe(false);
   });
 
