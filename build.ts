@@ -1,7 +1,8 @@
 /**
  * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed), then
  * embeds it and the demo text into one executable with `bun build --compile`. `bun build.ts
- * --library-only` stops after the library (what `bun test` and development need).
+ * --library-only` stops after the library (what `bun test` and development need). `bun build.ts
+ * --target aarch64` cross-compiles the library into build/aarch64/, and nothing else.
  */
 import { execFile } from "node:child_process";
 import fs from "node:fs";
@@ -12,10 +13,24 @@ import { gzipSync } from "node:zlib";
 
 const root = import.meta.dir;
 const buildDir = path.join(root, "build");
-const libraryPath = path.join(buildDir, "libmagnet_cpu.so");
 const run = promisify(execFile);
 
-const CXX = process.env.CXX ?? "g++";
+/** Where a library is built, and by what. */
+interface Target {
+  compiler: string;
+  /** Debian's package of the compiler. */
+  compilerPackage: string;
+  folder: string;
+}
+const TARGETS = {
+  host: { compiler: process.env.CXX ?? "g++", compilerPackage: "g++", folder: buildDir },
+  aarch64: {
+    compiler: process.env.CXX_AARCH64 ?? "aarch64-linux-gnu-g++",
+    compilerPackage: "g++-aarch64-linux-gnu",
+    folder: path.join(buildDir, "aarch64"),
+  },
+} satisfies Record<string, Target>;
+
 /**
  * -ffp-contract=off and no fast-math: the same bits from every path (a fused multiply-add is
  * written as one). No -march: SIMD paths are functions with target attributes, chosen at run time.
@@ -77,21 +92,23 @@ async function inParallel<T>(items: T[], limit: number, job: (item: T) => Promis
   );
 }
 
-async function compiler(args: string[]): Promise<void> {
+async function compile({ compiler, compilerPackage }: Target, args: string[]): Promise<void> {
   try {
-    await run(CXX, args, { maxBuffer: 1 << 26 });
+    await run(compiler, args, { maxBuffer: 1 << 26 });
   } catch (error) {
     const failure = error as { stderr?: string; code?: string };
-    if (failure.code === "ENOENT") say(`${CXX} not found; install it: sudo apt-get install g++`);
-    throw new Error(`${CXX} ${args.join(" ")}\n${failure.stderr ?? String(error)}`);
+    if (failure.code === "ENOENT")
+      throw new Error(`${compiler} not found; install it: sudo apt-get install ${compilerPackage}`);
+    throw new Error(`${compiler} ${args.join(" ")}\n${failure.stderr ?? String(error)}`);
   }
 }
 
-async function buildLibrary(): Promise<void> {
-  const objects = path.join(buildDir, "obj");
+async function buildLibrary(target: Target): Promise<void> {
+  const libraryPath = path.join(target.folder, "libmagnet_cpu.so");
+  const objects = path.join(target.folder, "obj");
   fs.mkdirSync(objects, { recursive: true });
   const flagsFile = path.join(objects, "flags");
-  const flags = [CXX, ...COMPILE_FLAGS, ...LINK_FLAGS].join(" ");
+  const flags = [target.compiler, ...COMPILE_FLAGS, ...LINK_FLAGS].join(" ");
   const sameFlags = fs.existsSync(flagsFile) && fs.readFileSync(flagsFile, "utf8") === flags;
   const headers = [...sources("cpp", /\.(h|hpp|inc)$/), path.join(root, "cpp/exports.map")];
   const newestHeader = Math.max(...headers.map(mtime));
@@ -106,12 +123,13 @@ async function buildLibrary(): Promise<void> {
     if (f.endsWith(".o") && !current.has(path.join(objects, f))) fs.rmSync(path.join(objects, f));
   if (stale.length === 0 && mtime(libraryPath) >= Math.max(...files.map((f) => mtime(objectOf(f)))))
     return;
-  say(`compiling ${stale.length} of ${files.length} C++ files`);
+  const into = path.relative(root, libraryPath);
+  say(`compiling ${stale.length} of ${files.length} C++ files for ${into}`);
   await inParallel(stale, os.availableParallelism(), async (file) => {
-    await compiler([...COMPILE_FLAGS, "-c", file, "-o", `${objectOf(file)}.tmp`]);
+    await compile(target, [...COMPILE_FLAGS, "-c", file, "-o", `${objectOf(file)}.tmp`]);
     fs.renameSync(`${objectOf(file)}.tmp`, objectOf(file));
   });
-  await compiler([...files.map(objectOf), ...LINK_FLAGS, "-o", `${libraryPath}.tmp`]);
+  await compile(target, [...files.map(objectOf), ...LINK_FLAGS, "-o", `${libraryPath}.tmp`]);
   fs.renameSync(`${libraryPath}.tmp`, libraryPath);
   fs.writeFileSync(flagsFile, flags);
 }
@@ -175,10 +193,20 @@ async function buildBinary(): Promise<void> {
   say(`dist/magnet, ${(fs.statSync(outfile).size / 1e6).toFixed(0)} MB`);
 }
 
+function chosenTarget(): Target {
+  const at = process.argv.indexOf("--target");
+  const name = at < 0 ? "host" : process.argv[at + 1];
+  if (name === "host" || name === "aarch64") return TARGETS[name];
+  throw new Error(`--target ${name ?? ""}: it is one of ${Object.keys(TARGETS).join(", ")}`);
+}
+
 try {
-  await buildLibrary();
-  buildDemoText();
-  if (!process.argv.includes("--library-only")) await buildBinary();
+  const target = chosenTarget();
+  await buildLibrary(target);
+  if (target === TARGETS.host) {
+    buildDemoText();
+    if (!process.argv.includes("--library-only")) await buildBinary();
+  }
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
   process.exit(1);

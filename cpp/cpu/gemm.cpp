@@ -30,6 +30,9 @@ const GemmKernels* kernels() {
       return &avx512::GEMM_KERNELS;
     case CpuPath::avx2:
       return &avx2::GEMM_KERNELS;
+#elif defined(__aarch64__)
+    case CpuPath::neon:
+      return &neon::GEMM_KERNELS;
 #endif
     default:
       return nullptr;

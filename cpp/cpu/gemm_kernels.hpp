@@ -36,6 +36,10 @@ extern const GemmKernels GEMM_KERNELS;
 namespace avx2 {
 extern const GemmKernels GEMM_KERNELS;
 }
+#elif defined(__aarch64__)
+namespace neon {
+extern const GemmKernels GEMM_KERNELS;
+}
 #endif
 
 }  // namespace magnet

@@ -5,6 +5,7 @@
 
 #include "aligned_buffer.hpp"
 #include "common.hpp"
+#include "cpu_detect.hpp"
 #include "profile.hpp"
 #include "thread_pool.hpp"
 
@@ -21,6 +22,9 @@ const TernaryKernels* kernels() {
       return &avx512::TERNARY_KERNELS;
     case CpuPath::avx2:
       return &avx2::TERNARY_KERNELS;
+#elif defined(__aarch64__)
+    case CpuPath::neon:
+      return cpu_has_dot_products() ? &neon::TERNARY_DOT_KERNELS : &neon::TERNARY_KERNELS;
 #endif
     default:
       return nullptr;

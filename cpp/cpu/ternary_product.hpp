@@ -29,8 +29,9 @@ inline float finish(int32_t sum, float scale, const float* residual) {
 
 /**
  * What a SIMD path gives. Weights are packed in panels of `columns` rows of w: for every 4 k, 4
- * unsigned codes t + 1 of each column (so a sum is too large by the sum of the row's q), of which
- * those past the end of k meet zeros in q. `rows` rows of x make a register tile.
+ * codes of each column, of which those past the end of k meet zeros in q. x86 paths pack unsigned
+ * codes t + 1, so that a sum is too large by the sum of the row's q. `rows` rows of x make a
+ * register tile.
  */
 struct TernaryKernels {
   int64_t columns;
@@ -47,6 +48,11 @@ extern const TernaryKernels TERNARY_KERNELS;
 }
 namespace avx2 {
 extern const TernaryKernels TERNARY_KERNELS;
+}
+#elif defined(__aarch64__)
+namespace neon {
+extern const TernaryKernels TERNARY_KERNELS;
+extern const TernaryKernels TERNARY_DOT_KERNELS;  // where cpu_has_dot_products()
 }
 #endif
 

@@ -1,0 +1,183 @@
+// NEON kernels of gemm.cpp: register tile of 6 rows and 16 columns (24 accumulators, 4 of B, 2 of
+// A), enough independent chains for four units with a latency of four cycles.
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "gemm_kernels.hpp"
+
+namespace magnet::neon {
+namespace {
+
+constexpr int64_t MR = 6;
+constexpr int64_t NR = 16;
+
+/** Four vectors of B times lane `lane` of A, added to four accumulators. */
+template <int lane>
+inline void multiply_add(const float32x4_t* b, float32x4_t a, float32x4_t* c) {
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; j++) c[j] = vfmaq_laneq_f32(c[j], b[j], a, lane);
+}
+
+/** c (R, 16) = [c +] a panel of R rows times a panel of 16 columns. Reads A by fours, so up to
+ * three floats past the panel. */
+template <bool fresh, size_t... I>
+void tile(std::index_sequence<I...>, int64_t k, const float* a, const float* b, float* c,
+          int64_t ldc) {
+  constexpr int64_t R = sizeof...(I);
+  float32x4_t sums[R][4];
+#pragma GCC unroll 6
+  for (int64_t i = 0; i < R; i++)
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < 4; j++)
+      sums[i][j] = fresh ? vdupq_n_f32(0.0f) : vld1q_f32(c + i * ldc + 4 * j);
+  for (int64_t p = 0; p < k; p++, a += R, b += NR) {
+    const float32x4_t of_b[4] = {vld1q_f32(b), vld1q_f32(b + 4), vld1q_f32(b + 8),
+                                 vld1q_f32(b + 12)};
+    const float32x4_t of_a[2] = {vld1q_f32(a), vld1q_f32(R > 4 ? a + 4 : a)};
+    (multiply_add<I % 4>(of_b, of_a[I / 4], sums[I]), ...);
+  }
+#pragma GCC unroll 6
+  for (int64_t i = 0; i < R; i++)
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < 4; j++) vst1q_f32(c + i * ldc + 4 * j, sums[i][j]);
+}
+
+template <int64_t R, bool fresh>
+void tile_of(int64_t k, const float* a, const float* b, float* c, int64_t ldc) {
+  tile<fresh>(std::make_index_sequence<R>(), k, a, b, c, ldc);
+}
+
+using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t);
+
+template <bool fresh, int64_t... R>
+constexpr std::array<Tile, sizeof...(R)> tiles(std::integer_sequence<int64_t, R...>) {
+  return {tile_of<R + 1, fresh>...};
+}
+template <bool fresh>
+constexpr auto TILES = tiles<fresh>(std::make_integer_sequence<int64_t, MR>());
+
+/** A tile with fewer than 16 columns goes through a buffer. */
+void edge_tile(size_t rows, int64_t k, const float* a, const float* b, float* c, int64_t ldc,
+               int64_t columns, bool fresh) {
+  alignas(16) float buffer[MR * NR] = {};
+  const size_t bytes = static_cast<size_t>(columns) * sizeof(float);
+  const auto m = static_cast<int64_t>(rows);
+  if (!fresh)
+    for (int64_t i = 0; i < m; i++) std::memcpy(buffer + i * NR, c + i * ldc, bytes);
+  TILES<false>[rows - 1](k, a, b, buffer, NR);
+  for (int64_t i = 0; i < m; i++) std::memcpy(c + i * ldc, buffer + i * NR, bytes);
+}
+
+void block(int64_t m, int64_t n, int64_t k, const float* left, const float* right, int64_t stride,
+           float* c, int64_t ldc, bool fresh) {
+  const auto& whole = fresh ? TILES<true> : TILES<false>;
+  const int64_t panels = (m + MR - 1) / MR;
+  for (int64_t j = 0; j < n; j += NR, right += stride)
+    for (int64_t i = 0; i < panels; i++) {
+      const int64_t at = panel_at(i, panels, m);
+      const auto rows = static_cast<size_t>(panel_at(i + 1, panels, m) - at);
+      float* const to = c + at * ldc + j;
+      if (n - j >= NR)
+        whole[rows - 1](k, left + at * k, right, to, ldc);
+      else
+        edge_tile(rows, k, left + at * k, right, to, ldc, n - j, fresh);
+    }
+}
+
+/** 4x4 block: out[p * out_stride + r] = from[r * stride + p]. */
+inline void transpose4(const float* from, int64_t stride, float* out, int64_t out_stride) {
+  const float32x4_t r0 = vld1q_f32(from);
+  const float32x4_t r1 = vld1q_f32(from + stride);
+  const float32x4_t r2 = vld1q_f32(from + 2 * stride);
+  const float32x4_t r3 = vld1q_f32(from + 3 * stride);
+  const float32x4x2_t low = vzipq_f32(r0, r2);   // r0[0] r2[0] r0[1] r2[1] | [2] [2] [3] [3]
+  const float32x4x2_t high = vzipq_f32(r1, r3);
+  const float32x4x2_t first = vzipq_f32(low.val[0], high.val[0]);
+  const float32x4x2_t last = vzipq_f32(low.val[1], high.val[1]);
+  vst1q_f32(out, first.val[0]);
+  vst1q_f32(out + out_stride, first.val[1]);
+  vst1q_f32(out + 2 * out_stride, last.val[0]);
+  vst1q_f32(out + 3 * out_stride, last.val[1]);
+}
+
+/** out[p * 6 + r] = from[r * stride + p] for 6 rows: two blocks of 4 rows that overlap in two. */
+void pack_six_rows(const float* from, int64_t stride, int64_t k, float* out) {
+  int64_t p = 0;
+  for (; p + 4 <= k; p += 4) {
+    transpose4(from + p, stride, out + p * MR, MR);
+    transpose4(from + 2 * stride + p, stride, out + p * MR + 2, MR);
+  }
+  for (; p < k; p++)
+    for (int64_t r = 0; r < MR; r++) out[p * MR + r] = from[r * stride + p];
+}
+
+void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, float* out) {
+  const float* const from = a.data + m0 * a.row + k0 * a.col;
+  const int64_t panels = (m + MR - 1) / MR;
+  for (int64_t i = 0; i < panels; i++) {
+    const int64_t at = panel_at(i, panels, m);
+    const int64_t rows = panel_at(i + 1, panels, m) - at;
+    float* const o = out + at * k;
+    if (rows == MR && a.col == 1) {
+      pack_six_rows(from + at * a.row, a.row, k, o);
+    } else {
+      for (int64_t p = 0; p < k; p++)
+        for (int64_t r = 0; r < rows; r++) o[p * rows + r] = from[(at + r) * a.row + p * a.col];
+    }
+  }
+}
+
+/** Row p of a row-major operand into a panel of 16 columns. */
+inline void pack_row(const GemmRight& b, int64_t at, float scale, float* o) {
+  if (b.codes == nullptr) {
+    std::memcpy(o, b.data + at, NR * sizeof(float));
+    return;
+  }
+  const int8x16_t codes = vld1q_s8(b.codes + at);
+  const int16x8_t low = vmovl_s8(vget_low_s8(codes));
+  const int16x8_t high = vmovl_high_s8(codes);
+  const int32x4_t wide[4] = {vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
+                             vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high)};
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) vst1q_f32(o + 4 * i, vmulq_n_f32(vcvtq_f32_s32(wide[i]), scale));
+}
+
+void pack_right(const GemmRight& b, int64_t n0, int64_t n, int64_t k0, int64_t k, float* out,
+                int64_t stride) {
+  for (int64_t j = 0; j < n; j += NR, out += stride) {
+    const int64_t columns = std::min(NR, n - j);
+    int64_t p = 0;
+    if (columns == NR && b.codes == nullptr && b.row == 1) {
+      const float* const from = b.data + k0 + (n0 + j) * b.col;
+      for (; p + 4 <= k; p += 4)
+        for (int64_t r = 0; r < NR; r += 4)
+          transpose4(from + r * b.col + p, b.col, out + p * NR + r, NR);
+    }
+    for (; p < k; p++) {
+      const float scale = b.row_scale == nullptr ? b.scale : b.scale * b.row_scale[k0 + p];
+      const int64_t at = (k0 + p) * b.row + (n0 + j) * b.col;
+      if (columns == NR && b.col == 1) {
+        pack_row(b, at, scale, out + p * NR);
+        continue;
+      }
+      for (int64_t r = 0; r < NR; r++) {
+        const int64_t r_at = at + r * b.col;
+        out[p * NR + r] = r >= columns          ? 0.0f
+                          : b.codes == nullptr ? b.data[r_at]
+                                               : static_cast<float>(b.codes[r_at]) * scale;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block};
+
+}  // namespace magnet::neon
+#endif
