@@ -21,21 +21,28 @@ install_packages() { # folder, extra npm flags
 }
 
 have_compiler() { command -v g++ >/dev/null 2>&1 && echo 'int main(){}' | g++ -std=c++20 -x c++ -fsyntax-only - 2>/dev/null; }
+# Installs Debian packages where that is permitted without a question; fails elsewhere.
+apt_install() {
+  command -v apt-get >/dev/null 2>&1 || return 1
+  as_root=""
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null || return 1
+    as_root="sudo -n"
+  fi
+  say "installing $* through apt"
+  $as_root apt-get update >&2 && $as_root apt-get install -y --no-install-recommends "$@" >&2
+}
 install_compiler() {
   have_compiler && return 0
-  if command -v apt-get >/dev/null 2>&1; then
-    as_root=""
-    if [ "$(id -u)" != 0 ]; then
-      if command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then as_root="sudo -n"; else as_root=no; fi
-    fi
-    if [ "$as_root" != no ]; then
-      say "installing g++ through apt"
-      $as_root apt-get update >&2 && $as_root apt-get install -y --no-install-recommends g++ >&2 || true
-    fi
-  fi
+  apt_install g++ || true
   have_compiler && return 0
   say "g++ with C++20 is missing. Install it once: sudo apt-get install g++"
   exit 1
+}
+# For the test that builds the library for AArch64 and runs it; without them it is skipped.
+install_emulator() {
+  command -v aarch64-linux-gnu-g++ >/dev/null 2>&1 && command -v qemu-aarch64 >/dev/null 2>&1 && return 0
+  apt_install g++-aarch64-linux-gnu qemu-user || say "not installed: the AArch64 test is skipped"
 }
 
 install_packages . ""
@@ -49,6 +56,7 @@ case "$verb" in
   demo) install_compiler; "$bun" build.ts >&2; exec ./dist/magnet demo "$@" ;;
   test)
     install_compiler
+    install_emulator
     install_packages tests/peers "--omit=optional"
     "$bun" build.ts >&2
     exec "$bun" tests/run.ts "$@" ;;

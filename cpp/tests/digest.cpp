@@ -1,6 +1,7 @@
 // Prints digests of what the library computes, one "name digest" a line, for the comparison of
 // builds, CPU paths and thread counts (tests/native/aarch64.test.ts). Linked to the library's own
-// objects. The first line, "path NAME", is the CPU path in force. Argument: number of threads.
+// objects. The first two lines, "path NAME" and "features A,B", tell the CPU path in force and what
+// the CPU has. Argument: number of threads.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -352,15 +353,23 @@ void tokenize() {
   CHECK(mg_bpe_trainer_free(trainer));
 }
 
+/** "name value" of a field of mg_cpu_info: a string, or a list of strings as a,b. */
+void print_field(const char* name, const std::string& info) {
+  const size_t from = info.find(std::string("\"") + name + "\":") + std::strlen(name) + 3;
+  const char close = info[from] == '[' ? ']' : ',';
+  std::string value = info.substr(from, info.find(close, from) - from);
+  std::erase_if(value, [](char c) { return c == '"' || c == '['; });
+  std::printf("%s %s\n", name, value.c_str());
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
   threads = count > 1 ? static_cast<uint32_t>(std::atoi(arguments[1])) : 1;
   char info[1024];
   CHECK(mg_cpu_info(info, sizeof info));
-  std::string path = std::strstr(info, "\"path\":\"") + 8;
-  std::printf("path %s\n", path.substr(0, path.find('"')).c_str());
-  std::printf("features %s\n", std::strstr(info, "\"features\":[") + 11);
+  print_field("path", info);
+  print_field("features", info);
   uint64_t answer = 0;
   uint64_t expected = 0;
   CHECK(mg_known_answer(&answer, &expected));
