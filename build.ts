@@ -2,7 +2,8 @@
  * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed), then
  * embeds it and the demo text into one executable with `bun build --compile`. `bun build.ts
  * --library-only` stops after the library (what `bun test` and development need). `bun build.ts
- * --target aarch64` cross-compiles the library into build/aarch64/, and nothing else.
+ * --target aarch64` cross-compiles into build/aarch64/ and dist/magnet-aarch64; the executable needs
+ * Bun's runtime for that target, of the version that builds (AARCH64_RUNTIME says where it is).
  */
 import { execFile } from "node:child_process";
 import fs from "node:fs";
@@ -21,13 +22,25 @@ interface Target {
   /** Debian's package of the compiler. */
   compilerPackage: string;
   folder: string;
+  /** The executable, and the Bun that goes into it; the running one where it is absent. */
+  executable: string;
+  runtime?: string;
 }
 const TARGETS = {
-  host: { compiler: process.env.CXX ?? "g++", compilerPackage: "g++", folder: buildDir },
+  host: {
+    compiler: process.env.CXX ?? "g++",
+    compilerPackage: "g++",
+    folder: buildDir,
+    executable: path.join(root, "dist/magnet"),
+  },
   aarch64: {
     compiler: process.env.CXX_AARCH64 ?? "aarch64-linux-gnu-g++",
     compilerPackage: "g++-aarch64-linux-gnu",
     folder: path.join(buildDir, "aarch64"),
+    executable: path.join(root, "dist/magnet-aarch64"),
+    runtime:
+      process.env.AARCH64_RUNTIME ??
+      path.join(root, "node_modules/@oven/bun-linux-aarch64/bin/bun"),
   },
 } satisfies Record<string, Target>;
 
@@ -176,21 +189,41 @@ const withoutNativeAddons: Bun.BunPlugin = {
   },
 };
 
-async function buildBinary(): Promise<void> {
-  const outfile = path.join(root, "dist", "magnet");
+/** The loader imports the host's library: another target's takes its place. */
+const withLibrary = (target: Target): Bun.BunPlugin => ({
+  name: "with-library",
+  setup(build) {
+    const file = path.join(target.folder, "libmagnet_cpu.so");
+    build.onResolve({ filter: /\/libmagnet_cpu\.so$/ }, () => ({ path: file }));
+  },
+});
+
+async function buildBinary(target: Target): Promise<void> {
+  const { executable: outfile, runtime } = target;
+  if (runtime !== undefined && !fs.existsSync(runtime))
+    throw new Error(
+      `the library is built, ${path.relative(root, outfile)} is not: ${runtime} is missing. ` +
+        `Get it: npm pack @oven/bun-linux-aarch64@${Bun.version}; name its bin/bun by AARCH64_RUNTIME`,
+    );
   fs.mkdirSync(path.dirname(outfile), { recursive: true });
   const result = await Bun.build({
     entrypoints: [path.join(root, "src/main.ts"), path.join(root, "src/native/worker.ts")],
     root: path.join(root, "src"),
-    compile: { outfile, autoloadBunfig: false, autoloadDotenv: false },
+    compile: {
+      outfile,
+      autoloadBunfig: false,
+      autoloadDotenv: false,
+      ...(runtime !== undefined && { executablePath: runtime }),
+    },
     minify: true,
     bytecode: true,
     format: "esm",
-    plugins: [withoutNativeAddons],
+    plugins: [withoutNativeAddons, withLibrary(target)],
     throw: true,
   });
   if (!result.success) throw new Error("bun build failed");
-  say(`dist/magnet, ${(fs.statSync(outfile).size / 1e6).toFixed(0)} MB`);
+  const size = (fs.statSync(outfile).size / 1e6).toFixed(0);
+  say(`${path.relative(root, outfile)}, ${size} MB`);
 }
 
 function chosenTarget(): Target {
@@ -203,10 +236,8 @@ function chosenTarget(): Target {
 try {
   const target = chosenTarget();
   await buildLibrary(target);
-  if (target === TARGETS.host) {
-    buildDemoText();
-    if (!process.argv.includes("--library-only")) await buildBinary();
-  }
+  buildDemoText();
+  if (!process.argv.includes("--library-only")) await buildBinary(target);
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
   process.exit(1);

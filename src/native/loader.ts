@@ -51,8 +51,30 @@ export function intoCache(bytes: Uint8Array, cacheHome: string): string {
   return file;
 }
 
+/** ELF's e_machine, by the name that process.arch has for it. */
+const MACHINES = new Map([
+  [62, "x64"],
+  [183, "arm64"],
+]);
+
+/** Exported for its test. Throws where the library is for another CPU than this process. */
+export function checkArchitecture(library: Uint8Array, arch: string = process.arch): void {
+  const machine = library.length < 20 ? 0 : library[18]! | (library[19]! << 8);
+  const built = MACHINES.get(machine);
+  if (built === arch) return;
+  throw new MagnetError(
+    "LIBRARY_NOT_LOADED",
+    `the native library is built for ${built ?? `another CPU (ELF machine ${machine})`}, this process runs on ${arch}`,
+    {
+      hint: "magnet runs on Linux on x86-64 and AArch64; take the executable for this machine, or build it here: npm run build",
+      exit: "hardware",
+    },
+  );
+}
+
 async function extract(): Promise<string> {
   const bytes = new Uint8Array(await Bun.file(embeddedLibrary).arrayBuffer());
+  checkArchitecture(bytes);
   const failures: string[] = [];
   const home = process.env.XDG_CACHE_HOME || path.join(os.homedir(), ".cache");
   const ways: (() => string)[] =
@@ -72,7 +94,7 @@ async function extract(): Promise<string> {
     "LIBRARY_NOT_LOADED",
     `the native library does not load: ${failures.join("; ")}`,
     {
-      hint: "magnet needs Linux x86-64 with glibc 2.35 or newer; set XDG_CACHE_HOME to a folder that allows execution",
+      hint: "magnet needs Linux with glibc 2.35 or newer; set XDG_CACHE_HOME to a folder that allows execution",
       exit: "hardware",
     },
   );

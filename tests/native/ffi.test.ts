@@ -22,7 +22,7 @@ import {
   takeAddress,
 } from "../../src/native/ffi.ts";
 import { allocNative, CPU_PATHS, cpuInfo, freeNative } from "../../src/native/library.ts";
-import { intoCache, libraryFile } from "../../src/native/loader.ts";
+import { checkArchitecture, intoCache, libraryFile } from "../../src/native/loader.ts";
 
 const native = bind({
   mg_alloc: ["u64", "buffer"],
@@ -235,5 +235,15 @@ describe("loader", () => {
     const result = JSON.parse(text);
     expect(result.libraryFile).toStartWith(path.join(folder, "magnet", "lib"));
     expect(result.path).toBe(cpuInfo().path);
+  });
+
+  test("a library of another architecture is refused by name", () => {
+    const header = new Uint8Array(64);
+    header[18] = 183;
+    checkArchitecture(header, "arm64");
+    expect(() => checkArchitecture(header, "x64")).toThrow(
+      "is built for arm64, this process runs on x64",
+    );
+    expect(() => checkArchitecture(bytes.subarray(0, 4))).toThrow("ELF machine 0");
   });
 });
