@@ -1,6 +1,6 @@
 /**
  * The library for AArch64, cross-compiled and run under qemu, gives the bits of this machine's:
- * known answer, training, products, alignment, codecs, inference, tokenizer (cpp/tests/digest.cpp).
+ * known answer, training, products, row kernels, codecs, inference, tokenizer (cpp/tests).
  * The build is cached in build/aarch64; the first one takes about a minute of CPU time.
  */
 import { describe, expect, test } from "bun:test";
@@ -10,7 +10,7 @@ import { cpuInfo } from "../../src/native/library.ts";
 
 const root = path.join(import.meta.dir, "../..");
 const build = path.join(root, "build");
-const source = path.join(root, "cpp/tests/digest.cpp");
+const tests = path.join(root, "cpp/tests");
 /** A whole library compiled, on a machine that does other things too. */
 const BUILD_TIMEOUT_MS = 1_200_000;
 const RUN_TIMEOUT_MS = 300_000;
@@ -33,17 +33,22 @@ function run(command: string[], environment: Record<string, string> = {}): strin
   return stdout.toString();
 }
 
-/** digest.cpp linked to the objects in `folder`/obj; kept until one of them is newer. */
+const filesIn = (folder: string, pattern: RegExp) =>
+  fs
+    .readdirSync(folder)
+    .filter((name) => pattern.test(name))
+    .map((name) => path.join(folder, name));
+
+/** The driver linked to the objects in `folder`/obj; kept until one of its files is newer. */
 function linkDriver(compiler: string, folder: string): string {
   const driver = path.join(folder, "digest");
-  const objects = fs
-    .readdirSync(path.join(folder, "obj"))
-    .filter((name) => name.endsWith(".o"))
-    .map((name) => path.join(folder, "obj", name));
-  const newest = Math.max(...[source, ...objects].map((file) => fs.statSync(file).mtimeMs));
+  const sources = filesIn(tests, /^digest.*\.cpp$/);
+  const objects = filesIn(path.join(folder, "obj"), /\.o$/);
+  const inputs = [...sources, ...filesIn(tests, /\.hpp$/), ...objects];
+  const newest = Math.max(...inputs.map((file) => fs.statSync(file).mtimeMs));
   if (fs.existsSync(driver) && fs.statSync(driver).mtimeMs > newest) return driver;
   const flags = ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"];
-  run([compiler, ...flags, "-static", source, ...objects, "-o", `${driver}.tmp`]);
+  run([compiler, ...flags, "-static", ...sources, ...objects, "-o", `${driver}.tmp`]);
   fs.renameSync(`${driver}.tmp`, driver);
   return driver;
 }
