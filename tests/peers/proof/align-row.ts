@@ -12,9 +12,9 @@ import { runFolder, tokenizerFile } from "./train-row.ts";
 /** The row whose model is aligned. */
 const BASE_ROW = "main-ternary";
 /** Pairs of each language. */
-const TRAIN_PAIRS = 700;
+const TRAIN_PAIRS = 1100;
 const HELDOUT_PAIRS = 300;
-const FLAGS = { batch: 8, lr: 1.5e-4, beta: 0.1, seed: 1 };
+const FLAGS = { batch: 16, steps: 200, lr: 7e-4, beta: 1.5, seed: 1 };
 
 export interface AlignSide {
   /** Share of held-out pairs whose chosen response is the likelier one, and its standard error. */
@@ -50,6 +50,7 @@ async function makePairs(context: ProofContext, folder: string): Promise<string>
       await magnet(context, [
         ...["data", "pairs", "--data", source(context.dir, language), "--out", out],
         ...["--tokenizer", tokenizer, "--count", count, "--heldout", 0, "--heldout-count", 0],
+        ...["--prompt-length", 48, "--response-length", 32],
       ]);
       // Which pages are held out was decided before: the command's own split is not used.
       for (const line of fs.readFileSync(out, "utf8").trim().split("\n"))
