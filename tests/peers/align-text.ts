@@ -97,9 +97,9 @@ async function main(): Promise<void> {
       folder,
       model: "demo",
       vocab_size: 2048,
-      base: { steps: 600 },
+      base: { steps: 300 },
       pairs: { prompt: 48, response: 32, count: 8000, heldout_count: 2000 },
-      align: { batch: 16, steps: 400 },
+      align: { batch: 16, steps: 300, beta: 2 },
       onLine: (line) => process.stderr.write(`${line}\n`),
     });
     const figures = goals(result);
