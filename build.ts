@@ -213,7 +213,8 @@ async function buildBinary(target: Target): Promise<void> {
       outfile,
       autoloadBunfig: false,
       autoloadDotenv: false,
-      ...(runtime !== undefined && { executablePath: runtime }),
+      // The target's name alone would be downloaded; it also decides what process.arch is.
+      ...(runtime !== undefined && { executablePath: runtime, target: "bun-linux-arm64" as const }),
     },
     minify: true,
     bytecode: true,
