@@ -68,7 +68,7 @@ function ggufName(name: string): string {
 export function checkExportType(config: ModelConfig, type: ExportType): void {
   if (config.quant === "none" && type !== "F16")
     throw new MagnetError("EXPORT_TYPE", `${type} holds ternary weights; this model has none`, {
-      hint: "it was trained with --quant none: export it as F16",
+      hint: "it was trained with --quant none; take --type f16",
       exit: "usage",
     });
   const widths = { d_model: config.d_model, d_ff: config.d_ff };
