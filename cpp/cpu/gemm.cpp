@@ -15,7 +15,7 @@ namespace magnet {
 namespace {
 
 constexpr int64_t K_BLOCK = 256;    // a panel of B of this depth stays in the first-level cache,
-constexpr int64_t ROW_BLOCK = 56;   // that many rows of A in the second.
+constexpr int64_t ROW_BLOCK = 112;   // that many rows of A in the second.
 constexpr int64_t K_GROUP = 2048;   // B is packed in pieces of at most this depth
 constexpr int64_t RIGHT_FLOATS = 1 << 21;  // and size.
 
@@ -73,9 +73,10 @@ void multiply(const GemmKernels& kernel, const GemmLeft& a, const Piece& b, int6
   const int64_t stride = b.k * kernel.columns;
   float* const left = scratch.reserve(m * ceil_div(b.k, blocks) + PACK_SLACK);
   float* const to = c + m0 * ldc + b.n0 + n0;
+  const Ranges ranges(b.k, blocks);
   for (int64_t i = 0; i < blocks; i++) {
-    const int64_t from = panel_at(i, blocks, b.k);
-    const int64_t k = panel_at(i + 1, blocks, b.k) - from;
+    const int64_t from = ranges.at(i);
+    const int64_t k = ranges.size(i);
     {
       const PackingScope packing;
       kernel.pack_left(a, m0, m, b.k0 + from, k, left);
@@ -116,12 +117,13 @@ void multiply_piece(uint32_t threads, const GemmKernels& kernel, const GemmLeft&
   const int64_t row_tasks = std::min(round_up(ceil_div(m, ROW_BLOCK), count), ceil_div(m, 8));
   const int64_t wanted = threads == 1 ? 1 : ceil_div(4 * count, row_tasks);
   const int64_t panel_tasks = std::min(wanted, panels);
+  const Ranges by_rows(m, row_tasks);
+  const Ranges by_panels(panels, panel_tasks);
   parallel_tasks(threads, row_tasks * panel_tasks, [&](int64_t task) {
     const int64_t i = task / panel_tasks;
     const int64_t j = task % panel_tasks;
-    const int64_t m0 = panel_at(i, row_tasks, m);
-    multiply(kernel, a, piece, m0, panel_at(i + 1, row_tasks, m) - m0,
-             panel_at(j, panel_tasks, panels), panel_at(j + 1, panel_tasks, panels), c, ldc, fresh);
+    multiply(kernel, a, piece, by_rows.at(i), by_rows.size(i), by_panels.at(j),
+             by_panels.at(j + 1), c, ldc, fresh);
   });
 }
 

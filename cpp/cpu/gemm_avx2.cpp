@@ -69,10 +69,11 @@ void block(int64_t m, int64_t n, int64_t k, const float* left, const float* righ
            float* c, int64_t ldc, bool fresh) {
   const auto& whole = fresh ? TILES<true> : TILES<false>;
   const int64_t panels = (m + MR - 1) / MR;
+  const Ranges ranges(m, panels);
   for (int64_t j = 0; j < n; j += NR, right += stride)
     for (int64_t i = 0; i < panels; i++) {
-      const int64_t at = panel_at(i, panels, m);
-      const auto rows = static_cast<size_t>(panel_at(i + 1, panels, m) - at);
+      const int64_t at = ranges.at(i);
+      const auto rows = static_cast<size_t>(ranges.size(i));
       float* const to = c + at * ldc + j;
       if (n - j >= NR)
         whole[rows - 1](k, left + at * k, right, to, ldc);
@@ -113,9 +114,10 @@ void pack_six_rows(const float* from, int64_t stride, int64_t k, float* out) {
 void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, float* out) {
   const float* const from = a.data + m0 * a.row + k0 * a.col;
   const int64_t panels = (m + MR - 1) / MR;
+  const Ranges ranges(m, panels);
   for (int64_t i = 0; i < panels; i++) {
-    const int64_t at = panel_at(i, panels, m);
-    const int64_t rows = panel_at(i + 1, panels, m) - at;
+    const int64_t at = ranges.at(i);
+    const int64_t rows = ranges.size(i);
     float* const o = out + at * k;
     if (rows == MR && a.col == 1) {
       pack_six_rows(from + at * a.row, a.row, k, o);

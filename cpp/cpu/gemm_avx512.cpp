@@ -21,9 +21,11 @@ namespace {
 constexpr int64_t MR = 14;
 constexpr int64_t NR = 32;
 
-/** c (R, 32) = [c +] a panel of R rows times a panel of 32 columns; `columns` of them exist. */
+/** c (R, 32) = [c +] a panel of R rows times a panel of 32 columns; `columns` of them exist. `next`
+ * is where the following tile starts: its rows are far apart, nothing else fetches them in time. */
 template <int64_t R, bool fresh, bool whole>
-void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int64_t columns) {
+void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int64_t columns,
+          const float* next) {
   const __mmask16 low = whole ? __mmask16{0xFFFF} : first_lanes(columns);
   const __mmask16 high = whole ? __mmask16{0xFFFF} : first_lanes(columns - 16);
   __m512 c0[R], c1[R];
@@ -31,6 +33,11 @@ void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int6
   for (int64_t i = 0; i < R; i++) {
     c0[i] = fresh ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(low, c + i * ldc);
     c1[i] = fresh ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(high, c + i * ldc + 16);
+  }
+#pragma GCC unroll 14
+  for (int64_t i = 0; i < R; i++) {
+    _mm_prefetch(reinterpret_cast<const char*>(next + i * ldc), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(next + i * ldc + 16), _MM_HINT_T0);
   }
 #pragma GCC unroll 2
   for (int64_t p = 0; p < k; p++, a += R, b += NR) {
@@ -50,7 +57,8 @@ void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int6
   }
 }
 
-using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, int64_t);
+using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, int64_t,
+                      const float*);
 
 template <bool fresh, bool whole, int64_t... R>
 constexpr std::array<Tile, sizeof...(R)> tiles(std::integer_sequence<int64_t, R...>) {
@@ -64,12 +72,14 @@ void block(int64_t m, int64_t n, int64_t k, const float* left, const float* righ
   const auto& whole = fresh ? TILES<true, true> : TILES<false, true>;
   const auto& edge = fresh ? TILES<true, false> : TILES<false, false>;
   const int64_t panels = (m + MR - 1) / MR;
+  const Ranges ranges(m, panels);
   for (int64_t j = 0; j < n; j += NR, right += stride) {
     const auto& with = n - j >= NR ? whole : edge;
     for (int64_t i = 0; i < panels; i++) {
-      const int64_t at = panel_at(i, panels, m);
-      const auto rows = static_cast<size_t>(panel_at(i + 1, panels, m) - at);
-      with[rows - 1](k, left + at * k, right, c + at * ldc + j, ldc, n - j);
+      const int64_t at = ranges.at(i);
+      const auto rows = static_cast<size_t>(ranges.size(i));
+      const float* const next = i + 1 < panels ? c + ranges.at(i + 1) * ldc + j : c + j + NR;
+      with[rows - 1](k, left + at * k, right, c + at * ldc + j, ldc, n - j, next);
     }
   }
 }
@@ -96,24 +106,37 @@ inline void transpose_rows(const float* from, int64_t stride, int64_t rows, int6
   }
 }
 
+/** Operands that are stored by k are packed in stripes of this depth: what was read for one panel is
+ * still in the first-level cache for the next. */
+constexpr int64_t K_STRIPE = 32;
+
+/** `rows` <= 16 floats of each of k rows of the stored matrix, closely packed. Stores are of 16
+ * floats, the next one overwrites what is too much; `ends` says that there is no next one. */
+inline void copy_rows(const float* from, int64_t stride, int64_t rows, int64_t k, bool ends,
+                      float* out) {
+  const __mmask16 mask = first_lanes(rows);
+  const int64_t open = ends ? k - 1 : k;
+  int64_t p = 0;
+  for (; p < open; p++)
+    _mm512_storeu_ps(out + p * rows, _mm512_maskz_loadu_ps(mask, from + p * stride));
+  if (ends)
+    _mm512_mask_storeu_ps(out + p * rows, mask, _mm512_maskz_loadu_ps(mask, from + p * stride));
+}
+
 void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, float* out) {
   const float* const from = a.data + m0 * a.row + k0 * a.col;
   const int64_t panels = (m + MR - 1) / MR;
+  const Ranges ranges(m, panels);
   if (a.row == 1) {
-    // Read along the rows of the stored matrix, write to all panels at once.
-    for (int64_t p = 0; p < k; p++)
-      for (int64_t i = 0; i < panels; i++) {
-        const int64_t at = panel_at(i, panels, m);
-        const int64_t rows = panel_at(i + 1, panels, m) - at;
-        const __mmask16 mask = first_lanes(rows);
-        _mm512_mask_storeu_ps(out + at * k + p * rows, mask,
-                              _mm512_maskz_loadu_ps(mask, from + p * a.col + at));
-      }
+    for (int64_t p = 0; p < k; p += K_STRIPE)
+      for (int64_t i = 0; i < panels; i++)
+        copy_rows(from + p * a.col + ranges.at(i), a.col, ranges.size(i), std::min(K_STRIPE, k - p),
+                  p + K_STRIPE >= k, out + ranges.at(i) * k + p * ranges.size(i));
     return;
   }
   for (int64_t i = 0; i < panels; i++) {
-    const int64_t at = panel_at(i, panels, m);
-    const int64_t rows = panel_at(i + 1, panels, m) - at;
+    const int64_t at = ranges.at(i);
+    const int64_t rows = ranges.size(i);
     if (a.col == 1) {
       transpose_rows(from + at * a.row, a.row, rows, k, out + at * k, rows);
       continue;
@@ -124,41 +147,41 @@ void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, 
   }
 }
 
-inline __m512 from_codes(const int8_t* p) {
-  return _mm512_cvtepi32_ps(
-      _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+inline __m512 from_codes(const int8_t* p, __mmask16 mask) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, p)));
 }
 
-/** Row-major operand, floats or codes: rows of B are read along, all panels written at once. */
-void pack_right_rows(const GemmRight& b, int64_t n0, int64_t n, int64_t k0, int64_t k, float* out,
-                     int64_t stride) {
-  for (int64_t p = 0; p < k; p++) {
-    float* o = out + p * NR;
-    const int64_t at = (k0 + p) * b.row + n0;
-    float scale = b.scale;
-    if (b.row_scale != nullptr) scale *= b.row_scale[k0 + p];
-    const __m512 scale16 = _mm512_set1_ps(scale);
-    int64_t j = 0;
-    for (; j + NR <= n; j += NR, o += stride) {
-      const bool coded = b.codes != nullptr;
-      const __m512 low = coded ? _mm512_mul_ps(from_codes(b.codes + at + j), scale16)
-                               : _mm512_loadu_ps(b.data + at + j);
-      const __m512 high = coded ? _mm512_mul_ps(from_codes(b.codes + at + j + 16), scale16)
-                                : _mm512_loadu_ps(b.data + at + j + 16);
-      _mm512_store_ps(o, low);
-      _mm512_store_ps(o + 16, high);
+/** k rows of one panel of a row-major operand, floats or codes, from row k0 on. */
+inline void pack_right_rows(const GemmRight& b, int64_t n0, int64_t columns, int64_t k0, int64_t k,
+                            float* o) {
+  const __mmask16 low = first_lanes(columns);
+  const __mmask16 high = first_lanes(columns - 16);
+  if (b.codes == nullptr) {
+    const float* from = b.data + k0 * b.row + n0;
+    for (int64_t p = 0; p < k; p++, from += b.row, o += NR) {
+      _mm512_store_ps(o, _mm512_maskz_loadu_ps(low, from));
+      _mm512_store_ps(o + 16, _mm512_maskz_loadu_ps(high, from + 16));
     }
-    if (j == n) continue;
-    std::memset(o, 0, NR * sizeof(float));
-    for (int64_t r = 0; r < n - j; r++)
-      o[r] = b.codes == nullptr ? b.data[at + j + r]
-                                : static_cast<float>(b.codes[at + j + r]) * scale;
+    return;
+  }
+  const int8_t* from = b.codes + k0 * b.row + n0;
+  for (int64_t p = 0; p < k; p++, from += b.row, o += NR) {
+    const float row_scale = b.row_scale == nullptr ? 1.0f : b.row_scale[k0 + p];
+    const __m512 scale = _mm512_set1_ps(b.scale * row_scale);
+    _mm512_store_ps(o, _mm512_mul_ps(from_codes(from, low), scale));
+    _mm512_store_ps(o + 16, _mm512_mul_ps(from_codes(from + 16, high), scale));
   }
 }
 
 void pack_right(const GemmRight& b, int64_t n0, int64_t n, int64_t k0, int64_t k, float* out,
                 int64_t stride) {
-  if (b.col == 1) return pack_right_rows(b, n0, n, k0, k, out, stride);
+  if (b.col == 1) {
+    for (int64_t p = 0; p < k; p += K_STRIPE)
+      for (int64_t j = 0; j < n; j += NR)
+        pack_right_rows(b, n0 + j, std::min(NR, n - j), k0 + p, std::min(K_STRIPE, k - p),
+                        out + j / NR * stride + p * NR);
+    return;
+  }
   const bool transposed = b.codes == nullptr && b.row == 1;
   for (int64_t j = 0; j < n; j += NR, out += stride) {
     const int64_t columns = std::min(NR, n - j);

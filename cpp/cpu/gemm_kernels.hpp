@@ -7,7 +7,7 @@
 namespace magnet {
 
 /**
- * The left operand is packed in panels of at most `rows` rows (see panel_at), a panel of R rows as
+ * The left operand is packed in panels of at most `rows` rows (see Ranges), a panel of R rows as
  * (k, R); the right one in panels of `columns` columns, (k, columns) each, zeros past the end.
  */
 struct GemmKernels {
@@ -25,9 +25,16 @@ struct GemmKernels {
 
 inline constexpr int64_t PACK_SLACK = 16;
 
-/** First row of panel i when m rows are packed in `count` panels of nearly equal height: no panel
+/** How `total` rows (or k, or panels) are cut into `count` ranges of nearly equal length: no panel
  * is so low that its chains of multiply-adds leave the units idle. */
-constexpr int64_t panel_at(int64_t i, int64_t count, int64_t m) { return i * m / count; }
+struct Ranges {
+  Ranges(int64_t total, int64_t count) : base(total / count), longer(total % count) {}
+  /** Start of range i; the first `longer` ranges have one more. */
+  int64_t at(int64_t i) const { return i * base + (i < longer ? i : longer); }
+  int64_t size(int64_t i) const { return base + (i < longer ? 1 : 0); }
+  int64_t base;
+  int64_t longer;
+};
 
 #if defined(__x86_64__)
 namespace avx512 {

@@ -27,7 +27,7 @@ void head_logits(uint32_t threads, const Head& head, const float* x, int64_t row
 }
 
 int64_t head_chunk_rows(int64_t vocab) {
-  constexpr int64_t CHUNK_FLOATS = 1 << 20;  // 4 MiB of logits, or 48 rows of a large vocabulary
+  constexpr int64_t CHUNK_FLOATS = 1 << 22;
   return std::max<int64_t>(48, CHUNK_FLOATS / vocab / 48 * 48);
 }
 
