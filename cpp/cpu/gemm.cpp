@@ -14,10 +14,14 @@
 namespace magnet {
 namespace {
 
-constexpr int64_t K_BLOCK = 256;    // a panel of B of this depth stays in the first-level cache,
-constexpr int64_t ROW_BLOCK = 112;   // that many rows of A in the second.
-constexpr int64_t K_GROUP = 2048;   // B is packed in pieces of at most this depth
-constexpr int64_t RIGHT_FLOATS = 1 << 21;  // and size.
+/** Depth of a pass: a panel of B of this depth stays in the first-level cache. */
+constexpr int64_t K_BLOCK = 256;
+/** Rows of A that are packed together, into the second-level cache. */
+constexpr int64_t ROW_BLOCK = 112;
+/** B is packed in pieces of at most this depth and size. They stay in the second-level cache for
+ * all rows of A: read again from the third they made products with a long k a quarter slower. */
+constexpr int64_t K_GROUP = 512;
+constexpr int64_t RIGHT_FLOATS = 1 << 19;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
@@ -154,9 +158,30 @@ void gemm(uint32_t threads, GemmShape shape, const GemmLeft& a, const GemmRight&
     }
 }
 
-void gemm_serial(GemmShape shape, const GemmLeft& a, const GemmRight& b, float* c, int64_t ldc,
-                 bool accumulate) {
-  gemm(1, shape, a, b, c, ldc, accumulate);
+int64_t packed_floats(int64_t n, int64_t k) {
+  const GemmKernels* const kernel = kernels();
+  return round_up((kernel == nullptr ? n : round_up(n, kernel->columns)) * k, 16);
+}
+
+PackedRight gemm_pack(const GemmRight& b, int64_t n, int64_t k, float* out) {
+  if (const GemmKernels* const kernel = kernels()) {
+    kernel->pack_right(b, 0, n, 0, k, out, k * kernel->columns);
+    return {out, n, k};
+  }
+  for (int64_t p = 0; p < k; p++)
+    for (int64_t j = 0; j < n; j++) out[p * n + j] = right_at(b, p, j);
+  return {out, n, k};
+}
+
+void gemm_packed(GemmShape shape, const GemmLeft& a, const PackedRight& b, int64_t k0, float* c,
+                 int64_t ldc, bool accumulate) {
+  const GemmKernels* const kernel = kernels();
+  if (kernel == nullptr) {
+    naive(shape, a, {b.data + k0 * b.n, b.n, 1}, c, ldc, accumulate);
+    return;
+  }
+  kernel->block_unpacked(shape.m, shape.n, shape.k, a, b.data + k0 * kernel->columns,
+                         b.k * kernel->columns, c, ldc, !accumulate);
 }
 
 }  // namespace magnet

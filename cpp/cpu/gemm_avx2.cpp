@@ -1,4 +1,5 @@
-// AVX2 kernels of gemm.cpp: register tile of 6 rows and 16 columns (12 accumulators, 2 of B, 1 of A).
+// AVX2 kernels of gemm.cpp: register tile of 6 rows and 16 columns (12 accumulators, 2 of B, 1 of
+// A).
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -17,9 +18,12 @@ namespace {
 constexpr int64_t MR = 6;
 constexpr int64_t NR = 16;
 
-/** c (R, 16) = [c +] a panel of R rows times a panel of 16 columns. */
-template <int64_t R, bool fresh>
-void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc) {
+/** Where a tile finds A(i, p): data[i + p * step], or in rows of their own, data[i * step + p]. */
+enum class Left { by_k, by_rows };
+
+/** c (R, 16) = [c +] R rows of A times a panel of 16 columns. */
+template <int64_t R, Left layout, bool fresh>
+void tile(int64_t k, const float* a, int64_t step, const float* b, float* c, int64_t ldc) {
   __m256 c0[R], c1[R];
 #pragma GCC unroll 6
   for (int64_t i = 0; i < R; i++) {
@@ -27,12 +31,12 @@ void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc) {
     c1[i] = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(c + i * ldc + 8);
   }
 #pragma GCC unroll 2
-  for (int64_t p = 0; p < k; p++, a += R, b += NR) {
+  for (int64_t p = 0; p < k; p++, a += layout == Left::by_k ? step : 1, b += NR) {
     const __m256 b0 = _mm256_load_ps(b);
     const __m256 b1 = _mm256_load_ps(b + 8);
 #pragma GCC unroll 6
     for (int64_t i = 0; i < R; i++) {
-      const __m256 ai = _mm256_broadcast_ss(a + i);
+      const __m256 ai = _mm256_broadcast_ss(a + (layout == Left::by_k ? i : i * step));
       c0[i] = _mm256_fmadd_ps(ai, b0, c0[i]);
       c1[i] = _mm256_fmadd_ps(ai, b1, c1[i]);
     }
@@ -44,45 +48,64 @@ void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc) {
   }
 }
 
-using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t);
+using Tile = void (*)(int64_t, const float*, int64_t, const float*, float*, int64_t);
 
-template <bool fresh, int64_t... R>
+template <Left layout, bool fresh, int64_t... R>
 constexpr std::array<Tile, sizeof...(R)> tiles(std::integer_sequence<int64_t, R...>) {
-  return {tile<R + 1, fresh>...};
+  return {tile<R + 1, layout, fresh>...};
 }
-template <bool fresh>
-constexpr auto TILES = tiles<fresh>(std::make_integer_sequence<int64_t, MR>());
+template <Left layout, bool fresh>
+constexpr auto TILES = tiles<layout, fresh>(std::make_integer_sequence<int64_t, MR>());
 
 /** A tile with fewer than 16 columns goes through a buffer. */
-void edge_tile(size_t rows, int64_t k, const float* a, const float* b, float* c, int64_t ldc,
-               int64_t columns, bool fresh) {
+void edge_tile(Tile added, int64_t rows, int64_t k, const float* a, int64_t step, const float* b,
+               float* c, int64_t ldc, int64_t columns, bool fresh) {
   alignas(32) float buffer[MR * NR] = {};
   const size_t bytes = static_cast<size_t>(columns) * sizeof(float);
-  const auto m = static_cast<int64_t>(rows);
   if (!fresh)
-    for (int64_t i = 0; i < m; i++) std::memcpy(buffer + i * NR, c + i * ldc, bytes);
-  TILES<false>[rows - 1](k, a, b, buffer, NR);
-  for (int64_t i = 0; i < m; i++) std::memcpy(c + i * ldc, buffer + i * NR, bytes);
+    for (int64_t i = 0; i < rows; i++) std::memcpy(buffer + i * NR, c + i * ldc, bytes);
+  added(k, a, step, b, buffer, NR);
+  for (int64_t i = 0; i < rows; i++) std::memcpy(c + i * ldc, buffer + i * NR, bytes);
 }
 
-void block(int64_t m, int64_t n, int64_t k, const float* left, const float* right, int64_t stride,
-           float* c, int64_t ldc, bool fresh) {
-  const auto& whole = fresh ? TILES<true> : TILES<false>;
+/** All tiles of c. Panel i of A begins at left + ranges.at(i) * from_row; its step is `step`, or
+ * its height where that is 0 (packed). */
+template <Left layout>
+void tiles_of(int64_t m, int64_t n, int64_t k, const float* left, int64_t from_row, int64_t step,
+              const float* right, int64_t stride, float* c, int64_t ldc, bool fresh) {
+  const auto& whole = fresh ? TILES<layout, true> : TILES<layout, false>;
   const int64_t panels = (m + MR - 1) / MR;
   const Ranges ranges(m, panels);
   for (int64_t j = 0; j < n; j += NR, right += stride)
     for (int64_t i = 0; i < panels; i++) {
       const int64_t at = ranges.at(i);
-      const auto rows = static_cast<size_t>(ranges.size(i));
+      const int64_t rows = ranges.size(i);
+      const auto of_height = static_cast<size_t>(rows - 1);
+      const float* const a = left + at * from_row;
+      const int64_t a_step = step == 0 ? rows : step;
       float* const to = c + at * ldc + j;
       if (n - j >= NR)
-        whole[rows - 1](k, left + at * k, right, to, ldc);
+        whole[of_height](k, a, a_step, right, to, ldc);
       else
-        edge_tile(rows, k, left + at * k, right, to, ldc, n - j, fresh);
+        edge_tile(TILES<layout, false>[of_height], rows, k, a, a_step, right, to, ldc, n - j,
+                  fresh);
     }
 }
 
-/** out[p * 6 + r] = from[r * stride + p] for 6 rows: 4x4 transposes of rows 0-3, pairs of rows 4, 5. */
+void block(int64_t m, int64_t n, int64_t k, const float* left, const float* right, int64_t stride,
+           float* c, int64_t ldc, bool fresh) {
+  tiles_of<Left::by_k>(m, n, k, left, k, 0, right, stride, c, ldc, fresh);
+}
+
+void block_unpacked(int64_t m, int64_t n, int64_t k, const GemmLeft& a, const float* right,
+                    int64_t stride, float* c, int64_t ldc, bool fresh) {
+  if (a.row == 1)
+    tiles_of<Left::by_k>(m, n, k, a.data, 1, a.col, right, stride, c, ldc, fresh);
+  else
+    tiles_of<Left::by_rows>(m, n, k, a.data, a.row, a.row, right, stride, c, ldc, fresh);
+}
+
+/** out[p * 6 + r] = from[r * stride + p] for 6 rows: 4x4 transposes of rows 0-3, pairs of the rest. */
 void pack_six_rows(const float* from, int64_t stride, int64_t k, float* out) {
   const float* const r0 = from;
   const float *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
@@ -198,7 +221,7 @@ void pack_right(const GemmRight& b, int64_t n0, int64_t n, int64_t k0, int64_t k
 
 }  // namespace
 
-const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block};
+const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block, block_unpacked};
 
 }  // namespace magnet::avx2
 #pragma GCC pop_options

@@ -21,11 +21,14 @@ namespace {
 constexpr int64_t MR = 14;
 constexpr int64_t NR = 32;
 
-/** c (R, 32) = [c +] a panel of R rows times a panel of 32 columns; `columns` of them exist. `next`
- * is where the following tile starts: its rows are far apart, nothing else fetches them in time. */
-template <int64_t R, bool fresh, bool whole>
-void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int64_t columns,
-          const float* next) {
+/** Where a tile finds A(i, p): data[i + p * step], or in rows of their own, data[i * step + p]. */
+enum class Left { by_k, by_rows };
+
+/** c (R, 32) = [c +] R rows of A times a panel of 32 columns; `columns` of them exist. `next` is
+ * where the following tile starts: its rows are far apart, nothing else fetches them in time. */
+template <int64_t R, Left layout, bool fresh, bool whole>
+void tile(int64_t k, const float* a, int64_t step, const float* b, float* c, int64_t ldc,
+          int64_t columns, const float* next) {
   const __mmask16 low = whole ? __mmask16{0xFFFF} : first_lanes(columns);
   const __mmask16 high = whole ? __mmask16{0xFFFF} : first_lanes(columns - 16);
   __m512 c0[R], c1[R];
@@ -40,12 +43,12 @@ void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int6
     _mm_prefetch(reinterpret_cast<const char*>(next + i * ldc + 16), _MM_HINT_T0);
   }
 #pragma GCC unroll 2
-  for (int64_t p = 0; p < k; p++, a += R, b += NR) {
+  for (int64_t p = 0; p < k; p++, a += layout == Left::by_k ? step : 1, b += NR) {
     const __m512 b0 = _mm512_load_ps(b);
     const __m512 b1 = _mm512_load_ps(b + 16);
 #pragma GCC unroll 14
     for (int64_t i = 0; i < R; i++) {
-      const __m512 ai = _mm512_set1_ps(a[i]);
+      const __m512 ai = _mm512_set1_ps(a[layout == Left::by_k ? i : i * step]);
       c0[i] = _mm512_fmadd_ps(ai, b0, c0[i]);
       c1[i] = _mm512_fmadd_ps(ai, b1, c1[i]);
     }
@@ -57,31 +60,48 @@ void tile(int64_t k, const float* a, const float* b, float* c, int64_t ldc, int6
   }
 }
 
-using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t, int64_t,
+using Tile = void (*)(int64_t, const float*, int64_t, const float*, float*, int64_t, int64_t,
                       const float*);
 
-template <bool fresh, bool whole, int64_t... R>
+template <Left layout, bool fresh, bool whole, int64_t... R>
 constexpr std::array<Tile, sizeof...(R)> tiles(std::integer_sequence<int64_t, R...>) {
-  return {tile<R + 1, fresh, whole>...};
+  return {tile<R + 1, layout, fresh, whole>...};
 }
-template <bool fresh, bool whole>
-constexpr auto TILES = tiles<fresh, whole>(std::make_integer_sequence<int64_t, MR>());
+template <Left layout, bool fresh, bool whole>
+constexpr auto TILES = tiles<layout, fresh, whole>(std::make_integer_sequence<int64_t, MR>());
 
-void block(int64_t m, int64_t n, int64_t k, const float* left, const float* right, int64_t stride,
-           float* c, int64_t ldc, bool fresh) {
-  const auto& whole = fresh ? TILES<true, true> : TILES<false, true>;
-  const auto& edge = fresh ? TILES<true, false> : TILES<false, false>;
+/** All tiles of c. Panel i of A begins at left + ranges.at(i) * from_row; its step is `step`, or
+ * its height where that is 0 (packed). */
+template <Left layout>
+void tiles_of(int64_t m, int64_t n, int64_t k, const float* left, int64_t from_row, int64_t step,
+              const float* right, int64_t stride, float* c, int64_t ldc, bool fresh) {
+  const auto& whole = fresh ? TILES<layout, true, true> : TILES<layout, false, true>;
+  const auto& edge = fresh ? TILES<layout, true, false> : TILES<layout, false, false>;
   const int64_t panels = (m + MR - 1) / MR;
   const Ranges ranges(m, panels);
   for (int64_t j = 0; j < n; j += NR, right += stride) {
     const auto& with = n - j >= NR ? whole : edge;
     for (int64_t i = 0; i < panels; i++) {
       const int64_t at = ranges.at(i);
-      const auto rows = static_cast<size_t>(ranges.size(i));
+      const int64_t rows = ranges.size(i);
       const float* const next = i + 1 < panels ? c + ranges.at(i + 1) * ldc + j : c + j + NR;
-      with[rows - 1](k, left + at * k, right, c + at * ldc + j, ldc, n - j, next);
+      with[static_cast<size_t>(rows - 1)](k, left + at * from_row, step == 0 ? rows : step, right,
+                                          c + at * ldc + j, ldc, n - j, next);
     }
   }
+}
+
+void block(int64_t m, int64_t n, int64_t k, const float* left, const float* right, int64_t stride,
+           float* c, int64_t ldc, bool fresh) {
+  tiles_of<Left::by_k>(m, n, k, left, k, 0, right, stride, c, ldc, fresh);
+}
+
+void block_unpacked(int64_t m, int64_t n, int64_t k, const GemmLeft& a, const float* right,
+                    int64_t stride, float* c, int64_t ldc, bool fresh) {
+  if (a.row == 1)
+    tiles_of<Left::by_k>(m, n, k, a.data, 1, a.col, right, stride, c, ldc, fresh);
+  else
+    tiles_of<Left::by_rows>(m, n, k, a.data, a.row, a.row, right, stride, c, ldc, fresh);
 }
 
 /** out[p * step + r] = from[r * stride + p] for `rows` <= 16 rows and k columns; every store is of
@@ -106,7 +126,7 @@ inline void transpose_rows(const float* from, int64_t stride, int64_t rows, int6
   }
 }
 
-/** Operands that are stored by k are packed in stripes of this depth: what was read for one panel is
+/** Operands stored by k are packed in stripes of this depth: what was read for one panel is
  * still in the first-level cache for the next. */
 constexpr int64_t K_STRIPE = 32;
 
@@ -204,7 +224,7 @@ void pack_right(const GemmRight& b, int64_t n0, int64_t n, int64_t k0, int64_t k
 
 }  // namespace
 
-const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block};
+const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block, block_unpacked};
 
 }  // namespace magnet::avx512
 #pragma GCC pop_options

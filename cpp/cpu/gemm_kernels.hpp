@@ -21,6 +21,9 @@ struct GemmKernels {
   /** c (m, n) = or += product of packed panels; `stride` as in pack_right. */
   void (*block)(int64_t m, int64_t n, int64_t k, const float* left, const float* right,
                 int64_t stride, float* c, int64_t ldc, bool fresh);
+  /** The same with the left operand as it lies (its row or its col is 1). */
+  void (*block_unpacked)(int64_t m, int64_t n, int64_t k, const GemmLeft& left, const float* right,
+                         int64_t stride, float* c, int64_t ldc, bool fresh);
 };
 
 inline constexpr int64_t PACK_SLACK = 16;

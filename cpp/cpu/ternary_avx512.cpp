@@ -91,10 +91,12 @@ void tile(const int8_t* q, int64_t stride, const int32_t* row_sums, const uint8_
 inline void finish16(const TernaryProduct& p, const int32_t* sums, __m512 scale, int64_t at,
                      __mmask16 mask) {
   const __m512 exact = _mm512_cvtepi32_ps(_mm512_load_si512(sums));
-  const __m512 y = p.residual == nullptr
-                       ? _mm512_mul_ps(exact, scale)
-                       : _mm512_fmadd_ps(exact, scale, _mm512_maskz_loadu_ps(mask, p.residual + at));
-  _mm512_mask_storeu_ps(p.y + at, mask, y);
+  if (p.residual == nullptr) {
+    _mm512_mask_storeu_ps(p.y + at, mask, _mm512_mul_ps(exact, scale));
+    return;
+  }
+  const __m512 residual = _mm512_maskz_loadu_ps(mask, p.residual + at);
+  _mm512_mask_storeu_ps(p.y + at, mask, _mm512_fmadd_ps(exact, scale, residual));
 }
 
 using Tile = void (*)(const int8_t*, int64_t, const int32_t*, const uint8_t*, int64_t, int32_t*);
