@@ -4,18 +4,19 @@
  * result.
  */
 
-import { formatBytes } from "../core/bytes.ts";
 import { systemClock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import { type ExitKind, MagnetError } from "../core/errors.ts";
 import { QUANTIZATIONS } from "../model/config.ts";
+import { plotRuns } from "../model/loss-page.ts";
 import { type TrainedFromFiles, trainFromFiles } from "../model/train-from-files.ts";
 import { DECAY_SCHEDULES, OPTIMIZERS, SCHEDULES } from "../model/trainer.ts";
 import type { TrainingSettings } from "../model/training-config.ts";
 import type { TrainingEvent } from "../model/training-types.ts";
-import { defineCommand, type FlagValues } from "./frame/command.ts";
+import { defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
 import { seedOf, stopOnFailure } from "./run-guards.ts";
+import { TrainView } from "./train-view.ts";
 
 const FLAGS = {
   model: { type: "string", value: "PRESET|FILE", summary: "what to train (default demo)" },
@@ -72,10 +73,10 @@ const FLAGS = {
 } as const;
 type TrainFlags = FlagValues<typeof FLAGS>;
 
-export const train = defineCommand({
+const run = defineCommand({
   summary: "Trains a model on this machine",
   details:
-    "Plain text is tokenised into OUT/data first. OUT gets checkpoints/ and metrics.jsonl. Ctrl-C or\nSIGTERM saves a checkpoint; --resume continues exactly there.",
+    "Plain text is tokenised into OUT/data first. OUT gets checkpoints/, metrics.jsonl and loss.html.\nCtrl-C or SIGTERM saves a checkpoint; --resume continues exactly there.",
   examples: [
     {
       command: "magnet train --model demo --data books/ --steps 500 --out run/",
@@ -93,8 +94,12 @@ export const train = defineCommand({
   async run(context, { flags }) {
     const { values } = await context.config();
     requireDevice(flags.device);
-    const reports = stopOnFailure(reporter(context.out));
-    const result = await trainFromFiles({
+    const view = new TrainView(context.out, process.env);
+    const reports = stopOnFailure({
+      onPrepare: (progress: { done_bytes: number; total_bytes: number }) => view.prepare(progress),
+      onEvent: (event: TrainingEvent) => view.show(event),
+    });
+    const training = trainFromFiles({
       model: flags.model,
       quant: flags.quant,
       data: flags.data,
@@ -111,6 +116,7 @@ export const train = defineCommand({
       onEvent: reports.onEvent,
       signal: AbortSignal.any([context.signal, reports.stop.signal]),
     });
+    const result = await training.finally(() => view.end());
     if (reports.stop.signal.aborted) throw reports.stop.signal.reason;
     return report(context.out, result);
   },
@@ -151,45 +157,6 @@ function givenSettings(flags: TrainFlags, local: LocalSettings): Partial<Trainin
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
 }
 
-function memoryLine({ params, ...memory }: Extract<TrainingEvent, { type: "started" }>): string {
-  const there = memory.memory_available_bytes;
-  const available = there === null ? "" : ` of ${formatBytes(there)} available`;
-  return `${params} parameters; memory: ${formatBytes(memory.memory_bytes)}${available}`;
-}
-
-/** Progress for people on stderr, records for scripts on stdout. */
-function reporter(out: Output) {
-  let progress: ReturnType<Output["progress"]> | undefined;
-  const onPrepare = ({ done_bytes, total_bytes }: { done_bytes: number; total_bytes: number }) => {
-    progress ??= out.progress({ label: "prepare", total: total_bytes, unit: "bytes" });
-    progress.update(done_bytes);
-  };
-  const onEvent = (event: TrainingEvent) => {
-    if (out.json) {
-      const { type, ...fields } = event;
-      out.record(`train_${type}`, fields);
-    }
-    if (event.type === "started") {
-      progress?.end();
-      if (!out.json) out.note(memoryLine(event));
-      progress = out.progress({ label: "train", total: event.steps, unit: "steps" });
-      progress.startAt(event.step);
-    }
-    if (event.type === "step") {
-      const speed = `${event.tokens_per_s} tokens/s`;
-      progress?.update(event.step, `loss ${event.loss.toFixed(4)}  ${speed}`);
-      if (event.step === event.steps) progress?.end();
-    }
-    if (event.type === "evaluated" && !out.json) {
-      const { step, loss, bits_per_byte } = event;
-      const figures = `${loss.toFixed(4)}, ${bits_per_byte.toFixed(3)} bits per byte`;
-      const each = (event.sources ?? []).map((s) => `${s.name} ${s.bits_per_byte.toFixed(3)}`);
-      out.note(`step ${step}: held-out loss ${[figures, ...each].join("; ")}`);
-    }
-  };
-  return { onPrepare, onEvent };
-}
-
 function report(out: Output, result: TrainedFromFiles): ExitKind {
   const { heldout, loss, checkpoint, checkpoint_hash, tokens_per_s, step, ended } = result;
   const rows = [
@@ -204,6 +171,7 @@ function report(out: Output, result: TrainedFromFiles): ExitKind {
     `speed        ${tokens_per_s} tokens/s`,
     `checkpoint   ${checkpoint}`,
     `hash         ${checkpoint_hash}`,
+    `curves       ${result.loss_plot}`,
   ];
   out.result("train", result, rows.join("\n"));
   return ended === "aborted" ? "interrupted" : "ok";
@@ -218,3 +186,20 @@ function sourceRows({ sources, heldout }: TrainedFromFiles): string[] {
     return `  ${name}: ${figures}${bits === undefined ? "" : `, ${bits} bits per byte`}`;
   });
 }
+
+const plot = defineCommand({
+  summary: "Draws the loss curves of runs as one HTML page",
+  details: "RUN is the folder of a run, or its metrics.jsonl. Several runs share one picture.",
+  examples: [
+    { command: "magnet train plot run/", does: "makes run/loss.html anew" },
+    { command: "magnet train plot run/ twin/ --out both.html", does: "compares two runs" },
+  ],
+  args: { runs: { value: "RUN", summary: "runs to draw", many: true } },
+  flags: { out: { type: "string", value: "FILE", summary: "the page (default RUN/loss.html)" } },
+  async run({ out }, { args, flags }) {
+    const { file, runs } = await plotRuns(args.runs, flags.out);
+    out.result("train_plot", { file, runs }, file);
+  },
+});
+
+export const train = defineGroup("Trains a model on this machine", { plot }, run);

@@ -15,6 +15,8 @@ import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
 import { hostFileSystem } from "./file-system.ts";
 import { hashParams } from "./init-weights.ts";
 import { INITIAL_STATE, InnerLoop } from "./inner-loop.ts";
+import type { MetricsLine } from "./loss-history.ts";
+import { LossPlot } from "./loss-page.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { makeOut, requireUnused } from "./run-folder.ts";
@@ -42,6 +44,7 @@ class TrainingRun {
     private readonly options: TrainingOptions,
     private readonly trainer: Trainer,
     private readonly metrics: MetricsFile,
+    private readonly plot: LossPlot,
     private readonly batches: MixedReader,
     private readonly init_hash: Hash | undefined,
   ) {
@@ -70,6 +73,7 @@ class TrainingRun {
     return {
       checkpoint_hash: this.last!.checkpoint_hash,
       checkpoint: this.last!.folder,
+      loss_plot: this.plot.file,
       ended,
       step: this.step,
       loss: this.last_loss,
@@ -89,6 +93,11 @@ class TrainingRun {
     return this.options.signal?.aborted ?? false;
   }
 
+  private async record(line: MetricsLine & Parameters<MetricsFile["append"]>[0]): Promise<void> {
+    await this.metrics.append(line);
+    this.plot.add(line);
+  }
+
   /** One step with its event and metrics; false where it was aborted. */
   private async trainStep(): Promise<boolean> {
     const { config, clock, signal, onEvent } = this.options;
@@ -104,7 +113,7 @@ class TrainingRun {
     const eta_ms = Math.round(step_ms * (config.steps - report.step));
     const { step, loss, lr, grad_norm, tokens } = report;
     const time = new Date(now_ms).toISOString();
-    await this.metrics.append({ step, loss, lr, grad_norm, tokens, tokens_per_s, time });
+    await this.record({ step, loss, lr, grad_norm, tokens, tokens_per_s, time });
     onEvent?.({ type: "step", ...report, steps: config.steps, tokens_per_s, eta_ms });
     return true;
   }
@@ -129,7 +138,8 @@ class TrainingRun {
     });
     if (evaluation === null) return null;
     this.last_evaluation = { ...evaluation, step };
-    await this.metrics.append({ step, ...heldoutLine(evaluation) });
+    await this.record({ step, ...heldoutLine(evaluation) });
+    await this.plot.write();
     onEvent?.({ type: "evaluated", step, ...evaluation });
     return evaluation;
   }
@@ -152,6 +162,7 @@ class TrainingRun {
       losses: { train: this.last_loss, heldout: this.last_evaluation?.loss ?? null },
     });
     this.last = { folder, checkpoint_hash: manifest.checkpoint_hash, step: manifest.step };
+    await this.plot.write();
     this.options.onEvent?.({ type: "checkpoint", ...this.last });
   }
 }
@@ -232,9 +243,10 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     });
     trainer = await startTrainer(options);
     metrics = await MetricsFile.open(path.join(out_dir, "metrics.jsonl"), step);
+    const plot = await LossPlot.open(out_dir, step > 0);
     const started = options.init && !resume ? await hashParams(trainer.params) : undefined;
     const init_hash = (resume?.manifest.init_hash as Hash | undefined) ?? started;
-    const run = new TrainingRun(options, trainer, metrics, batches, init_hash);
+    const run = new TrainingRun(options, trainer, metrics, plot, batches, init_hash);
     return await run.run();
   } catch (error) {
     throw toMagnetError(error);

@@ -33,7 +33,7 @@ export interface TrainingOptions {
   /** Mixed by weight; without anything held out there is no evaluation. */
   sources: readonly DataSource[];
   tokenizer: { json: string; hash: Hash; byte_lengths: Uint16Array };
-  /** Gets metrics.jsonl and checkpoints/. */
+  /** Gets metrics.jsonl, loss.html and checkpoints/. */
   out_dir: string;
   /** The first weights, instead of random ones; not on resume. */
   init?: InitSource | null;
@@ -53,6 +53,8 @@ export interface TrainingResult {
   checkpoint_hash: string;
   /** Its folder. */
   checkpoint: string;
+  /** The page with the curves. */
+  loss_plot: string;
   /** "aborted": the signal ended it before its last step. */
   ended: "completed" | "aborted";
   step: number;

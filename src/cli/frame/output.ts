@@ -4,6 +4,7 @@
  * progress go to stderr. Writes are synchronous, so that nothing is lost when the process ends.
  */
 import { writeToDescriptor } from "../../core/stdio.ts";
+import { LiveRegion } from "./live.ts";
 import { Progress, type ProgressOptions } from "./progress.ts";
 
 /**
@@ -40,7 +41,7 @@ const STYLES: Record<Style, [number, number]> = {
 };
 
 export class Output {
-  private bar: Progress | undefined;
+  private bar: Progress | LiveRegion | undefined;
 
   constructor(readonly options: OutputOptions) {}
 
@@ -85,18 +86,33 @@ export class Output {
 
   /** Progress on stderr: a bar with rate and ETA on a terminal, plain lines elsewhere. */
   progress(options: ProgressOptions): Progress {
-    this.bar = new Progress(options, {
+    const bar = new Progress(options, {
       write: this.options.quiet ? () => undefined : (text) => void writeToDescriptor(2, text),
       terminal: this.options.terminal,
       columns: process.stderr.columns ?? 80,
       now_ms: () => performance.now(),
     });
-    return this.bar;
+    this.bar = bar;
+    return bar;
   }
 
-  /** Clears the line of a running bar, which its next update draws again below. */
+  /** Lines that are redrawn in place on stderr; for terminals only. */
+  live(lines: (columns: number, rows: number) => string[]): LiveRegion {
+    const surface = {
+      write: (text: string) => void writeToDescriptor(2, text),
+      columns: () => process.stderr.columns ?? 80,
+      rows: () => process.stderr.rows ?? 24,
+      now_ms: () => performance.now(),
+    };
+    const region = new LiveRegion(surface, lines);
+    this.bar = region;
+    return region;
+  }
+
+  /** Clears what a running bar has drawn; its next update draws it again below. */
   private aboveBar(): string {
-    return this.options.terminal && this.bar?.running ? "\r\x1b[2K" : "";
+    if (!this.options.terminal || !this.bar?.running) return "";
+    return this.bar instanceof LiveRegion ? this.bar.clear() : "\r\x1b[2K";
   }
 
   /** Colour is decoration only: the word itself says what it means. */
