@@ -181,7 +181,7 @@ test("the screen of a run holds what is known, at any size", () => {
     expect(text).toContain(part);
   for (const part of ["held out 7.2500 (step 0)", "1.500 bits per byte", "12.35k tokens/s"])
     expect(text).toContain(part);
-  for (const part of ["lr 1.00e-3", "memory 1.00 GiB", "checkpoint 100", "6.9700", "█"])
+  for (const part of ["lr 1.00e-3", "memory 1.0 GiB", "checkpoint 100", "6.9700", "█"])
     expect(text).toContain(part);
   // A low terminal shows the figures alone.
   expect(screen.lines(80, 10)).toHaveLength(3);
