@@ -76,5 +76,6 @@ for (const { model: modelPath, tokens, texts, out } of jobs) {
 await llama.dispose();
 const runtime = process.versions.bun ? `bun ${process.versions.bun}` : `node ${process.version}`;
 const library = loadedLibraries();
-process.stdout.write(`${JSON.stringify({ runtime, library, jobs: answers })}\n`);
-process.exit(0);
+const answer = `${JSON.stringify({ runtime, library, jobs: answers })}\n`;
+// To a socket the write goes on in the background: exiting at once has lost all of it.
+process.stdout.write(answer, () => process.exit(0));
