@@ -141,6 +141,11 @@ describe("train", () => {
     expect(measured.schema).toBe("magnet.eval/1");
     expect(measured.loss as number).toBeCloseTo(heldout.loss!, 9); // other batches, other sums
     expect(measured.checkpoint_hash).toBe(result.checkpoint_hash as string);
+    expect(fs.readFileSync(result.loss_plot as string, "utf8")).toContain("<svg ");
+    const file = at("again.html");
+    const plotted = oneDocument(await run("train", "plot", at("whole"), "--out", file, "--json"));
+    expect(plotted).toEqual({ schema: "magnet.train_plot/1", file, runs: ["whole"] });
+    expect(fs.readFileSync(file, "utf8")).toContain("Training of whole");
   }, 60_000);
 
   test("the same hash with another number of threads, and on the scalar path", async () => {
