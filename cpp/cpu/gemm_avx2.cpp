@@ -105,7 +105,7 @@ void block_unpacked(int64_t m, int64_t n, int64_t k, const GemmLeft& a, const fl
     tiles_of<Left::by_rows>(m, n, k, a.data, a.row, a.row, right, stride, c, ldc, fresh);
 }
 
-/** out[p * 6 + r] = from[r * stride + p] for 6 rows: 4x4 transposes of rows 0-3, pairs of the rest. */
+/** out[p * 6 + r] = from[r * stride + p] for 6 rows: 4x4 transposes of rows 0-3, pairs of 4, 5. */
 void pack_six_rows(const float* from, int64_t stride, int64_t k, float* out) {
   const float* const r0 = from;
   const float *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;

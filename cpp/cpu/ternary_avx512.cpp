@@ -115,6 +115,12 @@ void product(const TernaryProduct& p, const uint8_t* packed, int64_t begin, int6
     const __mmask16 high = first_lanes(p.n - j - 16);
     for (int64_t i = begin; i < end; i += ROWS) {
       const int64_t rows = std::min(ROWS, end - i);
+      // Rows of y are far apart: nothing else fetches them before they are written.
+      for (int64_t r = 0; r < rows; r++) {
+        const auto* const to = reinterpret_cast<const char*>(p.y + (i + r) * p.n + j);
+        _mm_prefetch(to, _MM_HINT_T0);
+        _mm_prefetch(to + 64, _MM_HINT_T0);
+      }
       TILES[static_cast<size_t>(rows - 1)](p.x.q + i * stride, stride, p.x.sum + i, packed, groups,
                                            sums);
       for (int64_t r = 0; r < rows; r++) {
