@@ -23,11 +23,15 @@ inline void multiply_add(const float32x4_t* b, float32x4_t a, float32x4_t* c) {
   for (int j = 0; j < 4; j++) c[j] = vfmaq_laneq_f32(c[j], b[j], a, lane);
 }
 
-/** c (R, 16) = [c +] a panel of R rows times a panel of 16 columns. Reads A by fours, so up to
+/** Where a tile finds A(i, p): in a panel of R rows; as it lies, data[i + p * step]; or in rows of
+ * their own, data[i * step + p]. */
+enum class Left { packed, by_k, by_rows };
+
+/** c (R, 16) = [c +] R rows of A times a panel of 16 columns. Reads a packed A by fours, so up to
  * three floats past the panel. */
-template <bool fresh, size_t... I>
-void tile(std::index_sequence<I...>, int64_t k, const float* a, const float* b, float* c,
-          int64_t ldc) {
+template <Left layout, bool fresh, size_t... I>
+void tile(std::index_sequence<I...>, int64_t k, const float* a, int64_t step, const float* b,
+          float* c, int64_t ldc) {
   constexpr int64_t R = sizeof...(I);
   float32x4_t sums[R][4];
 #pragma GCC unroll 6
@@ -35,11 +39,20 @@ void tile(std::index_sequence<I...>, int64_t k, const float* a, const float* b, 
 #pragma GCC unroll 4
     for (int64_t j = 0; j < 4; j++)
       sums[i][j] = fresh ? vdupq_n_f32(0.0f) : vld1q_f32(c + i * ldc + 4 * j);
-  for (int64_t p = 0; p < k; p++, a += R, b += NR) {
+  for (int64_t p = 0; p < k; p++, b += NR) {
     const float32x4_t of_b[4] = {vld1q_f32(b), vld1q_f32(b + 4), vld1q_f32(b + 8),
                                  vld1q_f32(b + 12)};
-    const float32x4_t of_a[2] = {vld1q_f32(a), vld1q_f32(R > 4 ? a + 4 : a)};
-    (multiply_add<I % 4>(of_b, of_a[I / 4], sums[I]), ...);
+    if constexpr (layout == Left::packed) {
+      const float32x4_t of_a[2] = {vld1q_f32(a), vld1q_f32(R > 4 ? a + 4 : a)};
+      (multiply_add<I % 4>(of_b, of_a[I / 4], sums[I]), ...);
+      a += R;
+    } else {
+      constexpr bool rows = layout == Left::by_rows;
+      (multiply_add<0>(of_b, vld1q_dup_f32(a + static_cast<int64_t>(I) * (rows ? step : 1)),
+                       sums[I]),
+       ...);
+      a += rows ? 1 : step;
+    }
   }
 #pragma GCC unroll 6
   for (int64_t i = 0; i < R; i++)
@@ -47,46 +60,63 @@ void tile(std::index_sequence<I...>, int64_t k, const float* a, const float* b, 
     for (int64_t j = 0; j < 4; j++) vst1q_f32(c + i * ldc + 4 * j, sums[i][j]);
 }
 
-template <int64_t R, bool fresh>
-void tile_of(int64_t k, const float* a, const float* b, float* c, int64_t ldc) {
-  tile<fresh>(std::make_index_sequence<R>(), k, a, b, c, ldc);
+template <int64_t R, Left layout, bool fresh>
+void tile_of(int64_t k, const float* a, int64_t step, const float* b, float* c, int64_t ldc) {
+  tile<layout, fresh>(std::make_index_sequence<R>(), k, a, step, b, c, ldc);
 }
 
-using Tile = void (*)(int64_t, const float*, const float*, float*, int64_t);
+using Tile = void (*)(int64_t, const float*, int64_t, const float*, float*, int64_t);
 
-template <bool fresh, int64_t... R>
+template <Left layout, bool fresh, int64_t... R>
 constexpr std::array<Tile, sizeof...(R)> tiles(std::integer_sequence<int64_t, R...>) {
-  return {tile_of<R + 1, fresh>...};
+  return {tile_of<R + 1, layout, fresh>...};
 }
-template <bool fresh>
-constexpr auto TILES = tiles<fresh>(std::make_integer_sequence<int64_t, MR>());
+template <Left layout, bool fresh>
+constexpr auto TILES = tiles<layout, fresh>(std::make_integer_sequence<int64_t, MR>());
 
 /** A tile with fewer than 16 columns goes through a buffer. */
-void edge_tile(size_t rows, int64_t k, const float* a, const float* b, float* c, int64_t ldc,
-               int64_t columns, bool fresh) {
+void edge_tile(Tile added, int64_t rows, int64_t k, const float* a, int64_t step, const float* b,
+               float* c, int64_t ldc, int64_t columns, bool fresh) {
   alignas(16) float buffer[MR * NR] = {};
   const size_t bytes = static_cast<size_t>(columns) * sizeof(float);
-  const auto m = static_cast<int64_t>(rows);
   if (!fresh)
-    for (int64_t i = 0; i < m; i++) std::memcpy(buffer + i * NR, c + i * ldc, bytes);
-  TILES<false>[rows - 1](k, a, b, buffer, NR);
-  for (int64_t i = 0; i < m; i++) std::memcpy(c + i * ldc, buffer + i * NR, bytes);
+    for (int64_t i = 0; i < rows; i++) std::memcpy(buffer + i * NR, c + i * ldc, bytes);
+  added(k, a, step, b, buffer, NR);
+  for (int64_t i = 0; i < rows; i++) std::memcpy(c + i * ldc, buffer + i * NR, bytes);
+}
+
+/** All tiles of c. Panel i of A begins at left + ranges.at(i) * from_row. */
+template <Left layout>
+void tiles_of(int64_t m, int64_t n, int64_t k, const float* left, int64_t from_row, int64_t step,
+              const float* right, int64_t stride, float* c, int64_t ldc, bool fresh) {
+  const auto& whole = fresh ? TILES<layout, true> : TILES<layout, false>;
+  const int64_t panels = (m + MR - 1) / MR;
+  const Ranges ranges(m, panels);
+  for (int64_t j = 0; j < n; j += NR, right += stride)
+    for (int64_t i = 0; i < panels; i++) {
+      const int64_t at = ranges.at(i);
+      const int64_t rows = ranges.size(i);
+      const auto of_height = static_cast<size_t>(rows - 1);
+      const float* const a = left + at * from_row;
+      float* const to = c + at * ldc + j;
+      if (n - j >= NR)
+        whole[of_height](k, a, step, right, to, ldc);
+      else
+        edge_tile(TILES<layout, false>[of_height], rows, k, a, step, right, to, ldc, n - j, fresh);
+    }
 }
 
 void block(int64_t m, int64_t n, int64_t k, const float* left, const float* right, int64_t stride,
            float* c, int64_t ldc, bool fresh) {
-  const auto& whole = fresh ? TILES<true> : TILES<false>;
-  const int64_t panels = (m + MR - 1) / MR;
-  for (int64_t j = 0; j < n; j += NR, right += stride)
-    for (int64_t i = 0; i < panels; i++) {
-      const int64_t at = panel_at(i, panels, m);
-      const auto rows = static_cast<size_t>(panel_at(i + 1, panels, m) - at);
-      float* const to = c + at * ldc + j;
-      if (n - j >= NR)
-        whole[rows - 1](k, left + at * k, right, to, ldc);
-      else
-        edge_tile(rows, k, left + at * k, right, to, ldc, n - j, fresh);
-    }
+  tiles_of<Left::packed>(m, n, k, left, k, 0, right, stride, c, ldc, fresh);
+}
+
+void block_unpacked(int64_t m, int64_t n, int64_t k, const GemmLeft& a, const float* right,
+                    int64_t stride, float* c, int64_t ldc, bool fresh) {
+  if (a.row == 1)
+    tiles_of<Left::by_k>(m, n, k, a.data, 1, a.col, right, stride, c, ldc, fresh);
+  else
+    tiles_of<Left::by_rows>(m, n, k, a.data, a.row, a.row, right, stride, c, ldc, fresh);
 }
 
 /** 4x4 block: out[p * out_stride + r] = from[r * stride + p]. */
@@ -119,9 +149,10 @@ void pack_six_rows(const float* from, int64_t stride, int64_t k, float* out) {
 void pack_left(const GemmLeft& a, int64_t m0, int64_t m, int64_t k0, int64_t k, float* out) {
   const float* const from = a.data + m0 * a.row + k0 * a.col;
   const int64_t panels = (m + MR - 1) / MR;
+  const Ranges ranges(m, panels);
   for (int64_t i = 0; i < panels; i++) {
-    const int64_t at = panel_at(i, panels, m);
-    const int64_t rows = panel_at(i + 1, panels, m) - at;
+    const int64_t at = ranges.at(i);
+    const int64_t rows = ranges.size(i);
     float* const o = out + at * k;
     if (rows == MR && a.col == 1) {
       pack_six_rows(from + at * a.row, a.row, k, o);
@@ -177,7 +208,7 @@ void pack_right(const GemmRight& b, int64_t n0, int64_t n, int64_t k0, int64_t k
 
 }  // namespace
 
-const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block};
+const GemmKernels GEMM_KERNELS{MR, NR, pack_left, pack_right, block, block_unpacked};
 
 }  // namespace magnet::neon
 #endif
