@@ -22,8 +22,9 @@ namespace {
 constexpr int64_t MEMORY_BYTES = int64_t{256} << 20;
 /** Fits the third-level cache of common machines; where it does not, this is memory once more. */
 constexpr int64_t SHARED_BYTES = int64_t{16} << 20;
-constexpr int WINDOWS = 8;
-constexpr double WINDOW_SECONDS = 0.006;
+constexpr int WINDOWS = 24;
+constexpr double WINDOW_SECONDS = 0.002;  // short enough to pass undisturbed on a busy machine
+constexpr double SECONDS_MAX = 0.15;
 
 /** Bytes that stay in one core's second-level cache beside other data: half of it. */
 int64_t cached_bytes() {
@@ -47,7 +48,12 @@ double best_rate(uint32_t threads, double units, const Work& work) {
   int64_t rounds = 1;
   while (window(threads, rounds, work) < WINDOW_SECONDS && rounds < (int64_t{1} << 40)) rounds *= 2;
   double least = 1e30;
-  for (int i = 0; i < WINDOWS; i++) least = std::min(least, window(threads, rounds, work));
+  double spent = 0.0;
+  for (int i = 0; i < WINDOWS && spent < SECONDS_MAX; i++) {
+    const double seconds = window(threads, rounds, work);
+    least = std::min(least, seconds);
+    spent += seconds;
+  }
   return units * static_cast<double>(rounds) * threads / least;
 }
 

@@ -62,7 +62,7 @@ typedef struct mg_machine_limits_result { /* 64 bytes */
   uint64_t shared_bytes;      /* 48: 16 MiB, what common third-level caches hold */
   uint64_t cached_bytes;      /* 56: half of a core's second-level cache */
 } mg_machine_limits_result;
-/* The most that `threads` threads reach on the CPU path in force, measured in about half a second. */
+/* The most that `threads` threads reach on the CPU path in force, measured in about a second. */
 MG_API int32_t mg_machine_limits(uint32_t threads, mg_machine_limits_result* out);
 
 /* ---- model (cpp/cpu/model.*) ------------------------------------------------------------------

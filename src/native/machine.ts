@@ -23,7 +23,7 @@ export interface MachineLimits {
   cached_bytes: number;
 }
 
-/** Takes about half a second of all `threads`, and 256 MiB for that time. */
+/** Takes about a second of all `threads`, and 256 MiB for that time. */
 export async function machineLimits(threads: number): Promise<MachineLimits> {
   const out = new Float64Array(8);
   await native.mg_machine_limits(undefined, threads, out);
