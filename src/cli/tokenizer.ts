@@ -28,11 +28,14 @@ async function inputBytes(text: string | undefined, file: string | undefined): P
 const tokenizerFile = { value: "TOKENIZER", summary: "a tokenizer.json" } as const;
 
 /** What `magnet train` would hold out of these sources. */
-const splitsOf = (sources: readonly NamedSource[], text_field: string | undefined) =>
+const splitsOf = (
+  sources: readonly NamedSource[],
+  options: { text_field: string | undefined; signal: AbortSignal },
+) =>
   splitSources(
     sources.map((source) => source.path),
     HELDOUT_FRACTION,
-    { text_field },
+    options,
   );
 
 const train = defineCommand({
@@ -66,9 +69,10 @@ const train = defineCommand({
     requireReplaceable(flags.out, "{");
     const { text_field } = flags;
     const sources = await parseSources(args.paths);
+    const read = { text_field, signal };
     const texts = sources
-      ? mixtureTexts({ sources, splits: await splitsOf(sources, text_field), text_field, signal })
-      : sampleTexts({ inputs: args.paths, text_field, signal });
+      ? mixtureTexts({ sources, splits: await splitsOf(sources, read), ...read })
+      : sampleTexts({ inputs: args.paths, ...read });
     let text_bytes = 0;
     const counted = async function* () {
       for await (const text of texts) {

@@ -17,14 +17,12 @@ import { CheckpointStore } from "./checkpoint-store.ts";
 import { tensorInfos } from "./config.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { evaluateSources } from "./evaluate-sources.ts";
-import { hostFileSystem } from "./file-system.ts";
 import { INITIAL_STATE, InnerLoop } from "./inner-loop.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import type { OrpoResult, PairTokens } from "./orpo.ts";
 import { PairReader } from "./pair-batch.ts";
-import { makeOut, requireUnused } from "./run-folder.ts";
-import { RunLock } from "./run-lock.ts";
+import { requireUnused, takeOut } from "./run-folder.ts";
 import { rate, StepSpeed } from "./step-speed.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 import { hyperparametersOf, innerStateOf, trainerOptions } from "./training-config.ts";
@@ -60,6 +58,8 @@ class AlignRun {
         options: { batch },
         step: (tokens: PairTokens, _accumulate, optimizer, signal) =>
           trainer.orpo(tokens, { beta, optimizer }, signal),
+        // beta times the odds ratio's part has no limit that follows from the vocabulary.
+        crossEntropyOf: ({ nll }) => nll,
       },
       new PairReader(pairs.train, { seed, batch, accumulate }),
       hyperparametersOf(config.training),
@@ -215,8 +215,7 @@ export async function runAlignment(options: AlignOptions): Promise<AlignResult> 
   const memory_bytes = Trainer.bytesNeeded(model, pairTrainerOptions(config));
   const available = options.memory_available_bytes;
   requireMemory(memory_bytes, available === undefined ? availableMemoryBytes() : available);
-  await makeOut(out_dir, hostFileSystem);
-  const lock = await RunLock.take(out_dir);
+  const taken = await takeOut(out_dir, !resume);
   let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
   try {
@@ -235,6 +234,6 @@ export async function runAlignment(options: AlignOptions): Promise<AlignResult> 
   } finally {
     await metrics?.close();
     trainer?.close();
-    await lock.release();
+    await taken.release();
   }
 }

@@ -1,9 +1,9 @@
 /**
  * A checkpoint is a folder: model.safetensors (latent weights under their HF names),
- * optimizer.safetensors (m.<name>, v.<name>; no v for the matrices of Muon), tokenizer.json and manifest.json. It is written
- * beside its place, every file and the folder fsynced, and renamed into place: a crash or a full
- * disk at any moment leaves the old checkpoint or the new one. Every byte read is checked against
- * the manifest.
+ * optimizer.safetensors (m.<name>, v.<name>; no v for the matrices of Muon), tokenizer.json and
+ * manifest.json. It is written beside its place, every file and the folder fsynced, and renamed into
+ * place: a crash or a full disk at any moment leaves the old checkpoint or the new one. Every byte
+ * read is checked against the manifest.
  */
 import fs from "node:fs/promises";
 import path from "node:path";

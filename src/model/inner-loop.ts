@@ -64,6 +64,8 @@ export interface BatchSource<Batch> {
 }
 /** One optimiser step on a batch; a trainer is one for token sequences. */
 export interface Stepper<Batch, Result extends StepResult> {
+  /** The part of the loss that is nats per token, by which divergence is told; all of it unless given. */
+  crossEntropyOf?(result: Result): number;
   readonly config: { vocab_size: number };
   /** Sequences (or pairs) of a micro-batch. */
   readonly options: { batch: number };
@@ -110,7 +112,8 @@ export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResul
     try {
       const result = await trainer.step(tokens, hyper.accumulate, optimizer, signal);
       const { vocab_size } = trainer.config;
-      const average = smoothLoss(loss_average, { step, loss: result.loss, vocab_size });
+      const loss = trainer.crossEntropyOf?.(result) ?? result.loss;
+      const average = smoothLoss(loss_average, { step, loss, vocab_size });
       this.current = { step, position: position + sequences, loss_average: average };
       return { ...result, step, lr };
     } catch (error) {

@@ -15,7 +15,7 @@ import {
 } from "./config.ts";
 import { tokenByteLengths } from "./evaluate.ts";
 import { type InitSource, initModel, openInit } from "./init-weights.ts";
-import { requireUnused } from "./run-folder.ts";
+import { requireUnused, type TakenOut, takeOut } from "./run-folder.ts";
 import { Tokenizer } from "./tokenizer.ts";
 import { parseTrainingConfig, settingsOf, type TrainingSettings } from "./training-config.ts";
 import { openTrainingData } from "./training-data.ts";
@@ -60,16 +60,32 @@ export interface TrainedFromFiles extends TrainingResult {
   params: number;
 }
 
-/** The model of a run and the settings of its training, explicit ones first. */
+type Settings = Partial<TrainingSettings> & { model?: ModelConfig };
+
+/**
+ * Explicit settings before those of the checkpoint. Throws BAD_TRAINING_CONFIG for what needs no
+ * data to be seen: preparing it may take hours.
+ */
+function settingsFor(options: TrainFromFilesOptions, checkpoint: Checkpoint | null): Settings {
+  const saved: Settings = checkpoint ? settingsOf(checkpoint.manifest) : {};
+  const given = Object.entries(options.settings).filter(([, value]) => value !== undefined);
+  const settings: Settings = { ...saved, ...Object.fromEntries(given) };
+  const refused = (message: string, hint: string) =>
+    new MagnetError("BAD_TRAINING_CONFIG", message, { hint, exit: "usage" });
+  if (settings.steps === undefined)
+    throw refused("the number of steps is not given", "give --steps N");
+  if (options.settings.momentum !== undefined && settings.optimizer !== "muon")
+    throw refused("AdamW has no momentum to set", "give --beta1, or take --optimizer muon");
+  return settings;
+}
+
+/** The model of a run with the settings of its training. */
 function configFor(
   options: TrainFromFilesOptions,
-  checkpoint: Checkpoint | null,
+  saved: Settings,
   vocab_size: number,
   init: InitSource | null,
 ) {
-  const saved: Partial<TrainingSettings> & { model?: ModelConfig } = checkpoint
-    ? settingsOf(checkpoint.manifest)
-    : {};
   const quant = options.quant === undefined ? {} : { quant: options.quant };
   const named = options.model;
   const model = init
@@ -77,14 +93,7 @@ function configFor(
     : saved.model && named === undefined
       ? parseModelConfig({ ...saved.model, ...quant })
       : resolveModelConfig(named ?? "demo", { vocab_size, ...quant });
-  const given = Object.entries(options.settings).filter(([, value]) => value !== undefined);
-  const settings = { ...saved, ...Object.fromEntries(given), model };
-  if (settings.steps === undefined)
-    throw new MagnetError("BAD_TRAINING_CONFIG", "the number of steps is not given", {
-      hint: "give --steps N",
-      exit: "usage",
-    });
-  return parseTrainingConfig(settings as TrainingSettings);
+  return parseTrainingConfig({ ...saved, model } as TrainingSettings);
 }
 
 /** Of a tokenizer that is to be trained: never for weights that were trained with one. */
@@ -97,11 +106,21 @@ function newVocabSize(options: TrainFromFilesOptions): number {
   return options.vocab_size ?? resolveModelConfig(options.model ?? "demo").vocab_size;
 }
 
+/** A vocabulary that is asked for is the one that is had. */
+function requireVocabSize({ vocab_size: wanted }: TrainFromFilesOptions, found: number): void {
+  if (wanted === undefined || wanted === found) return;
+  throw new MagnetError(
+    "VOCABULARY_MISMATCH",
+    `the tokenizer is there already, with ${found} tokens; --vocab-size says ${wanted}`,
+    { hint: "leave --vocab-size out, or train on text without --tokenizer", exit: "usage" },
+  );
+}
+
 /**
  * Trains from paths. Throws as `runTraining`, `openTrainingData` and `resolveCheckpoint`.
  */
 export async function trainFromFiles(options: TrainFromFilesOptions): Promise<TrainedFromFiles> {
-  const { out_dir, resume, clock, signal, onEvent } = options;
+  const { out_dir, resume } = options;
   const checkpoint = resume === undefined ? null : await resolveCheckpoint(resume);
   if (!checkpoint) await requireUnused(out_dir);
   const init = options.init === undefined ? null : await openInit(options.init);
@@ -114,6 +133,28 @@ export async function trainFromFiles(options: TrainFromFilesOptions): Promise<Tr
     options.tokenizer === undefined
       ? ((await init?.tokenizer()) ?? null)
       : await Tokenizer.load(options.tokenizer);
+  const settings = settingsFor(options, checkpoint);
+  // Locked before text is prepared into it: a second run would replace the data of the first.
+  const taken = await takeOut(out_dir, !checkpoint);
+  try {
+    return await trainInto(taken, options, { checkpoint, init, wanted, settings });
+  } finally {
+    await taken.release();
+  }
+}
+
+async function trainInto(
+  taken: TakenOut,
+  options: TrainFromFilesOptions,
+  start: {
+    checkpoint: Checkpoint | null;
+    init: InitSource | null;
+    wanted: Tokenizer | null;
+    settings: Settings;
+  },
+): Promise<TrainedFromFiles> {
+  const { out_dir, clock, signal, onEvent } = options;
+  const { checkpoint, init, wanted, settings } = start;
   const data = await openTrainingData({
     ...options,
     tokenizer: wanted,
@@ -126,12 +167,14 @@ export async function trainFromFiles(options: TrainFromFilesOptions): Promise<Tr
     for (const { hash } of wanted ? [tokenizer, wanted] : [tokenizer])
       for (const { train } of data.sources) train.expectTokenizer(hash);
     const { vocab_size, hash } = tokenizer;
+    requireVocabSize(options, vocab_size);
     let params = 0;
     const result = await runTraining({
-      config: configFor(options, checkpoint, vocab_size, init),
+      config: configFor(options, settings, vocab_size, init),
       sources: data.sources,
       tokenizer: { json: data.tokenizer_json, hash, byte_lengths: tokenByteLengths(tokenizer) },
       out_dir,
+      taken,
       init,
       resume: checkpoint,
       clock,

@@ -1,6 +1,6 @@
 /**
- * One model in training: parameters, AdamW moments and gradient in native memory, and the calls
- * that advance them (paper 4). All arithmetic is native and gives the same bits for every thread
+ * One model in training: parameters, the optimizer's moments and gradient in native memory, and the
+ * calls that advance them (paper 4). All arithmetic is native and gives the same bits for every thread
  * count and CPU path. One call at a time: a second one while the first runs is refused, and so is
  * any call after close.
  */

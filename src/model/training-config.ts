@@ -1,6 +1,6 @@
 /**
- * Settings of a training run and their defaults (paper 4, 8: OptimizerStep with beta2 0.98, global-norm
- * clip 1, WSD schedule), and how they are carried by a checkpoint.
+ * Settings of a training run and their defaults (paper 4, 8: AdamW with beta2 0.98, global-norm clip
+ * 1, WSD schedule), and how they are carried by a checkpoint.
  */
 import { z } from "zod";
 import { MagnetError } from "../core/errors.ts";
@@ -49,7 +49,7 @@ export const trainingConfigSchema = z
     beta2: z.number().min(0).lt(1).default(0.98),
     eps: z.number().positive().max(1).default(1e-8),
     /** Global-norm limit of the gradient; 0 = off. */
-    clip: z.number().min(0).default(1),
+    clip: z.number().min(0).max(1e9).default(1),
     /** Seed of the initial weights and of the order of the data, unsigned 64 bits. */
     seed: seed.default(1n),
     /** This node's part of the data: slice_index of slice_count disjoint ones. */

@@ -19,8 +19,7 @@ import type { MetricsLine } from "./loss-history.ts";
 import { LossPlot } from "./loss-page.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
-import { makeOut, requireUnused } from "./run-folder.ts";
-import { RunLock } from "./run-lock.ts";
+import { requireUnused, takeOut } from "./run-folder.ts";
 import { rate, StepSpeed } from "./step-speed.ts";
 import { Trainer } from "./trainer.ts";
 import {
@@ -229,8 +228,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const memory_bytes = Trainer.bytesNeeded(model, trainerOptions(config));
   const { memory_available_bytes = availableMemoryBytes() } = options;
   requireMemory(memory_bytes, memory_available_bytes);
-  await makeOut(out_dir, disk);
-  const lock = await RunLock.take(out_dir);
+  const taken = options.taken ?? (await takeOut(out_dir, !goes_on, disk));
   let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
   try {
@@ -253,6 +251,6 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   } finally {
     await metrics?.close();
     trainer?.close();
-    await lock.release();
+    if (!options.taken) await taken.release();
   }
 }

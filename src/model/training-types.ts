@@ -7,6 +7,7 @@ import type { HeldoutEvaluation } from "./evaluate-sources.ts";
 import type { FileSystem } from "./file-system.ts";
 import type { InitSource } from "./init-weights.ts";
 import type { StepReport } from "./inner-loop.ts";
+import type { TakenOut } from "./run-folder.ts";
 import type { TrainingConfig } from "./training-config.ts";
 
 /** What happens during a run, in order. */
@@ -35,6 +36,8 @@ export interface TrainingOptions {
   tokenizer: { json: string; hash: Hash; byte_lengths: Uint16Array };
   /** Gets metrics.jsonl, loss.html and checkpoints/. */
   out_dir: string;
+  /** The lock on out_dir, where the caller has taken it already; the caller then releases it. */
+  taken?: TakenOut;
   /** The first weights, instead of random ones; not on resume. */
   init?: InitSource | null;
   /** Continue from this checkpoint. */

@@ -96,6 +96,8 @@ describe("tokenizer and data", () => {
       `${text}=3`,
       "--data",
       other,
+      "--steps",
+      "1",
       "--out",
       at("no"),
       "--json",

@@ -109,6 +109,12 @@ describe("an alignment run", () => {
 });
 
 describe("an alignment run is refused or stopped", () => {
+  test("but not for a loss that is high by its beta alone", async () => {
+    const config = tinyAlign({ beta: 200, steps: 2 });
+    const { loss } = await alignTiny(out, config, { pairs });
+    expect(loss!).toBeGreaterThan(50);
+  });
+
   test("where the loss blows up, with the last checkpoint intact", async () => {
     const config = tinyAlign({ lr: 10, clip: 0, steps: 400, checkpoint_interval: 1 });
     const error = await errorOf(alignTiny(out, config, { pairs }));

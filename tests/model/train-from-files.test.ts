@@ -6,6 +6,7 @@ import type { MagnetError } from "../../src/core/errors.ts";
 import { openData, prepareData } from "../../src/model/data.ts";
 import { evaluateCheckpoint } from "../../src/model/evaluate-checkpoint.ts";
 import { order2BitsPerByte } from "../../src/model/order2.ts";
+import { RunLock } from "../../src/model/run-lock.ts";
 import { tokeniseParts } from "../../src/model/tokenise.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
 import { type TrainFromFilesOptions, trainFromFiles } from "../../src/model/train-from-files.ts";
@@ -126,6 +127,29 @@ describe("from text to a trained model", () => {
     expect(evaluated.code).toBe("DATA_EMPTY"); // it holds nothing out
   });
 
+  test("what needs no data to be seen is refused before any is prepared", async () => {
+    const out_dir = out();
+    const steps = await failure(train(out_dir, { settings: { steps: undefined as never } }));
+    expect(steps).toMatchObject({ code: "BAD_TRAINING_CONFIG", hint: "give --steps N" });
+    const momentum = await failure(train(out_dir, { settings: { momentum: 0.9 } }));
+    expect(momentum.message).toBe("AdamW has no momentum to set");
+    // Another run in the folder: its data would be replaced.
+    fs.mkdirSync(out_dir);
+    const lock = await RunLock.take(out_dir);
+    expect((await failure(train(out_dir))).code).toBe("OUT_BUSY");
+    await lock.release();
+    expect(fs.readdirSync(out_dir)).toEqual([]);
+  });
+
+  test("a vocabulary size beside a tokenizer that has another", async () => {
+    const file = path.join(root, "own.json");
+    const sample = chapters(3).map(({ bytes }) => bytes);
+    fs.writeFileSync(file, (await Tokenizer.train(sample, { vocab_size: 300 })).toJson());
+    const refused = await failure(train(out(), { tokenizer: file, vocab_size: 400 }));
+    expect(refused).toMatchObject({ code: "VOCABULARY_MISMATCH", exit: "usage" });
+    expect(refused.message).toContain("with 300 tokens; --vocab-size says 400");
+  });
+
   test("bad input ends in one clear error and leaves an earlier run alone", async () => {
     const binary = path.join(root, "binary.txt");
     fs.writeFileSync(binary, new Uint8Array(5000));
@@ -140,6 +164,7 @@ describe("from text to a trained model", () => {
     expect((await failure(train(out_dir, { model: "huge" }))).code).toBe("UNKNOWN_PRESET");
     const few = await failure(train(out_dir, { vocab_size: 200_000 }));
     expect(few.code).toBe("CORPUS_TOO_SMALL");
+    expect(fs.existsSync(out_dir)).toBe(false);
     expect(fs.existsSync(path.join(out_dir, "checkpoints"))).toBe(false);
     const done = await train(out_dir, { settings: { steps: 1 } });
     expect((await failure(train(out_dir))).code).toBe("OUT_IN_USE");

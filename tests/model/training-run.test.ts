@@ -5,6 +5,7 @@ import path from "node:path";
 import type { MagnetError } from "../../src/core/errors.ts";
 import type { Hash } from "../../src/core/types.ts";
 import { resolveCheckpoint } from "../../src/model/checkpoint-store.ts";
+import { hostFileSystem } from "../../src/model/file-system.ts";
 import type { TrainingEvent } from "../../src/model/training-types.ts";
 import { faultyDisk } from "./faulty-disk.ts";
 import { tinyConfig, tinyData, tokenizer, train } from "./training-fixture.ts";
@@ -252,6 +253,15 @@ describe("a run that cannot go on says why", () => {
       code: "OUT_IN_USE",
       exit: "usage",
     });
+    // A run that comes to its end between the first look at the folder and the lock.
+    const late = another();
+    const makeFolder = async (folder: string) => {
+      await hostFileSystem.makeFolder(folder);
+      if (folder === late) fs.cpSync(out, late, { recursive: true });
+    };
+    const disk = { ...hostFileSystem, makeFolder };
+    expect((await failure(train(late, tinyConfig(), { disk }))).code).toBe("OUT_IN_USE");
+    expect(metrics(late)).toEqual(metrics(out));
     const many = tinyConfig({ slice_index: 60_000, slice_count: 65_536 });
     expect((await failure(train(another(), many))).code).toBe("DATA_TOO_SMALL");
     const other = { ...tokenizer, hash: "0".repeat(64) as Hash };
