@@ -30,6 +30,7 @@ export const DEFAULT_BETA = 1;
 export const ALIGN_DEFAULTS = {
   /** Pairs of a micro-batch. */
   batch: 8,
+  optimizer: "adamw",
   lr: 5e-4,
   schedule: "cosine",
   weight_decay: 0,

@@ -1,6 +1,8 @@
 /**
- * Settings of a training run and their defaults (paper 4, 8: AdamW with beta2 0.98, global-norm clip
- * 1, WSD schedule), and how they are carried by a checkpoint.
+ * Settings of a training run and their defaults (paper 4, 8: beta2 0.98, global-norm clip 1, WSD
+ * schedule), and how they are carried by a checkpoint. Paper: AdamW. We take Muon for the matrices
+ * of the blocks and no weight decay in the second half, because ternary models of this size end at
+ * a clearly lower loss with them (docs/proof.md).
  */
 import { z } from "zod";
 import { MagnetError } from "../core/errors.ts";
@@ -10,6 +12,12 @@ import type { CheckpointManifest, CheckpointState } from "./checkpoint-manifest.
 import { type ModelConfig, modelConfigSchema, parseModelConfig } from "./config.ts";
 import type { Hyperparameters, InnerState } from "./inner-loop.ts";
 import { DECAY_SCHEDULES, OPTIMIZERS, SCHEDULES, type TrainerOptions } from "./trainer.ts";
+
+/**
+ * Peak learning rate unless given. AdamW: BitNet's for 700M parameters. Muon: between the best of a
+ * scan at 1.7M parameters, 0.016 (docs/proof.md), and that.
+ */
+export const DEFAULT_LR = { adamw: 1.5e-3, muon: 4e-3 } as const;
 
 const seed = z
   .union([
@@ -35,14 +43,14 @@ export const trainingConfigSchema = z
     accumulate: z.int().min(1).max(65_536).default(1),
     /** Tokens of a sequence, at most the model's context; its context unless given. */
     context: z.int().min(1).optional(),
-    /** Peak learning rate. */
-    lr: z.number().positive().max(10).default(1.5e-3),
+    /** Peak learning rate; DEFAULT_LR of the optimizer unless given. */
+    lr: z.number().positive().max(10).optional(),
     schedule: z.enum(SCHEDULES).default("wsd"),
     /** Of matrices; norms have none. */
     weight_decay: z.number().min(0).max(1).default(0.1),
-    weight_decay_schedule: z.enum(DECAY_SCHEDULES).default("constant"),
+    weight_decay_schedule: z.enum(DECAY_SCHEDULES).default("two-stage"),
     /** "muon": for the matrices of the blocks; embedding and norms stay with AdamW. */
-    optimizer: z.enum(OPTIMIZERS).default("adamw"),
+    optimizer: z.enum(OPTIMIZERS).default("muon"),
     /** Of Muon. */
     momentum: z.number().min(0).lt(1).default(0.95),
     beta1: z.number().min(0).lt(1).default(0.9),
@@ -72,7 +80,11 @@ export const trainingConfigSchema = z
     path: ["slice_index"],
     message: "must be below slice_count",
   })
-  .transform((c) => ({ ...c, context: c.context ?? c.model.context }))
+  .transform((c) => ({
+    ...c,
+    context: c.context ?? c.model.context,
+    lr: c.lr ?? DEFAULT_LR[c.optimizer],
+  }))
   .refine((c) => c.context <= c.model.context, {
     path: ["context"],
     message: "must be at most the model's context",
@@ -168,6 +180,7 @@ export function settingsOf(
     ...{ batch, accumulate, context, slice_index, slice_count },
     optimizer,
     ...rates,
+    weight_decay_schedule: rates.weight_decay_schedule ?? "constant",
   };
 }
 

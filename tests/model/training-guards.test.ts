@@ -10,7 +10,11 @@ import { availableMemoryBytes, requireMemory } from "../../src/model/memory.ts";
 import { MetricsFile } from "../../src/model/metrics-file.ts";
 import { RunLock } from "../../src/model/run-lock.ts";
 import { Trainer } from "../../src/model/trainer.ts";
-import { hyperparametersOf, parseTrainingConfig } from "../../src/model/training-config.ts";
+import {
+  hyperparametersOf,
+  parseTrainingConfig,
+  trainerOptions,
+} from "../../src/model/training-config.ts";
 import { tinyConfig, tinyData } from "./training-fixture.ts";
 
 let root = "";
@@ -134,7 +138,7 @@ test("an inner step that is cancelled leaves the state of the last whole step", 
   const config = tinyConfig({ batch: 8 });
   const { train } = await tinyData();
   const order = new BatchOrder({ ...config, token_count: train.token_count });
-  const trainer = Trainer.create(config.model, { batch: 8, context: config.context, threads: 1 });
+  const trainer = Trainer.create(config.model, { ...trainerOptions(config), threads: 1 });
   try {
     await trainer.initialise(1n);
     const loop = new InnerLoop(trainer, new BatchReader(train, order), hyperparametersOf(config));
