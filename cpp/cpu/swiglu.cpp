@@ -1,4 +1,4 @@
-// SwiGLU, both paths.
+// SwiGLU.
 #include "swiglu.hpp"
 
 #include "simd.hpp"

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <mutex>
@@ -86,7 +87,10 @@ __attribute__((noinline)) bool read_guarded(const TokenMap& map, uint64_t start,
     return false;
   }
   current_read = &read;
+  // The compiler must not move the copy's reads out of the guarded stretch.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   copy_tokens(map, start, count, out);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
   current_read = nullptr;
   return true;
 }

@@ -1,5 +1,5 @@
-// The optimizer step around the passes of trainer_forward.cpp and trainer_backward.cpp. Nothing is changed in parameters or moments before loss and gradient norm
-// are known to be finite.
+// The optimizer step around the passes of trainer_forward.cpp and trainer_backward.cpp. Nothing is
+// changed in parameters or moments before loss and gradient norm are known to be finite.
 #include "trainer.hpp"
 
 #include <cmath>

@@ -62,14 +62,18 @@ void carve_block(const mg_model_config& c, int64_t rows, Carver& carver, LayerSt
   s.a_ffn = carver.take_input(plain, rows, ff);
 }
 
-/** Scratch of the kernels and of the process around them: packed blocks of operands, and the scores
- * of a block of queries in every thread. */
-uint64_t scratch_bytes(const mg_trainer_options& options) {
+/** Scratch of the kernels and of the process around them: packed blocks of operands, and what
+ * attention packs: all keys and values in forward; in backward, for every thread, the scores of its
+ * blocks of queries and five operands of a head. */
+uint64_t scratch_bytes(const mg_model_config& c, const mg_trainer_options& options) {
   constexpr uint64_t SHARED = 12 << 20;
   constexpr uint64_t BY_THREAD = 1 << 20;
-  constexpr uint64_t QUERIES = 2 * 48;
-  const uint64_t scores = QUERIES * options.context * sizeof(float);
-  return SHARED + resolve_threads(options.threads) * (BY_THREAD + scores);
+  constexpr uint64_t QUERIES = 28 + 2 * 56;
+  const uint64_t rows = uint64_t{options.batch} * options.context;
+  const uint64_t kv_width = uint64_t{c.n_kv_heads} * c.head_dim;
+  const uint64_t by_thread = (QUERIES + 5 * uint64_t{c.head_dim}) * options.context;
+  return SHARED + 2 * rows * kv_width * sizeof(float) +
+         resolve_threads(options.threads) * (BY_THREAD + by_thread * sizeof(float));
 }
 
 /** Floats of the largest workspace that the optimizer asks for. */
@@ -154,7 +158,7 @@ uint64_t Trainer::bytes_needed(const mg_model_config& c, const mg_trainer_option
   const uint64_t untouched =
       options.optimizer == MG_OPTIMIZER_MUON ? in_blocks * sizeof(float) : 0;
   return 4 * arena_bytes(layout.count) - untouched + codes + activations + logits +
-         scratch_bytes(options);
+         scratch_bytes(c, options);
 }
 
 Trainer::Trainer(const mg_model_config& config, const mg_trainer_options& options)

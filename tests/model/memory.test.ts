@@ -36,6 +36,7 @@ describe("the estimate is what training takes", () => {
     ["Muon", {}, { optimizer: "muon" }],
     ["recomputation", {}, { recompute: true, batch: 8 }],
     ["plain llama", { variant: "llama", quant: "none" }, { batch: 2 }],
+    ["long sequences", { context: 4096, n_layers: 1, d_ff: 256 }, { batch: 1, context: 4096 }],
     ["a large vocabulary, Muon", { vocab_size: 30_000 }, { optimizer: "muon", batch: 1 }],
   ])(
     "%s",
