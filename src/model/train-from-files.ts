@@ -74,7 +74,7 @@ function settingsFor(options: TrainFromFilesOptions, checkpoint: Checkpoint | nu
     new MagnetError("BAD_TRAINING_CONFIG", message, { hint, exit: "usage" });
   if (settings.steps === undefined)
     throw refused("the number of steps is not given", "give --steps N");
-  if (options.settings.momentum !== undefined && settings.optimizer !== "muon")
+  if (options.settings.momentum !== undefined && settings.optimizer === "adamw")
     throw refused("AdamW has no momentum to set", "give --beta1, or take --optimizer muon");
   return settings;
 }

@@ -131,7 +131,9 @@ describe("from text to a trained model", () => {
     const out_dir = out();
     const steps = await failure(train(out_dir, { settings: { steps: undefined as never } }));
     expect(steps).toMatchObject({ code: "BAD_TRAINING_CONFIG", hint: "give --steps N" });
-    const momentum = await failure(train(out_dir, { settings: { momentum: 0.9 } }));
+    const momentum = await failure(
+      train(out_dir, { settings: { optimizer: "adamw", momentum: 0.9 } }),
+    );
     expect(momentum.message).toBe("AdamW has no momentum to set");
     // Another run in the folder: its data would be replaced.
     fs.mkdirSync(out_dir);
