@@ -14,8 +14,6 @@ import { HELDOUT_FRACTION } from "./tokenise.ts";
 export interface ReadOptions {
   /** The field of JSONL that holds the text; "text" unless given. */
   text_field?: string | undefined;
-  /** Text is cut behind this many bytes, instead of where `partBytesFor` says. */
-  part_bytes?: number;
   signal?: AbortSignal | undefined;
   /** Called with the bytes read from disk since the last call. */
   onBytes?: ((bytes: number) => void) | undefined;
@@ -24,10 +22,7 @@ export interface ReadOptions {
 const splitterOf = (input: TextInput, only_file: boolean, options: ReadOptions): Splitter =>
   input.kind === "jsonl"
     ? jsonlSplitter(input.path, options.text_field)
-    : textSplitter(
-        input.path,
-        options.part_bytes ?? partBytesFor(input.size_bytes, only_file, input.packed),
-      );
+    : textSplitter(input.path, partBytesFor(input.size_bytes, only_file, input.packed));
 
 /** The parts of all inputs, in order. Throws DATA_NOT_TEXT, DATA_BAD_JSON, CANCELLED. */
 export async function* partsOf(

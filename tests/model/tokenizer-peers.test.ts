@@ -8,7 +8,6 @@ import os from "node:os";
 import path from "node:path";
 import { seededRandom } from "../../src/core/random.ts";
 import { Tokenizer } from "../../src/model/tokenizer.ts";
-import { trainTokenizerFromFiles } from "../../src/model/train-tokenizer.ts";
 import { pretokenEnds } from "../../src/native/tokenizer.ts";
 import { corpus, huggingFaceTokenizer, rustMerges, rustTokenizer } from "./tokenizer-fixtures.ts";
 import { classOf, UNICODE_CLASSES_FILE, unicodeClasses } from "./unicode-classes.ts";
@@ -50,7 +49,7 @@ beforeAll(async () => {
     .join("")
     .replaceAll("\0", "");
   fs.writeFileSync(mixed, Buffer.concat([corpus(), Buffer.from(repeated)]));
-  tokenizer = await trainTokenizerFromFiles([mixed], { vocab_size: 6000 });
+  tokenizer = await Tokenizer.train([fs.readFileSync(mixed)], { vocab_size: 6000 });
 });
 afterAll(() => fs.rmSync(folder, { recursive: true }));
 
@@ -113,7 +112,7 @@ test("merges equal the Rust trainer's, all of them and every prefix", async () =
   const theirs = rustMerges(tokenizer.toJson(), mixed, folder);
   const spent = process.cpuUsage(before);
   const start = performance.now();
-  const large = await trainTokenizerFromFiles([mixed], { vocab_size: 20_000 });
+  const large = await Tokenizer.train([fs.readFileSync(mixed)], { vocab_size: 20_000 });
   const took_s = (performance.now() - start) / 1e3;
   const peer_s = (spent.user + spent.system) / 1e6;
   process.stdout.write(
@@ -136,11 +135,14 @@ test("merges equal the Rust trainer's on small corpora full of ties and repeats"
     fs.writeFileSync(file, words.join(" "));
     const theirs = rustMerges(tokenizer.toJson(), file, folder);
     // As many tokens as there are to make: the refusal names the number.
-    const hint = await trainTokenizerFromFiles([file], { vocab_size: 29_000, special_tokens: [] })
+    const hint = await Tokenizer.train([fs.readFileSync(file)], {
+      vocab_size: 29_000,
+      special_tokens: [],
+    })
       .then(() => "")
       .catch((error: { hint: string }) => error.hint);
     const vocab_size = Number(/to (\d+)/.exec(hint)?.[1]);
-    const ours = await trainTokenizerFromFiles([file], { vocab_size, special_tokens: [] });
+    const ours = await Tokenizer.train([fs.readFileSync(file)], { vocab_size, special_tokens: [] });
     expect(ours.ggufMerges()).toEqual(theirs);
   }
 });
