@@ -11,6 +11,7 @@ import { type AlignSettings, alignConfig } from "./align-config.ts";
 import { evaluatePairs, type PairEvaluation } from "./align-evaluate.ts";
 import { runAlignment } from "./align-run.ts";
 import type { AlignEvent, AlignResult } from "./align-types.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { type ModelConfig, parseModelConfig } from "./config.ts";
 import { tokenByteLengths } from "./evaluate.ts";
@@ -23,7 +24,7 @@ import { Tokenizer } from "./tokenizer.ts";
 import { Trainer } from "./trainer.ts";
 
 export interface AlignFromFilesOptions {
-  /** Checkpoint, run folder or Hugging Face folder; not read on resume. */
+  /** Checkpoint, run folder or Hugging Face folder; on resume only compared. */
   model?: string | undefined;
   pairs: readonly string[];
   format?: PairFormat | undefined;
@@ -55,9 +56,24 @@ interface Base {
   base_hash: Hash;
 }
 
+/** A base model that is named again on resume is the one that the run began with. */
+async function requireBase({ manifest, folder }: Checkpoint, model: string): Promise<void> {
+  const begun = manifest.alignment?.base_hash;
+  if (begun === undefined || sha256Hex(bytesOf((await loadLatentModel(model)).params)) === begun)
+    return;
+  throw new MagnetError(
+    "RESUME_MISMATCH",
+    `${folder} was aligned from another model than ${model}`,
+    {
+      hint: "leave --model out, or start a new run in another --out",
+    },
+  );
+}
+
 async function openBase(options: AlignFromFilesOptions) {
   if (options.resume !== undefined) {
     const resume = await resolveCheckpoint(options.resume);
+    if (options.model !== undefined) await requireBase(resume, options.model);
     const base: Base = {
       config: parseModelConfig(resume.manifest.model, "the checkpoint's model"),
       tokenizer: Tokenizer.fromJson(await resume.tokenizerJson()),

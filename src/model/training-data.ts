@@ -52,7 +52,7 @@ export async function openTrainingData(options: TrainingDataOptions): Promise<Op
   const named = (await parseSources(given)) ?? (await preparedSources(given));
   if (named === null && given.length === 1) {
     const opened = await openPrepared(given[0]!);
-    if (opened) return opened;
+    if (opened) return unlessForText(options, opened);
   }
   const old = checkpoint ? await openPrepared(own) : null;
   if (old) return sameSources(old, named, checkpoint!);
@@ -62,6 +62,18 @@ export async function openTrainingData(options: TrainingDataOptions): Promise<Op
       exit: "usage",
     });
   return named ? prepareSources(options, own, named) : prepareCorpus(options, own);
+}
+
+/** Options that say how text is prepared would be without effect on what is prepared already. */
+function unlessForText(options: TrainingDataOptions, opened: OpenedData): OpenedData {
+  const { heldout_fraction, text_field, checkpoint } = options;
+  const flag = heldout_fraction !== undefined ? "--heldout" : text_field && "--text-field";
+  if (!flag || checkpoint) return opened;
+  opened.close();
+  throw new MagnetError("BAD_TRAINING_CONFIG", `${options.data[0]} is prepared already`, {
+    hint: `leave ${flag} out, or give the text itself`,
+    exit: "usage",
+  });
 }
 
 /**

@@ -81,6 +81,7 @@ describe("align", () => {
     ["an unknown model", ["--model", "none"], "NOT_FOUND", 1],
     ["a folder in use", ["--model", "base", "--out", "whole"], "OUT_IN_USE", 2],
     ["another beta", ["--resume", "--beta", "2", "--out", "whole"], "RESUME_MISMATCH", 1],
+    ["another model", ["--resume", "--model", "whole", "--out", "whole"], "RESUME_MISMATCH", 1],
     ["a training run", ["--resume", "--out", "base"], "RESUME_MISMATCH", 1],
   ])("%s is one error", async (_, args, code, exit) => {
     const out = args.includes("--out") ? [] : ["--out", at("never")];

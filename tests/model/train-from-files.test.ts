@@ -135,6 +135,12 @@ describe("from text to a trained model", () => {
       train(out_dir, { settings: { optimizer: "adamw", momentum: 0.9 } }),
     );
     expect(momentum.message).toBe("AdamW has no momentum to set");
+    const prepared = path.join(root, "prepared-before");
+    const small = await Tokenizer.train([chapters(1)[0]!.bytes], { vocab_size: 300 });
+    const inputs = [path.join(root, "texts")];
+    await prepareData({ inputs, tokenizer: small, out_dir: prepared });
+    const heldout = await failure(train(out_dir, { data: [prepared], heldout_fraction: 0.2 }));
+    expect(heldout.hint).toBe("leave --heldout out, or give the text itself");
     // Another run in the folder: its data would be replaced.
     fs.mkdirSync(out_dir);
     const lock = await RunLock.take(out_dir);
