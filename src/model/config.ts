@@ -15,6 +15,9 @@ const CONFIG_FILE_BYTES_MAX = 64 * 1024;
 export const QUANTIZATIONS = ["ternary", "none"] as const;
 export type Quantization = (typeof QUANTIZATIONS)[number];
 
+/** Longest sequence of any model, in tokens. */
+export const CONTEXT_MAX = 2 ** 17;
+
 const size = (low: number, high: number) => z.int().min(low).max(high);
 
 /** Limits as in cpp/cpu/model.cpp, so that a file is refused with the field's name. */
@@ -30,7 +33,7 @@ export const modelConfigSchema = z
     head_dim: size(2, 512),
     d_ff: size(2, 2 ** 16),
     /** Longest sequence, in tokens. */
-    context: size(1, 2 ** 17),
+    context: size(1, CONTEXT_MAX),
     rope_theta: z.number().min(1).max(1e9).default(10_000),
     norm_eps: z.number().positive().max(0.1).default(1e-5),
     /** "ternary" (BitLinear) unless given. */

@@ -8,7 +8,9 @@ import type { Hash } from "../core/types.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import {
+  CONTEXT_MAX,
   type ModelConfig,
+  PRESETS,
   parseModelConfig,
   type Quantization,
   resolveModelConfig,
@@ -76,6 +78,9 @@ function settingsFor(options: TrainFromFilesOptions, checkpoint: Checkpoint | nu
     throw refused("the number of steps is not given", "give --steps N");
   if (options.settings.momentum !== undefined && settings.optimizer === "adamw")
     throw refused("AdamW has no momentum to set", "give --beta1, or take --optimizer muon");
+  // The model's vocabulary may follow from the data: one that every context fits stands in for it.
+  const model = { ...PRESETS.tiny!, context: CONTEXT_MAX };
+  parseTrainingConfig({ model, ...settings } as TrainingSettings);
   return settings;
 }
 

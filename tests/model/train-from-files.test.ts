@@ -135,6 +135,12 @@ describe("from text to a trained model", () => {
       train(out_dir, { settings: { optimizer: "adamw", momentum: 0.9 } }),
     );
     expect(momentum.message).toBe("AdamW has no momentum to set");
+    for (const bad of [{ lr: 0 }, { beta2: 1 }, { clip: 1e12 }, { accumulate: 70_000 }])
+      expect(await failure(train(out_dir, { settings: bad }))).toMatchObject({
+        code: "BAD_TRAINING_CONFIG",
+        message: expect.stringContaining(Object.keys(bad)[0]!),
+      });
+    expect(fs.existsSync(out_dir)).toBe(false);
     const prepared = path.join(root, "prepared-before");
     const small = await Tokenizer.train([chapters(1)[0]!.bytes], { vocab_size: 300 });
     const inputs = [path.join(root, "texts")];
