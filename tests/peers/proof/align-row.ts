@@ -40,6 +40,7 @@ export interface AlignResult {
 async function makePairs(context: ProofContext, folder: string): Promise<string> {
   const tokenizer = await tokenizerFile(context, 8192);
   const lines: string[] = [];
+  const trained = new Set<string>();
   const sides = [
     { source: trainFile, count: TRAIN_PAIRS, heldout: false },
     { source: heldoutFile, count: HELDOUT_PAIRS, heldout: true },
@@ -52,9 +53,14 @@ async function makePairs(context: ProofContext, folder: string): Promise<string>
         ...["--tokenizer", tokenizer, "--count", count, "--heldout", 0, "--heldout-count", 0],
         ...["--prompt-length", 48, "--response-length", 32],
       ]);
-      // Which pages are held out was decided before: the command's own split is not used.
-      for (const line of fs.readFileSync(out, "utf8").trim().split("\n"))
-        lines.push(JSON.stringify({ ...JSON.parse(line), heldout }));
+      // Which pages are held out was decided before: the command's own split is not used. A prompt
+      // that some trained page has word for word (a passage of a licence, say) tests nothing.
+      for (const line of fs.readFileSync(out, "utf8").trim().split("\n")) {
+        const pair = JSON.parse(line) as { prompt: string };
+        if (heldout && trained.has(pair.prompt)) continue;
+        if (!heldout) trained.add(pair.prompt);
+        lines.push(JSON.stringify({ ...pair, heldout }));
+      }
     }
   const file = path.join(folder, "pairs.jsonl");
   writeWhole(file, `${lines.join("\n")}\n`);

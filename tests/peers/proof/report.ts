@@ -154,7 +154,7 @@ function genkidamaText(rows: readonly StoredRow[]): string {
     ["memory, estimate", `${gigabytes(row.memory_estimate_bytes)} GB`],
     ["memory, largest resident set", `${gigabytes(row.memory_bytes)} GB`],
     ["seconds of each step, estimate", row.step_estimate_s ?? "-"],
-    ["seconds of each step, measured", row.step_s.join(", ")],
+    ["seconds of each step (the first with all that starts)", row.step_s.join(", ")],
     ["loss of each step", row.losses.join(", ")],
     ["checkpoint", `${gigabytes(row.checkpoint_bytes)} GB, ${row.checkpoint_hash.slice(0, 16)}`],
     ["stopped after 2 and resumed", row.resume_exact ? "the same hash" : "ANOTHER HASH"],
