@@ -5,7 +5,16 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import { magnet, type ProofContext, recordOf, Stopped, type Usage, writeWhole } from "./context.ts";
+import {
+  addUsage,
+  magnet,
+  NO_USAGE,
+  type ProofContext,
+  recordOf,
+  Stopped,
+  type Usage,
+  writeWhole,
+} from "./context.ts";
 import { heldoutFile, LANGUAGES, trainFile } from "./corpus.ts";
 import { runFolder, tokenizerFile } from "./train-row.ts";
 
@@ -14,7 +23,8 @@ const BASE_ROW = "main-ternary";
 /** Pairs of each language. */
 const TRAIN_PAIRS = 1100;
 const HELDOUT_PAIRS = 300;
-const FLAGS = { batch: 16, steps: 200, lr: 7e-4, beta: 1.5, seed: 1 };
+/** At 7e-4, which a base by AdamW bears, the win rate was 84% and the language loss 3.9% worse. */
+const FLAGS = { batch: 16, steps: 200, lr: 3e-4, beta: 1.5, seed: 1 };
 
 export interface AlignSide {
   /** Share of held-out pairs whose chosen response is the likelier one, and its standard error. */
@@ -102,6 +112,6 @@ export async function runAlignRow(context: ProofContext): Promise<AlignResult> {
     pairs_heldout: result.heldout_pairs as number,
     language_loss_change: result.language_change as number,
     checkpoint_hash: result.checkpoint_hash as string,
-    usage: called.usage,
+    usage: addUsage(NO_USAGE, called.usage),
   };
 }
