@@ -13,10 +13,10 @@ test("the standard error is that of the mean", () => {
 });
 
 test("a recipe is compared with the base seed by seed", () => {
-  const rows = [row("base", 1, 2), row("base", 2, 3), row("muon", 1, 1.5), row("muon", 2, 2.5)];
-  const [base, muon, ...others] = compareRecipes([...rows, row("muon", 3, 9)]);
+  const rows = [row("base", 1, 2), row("base", 2, 3), row("adamw", 1, 1.5), row("adamw", 2, 2.5)];
+  const [base, adamw, ...others] = compareRecipes([...rows, row("adamw", 3, 9)]);
   expect(others).toEqual([]);
   expect(base).toMatchObject({ recipe: "base", seeds: 2, difference: null });
   // The third seed has no base: it counts in the mean and not in the difference.
-  expect(muon).toMatchObject({ recipe: "muon", seeds: 3, difference: { mean: -0.5, error: 0 } });
+  expect(adamw).toMatchObject({ recipe: "adamw", seeds: 3, difference: { mean: -0.5, error: 0 } });
 });
