@@ -1,5 +1,4 @@
-// AdamW with global-norm clipping.
-// Formulas: tests/golden/bitnet/README.md.
+// AdamW and global-norm clipping; Muon is in muon.hpp. Formulas: tests/golden/bitnet/README.md.
 #pragma once
 #include "common.hpp"
 
@@ -18,6 +17,5 @@ float clip_factor(double norm, float clip);
  * reading. */
 void adamw_step(uint32_t threads, const mg_optimizer& optimizer, float weight_decay, float clip,
                 const float* g, float* p, float* m, float* v, int64_t n);
-
 
 }  // namespace magnet

@@ -21,7 +21,7 @@ typedef struct mg_trainer_options { /* 32 bytes */
   uint32_t context;                 /*  4: tokens of a sequence */
   uint32_t threads;                 /*  8 */
   uint32_t recompute; /* 12: 1 = keep each block's input only and compute the rest again in
-                             backward: the same bits, a third more time, less memory */
+                             backward: the same bits, about a tenth more time, less memory */
   uint32_t optimizer; /* 16: MG_OPTIMIZER_* that mg_trainer_step will be given */
   uint32_t reserved[3];             /* 20: 0 */
 } mg_trainer_options;

@@ -49,7 +49,10 @@ const FLAGS = {
   beta2: { type: "number", min: 0, max: 1, summary: "of AdamW (default 0.98)" },
   momentum: { type: "number", min: 0, max: 1, summary: "of Muon (default 0.95)" },
   clip: { type: "number", min: 0, summary: "limit of the gradient's norm, 0 = off (default 1)" },
-  recompute: { type: "boolean", summary: "less memory for a third more time; the same result" },
+  recompute: {
+    type: "boolean",
+    summary: "less memory for about a tenth more time; the same result",
+  },
   "vocab-size": { type: "integer", min: 260, summary: "of the tokenizer that is trained" },
   heldout: {
     type: "number",

@@ -35,7 +35,7 @@ export interface TrainerOptions {
   /** 0 = all online CPUs. The result does not depend on it. */
   threads: number;
   /**
-   * Keep each block's input only and compute the rest again in backward: less memory, a third more
+   * Keep each block's input only and compute the rest again in backward: less memory, a tenth more
    * time, the same bits.
    */
   recompute?: boolean;

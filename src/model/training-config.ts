@@ -65,7 +65,7 @@ export const trainingConfigSchema = z
     slice_count: z.int().min(1).max(65_536).default(1),
     /** 0 = all CPUs; never changes a result. */
     threads: z.int().min(0).max(64).default(0),
-    /** Less memory for a third more time; never changes a result. */
+    /** Less memory for about a tenth more time; never changes a result. */
     recompute: z.boolean().default(false),
     /** Steps between checkpoints; one is always saved at the end. */
     checkpoint_interval: z.int().min(1).default(500),

@@ -9,6 +9,7 @@ import path from "node:path";
 import { TokenMap } from "../../src/native/token-map.ts";
 
 let folder = "";
+let files = 0;
 beforeAll(() => {
   folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-map-"));
 });
@@ -20,7 +21,7 @@ const tokens = Int32Array.from({ length: COUNT }, (_, i) => (i * 7919) % 65_536)
 
 /** A file of these tokens behind OFFSET zero bytes. */
 function fileOf(token_bytes: 2 | 4): string {
-  const file = path.join(folder, `${token_bytes}-${Math.random()}.bin`);
+  const file = path.join(folder, `${token_bytes}-${files++}.bin`);
   const body = token_bytes === 2 ? Uint16Array.from(tokens) : Uint32Array.from(tokens);
   fs.writeFileSync(file, Buffer.concat([new Uint8Array(OFFSET), Buffer.from(body.buffer)]));
   return file;
