@@ -108,6 +108,8 @@ MG_API int32_t mg_model_init(const mg_model_config* config, uint64_t seed, float
 #include "magnet_train.h"
 /* ---- inference and model files (cpp/cpu/infer*.cpp, gguf*.cpp) ---------------------------------- */
 #include "magnet_infer.h"
+/* ---- sampling and constraints (cpp/cpu/infer_sampling.cpp, sampler.cpp, grammar*.cpp) ------------- */
+#include "magnet_sample.h"
 /* ---- tokenizer (cpp/cpu/tokenizer*.cpp) --------------------------------------------------------- */
 #include "magnet_tokenizer.h"
 /* ---- data: mapped token files, float formats of weights (cpp/cpu/token_map.cpp, convert.cpp) ----- */

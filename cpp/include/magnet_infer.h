@@ -95,21 +95,46 @@ MG_API int32_t mg_session_length(void* session, uint64_t* out_tokens);
 /* Forgets all but the first n tokens (prefix reuse). */
 MG_API int32_t mg_session_truncate(void* session, uint64_t n);
 
-typedef struct mg_sampling {  /* 48 bytes */
-  float temperature;         /*  0: 0 = greedy */
-  float top_p;               /*  4: 1 = off */
-  float min_p;               /*  8: 0 = off; share of the most likely token's probability */
-  float repetition_penalty;  /* 12: 1 = off; logits of recent tokens are divided (positive) or multiplied */
-  uint32_t top_k;            /* 16: 0 = off */
-  uint32_t reserved;         /* 20: 0 */
-  uint64_t seed;             /* 24 */
-  uint64_t step;             /* 32: number of the sampled token in its sequence: (seed, step) fixes the draw */
-  uint64_t reserved2;        /* 40: 0 */
-} mg_sampling;
-/* Draws a token. Order: bias, repetition penalty, temperature, top-k, top-p, min-p. Ties go to the lower
- * id. out_logprob (may be null): natural log of its probability under the unmodified logits. bias_ids and
- * bias_values: n_bias pairs, may be null. MG_E_NUMERIC where a logit is NaN or all are -Inf. */
-MG_API int32_t mg_sample(const float* logits, uint64_t vocab, const mg_sampling* sampling,
-                         const int32_t* recent, uint64_t n_recent, const int32_t* bias_ids,
-                         const float* bias_values, uint64_t n_bias, int32_t* out_token,
-                         float* out_logprob);
+/* ---- batches over a pool of cached keys and values (cpp/cpu/infer_kv.*, infer_batch.cpp) ----------
+ * The pool is a fixed number of blocks of MG_KV_BLOCK positions (all layers of a position stand in one
+ * block). Which sequence owns which blocks, and which are shared, is the caller's business: a call names
+ * them by a table. A block that several sequences share is only read, because a row writes nothing but
+ * its own position. Pages of a block cost memory from their first use on. */
+enum { MG_KV_BLOCK = 16 };
+/* kv_bits: 16, or 32 (what the trainer computes). */
+MG_API int32_t mg_kv_create(void* model, uint32_t blocks, uint32_t kv_bits, void** out_pool);
+MG_API int32_t mg_kv_free(void* pool);
+/* Bytes of one block. */
+MG_API int32_t mg_kv_block_bytes(void* pool, uint64_t* out_bytes);
+/* Gives the pages of blocks that hold nothing any more back to the system. */
+MG_API int32_t mg_kv_release(void* pool, const uint32_t* blocks, uint64_t n);
+
+enum { MG_OUTPUT_NONE = 0, MG_OUTPUT_LOGITS = 1, MG_OUTPUT_HIDDEN = 2 };
+typedef struct mg_batch_row {  /* 16 bytes; rows of one sequence stand together, by position */
+  int32_t  token;     /*  0 */
+  uint32_t position;  /*  4: in its sequence; all before it are cached or in this batch */
+  uint32_t sequence;  /*  8: index into the tables */
+  uint32_t output;    /* 12: MG_OUTPUT_*: the row's logits (vocab floats), the normed last hidden state
+                       *     (d_model floats), or nothing */
+} mg_batch_row;
+/* Runs 1..MG_BATCH_ROWS rows. tables: block numbers of sequence s at [starts[s], starts[s + 1]), in
+ * order of position; starts: n_sequences + 1. out_logits: (rows with LOGITS, vocab), out_hidden: (rows
+ * with HIDDEN, d_model), in order of the rows; null where there are none. A row's bits depend on its own
+ * sequence alone: not on the batch, the cut into calls, threads or the CPU path. rounding: MG_ROUNDING_*.
+ * Cancelled: nothing that later calls read is half written, the rows may be run again. */
+enum { MG_BATCH_ROWS = 512 };
+MG_API int32_t mg_batch_eval(void* model, void* pool, uint32_t rounding, const mg_batch_row* rows,
+                             uint64_t n_rows, const uint32_t* tables, const uint32_t* starts,
+                             uint64_t n_sequences, float* out_logits, float* out_hidden,
+                             const int32_t* cancel);
+/* The same, and draws a token for every row with LOGITS (n_outputs of them, in order) by its sampler
+ * (magnet_sample.h), each of which then accepts it. Logits stay inside. Results as of mg_sampler_draw:
+ * out_tokens (n_outputs), out_logprobs (n_outputs), out_top_ids and out_top_logprobs (n_outputs,
+ * MG_TOP_LOGPROBS; -1 beyond what the sampler was asked for). */
+MG_API int32_t mg_batch_step(void* model, void* pool, uint32_t rounding, const mg_batch_row* rows,
+                             uint64_t n_rows, const uint32_t* tables, const uint32_t* starts,
+                             uint64_t n_sequences, void* const* samplers, uint64_t n_outputs,
+                             int32_t* out_tokens, float* out_logprobs, int32_t* out_top_ids,
+                             float* out_top_logprobs, float* out_hidden, const int32_t* cancel);
+/* Handles of models, pools, samplers, vocabularies and grammars that are alive in this process. */
+MG_API int32_t mg_live_handles(uint64_t* out_count);

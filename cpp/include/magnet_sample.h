@@ -1,0 +1,58 @@
+/* Sampling section of the C ABI: drawing tokens, samplers with state, and constraints on the text.
+ * Included by magnet.h inside extern "C"; do not include alone. */
+
+typedef struct mg_sampling {  /* 48 bytes */
+  float temperature;         /*  0: 0 = greedy */
+  float top_p;               /*  4: 1 = off */
+  float min_p;               /*  8: 0 = off; share of the most likely token's probability */
+  float repetition_penalty;  /* 12: 1 = off; logits of recent tokens are divided (positive) or multiplied */
+  uint32_t top_k;            /* 16: 0 = off */
+  uint32_t reserved;         /* 20: 0 */
+  uint64_t seed;             /* 24 */
+  uint64_t step;             /* 32: number of the sampled token in its sequence: (seed, step) fixes the draw */
+  uint64_t reserved2;        /* 40: 0 */
+} mg_sampling;
+/* Draws a token. Order: bias, repetition penalty, temperature, top-k, top-p, min-p. Ties go to the lower
+ * id. out_logprob (may be null): natural log of its probability under the unmodified logits. bias_ids and
+ * bias_values: n_bias pairs, may be null. MG_E_NUMERIC where a logit is NaN or all are -Inf. */
+MG_API int32_t mg_sample(const float* logits, uint64_t vocab, const mg_sampling* sampling,
+                         const int32_t* recent, uint64_t n_recent, const int32_t* bias_ids,
+                         const float* bias_values, uint64_t n_bias, int32_t* out_token,
+                         float* out_logprob);
+
+/* ---- samplers: a sequence's options, recent tokens and constraint (cpp/cpu/sampler.cpp) ------------ */
+enum { MG_TOP_LOGPROBS = 20, MG_RECENT_TOKENS = 256 };
+typedef struct mg_sampler_options {  /* 64 bytes */
+  mg_sampling sampling;      /*  0: its step is where the sampler starts */
+  float presence_penalty;    /* 48: taken off the logit of every token that was drawn; 0 = off */
+  float frequency_penalty;   /* 52: taken off for every time that it was drawn; 0 = off */
+  uint32_t top_logprobs;     /* 56: 0..MG_TOP_LOGPROBS */
+  uint32_t reserved;         /* 60: 0 */
+} mg_sampler_options;
+/* bias: as of mg_sample. grammar: null, or a constraint of which the sampler takes a fresh run; it stays
+ * alive as long as the sampler. */
+MG_API int32_t mg_sampler_create(uint64_t vocab, const mg_sampler_options* options,
+                                 const int32_t* bias_ids, const float* bias_values, uint64_t n_bias,
+                                 void* grammar, void** out_sampler);
+MG_API int32_t mg_sampler_free(void* sampler);
+/* Tokens of the prompt, for the repetition penalty; they do not pass the constraint. */
+MG_API int32_t mg_sampler_prompt(void* sampler, const int32_t* tokens, uint64_t n);
+/* Draws the next token and accepts it. out_logprob: under the unmodified logits, as the alternatives in
+ * out_top_ids and out_top_logprobs (MG_TOP_LOGPROBS each, most likely first, -1 beyond; may be null). */
+MG_API int32_t mg_sampler_draw(void* sampler, const float* logits, int32_t* out_token,
+                               float* out_logprob, int32_t* out_top_ids, float* out_top_logprobs);
+
+/* ---- constraints (cpp/cpu/grammar*.cpp) ----------------------------------------------------------
+ * A grammar over bytes, compiled by src/model/constraint/ from a JSON schema, and the bytes of a
+ * vocabulary's tokens. A token is allowed where its bytes lead on to some complete text; the end tokens
+ * only where the text is complete. */
+/* bytes: of all tokens one after the other; ends: (vocab) where each ends; a token without bytes is
+ * never allowed, except end_ids. Shared by its grammars. */
+MG_API int32_t mg_vocabulary_create(const uint8_t* bytes, uint64_t n_bytes, const uint32_t* ends,
+                                    uint64_t vocab, const int32_t* end_ids, uint64_t n_end_ids,
+                                    void** out_vocabulary);
+MG_API int32_t mg_vocabulary_free(void* vocabulary);
+/* program: as src/model/constraint/program.ts lays it out; checked. */
+MG_API int32_t mg_grammar_create(void* vocabulary, const uint8_t* program, uint64_t n_bytes,
+                                 void** out_grammar);
+MG_API int32_t mg_grammar_free(void* grammar);
