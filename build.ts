@@ -107,13 +107,25 @@ async function inParallel<T>(items: T[], limit: number, job: (item: T) => Promis
 
 async function compile({ compiler, compilerPackage }: Target, args: string[]): Promise<void> {
   try {
-    await run(compiler, args, { maxBuffer: 1 << 26 });
+    // Relative names: what the compiler writes down holds wherever the folder lies.
+    await run(compiler, args, { maxBuffer: 1 << 26, cwd: root });
   } catch (error) {
     const failure = error as { stderr?: string; code?: string };
     if (failure.code === "ENOENT")
       throw new Error(`${compiler} not found; install it: sudo apt-get install ${compilerPackage}`);
     throw new Error(`${compiler} ${args.join(" ")}\n${failure.stderr ?? String(error)}`);
   }
+}
+
+/** Whether a file that went into the object (as the compiler wrote down) is newer, or gone. */
+function isStale(object: string): boolean {
+  const built = mtime(object);
+  const list = `${object}.d`;
+  if (built === 0 || !fs.existsSync(list)) return true;
+  const [, ...read] = fs.readFileSync(list, "utf8").replaceAll("\\\n", " ").trim().split(/\s+/);
+  return read
+    .map((file) => path.resolve(root, file))
+    .some((f) => mtime(f) === 0 || mtime(f) > built);
 }
 
 async function buildLibrary(target: Target): Promise<void> {
@@ -123,24 +135,24 @@ async function buildLibrary(target: Target): Promise<void> {
   const flagsFile = path.join(objects, "flags");
   const flags = [target.compiler, ...COMPILE_FLAGS, ...LINK_FLAGS].join(" ");
   const sameFlags = fs.existsSync(flagsFile) && fs.readFileSync(flagsFile, "utf8") === flags;
-  const headers = [...sources("cpp", /\.(h|hpp|inc)$/), path.join(root, "cpp/exports.map")];
-  const newestHeader = Math.max(...headers.map(mtime));
   const files = sources("cpp", /\.cpp$/);
   const objectOf = (file: string) =>
     path.join(objects, `${path.relative(root, file).replaceAll(path.sep, "_")}.o`);
-  const stale = files.filter(
-    (f) => !sameFlags || mtime(objectOf(f)) < Math.max(mtime(f), newestHeader),
-  );
+  const stale = files.filter((f) => !sameFlags || isStale(objectOf(f)));
   const current = new Set(files.map(objectOf));
   for (const f of fs.readdirSync(objects))
-    if (f.endsWith(".o") && !current.has(path.join(objects, f))) fs.rmSync(path.join(objects, f));
-  if (stale.length === 0 && mtime(libraryPath) >= Math.max(...files.map((f) => mtime(objectOf(f)))))
-    return;
+    if (/\.o(\.d)?$/.test(f) && !current.has(path.join(objects, f.replace(/\.d$/, ""))))
+      fs.rmSync(path.join(objects, f));
+  const inputs = [...files.map(objectOf), path.join(root, "cpp/exports.map")];
+  if (stale.length === 0 && mtime(libraryPath) >= Math.max(...inputs.map(mtime))) return;
   const into = path.relative(root, libraryPath);
   say(`compiling ${stale.length} of ${files.length} C++ files for ${into}`);
   await inParallel(stale, os.availableParallelism(), async (file) => {
-    await compile(target, [...COMPILE_FLAGS, "-c", file, "-o", `${objectOf(file)}.tmp`]);
-    fs.renameSync(`${objectOf(file)}.tmp`, objectOf(file));
+    const object = objectOf(file);
+    const dependencies = ["-MMD", "-MF", `${object}.d`];
+    const source = path.relative(root, file);
+    await compile(target, [...COMPILE_FLAGS, ...dependencies, "-c", source, "-o", `${object}.tmp`]);
+    fs.renameSync(`${object}.tmp`, object);
   });
   await compile(target, [...files.map(objectOf), ...LINK_FLAGS, "-o", `${libraryPath}.tmp`]);
   fs.renameSync(`${libraryPath}.tmp`, libraryPath);
