@@ -70,7 +70,7 @@ const LINK_FLAGS = [
   "-static-libstdc++",
   "-static-libgcc",
   "-Wl,--exclude-libs,ALL",
-  `-Wl,--version-script=${path.join(root, "cpp/exports.map")}`,
+  "-Wl,--version-script=cpp/exports.map",
   "-Wl,--gc-sections",
   "-Wl,-z,now",
   "-Wl,-z,relro",
