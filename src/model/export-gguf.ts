@@ -54,7 +54,8 @@ const LAYER_NAMES: Record<string, string> = {
   "mlp.ffn_sub_norm.weight": "ffn_sub_norm.weight",
 };
 
-function ggufName(name: string): string {
+/** GGUF name of a tensor by its Hugging Face name. */
+export function ggufTensorName(name: string): string {
   if (name === "model.embed_tokens.weight") return "token_embd.weight";
   if (name === "model.norm.weight") return "output_norm.weight";
   const [, layer, rest] = /^model\.layers\.(\d+)\.(.+)$/.exec(name) ?? [];
@@ -96,7 +97,12 @@ export function checkExportType(config: ModelConfig, type: ExportType): void {
     );
 }
 
-function configEntries(config: ModelConfig, type: ExportType, name: string): GgufEntry[] {
+/** The file's metadata but for the tokenizer. */
+export function ggufConfigEntries(
+  config: ModelConfig,
+  type: ExportType,
+  name: string,
+): GgufEntry[] {
   const arch = config.variant;
   const u32 = (key: string, value: number): GgufEntry => ({ key, type: "u32", value });
   const f32 = (key: string, value: number): GgufEntry => ({ key, type: "f32", value });
@@ -138,7 +144,7 @@ function tensorSource(options: ExportGgufOptions, info: TensorInfo): GgufTensorS
     : 4 * cols;
   const weights = params.subarray(offset, offset + rows * cols);
   return {
-    name: ggufName(name),
+    name: ggufTensorName(name),
     type,
     dims: is_matrix ? [cols, rows] : [cols],
     size_bytes,
@@ -178,7 +184,7 @@ export async function exportGguf(options: ExportGgufOptions): Promise<FileDigest
   const last = infos.at(-1)!;
   if (params.length !== last.offset + last.rows * last.cols)
     throw new MagnetError("SHAPE_MISMATCH", "the parameters are not those of this configuration");
-  const entries = [...configEntries(config, type, name), ...tokenizerEntries(tokenizer)];
+  const entries = [...ggufConfigEntries(config, type, name), ...tokenizerEntries(tokenizer)];
   const tensors = infos.map((info) => tensorSource(options, info));
   return replaceFile(disk, path, (file) => writeGguf(file, entries, tensors, options.onTensor));
 }
