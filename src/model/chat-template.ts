@@ -70,18 +70,24 @@ export function encodeChat(
   messages: readonly ChatMessage[],
   options: ChatOptions = {},
 ): Int32Array {
-  const ids: number[] = [];
-  for (const part of chatParts(messages, options)) {
-    if ("text" in part) {
-      for (const id of tokenizer.encode(part.text)) ids.push(id);
-      continue;
-    }
+  return encodeParts(tokenizer, chatParts(messages, options));
+}
+
+/** Ids of the parts. Throws NO_CHAT_TOKENS where the tokenizer lacks a special token of them. */
+export function encodeParts(tokenizer: Tokenizer, parts: readonly ChatPart[]): Int32Array {
+  const stretches = parts.map((part) => {
+    if ("text" in part) return tokenizer.encode(part.text);
     const id = tokenizer.specialId(part.special);
-    if (id === null)
-      throw new MagnetError("NO_CHAT_TOKENS", `the tokenizer has no token ${part.special}`, {
-        hint: "use a completion instead of a chat, or a tokenizer trained by magnet",
-      });
-    ids.push(id);
+    if (id !== null) return Int32Array.of(id);
+    throw new MagnetError("NO_CHAT_TOKENS", `the tokenizer has no token ${part.special}`, {
+      hint: "use a completion instead of a chat, or a tokenizer trained by magnet",
+    });
+  });
+  const ids = new Int32Array(stretches.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const stretch of stretches) {
+    ids.set(stretch, at);
+    at += stretch.length;
   }
-  return Int32Array.from(ids);
+  return ids;
 }

@@ -3,7 +3,8 @@
  * whole characters and never hold a stop string. Deterministic for one seed, whatever the machine.
  */
 import { MagnetError } from "../core/errors.ts";
-import { type ChatMessage, encodeChat } from "./chat-template.ts";
+import { type ChatPrompt, chatPrompt, endTokens } from "./chat-format.ts";
+import type { ChatMessage } from "./chat-template.ts";
 import type { Rounding } from "./inference.ts";
 import type { LoadedModel } from "./load-model.ts";
 import { PrefixSession } from "./prefix-session.ts";
@@ -14,8 +15,8 @@ import type { Tokenizer } from "./tokenizer.ts";
 
 export interface GenerateOptions {
   /**
-   * `complete` goes on with `prompt`; `chat` answers the last of `messages` in the chat format, or,
-   * where the tokenizer has no tokens for it, as a plain dialogue ("User: ... Assistant:").
+   * `complete` goes on with `prompt`; `chat` answers the last of `messages` in the model's
+   * chat format, or as a plain dialogue ("User: ... Assistant:") where none is known.
    */
   mode: "complete" | "chat";
   prompt?: string;
@@ -51,12 +52,6 @@ export interface GenerateResult {
 const STOPS_MAX = 16;
 /** Tokens that the repetition penalty looks back on. */
 const RECENT_TOKENS = 256;
-const PLAIN_ROLES = { system: "System", user: "User", assistant: "Assistant" } as const;
-
-interface Prompt {
-  tokens: Int32Array;
-  stop: readonly string[];
-}
 
 const withBos = (tokenizer: Tokenizer, text: string): Int32Array => {
   const ids = tokenizer.encode(text);
@@ -64,7 +59,7 @@ const withBos = (tokenizer: Tokenizer, text: string): Int32Array => {
 };
 
 /** Ids of the prompt, and the stop strings that its form adds. */
-export function promptTokens(tokenizer: Tokenizer, options: GenerateOptions): Prompt {
+export function promptTokens(tokenizer: Tokenizer, options: GenerateOptions): ChatPrompt {
   const stop = options.stop ?? [];
   if (stop.length > STOPS_MAX || stop.some((text) => text.length === 0))
     throw new MagnetError("BAD_STOP", `stop takes up to ${STOPS_MAX} non-empty strings`, {
@@ -72,14 +67,8 @@ export function promptTokens(tokenizer: Tokenizer, options: GenerateOptions): Pr
     });
   if (options.mode === "complete")
     return { tokens: withBos(tokenizer, options.prompt ?? ""), stop };
-  const messages = options.messages ?? [];
-  if (messages.length === 0)
-    throw new MagnetError("NO_MESSAGES", "a chat needs at least one message", { exit: "usage" });
-  if (tokenizer.specialId("<|assistant|>") !== null)
-    return { tokens: encodeChat(tokenizer, messages), stop };
-  const lines = messages.map(({ role, content }) => `${PLAIN_ROLES[role]}: ${content}`);
-  const text = `${lines.join("\n")}\n${PLAIN_ROLES.assistant}:`;
-  return { tokens: withBos(tokenizer, text), stop: [...stop, `\n${PLAIN_ROLES.user}:`] };
+  const prompt = chatPrompt(tokenizer, options.messages ?? []);
+  return { tokens: prompt.tokens, stop: [...stop, ...prompt.stop] };
 }
 
 function budget(prompt: Int32Array, context: number, max_tokens: number | undefined): number {
@@ -96,13 +85,6 @@ function budget(prompt: Int32Array, context: number, max_tokens: number | undefi
       { hint: "shorten the prompt or start a new conversation" },
     );
   return Math.min(max_tokens ?? room, room);
-}
-
-/** Ids that end an answer: end of text, and the tokens that begin another turn. */
-function endTokens(tokenizer: Tokenizer): Set<number> {
-  const names = ["<|end_of_text|>", "<|begin_of_text|>", "<|user|>", "<|assistant|>"];
-  const ids = [tokenizer.eos_id, ...names.map((name) => tokenizer.specialId(name))];
-  return new Set(ids.filter((id) => id !== null));
 }
 
 /**

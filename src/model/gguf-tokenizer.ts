@@ -8,7 +8,7 @@ import { fromByteAlphabet } from "./byte-alphabet.ts";
 import { CHAT_TEMPLATE } from "./chat-template.ts";
 import type { GgufValue } from "./gguf-file.ts";
 import type { GgufEntry } from "./gguf-writer.ts";
-import { GGUF_TOKEN_NORMAL, Tokenizer } from "./tokenizer.ts";
+import { GGUF_TOKEN_NORMAL, Tokenizer, type TokenizerNotes } from "./tokenizer.ts";
 
 const HASH_KEY = "magnet.tokenizer_hash";
 
@@ -61,6 +61,20 @@ function mergePairs(merges: readonly string[], ids: Map<string, number>): Uint32
   return pairs;
 }
 
+/** What the file says beside the tokens; a value of another kind counts as none. */
+function notesOf(metadata: Map<string, GgufValue>): TokenizerNotes {
+  const number = (key: string) => {
+    const value = metadata.get(key);
+    return typeof value === "number" ? value : undefined;
+  };
+  const template = metadata.get("tokenizer.chat_template");
+  return {
+    bos_id: number("tokenizer.ggml.bos_token_id"),
+    eos_id: number("tokenizer.ggml.eos_token_id"),
+    chat_template: typeof template === "string" ? template : undefined,
+  };
+}
+
 /** Throws BAD_TOKENIZER, or TOKENIZER_MISMATCH where the file names another tokenizer's hash. */
 export function tokenizerFromGguf(metadata: Map<string, GgufValue>): Tokenizer {
   if (metadata.get("tokenizer.ggml.model") !== "gpt2")
@@ -76,7 +90,8 @@ export function tokenizerFromGguf(metadata: Map<string, GgufValue>): Tokenizer {
   );
   const ids = new Map(names.map((name, id) => [name, id]));
   const merges = mergePairs(strings(metadata, "tokenizer.ggml.merges"), ids);
-  const tokenizer = new Tokenizer({ tokens, merges, specials, ignore_merges: true });
+  const data = { tokens, merges, specials, ignore_merges: true };
+  const tokenizer = new Tokenizer(data, notesOf(metadata));
   const stated = metadata.get(HASH_KEY);
   if (stated !== undefined && stated !== tokenizer.hash)
     throw new MagnetError(

@@ -10,6 +10,7 @@ import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { type ModelConfig, paramCount, parseModelConfig, tensorInfos } from "./config.ts";
 import { GgufFile } from "./gguf-file.ts";
 import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
+import { hfTokenizerNotes } from "./hf-tokenizer-notes.ts";
 import { InferenceModel } from "./inference.ts";
 import { loadHfFolder } from "./load-hf.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -85,7 +86,8 @@ export async function loadLatentModel(
     });
   if (kind === "hf") {
     const { config, params, tokenizer_hash } = await loadHfFolder(model);
-    const tokenizer = await Tokenizer.load(given ?? path.join(model, "tokenizer.json"));
+    const file = given ?? path.join(model, "tokenizer.json");
+    const tokenizer = await Tokenizer.load(file, hfTokenizerNotes(model));
     checkTokenizer(tokenizer, config.vocab_size, tokenizer_hash);
     return { kind, config, params, tokenizer };
   }
@@ -105,7 +107,8 @@ async function loadGguf(file: string, options: LoadOptions) {
   try {
     const metadata = gguf.metadata();
     const own = tokenizerFromGguf(metadata);
-    const tokenizer = options.tokenizer_path ? await Tokenizer.load(options.tokenizer_path) : own;
+    const given = options.tokenizer_path;
+    const tokenizer = given ? await Tokenizer.load(given, own.notes) : own;
     checkTokenizer(tokenizer, own.vocab_size, own.hash);
     const model = await InferenceModel.fromGguf(gguf, options.threads);
     try {

@@ -47,6 +47,14 @@ export interface TrainOptions {
   unit?: "line" | "text";
   signal?: AbortSignal;
 }
+/** What a model's files say about its vocabulary beside the tokens; no part of the hash. */
+export interface TokenizerNotes {
+  /** Stated ids; without them the special tokens of known names count. */
+  bos_id?: number | undefined;
+  eos_id?: number | undefined;
+  /** The chat format as a Jinja program (see chat-format.ts). */
+  chat_template?: string | undefined;
+}
 export interface EncodeOptions {
   /** The text of a special token becomes that token. Never for text of a user. */
   parse_special?: boolean;
@@ -68,13 +76,15 @@ export class Tokenizer {
   /** Begin and end of text, where the vocabulary has a special token of a known name for it. */
   readonly bos_id: number | null;
   readonly eos_id: number | null;
+  readonly chat_template: string | null;
+  readonly notes: TokenizerNotes;
   readonly #data: TokenizerData;
   readonly #native: NativeTokenizer;
   readonly #special_ids: ReadonlySet<number>;
   #hash: Hash | undefined;
 
   /** Throws BAD_TOKENIZER where the vocabulary breaks a rule (see mg_tokenizer_create). */
-  constructor(data: TokenizerData) {
+  constructor(data: TokenizerData, notes: TokenizerNotes = {}) {
     this.#data = data;
     try {
       this.#native = new NativeTokenizer({
@@ -90,8 +100,10 @@ export class Tokenizer {
     this.vocab_size = data.tokens.length;
     this.specials = data.specials;
     this.#special_ids = new Set(data.specials.map(({ id }) => id));
-    this.bos_id = this.#firstOf(BOS_NAMES);
-    this.eos_id = this.#firstOf(EOS_NAMES);
+    this.bos_id = this.#stated(notes.bos_id) ?? this.#firstOf(BOS_NAMES);
+    this.eos_id = this.#stated(notes.eos_id) ?? this.#firstOf(EOS_NAMES);
+    this.chat_template = notes.chat_template ?? null;
+    this.notes = notes;
   }
 
   /**
@@ -132,13 +144,13 @@ export class Tokenizer {
   }
 
   /** Reads a tokenizer.json of this family; anything else is BAD_TOKENIZER with its name. */
-  static fromJson(text: string): Tokenizer {
-    return new Tokenizer(parseTokenizerJson(text));
+  static fromJson(text: string, notes: TokenizerNotes = {}): Tokenizer {
+    return new Tokenizer(parseTokenizerJson(text), notes);
   }
 
-  static async load(path: string): Promise<Tokenizer> {
+  static async load(path: string, notes: TokenizerNotes = {}): Promise<Tokenizer> {
     try {
-      return Tokenizer.fromJson(readSmallText(path, TOKENIZER_JSON_BYTES_MAX));
+      return Tokenizer.fromJson(readSmallText(path, TOKENIZER_JSON_BYTES_MAX), notes);
     } catch (error) {
       throw toMagnetError(error);
     }
@@ -220,6 +232,14 @@ export class Tokenizer {
   ggufMerges(): string[] {
     const names = this.#data.tokens.map(toByteAlphabet);
     return this.merges().map(([left, right]) => `${names[left]} ${names[right]}`);
+  }
+
+  /**
+   * Only special tokens count: text must not be able to give such an id, and folders state ids that
+   * belong to no token (transformers writes 1 and 2 where nobody chose).
+   */
+  #stated(id: number | undefined): number | null {
+    return id !== undefined && this.#special_ids.has(id) ? id : null;
   }
 
   #firstOf(names: readonly string[]): number | null {
