@@ -1,14 +1,18 @@
-// A parsed GGUF v3 file: metadata and tensor table over the file's own bytes. The parser reads
-// bytes from strangers: every length, offset, count, type, alignment and overlap is checked against
-// the file's size and the limits below before it is used, and a refusal (MG_E_FORMAT) names what
-// and its limit.
+// A parsed GGUF v3 file: metadata and tensor table over a copy of its header, and tensors that are
+// read out of the mapped file. The parser reads bytes from strangers: every length, offset, count,
+// type, alignment and overlap is checked against the file's size and the limits below before it is
+// used, and a refusal (MG_E_FORMAT) names what and its limit. Whoever uses a tensor reads it into own
+// memory first and checks it there: another process may change or cut off the file meanwhile.
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "common.hpp"
+#include "mapped_file.hpp"
+#include "mapping.hpp"
 
 namespace magnet {
 
@@ -22,6 +26,7 @@ struct GgufLimits {
   static constexpr uint64_t string_bytes = 1u << 22;  // a chat template
   static constexpr uint64_t array_items = 1u << 22;   // merges of a large tokenizer
   static constexpr uint64_t alignment = 1u << 16;
+  static constexpr uint64_t header_bytes = 1u << 30;
   static constexpr uint64_t file_bytes = 1ull << 40;
 };
 
@@ -55,17 +60,36 @@ struct GgufTensor {
   uint32_t type;
   uint32_t n_dims;
   uint64_t cols, rows;
-  const uint8_t* data;
+  uint64_t offset;  // in the file
   uint64_t data_bytes;
 };
 
-/** Bytes of a file in memory that is not zeroed first and freed with the last owner. */
-struct GgufBytes {
-  std::unique_ptr<uint8_t[]> data;
-  uint64_t size = 0;
+/** The bytes of a file: mapped, or a copy in memory. */
+class GgufBytes {
+ public:
+  /** Throws MG_E_INVALID with the system's reason. */
+  explicit GgufBytes(const std::string& path);
+  GgufBytes(const uint8_t* bytes, uint64_t n);
+
+  uint64_t size() const { return size_; }
+  /** Start of a copy of the first bytes, of which at least `end` are there afterwards; it never moves.
+   * Throws MG_E_FORMAT beyond the limit of a header. */
+  const uint8_t* header(uint64_t end);
+  /** Copies [offset, offset + n), which must lie in the file. Throws MG_E_FORMAT where the file has
+   * been cut off since. Callable from several threads at once. */
+  void read(uint64_t offset, uint64_t n, uint8_t* out) const;
+  /** What was read is not needed again soon. */
+  void give_back(uint64_t offset, uint64_t n) const;
+
+ private:
+  uint64_t size_ = 0;
+  std::unique_ptr<MappedFile> map_;  // null: `memory_` holds all of it
+  std::unique_ptr<Mapping> memory_;
+  uint64_t copied_ = 0;  // bytes of `memory_` that are filled
 };
 
 struct GgufFile {
+  explicit GgufFile(GgufBytes content) : bytes(std::move(content)) {}
   GgufBytes bytes;
   std::vector<GgufValue> values;
   std::vector<GgufTensor> tensors;

@@ -1,6 +1,4 @@
-// Look-ups in a parsed GGUF file, and its exports (mg_gguf_*). A file is read whole into memory
-// instead of being mapped: a file that another process truncates meanwhile cannot then stop this
-// one with SIGBUS.
+// The bytes of a GGUF file, look-ups in a parsed one, and its exports (mg_gguf_*).
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -71,14 +69,6 @@ const GgufFile& gguf_of(void* handle) {
 }
 
 namespace {
-GgufBytes allocate(uint64_t size) {
-  if (size > GgufLimits::file_bytes)
-    fail(MG_E_FORMAT, "GGUF: a file of %llu bytes (limit 2^40)",
-         static_cast<unsigned long long>(size));
-  // for_overwrite: the bytes are all written by the caller, zeroing 0.5 GB would be a wasted pass.
-  return {std::make_unique_for_overwrite<uint8_t[]>(size == 0 ? 1 : size), size};
-}
-
 /** Closes on every path out. */
 struct Descriptor {
   int fd;
@@ -87,24 +77,54 @@ struct Descriptor {
   }
 };
 
-GgufBytes read_file(const std::string& path) {
+void check_size(uint64_t size) {
+  if (size > GgufLimits::file_bytes)
+    fail(MG_E_FORMAT, "GGUF: a file of %llu bytes (limit 2^40)",
+         static_cast<unsigned long long>(size));
+}
+}  // namespace
+
+GgufBytes::GgufBytes(const std::string& path) {
   const Descriptor file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
   if (file.fd < 0) fail(MG_E_INVALID, "%s: %s", path.c_str(), std::strerror(errno));
   struct stat info{};
   if (fstat(file.fd, &info) != 0) fail(MG_E_INVALID, "%s: %s", path.c_str(), std::strerror(errno));
   if (!S_ISREG(info.st_mode)) fail(MG_E_INVALID, "%s is not a file", path.c_str());
-  GgufBytes bytes = allocate(static_cast<uint64_t>(info.st_size));
-  for (uint64_t at = 0; at < bytes.size;) {
-    const ssize_t got =
-        read(file.fd, bytes.data.get() + at, std::min<uint64_t>(bytes.size - at, 1u << 30));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(MG_E_INVALID, "%s: %s", path.c_str(), std::strerror(errno));
-    if (got == 0) fail(MG_E_FORMAT, "%s became shorter while it was read", path.c_str());
-    at += static_cast<uint64_t>(got);
-  }
-  return bytes;
+  size_ = static_cast<uint64_t>(info.st_size);
+  check_size(size_);
+  if (size_ > 0)
+    map_ = std::make_unique<MappedFile>(file.fd, size_, MappedFile::Order::front_to_back);
+  // Address space only: memory is what the header fills of it.
+  memory_ = std::make_unique<Mapping>(std::min(size_, GgufLimits::header_bytes), "a GGUF header");
 }
-}  // namespace
+
+GgufBytes::GgufBytes(const uint8_t* bytes, uint64_t n) : size_(n), copied_(n) {
+  check_size(n);
+  memory_ = std::make_unique<Mapping>(n, "a GGUF file");
+  if (n > 0) std::memcpy(memory_->as<uint8_t>(), bytes, n);
+}
+
+const uint8_t* GgufBytes::header(uint64_t end) {
+  if (end > copied_) {
+    require(end <= GgufLimits::header_bytes, MG_E_FORMAT, "GGUF: a header beyond 2^30 bytes");
+    read(copied_, end - copied_, memory_->as<uint8_t>() + copied_);
+    copied_ = end;
+  }
+  return memory_->as<uint8_t>();
+}
+
+void GgufBytes::read(uint64_t offset, uint64_t n, uint8_t* out) const {
+  require(offset <= size_ && n <= size_ - offset, MG_E_INTERNAL, "GGUF: a read beyond the file");
+  if (map_ == nullptr)
+    std::memcpy(out, memory_->as<uint8_t>() + offset, n);
+  else if (!map_->read(offset, n, out))
+    fail(MG_E_FORMAT, "GGUF: the file was cut off while it was read");
+}
+
+void GgufBytes::give_back(uint64_t offset, uint64_t n) const {
+  if (map_ != nullptr) map_->give_back(offset, n);
+}
+
 }  // namespace magnet
 
 using namespace magnet;
@@ -115,7 +135,8 @@ int32_t mg_gguf_open(const uint8_t* path, uint64_t path_bytes, void** out_file) 
   return guard([&] {
     require(path != nullptr && out_file != nullptr && path_bytes < 4096, MG_E_INVALID,
             "mg_gguf_open: null argument or a path of 4096 bytes or more");
-    *out_file = parse_gguf(read_file({reinterpret_cast<const char*>(path), path_bytes})).release();
+    const std::string name(reinterpret_cast<const char*>(path), path_bytes);
+    *out_file = parse_gguf(GgufBytes(name)).release();
     return int32_t{MG_OK};
   });
 }
@@ -124,9 +145,7 @@ int32_t mg_gguf_parse(const uint8_t* bytes, uint64_t n, void** out_file) {
   return guard([&] {
     require((bytes != nullptr || n == 0) && out_file != nullptr, MG_E_INVALID,
             "mg_gguf_parse: null argument");
-    GgufBytes copy = allocate(n);
-    if (n > 0) std::memcpy(copy.data.get(), bytes, n);
-    *out_file = parse_gguf(std::move(copy)).release();
+    *out_file = parse_gguf(GgufBytes(bytes, n)).release();
     return int32_t{MG_OK};
   });
 }
@@ -176,12 +195,24 @@ int32_t mg_gguf_tensor_at(void* file, uint64_t index, mg_gguf_tensor* out) {
     *out = {};
     out->name = reinterpret_cast<uint64_t>(t.name.data());
     out->name_bytes = t.name.size();
-    out->data = reinterpret_cast<uint64_t>(t.data);
+    out->offset = t.offset;
     out->data_bytes = t.data_bytes;
     out->cols = t.cols;
     out->rows = t.rows;
     out->type = t.type;
     out->n_dims = t.n_dims;
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_gguf_tensor_read(void* file, uint64_t index, uint8_t* out, uint64_t n) {
+  return guard([&] {
+    const GgufFile& gguf = gguf_of(file);
+    require(out != nullptr && index < gguf.tensors.size(), MG_E_INVALID,
+            "mg_gguf_tensor_read: bad argument");
+    const GgufTensor& t = gguf.tensors[index];
+    require(n == t.data_bytes, MG_E_INVALID, "mg_gguf_tensor_read: another size than the tensor's");
+    gguf.bytes.read(t.offset, n, out);
     return int32_t{MG_OK};
   });
 }

@@ -10,10 +10,10 @@ namespace {
 
 using ull = unsigned long long;
 
-/** Reads forward through the file; every read checks what is left. */
+/** Reads forward through the header; every read checks what is left of the file. */
 class Reader {
  public:
-  explicit Reader(const GgufBytes& bytes) : data_(bytes.data.get()), size_(bytes.size) {}
+  explicit Reader(GgufBytes& bytes) : bytes_(bytes), data_(bytes.header(0)), size_(bytes.size()) {}
   uint64_t position() const { return at_; }
 
   const uint8_t* take(uint64_t bytes, const char* what) {
@@ -22,6 +22,10 @@ class Reader {
            static_cast<ull>(bytes), static_cast<ull>(at_), static_cast<ull>(size_));
     const uint8_t* p = data_ + at_;
     at_ += bytes;
+    if (at_ > copied_) {
+      copied_ = std::min(size_, at_ + READ_AHEAD);
+      bytes_.header(copied_);
+    }
     return p;
   }
   template <class T>
@@ -39,8 +43,12 @@ class Reader {
   }
 
  private:
+  /** A header is some kilobytes without, some megabytes with a tokenizer. */
+  static constexpr uint64_t READ_AHEAD = 1u << 18;
+  GgufBytes& bytes_;
   const uint8_t* data_;
   uint64_t size_;
+  uint64_t copied_ = 0;
   uint64_t at_ = 0;
 };
 
@@ -117,15 +125,9 @@ GgufValue read_value(Reader& in) {
   return value;
 }
 
-/** `data` holds the tensor's offset until the start of the data section is known. */
-struct PendingTensor {
-  GgufTensor tensor;
-  uint64_t offset;
-};
-
-PendingTensor read_tensor(Reader& in) {
-  PendingTensor pending{};
-  GgufTensor& t = pending.tensor;
+/** Its offset is counted from the start of the data section, which is not known yet. */
+GgufTensor read_tensor(Reader& in) {
+  GgufTensor t{};
   t.name = in.text(GgufLimits::name_bytes, "a tensor name");
   require(!t.name.empty() && t.name.find('\0') == std::string_view::npos, MG_E_FORMAT,
           "GGUF: a tensor name that is empty or holds a NUL");
@@ -145,14 +147,14 @@ PendingTensor read_tensor(Reader& in) {
       t.rows *= extent;
   }
   t.type = in.number<uint32_t>("a tensor type");
-  pending.offset = in.number<uint64_t>("a tensor offset");
+  t.offset = in.number<uint64_t>("a tensor offset");
   try {
     t.data_bytes = packed_bytes(t.type, t.rows, t.cols);
   } catch (const Error& e) {
     fail(e.code == MG_E_SHAPE ? MG_E_FORMAT : e.code, "GGUF: tensor %.*s: %s",
          static_cast<int>(t.name.size()), t.name.data(), e.message.c_str());
   }
-  return pending;
+  return t;
 }
 
 template <class Item, class Name>
@@ -176,27 +178,25 @@ uint64_t alignment_of(const GgufFile& file) {
 }
 
 /** Tensors must follow each other without gap or overlap, each at a multiple of the alignment. */
-void place_tensors(GgufFile& file, const std::vector<PendingTensor>& pending, uint64_t header_end) {
+void place_tensors(GgufFile& file, uint64_t header_end) {
   const uint64_t alignment = alignment_of(file);
-  const uint64_t size = file.bytes.size;
+  const uint64_t size = file.bytes.size();
   const auto padded = [alignment](uint64_t n) {
     return (n + alignment - 1) / alignment * alignment;
   };
   const uint64_t start = padded(header_end);
   uint64_t expected = 0;
   uint64_t end = header_end;
-  for (const PendingTensor& p : pending) {
-    const int length = static_cast<int>(p.tensor.name.size());
-    if (p.offset != expected)
+  for (GgufTensor& t : file.tensors) {
+    const int length = static_cast<int>(t.name.size());
+    if (t.offset != expected)
       fail(MG_E_FORMAT, "GGUF: tensor %.*s stands at offset %llu, not at %llu (gap or overlap)",
-           length, p.tensor.name.data(), static_cast<ull>(p.offset), static_cast<ull>(expected));
-    end = start + expected + p.tensor.data_bytes;
+           length, t.name.data(), static_cast<ull>(t.offset), static_cast<ull>(expected));
+    end = start + expected + t.data_bytes;
     if (end > size)
       fail(MG_E_FORMAT, "GGUF: truncated: tensor %.*s ends at byte %llu, the file at %llu", length,
-           p.tensor.name.data(), static_cast<ull>(end), static_cast<ull>(size));
-    GgufTensor t = p.tensor;
-    t.data = file.bytes.data.get() + start + expected;
-    file.tensors.push_back(t);
+           t.name.data(), static_cast<ull>(end), static_cast<ull>(size));
+    t.offset += start;
     expected = padded(expected + t.data_bytes);
     require(expected <= GgufLimits::file_bytes, MG_E_FORMAT, "GGUF: tensors beyond the file limit");
   }
@@ -208,8 +208,7 @@ void place_tensors(GgufFile& file, const std::vector<PendingTensor>& pending, ui
 }  // namespace
 
 std::unique_ptr<GgufFile> parse_gguf(GgufBytes bytes) {
-  auto file = std::make_unique<GgufFile>();
-  file->bytes = std::move(bytes);
+  auto file = std::make_unique<GgufFile>(std::move(bytes));
   Reader in(file->bytes);
   require(std::memcmp(in.take(4, "the magic"), "GGUF", 4) == 0, MG_E_FORMAT,
           "not a GGUF file: no GGUF magic");
@@ -223,9 +222,8 @@ std::unique_ptr<GgufFile> parse_gguf(GgufBytes bytes) {
          static_cast<ull>(GgufLimits::values));
   for (uint64_t i = 0; i < values; i++) file->values.push_back(read_value(in));
   refuse_duplicates(file->values, [](const GgufValue& v) { return v.key; }, "key");
-  std::vector<PendingTensor> pending;
-  for (uint64_t i = 0; i < tensors; i++) pending.push_back(read_tensor(in));
-  place_tensors(*file, pending, in.position());
+  for (uint64_t i = 0; i < tensors; i++) file->tensors.push_back(read_tensor(in));
+  place_tensors(*file, in.position());
   refuse_duplicates(file->tensors, [](const GgufTensor& t) { return t.name; }, "tensor");
   return file;
 }

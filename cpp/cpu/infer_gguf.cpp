@@ -96,7 +96,7 @@ std::vector<float> Loader::vector_of(const std::string& name, uint32_t n) {
   const GgufTensor& t = shaped(name, 1, n);
   require(t.type == MG_TYPE_F32, MG_E_UNSUPPORTED, "GGUF: a norm vector that is not F32");
   std::vector<float> out(n);
-  std::memcpy(out.data(), t.data, uint64_t{n} * 4);
+  file_.bytes.read(t.offset, uint64_t{n} * 4, reinterpret_cast<uint8_t*>(out.data()));
   if (!std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }))
     fail(MG_E_NUMERIC, "GGUF: tensor %s holds NaN or infinity", name.c_str());
   return out;
@@ -112,9 +112,9 @@ Linear Loader::linear(const std::string& name, uint32_t rows, uint32_t cols, uin
   const GgufTensor& t = shaped(name + ".weight", rows, cols);
   Linear out;
   if (t.type == MG_TYPE_TQ1_0 || t.type == MG_TYPE_TQ2_0 || t.type == MG_TYPE_I2_S) {
-    out.ternary = gguf_ternary(t, heads, threads_);
+    out.ternary = gguf_ternary(file_, t, heads, threads_);
   } else {
-    out.dense = gguf_dense(t, heads, threads_);
+    out.dense = gguf_dense(file_, t, heads, threads_);
     TernaryMatrix packed;
     if (make_ternary(out.dense, packed)) out.ternary = std::move(packed);
   }
@@ -161,7 +161,7 @@ std::shared_ptr<Model> Loader::load() {
     const GgufTensor& t = shaped(name, config_.vocab_size, config_.d_model);
     require(t.type == MG_TYPE_F16 || t.type == MG_TYPE_F32 || t.type == MG_TYPE_Q6_K,
             MG_E_UNSUPPORTED, "GGUF: embedding and head must be F16, F32 or Q6_K");
-    return gguf_dense(t, 0, threads_);
+    return gguf_dense(file_, t, 0, threads_);
   };
   model->embedding = float_matrix("token_embd.weight");
   if (config_.variant == 0 && file_.tensor("output.weight") != nullptr) {

@@ -6,19 +6,9 @@
 #include <cstring>
 
 #include "quants.hpp"
-#include "thread_pool.hpp"
 
 namespace magnet {
 namespace {
-
-/** Row of an interleaved file tensor that holds row `r` of the half-split one; heads = 0: the same.
- */
-uint32_t file_row(uint32_t r, uint32_t rows, uint32_t heads) {
-  if (heads == 0) return r;
-  const uint32_t head_dim = rows / heads;
-  const uint32_t within = r % head_dim;
-  return r - within + 2 * (within % (head_dim / 2)) + within / (head_dim / 2);
-}
 
 /** One scale where all blocks agree (a block of zeros may have any), else one per block. */
 void settle_scales(TernaryMatrix& m, std::vector<float>& scales, const std::vector<uint8_t>& zero) {
@@ -35,7 +25,8 @@ void settle_scales(TernaryMatrix& m, std::vector<float>& scales, const std::vect
 
 }  // namespace
 
-DenseMatrix gguf_dense(const GgufTensor& t, uint32_t heads, uint32_t threads) {
+DenseMatrix gguf_dense(const GgufFile& file, const GgufTensor& t, uint32_t heads,
+                       uint32_t threads) {
   DenseMatrix m;
   m.rows = static_cast<uint32_t>(t.rows);
   m.cols = static_cast<uint32_t>(t.cols);
@@ -45,73 +36,74 @@ DenseMatrix gguf_dense(const GgufTensor& t, uint32_t heads, uint32_t threads) {
     m.half.resize(t.rows * t.cols);
   else
     m.single.resize(t.rows * t.cols);
-  parallel_for(threads, m.rows, [&](int64_t begin, int64_t end, uint32_t) {
-    for (auto r = static_cast<uint32_t>(begin); r < static_cast<uint32_t>(end); r++) {
-      const uint8_t* in = t.data + uint64_t{file_row(r, m.rows, heads)} * row_bytes;
-      const uint64_t at = uint64_t{r} * m.cols;
-      bool finite = true;
-      if (t.type == MG_TYPE_F16) {
-        std::memcpy(m.half.data() + at, in, row_bytes);
-        finite = std::all_of(m.half.begin() + static_cast<int64_t>(at),
-                             m.half.begin() + static_cast<int64_t>(at + m.cols),
-                             [](uint16_t h) { return (h & 0x7c00u) != 0x7c00u; });
-      } else {
-        if (t.type == MG_TYPE_F32)
-          std::memcpy(m.single.data() + at, in, row_bytes);
-        else
-          for (uint32_t b = 0; b < m.cols / 256; b++)
-            unpack_q6k_block(in + 210 * b, m.single.data() + at + 256 * b);
-        finite = std::all_of(m.single.begin() + static_cast<int64_t>(at),
-                             m.single.begin() + static_cast<int64_t>(at + m.cols),
-                             [](float v) { return std::isfinite(v); });
-      }
-      if (!finite)
-        fail(MG_E_NUMERIC, "GGUF: tensor %.*s holds NaN or infinity",
-             static_cast<int>(t.name.size()), t.name.data());
+  const auto convert = [&](uint32_t first, uint32_t count, const uint8_t* in) {
+    const uint64_t at = uint64_t{first} * m.cols;
+    const uint64_t n = uint64_t{count} * m.cols;
+    bool finite = true;
+    if (t.type == MG_TYPE_F16) {
+      std::memcpy(m.half.data() + at, in, count * row_bytes);
+      finite = std::all_of(m.half.data() + at, m.half.data() + at + n,
+                           [](uint16_t h) { return (h & 0x7c00u) != 0x7c00u; });
+    } else {
+      if (t.type == MG_TYPE_F32)
+        std::memcpy(m.single.data() + at, in, count * row_bytes);
+      else
+        for (uint64_t b = 0; b < n / 256; b++)
+          unpack_q6k_block(in + 210 * b, m.single.data() + at + 256 * b);
+      finite = std::all_of(m.single.data() + at, m.single.data() + at + n,
+                           [](float v) { return std::isfinite(v); });
     }
-  });
+    if (!finite)
+      fail(MG_E_NUMERIC, "GGUF: tensor %.*s holds NaN or infinity",
+           static_cast<int>(t.name.size()), t.name.data());
+  };
+  for_row_groups(file, t, row_bytes, heads, 16, threads, convert);
   return m;
 }
 
-TernaryMatrix gguf_ternary(const GgufTensor& t, uint32_t heads, uint32_t threads) {
+TernaryMatrix gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t heads,
+                           uint32_t threads) {
   TernaryMatrix m = empty_ternary(static_cast<uint32_t>(t.rows), static_cast<uint32_t>(t.cols));
   m.is_tq = t.type != MG_TYPE_I2_S;
   const BlockLayout layout = block_layout(t.type);
   const uint32_t per_row = m.cols / layout.elements;
+  const uint64_t row_bytes = uint64_t{per_row} * layout.bytes;
   std::vector<float> scales(m.is_tq ? uint64_t{m.rows} * per_row : 0);
   std::vector<uint8_t> zero(scales.size());
-  parallel_for(threads, m.rows, [&](int64_t begin, int64_t end, uint32_t) {
-    std::vector<int8_t> trits(m.cols);
-    for (auto r = static_cast<uint32_t>(begin); r < static_cast<uint32_t>(end); r++) {
-      const uint8_t* in = t.data + uint64_t{file_row(r, m.rows, heads)} * per_row * layout.bytes;
-      bool valid = true;
-      for (uint32_t b = 0; b < per_row; b++, in += layout.bytes) {
-        int8_t* out = trits.data() + uint64_t{b} * layout.elements;
-        uint16_t half = 0;
-        if (t.type == MG_TYPE_TQ2_0)
-          valid = unpack_tq2_block(in, out, &half) && valid;
-        else if (t.type == MG_TYPE_TQ1_0)
-          valid = unpack_tq1_block(in, out, &half) && valid;
-        else
-          valid = unpack_i2s_block(in, out) && valid;
-        if (!m.is_tq) continue;
-        valid = valid && (half & 0x7c00u) != 0x7c00u;
-        if (half << 1 == 0)
-          std::fill(out, out + 256, int8_t{0});  // a scale of 0: zeros, whatever the codes
-        const uint64_t at = uint64_t{r} * per_row + b;
-        zero[at] = std::all_of(out, out + 256, [](int8_t v) { return v == 0; });
-        scales[at] = from_half(half);
-      }
-      if (!valid)
-        fail(MG_E_FORMAT, "GGUF: tensor %.*s, row %u: a code of 3 or a scale that is not finite",
-             static_cast<int>(t.name.size()), t.name.data(), r);
-      set_row_codes(m, r, trits.data());
+  const auto convert_row = [&](uint32_t r, const uint8_t* in, int8_t* trits) {
+    bool valid = true;
+    for (uint32_t b = 0; b < per_row; b++, in += layout.bytes) {
+      int8_t* out = trits + uint64_t{b} * layout.elements;
+      uint16_t half = 0;
+      if (t.type == MG_TYPE_TQ2_0)
+        valid = unpack_tq2_block(in, out, &half) && valid;
+      else if (t.type == MG_TYPE_TQ1_0)
+        valid = unpack_tq1_block(in, out, &half) && valid;
+      else
+        valid = unpack_i2s_block(in, out) && valid;
+      if (!m.is_tq) continue;
+      valid = valid && (half & 0x7c00u) != 0x7c00u;
+      if (half << 1 == 0)
+        std::fill(out, out + 256, int8_t{0});  // a scale of 0: zeros, whatever the codes
+      const uint64_t at = uint64_t{r} * per_row + b;
+      zero[at] = std::all_of(out, out + 256, [](int8_t v) { return v == 0; });
+      scales[at] = from_half(half);
     }
-  });
+    if (!valid)
+      fail(MG_E_FORMAT, "GGUF: tensor %.*s, row %u: a code of 3 or a scale that is not finite",
+           static_cast<int>(t.name.size()), t.name.data(), r);
+    set_row_codes(m, r, trits);
+  };
+  for_row_groups(file, t, row_bytes, heads, 16, threads,
+                 [&](uint32_t first, uint32_t count, const uint8_t* in) {
+                   std::vector<int8_t> trits(m.cols);
+                   for (uint32_t i = 0; i < count; i++)
+                     convert_row(first + i, in + i * row_bytes, trits.data());
+                 });
   if (m.is_tq) {
     settle_scales(m, scales, zero);
   } else {
-    std::memcpy(&m.scale, t.data + uint64_t{m.rows} * per_row * 32, 4);
+    file.bytes.read(t.offset + m.rows * row_bytes, 4, reinterpret_cast<uint8_t*>(&m.scale));
     if (!std::isfinite(m.scale))
       fail(MG_E_NUMERIC, "GGUF: tensor %.*s has no finite scale", static_cast<int>(t.name.size()),
            t.name.data());

@@ -26,7 +26,8 @@ MG_API int32_t mg_unpack_tensor(uint32_t type, const uint8_t* packed, uint64_t p
                                 uint64_t cols, float* out);
 
 /* ---- GGUF files (cpp/cpu/gguf*.cpp) ------------------------------------------------------------- */
-typedef struct mg_gguf_value {  /* 64 bytes; pointers are into the file's bytes, valid until it is freed */
+typedef struct mg_gguf_value {  /* 64 bytes; pointers are into a copy of the header, valid until the file
+                                 * is freed */
   uint64_t key;           /*  0: address of the key, not NUL-terminated */
   uint64_t key_bytes;     /*  8 */
   uint64_t data;          /* 16: address of the value: a scalar, a string's bytes, or an array's items */
@@ -39,7 +40,7 @@ typedef struct mg_gguf_value {  /* 64 bytes; pointers are into the file's bytes,
 typedef struct mg_gguf_tensor {  /* 64 bytes */
   uint64_t name;          /*  0: address */
   uint64_t name_bytes;    /*  8 */
-  uint64_t data;          /* 16: address */
+  uint64_t offset;        /* 16: in the file */
   uint64_t data_bytes;    /* 24 */
   uint64_t cols;          /* 32: ne0 */
   uint64_t rows;          /* 40: product of the other dimensions */
@@ -47,8 +48,9 @@ typedef struct mg_gguf_tensor {  /* 64 bytes */
   uint32_t n_dims;        /* 52 */
   uint64_t reserved;      /* 56 */
 } mg_gguf_tensor;
-/* Reads a whole GGUF v3 file and checks every length, offset, count, type, alignment and overlap.
- * MG_E_FORMAT names what is wrong and its limit; nothing of a refused file stays. path: UTF-8 bytes. */
+/* Maps a GGUF v3 file, copies its header and checks every length, offset, count, type, alignment and
+ * overlap. MG_E_FORMAT names what is wrong and its limit; nothing of a refused file stays. A file that is
+ * cut off later is MG_E_FORMAT for whoever then reads a tensor. path: UTF-8 bytes. */
 MG_API int32_t mg_gguf_open(const uint8_t* path, uint64_t path_bytes, void** out_file);
 /* The same from memory (copied). */
 MG_API int32_t mg_gguf_parse(const uint8_t* bytes, uint64_t n, void** out_file);
@@ -56,6 +58,8 @@ MG_API int32_t mg_gguf_free(void* file);
 MG_API int32_t mg_gguf_counts(void* file, uint64_t* out_values, uint64_t* out_tensors);
 MG_API int32_t mg_gguf_value_at(void* file, uint64_t index, mg_gguf_value* out);
 MG_API int32_t mg_gguf_tensor_at(void* file, uint64_t index, mg_gguf_tensor* out);
+/* Copies a tensor's packed bytes; n must be its data_bytes. */
+MG_API int32_t mg_gguf_tensor_read(void* file, uint64_t index, uint8_t* out, uint64_t n);
 
 /* ---- inference models (cpp/cpu/infer*.cpp) ------------------------------------------------------ */
 /* From a latent parameter arena of n floats (copied and ternarised; the arena may go). threads: of every

@@ -101,7 +101,7 @@ export class GgufFile {
     this.#handle = handle;
   }
 
-  /** Reads and checks a file; BAD_FORMAT, UNSUPPORTED or NOT_FOUND with its path. */
+  /** Maps and checks a file; BAD_FORMAT, UNSUPPORTED or NOT_FOUND with its path. */
   static async open(file: string): Promise<GgufFile> {
     try {
       requireFile(file);
@@ -188,17 +188,20 @@ export class GgufFile {
     });
   }
 
-  /** A copy of one tensor's packed bytes; TENSOR_MISSING where there is none of that name. */
+  /**
+   * A copy of one tensor's packed bytes; TENSOR_MISSING where there is none of that name, BAD_FORMAT
+   * where the file has been cut off since.
+   */
   tensorBytes(name: string): Uint8Array {
-    const index = this.tensors().findIndex((t) => t.name === name);
+    const tensors = this.tensors();
+    const index = tensors.findIndex((t) => t.name === name);
     if (index < 0) throw new MagnetError("TENSOR_MISSING", `${this.name} has no tensor "${name}"`);
-    const record = new Uint8Array(RECORD_BYTES);
-    infer.mg_gguf_tensor_at(this.handle, index, record);
-    const view = new DataView(record.buffer);
-    return copyOf(view.getBigUint64(16, true), Number(view.getBigUint64(24, true)));
+    const out = new Uint8Array(tensors[index]!.size_bytes);
+    infer.mg_gguf_tensor_read(this.handle, index, out, out.length);
+    return out;
   }
 
-  /** Frees the bytes; models built from the file do not need them. A second close is a no-op. */
+  /** Unmaps the file; models built from the file do not need them. A second close is a no-op. */
   close(): void {
     infer.mg_gguf_free(this.#handle);
     this.#handle = NULL;

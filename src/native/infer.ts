@@ -12,6 +12,7 @@ export const infer = bind({
   mg_gguf_counts: ["handle", "buffer", "buffer"],
   mg_gguf_value_at: ["handle", "u64", "buffer"],
   mg_gguf_tensor_at: ["handle", "u64", "buffer"],
+  mg_gguf_tensor_read: ["handle", "u64", "buffer", "u64"],
   mg_infer_free: ["buffer"],
   mg_infer_config: ["handle", "buffer"],
   mg_infer_bytes: ["handle", "buffer"],
