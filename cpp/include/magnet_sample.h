@@ -12,33 +12,33 @@ typedef struct mg_sampling {  /* 48 bytes */
   uint64_t step;             /* 32: number of the sampled token in its sequence: (seed, step) fixes the draw */
   uint64_t reserved2;        /* 40: 0 */
 } mg_sampling;
-/* Draws a token. Order: bias, repetition penalty, temperature, top-k, top-p, min-p. Ties go to the lower
- * id. out_logprob (may be null): natural log of its probability under the unmodified logits. bias_ids and
- * bias_values: n_bias pairs, may be null. MG_E_NUMERIC where a logit is NaN or all are -Inf. */
-MG_API int32_t mg_sample(const float* logits, uint64_t vocab, const mg_sampling* sampling,
-                         const int32_t* recent, uint64_t n_recent, const int32_t* bias_ids,
-                         const float* bias_values, uint64_t n_bias, int32_t* out_token,
-                         float* out_logprob);
 
 /* ---- samplers: a sequence's options, recent tokens and constraint (cpp/cpu/sampler.cpp) ------------ */
 enum { MG_TOP_LOGPROBS = 20, MG_RECENT_TOKENS = 256 };
 typedef struct mg_sampler_options {  /* 64 bytes */
   mg_sampling sampling;      /*  0: its step is where the sampler starts */
-  float presence_penalty;    /* 48: taken off the logit of every token that was drawn; 0 = off */
-  float frequency_penalty;   /* 52: taken off for every time that it was drawn; 0 = off */
+  float presence_penalty;    /* 48: taken off the logit of every token that was drawn; -2..2, 0 = off */
+  float frequency_penalty;   /* 52: taken off for every time that it was drawn; -2..2, 0 = off */
   uint32_t top_logprobs;     /* 56: 0..MG_TOP_LOGPROBS */
-  uint32_t reserved;         /* 60: 0 */
+  uint32_t token_budget;     /* 60: draws that there will be at most, the end token among them; 0 = not
+                              * known. With a constraint: as soon as closing the text would else come
+                              * too late, only tokens that keep the end within reach are allowed. A
+                              * budget in which no text fits at all changes nothing. */
 } mg_sampler_options;
-/* bias: as of mg_sample. grammar: null, or a constraint of which the sampler takes a fresh run; it stays
- * alive as long as the sampler. */
+/* bias: n_bias pairs, may be null; -Inf bans a token. grammar: null, or a constraint of which the sampler takes a fresh run; the
+ * sampler keeps what it needs of it alive. Order: bias, repetition penalty, presence and frequency
+ * penalty, constraint, temperature, top-k, top-p, min-p. Ties go to the lower id. */
 MG_API int32_t mg_sampler_create(uint64_t vocab, const mg_sampler_options* options,
                                  const int32_t* bias_ids, const float* bias_values, uint64_t n_bias,
                                  void* grammar, void** out_sampler);
 MG_API int32_t mg_sampler_free(void* sampler);
-/* Tokens of the prompt, for the repetition penalty; they do not pass the constraint. */
+/* Tokens of the prompt, for the repetition penalty (the last MG_RECENT_TOKENS, drawn ones included, count);
+ * they do not pass the constraint. */
 MG_API int32_t mg_sampler_prompt(void* sampler, const int32_t* tokens, uint64_t n);
 /* Draws the next token and accepts it. out_logprob: under the unmodified logits, as the alternatives in
- * out_top_ids and out_top_logprobs (MG_TOP_LOGPROBS each, most likely first, -1 beyond; may be null). */
+ * out_top_ids and out_top_logprobs (MG_TOP_LOGPROBS each, most likely first, -1 and 0 beyond what was
+ * asked for; both may be null). MG_E_NUMERIC where a logit is NaN or +Inf, or nothing can be drawn; a
+ * failed draw leaves the sampler as it was. */
 MG_API int32_t mg_sampler_draw(void* sampler, const float* logits, int32_t* out_token,
                                float* out_logprob, int32_t* out_top_ids, float* out_top_logprobs);
 

@@ -23,17 +23,21 @@ void inference() {
     std::vector<float> logits(tokens.size() * config.vocab_size);
     CHECK(mg_session_eval(session, tokens.data(), tokens.size(), 0, logits.data(), nullptr));
     digest.add(logits);
+    mg_sampler_options sampling = {};
+    sampling.sampling = {0.8f, 0.9f, 0.01f, 1.1f, 40, 0, 5, 0, 0};
+    void* sampler = nullptr;
+    CHECK(mg_sampler_create(config.vocab_size, &sampling, nullptr, nullptr, 0, nullptr, &sampler));
+    CHECK(mg_sampler_prompt(sampler, tokens.data(), tokens.size()));
     for (uint64_t step = 0; step < 6; step++) {
-      const mg_sampling sampling{0.8f, 0.9f, 0.01f, 1.1f, 40, 0, 5, step, 0};
       int32_t token = 0;
       float logprob = 0.0f;
-      CHECK(mg_sample(logits.data(), config.vocab_size, &sampling, tokens.data(), tokens.size(),
-                      nullptr, nullptr, 0, &token, &logprob));
+      CHECK(mg_sampler_draw(sampler, logits.data(), &token, &logprob, nullptr, nullptr));
       digest.add(token);
       digest.add(logprob);
       CHECK(mg_session_decode(&session, &token, 1, logits.data(), nullptr));
     }
     digest.add(logits);
+    CHECK(mg_sampler_free(sampler));
     CHECK(mg_session_free(session));
   }
   CHECK(mg_infer_free(model));

@@ -3,8 +3,15 @@
  * seed and the number of the token in its sequence, and on nothing else.
  */
 import { z } from "zod";
-import { MagnetError } from "../core/errors.ts";
-import { infer } from "../native/infer.ts";
+import { invariant, MagnetError } from "../core/errors.ts";
+import { type Address, NULL } from "../native/ffi.ts";
+import {
+  createSampler,
+  drawToken,
+  freeSampler,
+  samplerPrompt,
+  TOP_LOGPROBS_MAX,
+} from "../native/sample.ts";
 
 /** Sampling options and their defaults; the limits are those of the library. */
 export const samplingSchema = z.strictObject({
@@ -22,6 +29,10 @@ export const samplingSchema = z.strictObject({
   min_p: z.number().min(0).max(1).default(0),
   /** Divides the logits of recent tokens (multiplies negative ones); 1 = off. */
   repetition_penalty: z.number().min(0.01).max(100).default(1),
+  /** Taken off the logit of every token of the answer so far; 0 = off. */
+  presence_penalty: z.number().min(-2).max(2).default(0),
+  /** Taken off for every time that the token stands in the answer so far; 0 = off. */
+  frequency_penalty: z.number().min(-2).max(2).default(0),
   /** 64-bit. */
   seed: z
     .union([z.bigint(), z.int()])
@@ -54,22 +65,75 @@ export function parseSampling(input: SamplingInput): Sampling {
 /** Always the most likely token. */
 export const GREEDY: Sampling = samplingSchema.parse({ temperature: 0 });
 
-/** The 48 bytes of mg_sampling. */
-function packSampling(s: Sampling, step: number): Uint8Array {
-  const bytes = new Uint8Array(48);
-  const view = new DataView(bytes.buffer);
-  const floats = [s.temperature, s.top_p, s.min_p, s.repetition_penalty];
-  for (const [i, value] of floats.entries()) view.setFloat32(4 * i, value, true);
-  view.setUint32(16, s.top_k, true);
-  view.setBigUint64(24, s.seed, true);
-  view.setBigUint64(32, BigInt(step), true);
-  return bytes;
-}
-
 export interface Sampled {
   token: number;
   /** Natural log of its probability under the unmodified logits. */
   logprob: number;
+}
+
+export interface SamplerOptions {
+  /** Alternatives reported with each token, 0..20. */
+  top_logprobs?: number;
+  /** Tokens that will be drawn at most; with a constraint, the text is closed within them. */
+  token_budget?: number;
+  /** Number of the first draw in its sequence. */
+  step?: number;
+}
+
+const freeForgotten = new FinalizationRegistry<Address>((handle) => freeSampler(handle));
+
+/**
+ * The sampler of one sequence: what it has drawn counts for penalties and moves its constraint on.
+ * Its handle goes to the engine's native step, or `draw` takes logits that are at hand. Free it with
+ * `close`; a forgotten one is freed by the garbage collector.
+ */
+export class Sampler {
+  readonly vocab_size: number;
+  readonly #top_logprobs: number;
+  #handle: Address;
+
+  constructor(vocab_size: number, sampling: Sampling, options: SamplerOptions = {}) {
+    this.vocab_size = vocab_size;
+    this.#top_logprobs = options.top_logprobs ?? 0;
+    const native = {
+      ...sampling,
+      top_logprobs: this.#top_logprobs,
+      token_budget: options.token_budget ?? 0,
+    };
+    const { logit_bias } = sampling;
+    this.#handle = createSampler(vocab_size, native, logit_bias, NULL, options.step ?? 0);
+    freeForgotten.register(this, this.#handle, this);
+  }
+
+  /** For native calls that draw; valid until `close`. */
+  get handle(): Address {
+    invariant(this.#handle !== NULL, "the sampler is closed");
+    return this.#handle;
+  }
+
+  /** Tokens of the prompt, for the repetition penalty. */
+  prompt(tokens: Int32Array): void {
+    samplerPrompt(this.handle, tokens);
+  }
+
+  /** Draws and accepts a token. Throws NOT_A_NUMBER where the logits hold NaN. */
+  draw(logits: Float32Array): Sampled & { top: Sampled[] } {
+    invariant(logits.length === this.vocab_size, "logits of another vocabulary");
+    const ids = new Int32Array(TOP_LOGPROBS_MAX);
+    const logprobs = new Float32Array(TOP_LOGPROBS_MAX);
+    const drawn = drawToken(this.handle, logits, ids, logprobs);
+    const top: Sampled[] = [];
+    for (let i = 0; i < this.#top_logprobs && ids[i]! >= 0; i++)
+      top.push({ token: ids[i]!, logprob: logprobs[i]! });
+    return { ...drawn, top };
+  }
+
+  close(): void {
+    if (this.#handle === NULL) return;
+    freeForgotten.unregister(this);
+    freeSampler(this.#handle);
+    this.#handle = NULL;
+  }
 }
 
 /**
@@ -82,22 +146,12 @@ export function sampleToken(
   step: number,
   recent: Int32Array = new Int32Array(0),
 ): Sampled {
-  const token = new Int32Array(1);
-  const logprob = new Float32Array(1);
-  const ids = Int32Array.from(sampling.logit_bias, ([id]) => id);
-  const values = Float32Array.from(sampling.logit_bias, ([, value]) => value);
-  const packed = packSampling(sampling, step);
-  infer.mg_sample(
-    logits,
-    logits.length,
-    packed,
-    recent,
-    recent.length,
-    ids,
-    values,
-    ids.length,
-    token,
-    logprob,
-  );
-  return { token: token[0]!, logprob: logprob[0]! };
+  const sampler = new Sampler(logits.length, sampling, { step });
+  try {
+    sampler.prompt(recent);
+    const { token, logprob } = sampler.draw(logits);
+    return { token, logprob };
+  } finally {
+    sampler.close();
+  }
 }

@@ -3,9 +3,7 @@
  */
 import { bind, bindAsync } from "./ffi.ts";
 
-/**
- * Calls that are over in microseconds (sampling: in about a millisecond for a large vocabulary).
- */
+/** Calls that are over in microseconds. */
 export const infer = bind({
   mg_pack_size: ["u32", "u64", "u64", "buffer"],
   mg_gguf_free: ["buffer"],
@@ -20,18 +18,6 @@ export const infer = bind({
   mg_session_free: ["buffer"],
   mg_session_length: ["handle", "buffer"],
   mg_session_truncate: ["handle", "u64"],
-  mg_sample: [
-    "buffer",
-    "u64",
-    "buffer",
-    "buffer",
-    "u64",
-    "buffer",
-    "buffer",
-    "u64",
-    "buffer",
-    "buffer",
-  ],
 });
 
 /** Calls that read or compute whole tensors, on the worker pool. */

@@ -1,0 +1,58 @@
+// A sequence's sampler: options, bias, the tokens that penalties look back on, and the run of a
+// constraint. One thread at a time.
+#pragma once
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "common.hpp"
+#include "live_handle.hpp"
+
+namespace magnet {
+
+struct LogitBias {
+  int32_t id;
+  float value;
+};
+
+class Sampler : public LiveHandle {
+ public:
+  /** Throws MG_E_INVALID naming what is out of range. */
+  Sampler(uint64_t vocab, const mg_sampler_options& options, std::vector<LogitBias> bias);
+
+  uint64_t vocab() const { return vocab_; }
+  /** Tokens of the prompt, for the repetition penalty. */
+  void prompt(const int32_t* tokens, uint64_t n);
+
+  struct Drawn {
+    int32_t token;
+    float logprob;
+  };
+  /**
+   * Draws and accepts the next token; top_ids and top_logprobs: MG_TOP_LOGPROBS each, or both null.
+   * Throws MG_E_NUMERIC where a logit is NaN or nothing can be drawn, and is as before then.
+   */
+  Drawn draw(const float* logits, int32_t* top_ids, float* top_logprobs);
+  /**
+   * For batches, where one sequence's failure is not the others': the token, or the status MG_E_* (below
+   * 0, its message is this thread's last error).
+   */
+  int32_t try_draw(const float* logits, float* logprob, int32_t* top_ids,
+                   float* top_logprobs) noexcept;
+
+ private:
+  bool changes_logits() const;
+  void adjust(float* logits) const;
+  void remember(int32_t token);
+  void accept(int32_t token);
+
+  uint64_t vocab_;
+  mg_sampler_options options_;
+  std::vector<LogitBias> bias_;
+  std::vector<int32_t> recent_;  // a ring once it is full
+  size_t oldest_ = 0;
+  std::unordered_map<int32_t, uint32_t> drawn_;  // how often; kept where a penalty asks for it
+  uint64_t step_;
+};
+
+}  // namespace magnet
