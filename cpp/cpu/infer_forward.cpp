@@ -85,12 +85,10 @@ void Pass::multiply(const Linear& w, const float* x, float* y) {
   const bool as_float = w.ternary.rows == 0 || (llamacpp_ && !w.ternary.is_tq);
   if (as_float) return multiply_dense(w.dense, x, y);
   const bool blocks = llamacpp_ || !w.ternary.block_scales.empty();
-  const auto kernel = blocks ? kernels_.ternary_blocks : kernels_.ternary;
-  parallel_for(model_.threads, w.ternary.rows, [&](int64_t begin, int64_t end, uint32_t) {
-    // Rows in groups whose codes stay in the first-level cache while all tokens pass over them.
-    for (int64_t r = begin; r < end; r += 64)
-      kernel(w.ternary, static_cast<uint32_t>(r), static_cast<uint32_t>(std::min(end, r + 64)),
-             int8_, n_, y, w.ternary.rows);
+  const auto product = blocks ? ternary_block_product : ternary_product;
+  parallel_for(model_.threads, w.ternary.panels(), [&](int64_t begin, int64_t end, uint32_t) {
+    product(w.ternary, static_cast<uint32_t>(begin), static_cast<uint32_t>(end), int8_, n_, y,
+            w.ternary.rows);
   });
 }
 

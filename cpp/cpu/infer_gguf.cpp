@@ -115,7 +115,7 @@ Linear Loader::linear(const std::string& name, uint32_t rows, uint32_t cols, uin
     out.ternary = gguf_ternary(file_, t, heads, threads_);
   } else {
     out.dense = gguf_dense(file_, t, heads, threads_);
-    TernaryMatrix packed;
+    PackedTernary packed;
     if (make_ternary(out.dense, packed)) out.ternary = std::move(packed);
   }
   const float factor = config_.variant == 1 ? extra_scale(name + ".scale") : 1.0f;

@@ -13,10 +13,10 @@ namespace magnet {
  *  MG_E_NUMERIC for values that are not finite. */
 DenseMatrix gguf_dense(const GgufFile& file, const GgufTensor& t, uint32_t heads, uint32_t threads);
 /** TQ1_0, TQ2_0 or I2_S. Throws MG_E_FORMAT for codes that no weight has. */
-TernaryMatrix gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t heads,
+PackedTernary gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t heads,
                            uint32_t threads);
 /** True, and fills `out`, where every value is 0 or plus or minus one number. */
-bool make_ternary(const DenseMatrix& m, TernaryMatrix& out);
+bool make_ternary(const DenseMatrix& m, PackedTernary& out);
 
 /** Row of an interleaved file tensor that holds row `r` of the half-split one; heads = 0: the same.
  */

@@ -11,7 +11,7 @@ namespace magnet {
 namespace {
 
 /** One scale where all blocks agree (a block of zeros may have any), else one per block. */
-void settle_scales(TernaryMatrix& m, std::vector<float>& scales, const std::vector<uint8_t>& zero) {
+void settle_scales(PackedTernary& m, std::vector<float>& scales, const std::vector<uint8_t>& zero) {
   float common = 0;
   bool uniform = true;
   for (size_t i = 0; i < scales.size(); i++) {
@@ -61,9 +61,9 @@ DenseMatrix gguf_dense(const GgufFile& file, const GgufTensor& t, uint32_t heads
   return m;
 }
 
-TernaryMatrix gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t heads,
+PackedTernary gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t heads,
                            uint32_t threads) {
-  TernaryMatrix m = empty_ternary(static_cast<uint32_t>(t.rows), static_cast<uint32_t>(t.cols));
+  PackedTernary m = empty_packed(static_cast<uint32_t>(t.rows), static_cast<uint32_t>(t.cols));
   m.is_tq = t.type != MG_TYPE_I2_S;
   const BlockLayout layout = block_layout(t.type);
   const uint32_t per_row = m.cols / layout.elements;
@@ -92,7 +92,7 @@ TernaryMatrix gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t h
     if (!valid)
       fail(MG_E_FORMAT, "GGUF: tensor %.*s, row %u: a code of 3 or a scale that is not finite",
            static_cast<int>(t.name.size()), t.name.data(), r);
-    set_row_codes(m, r, trits);
+    set_packed_row(m, r, trits);
   };
   for_row_groups(file, t, row_bytes, heads, 16, threads,
                  [&](uint32_t first, uint32_t count, const uint8_t* in) {
@@ -111,7 +111,7 @@ TernaryMatrix gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t h
   return m;
 }
 
-bool make_ternary(const DenseMatrix& m, TernaryMatrix& out) {
+bool make_ternary(const DenseMatrix& m, PackedTernary& out) {
   const auto at = [&](uint64_t i) { return m.half.empty() ? m.single[i] : from_half(m.half[i]); };
   const uint64_t n = uint64_t{m.rows} * m.cols;
   float scale = 0;
@@ -123,7 +123,7 @@ bool make_ternary(const DenseMatrix& m, TernaryMatrix& out) {
     else if (magnitude != scale)
       return false;
   }
-  out = empty_ternary(m.rows, m.cols);
+  out = empty_packed(m.rows, m.cols);
   out.scale = scale;
   std::vector<int8_t> trits(m.cols);
   for (uint32_t r = 0; r < m.rows; r++) {
@@ -131,7 +131,7 @@ bool make_ternary(const DenseMatrix& m, TernaryMatrix& out) {
       const float v = at(uint64_t{r} * m.cols + i);
       trits[i] = static_cast<int8_t>((v > 0) - (v < 0));
     }
-    set_row_codes(out, r, trits.data());
+    set_packed_row(out, r, trits.data());
   }
   return true;
 }

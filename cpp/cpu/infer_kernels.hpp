@@ -8,25 +8,7 @@
 
 namespace magnet {
 
-/** Quantised activations of n rows. `stride` columns are allocated per row (a multiple of 128, zero
- * beyond the last one), so that a kernel never reads a partial block. */
-struct Int8Rows {
-  uint32_t stride = 0;
-  int8_t* q = nullptr;           // n x stride
-  int16_t* sums16 = nullptr;     // n x stride/16: sums of 16 consecutive q
-  float* block_scale = nullptr;  // n x stride/128: what a step of q is worth, per 256 columns
-  float* scale = nullptr;        // n: the same per row, where one scale holds for the row
-  int32_t* sum = nullptr;        // n: sum of the row's q
-};
-
 struct Kernels {
-  /** y[t * y_stride + r] = (sum code*q - sum q) * (x scale * w scale), rows [r0, r1), t < n. */
-  void (*ternary)(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
-                  float* y, uint32_t y_stride);
-  /** The same with a scale per 256 columns, accumulated in 8 float lanes in block order, fused (as
-   * llama.cpp does). */
-  void (*ternary_blocks)(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
-                         uint32_t n, float* y, uint32_t y_stride);
   float (*dot)(const float* a, const float* b, uint32_t n);
   float (*dot_half)(const uint16_t* a, const float* b, uint32_t n);
   /** out[j] = sum over t of p[t] * v[t * stride + j], in order of t; width columns. */

@@ -1,6 +1,4 @@
-// AVX2 kernels; same bits as the scalar table. Ternary products: codes 0..2 (unsigned) times int8
-// through vpmaddubsw into int16 lanes, which hold 16 blocks of 128 columns (64 products of at most
-// 2*2*127 each) before they are widened.
+// AVX2 kernels; same bits as the scalar table.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -13,111 +11,10 @@
 namespace magnet {
 namespace {
 
-constexpr uint32_t BLOCKS_PER_FOLD = 16;
-
-struct Codes {
-  __m256i group[4];
-};
-MG_AVX2 inline Codes load_codes(const uint8_t* codes) {
-  const __m256i mask = _mm256_set1_epi8(3);
-  const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
-  return {{_mm256_and_si256(all, mask), _mm256_and_si256(_mm256_srli_epi16(all, 2), mask),
-           _mm256_and_si256(_mm256_srli_epi16(all, 4), mask),
-           _mm256_and_si256(_mm256_srli_epi16(all, 6), mask)}};
-}
-
-MG_AVX2 inline __m256i load(const int8_t* q) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q));
-}
-
-MG_AVX2 inline int32_t sum_lanes(__m256i v) {
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-  return _mm_cvtsi128_si32(s);
-}
-
-/** One row of codes against T rows of activations. */
-template <int T>
-MG_AVX2 inline void code_dots(const uint8_t* codes, const int8_t* q, uint32_t stride,
-                              uint32_t blocks, int32_t* sums) {
-  const __m256i ones = _mm256_set1_epi16(1);
-  __m256i wide[T];
-  for (int t = 0; t < T; t++) wide[t] = _mm256_setzero_si256();
-  for (uint32_t start = 0; start < blocks; start += BLOCKS_PER_FOLD) {
-    const uint32_t end = std::min(blocks, start + BLOCKS_PER_FOLD);
-    __m256i narrow[T];
-    for (int t = 0; t < T; t++) narrow[t] = _mm256_setzero_si256();
-    for (uint32_t b = start; b < end; b++) {
-      const Codes c = load_codes(codes + 32 * b);
-      for (int t = 0; t < T; t++) {
-        const int8_t* x = q + static_cast<uint64_t>(t) * stride + 128 * b;
-        for (int g = 0; g < 4; g++)
-          narrow[t] =
-              _mm256_add_epi16(narrow[t], _mm256_maddubs_epi16(c.group[g], load(x + 32 * g)));
-      }
-    }
-    for (int t = 0; t < T; t++)
-      wide[t] = _mm256_add_epi32(wide[t], _mm256_madd_epi16(narrow[t], ones));
-  }
-  for (int t = 0; t < T; t++) sums[t] = sum_lanes(wide[t]);
-}
-
-template <int T>
-MG_AVX2 void ternary_tile(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
-                          uint32_t first, float* y, uint32_t y_stride) {
-  const uint64_t row_bytes = uint64_t{w.blocks} * 32;
-  for (uint32_t r = r0; r < r1; r++) {
-    int32_t sums[T];
-    code_dots<T>(w.codes.data() + r * row_bytes, x.q + uint64_t{first} * x.stride, x.stride,
-                 w.blocks, sums);
-    for (uint32_t t = 0; t < T; t++)
-      y[uint64_t{first + t} * y_stride + r] =
-          static_cast<float>(sums[t] - x.sum[first + t]) * (x.scale[first + t] * w.scale);
-  }
-}
-
-MG_AVX2 void ternary(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
-                     uint32_t n, float* y, uint32_t y_stride) {
-  uint32_t t = 0;
-  for (; t + 8 <= n; t += 8) ternary_tile<8>(w, r0, r1, x, t, y, y_stride);
-  for (; t + 4 <= n; t += 4) ternary_tile<4>(w, r0, r1, x, t, y, y_stride);
-  for (; t < n; t++) ternary_tile<1>(w, r0, r1, x, t, y, y_stride);
-}
-
 MG_AVX2 inline float fold8(__m256 v) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
-MG_AVX2 float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, uint32_t t) {
-  const uint8_t* codes = w.codes.data() + uint64_t{r} * w.blocks * 32;
-  const int8_t* q = x.q + uint64_t{t} * x.stride;
-  const int16_t* sums = x.sums16 + uint64_t{t} * (x.stride / 16);
-  const float* d = x.block_scale + uint64_t{t} * (x.stride / 128);
-  const float* wd =
-      w.block_scales.empty() ? nullptr : w.block_scales.data() + uint64_t{r} * (w.blocks / 2);
-  __m256 lanes = _mm256_setzero_ps();
-  for (uint32_t b = 0; b < w.blocks / 2; b++, sums += 16) {
-    __m256i narrow = _mm256_setzero_si256();
-    for (int half = 0; half < 2; half++, codes += 32, q += 128) {
-      const Codes c = load_codes(codes);
-      for (int g = 0; g < 4; g++)
-        narrow = _mm256_add_epi16(narrow, _mm256_maddubs_epi16(c.group[g], load(q + 32 * g)));
-    }
-    narrow = _mm256_sub_epi16(narrow, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)));
-    const __m256i part = _mm256_madd_epi16(narrow, _mm256_set1_epi16(1));
-    const __m256 scale = _mm256_set1_ps(d[b] * (wd != nullptr ? wd[b] : w.scale));
-    lanes = _mm256_fmadd_ps(_mm256_cvtepi32_ps(part), scale, lanes);
-  }
-  return fold8(lanes);
-}
-
-MG_AVX2 void ternary_blocks(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x,
-                            uint32_t n, float* y, uint32_t y_stride) {
-  for (uint32_t r = r0; r < r1; r++)
-    for (uint32_t t = 0; t < n; t++) y[uint64_t{t} * y_stride + r] = block_dot(w, r, x, t);
 }
 
 MG_AVX2 inline __m256 load_floats(const float* p) { return _mm256_loadu_ps(p); }
@@ -240,7 +137,7 @@ MG_AVX2 void llamacpp_swiglu(float* gate, const float* up, uint32_t n) {
 MG_AVX2 void llamacpp_softmax(float* x, float scale, uint32_t n) { llamacpp::softmax(x, scale, n); }
 }  // namespace
 
-const Kernels avx2_kernels = {ternary,    ternary_blocks, dot,          dot_half,
+const Kernels avx2_kernels = {dot, dot_half,
                               weighted,   weighted_half,  quantize,     quantize_blocks,
                               norm_apply, swiglu,         softmax,      sum_exp,
                               round_half, to_half_row,    from_half_row,

@@ -6,55 +6,6 @@
 namespace magnet {
 namespace {
 
-int32_t code_dot(const uint8_t* codes, const int8_t* q, uint32_t blocks) {
-  int32_t sum = 0;
-  for (uint32_t b = 0; b < blocks; b++, codes += 32, q += 128)
-    for (int p = 0; p < 32; p++)
-      for (int g = 0; g < 4; g++) sum += ((codes[p] >> (2 * g)) & 3) * q[32 * g + p];
-  return sum;
-}
-
-void ternary(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
-             float* y, uint32_t y_stride) {
-  const uint64_t row_bytes = uint64_t{w.blocks} * 32;
-  for (uint32_t t = 0; t < n; t++) {
-    const float scale = x.scale[t] * w.scale;
-    for (uint32_t r = r0; r < r1; r++) {
-      const int32_t sum =
-          code_dot(w.codes.data() + r * row_bytes, x.q + uint64_t{t} * x.stride, w.blocks) -
-          x.sum[t];
-      y[uint64_t{t} * y_stride + r] = static_cast<float>(sum) * scale;
-    }
-  }
-}
-
-float block_dot(const TernaryMatrix& w, uint32_t r, const Int8Rows& x, uint32_t t) {
-  const uint8_t* codes = w.codes.data() + uint64_t{r} * w.blocks * 32;
-  const int8_t* q = x.q + uint64_t{t} * x.stride;
-  const int16_t* sums = x.sums16 + uint64_t{t} * (x.stride / 16);
-  const float* d = x.block_scale + uint64_t{t} * (x.stride / 128);
-  const float* wd =
-      w.block_scales.empty() ? nullptr : w.block_scales.data() + uint64_t{r} * (w.blocks / 2);
-  float lanes[8] = {};
-  for (uint32_t b = 0; b < w.blocks / 2; b++, sums += 16) {
-    int32_t part[8];
-    for (int l = 0; l < 8; l++) part[l] = -sums[2 * l] - sums[2 * l + 1];
-    for (int half = 0; half < 2; half++, codes += 32, q += 128)
-      for (int p = 0; p < 32; p++)
-        for (int g = 0; g < 4; g++) part[p / 4] += ((codes[p] >> (2 * g)) & 3) * q[32 * g + p];
-    const float scale = d[b] * (wd != nullptr ? wd[b] : w.scale);
-    for (int l = 0; l < 8; l++) lanes[l] = std::fma(static_cast<float>(part[l]), scale, lanes[l]);
-  }
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
-         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-void ternary_blocks(const TernaryMatrix& w, uint32_t r0, uint32_t r1, const Int8Rows& x, uint32_t n,
-                    float* y, uint32_t y_stride) {
-  for (uint32_t t = 0; t < n; t++)
-    for (uint32_t r = r0; r < r1; r++) y[uint64_t{t} * y_stride + r] = block_dot(w, r, x, t);
-}
-
 float dot(const float* a, const float* b, uint32_t n) {
   float lanes[32] = {};
   for (uint32_t i = 0; i < n; i++) lanes[i % 32] = std::fma(a[i], b[i], lanes[i % 32]);
@@ -122,7 +73,7 @@ void llamacpp_swiglu(float* gate, const float* up, uint32_t n) { llamacpp::swigl
 void llamacpp_softmax(float* x, float scale, uint32_t n) { llamacpp::softmax(x, scale, n); }
 }  // namespace
 
-const Kernels scalar_kernels = {ternary,    ternary_blocks, dot,          dot_half,
+const Kernels scalar_kernels = {dot, dot_half,
                                 weighted,   weighted_half,  quantize,     quantize_blocks,
                                 norm_apply, swiglu,         softmax,      sum_exp,
                                 round_half, to_half_row,    from_half_row,

@@ -12,31 +12,6 @@
 
 namespace magnet {
 
-TernaryMatrix empty_ternary(uint32_t rows, uint32_t cols) {
-  TernaryMatrix m;
-  m.rows = rows;
-  m.cols = cols;
-  m.blocks = (cols + 127) / 128;
-  m.codes.assign(uint64_t{rows} * m.blocks * 32, 0x55);  // code 1 everywhere: zero weights
-  return m;
-}
-
-void set_row_codes(TernaryMatrix& matrix, uint32_t row, const int8_t* trits) {
-  uint8_t* out = matrix.codes.data() + uint64_t{row} * matrix.blocks * 32;
-  for (uint32_t b = 0; b < matrix.blocks; b++, out += 32) {
-    const uint32_t left = matrix.cols - 128 * b;
-    for (uint32_t p = 0; p < 32; p++) {
-      unsigned byte = 0;
-      for (uint32_t g = 0; g < 4; g++) {
-        const uint32_t i = 32 * g + p;
-        const int code = i < left ? trits[128 * b + i] + 1 : 1;
-        byte |= static_cast<unsigned>(code) << (2 * g);
-      }
-      out[p] = static_cast<uint8_t>(byte);
-    }
-  }
-}
-
 void finish_model(Model& model) {
   const uint32_t half = model.config.head_dim / 2;
   const double log_theta = log_fixed(static_cast<double>(model.config.rope_theta));
@@ -56,13 +31,13 @@ void require_finite(const float* x, uint64_t n, const std::string& name) {
 Linear pack_latent(const float* w, const Tensor& tensor, uint32_t threads) {
   Linear linear;
   require_finite(w, tensor.size(), tensor.name);
-  linear.ternary = empty_ternary(tensor.rows, tensor.cols);
+  linear.ternary = empty_packed(tensor.rows, tensor.cols);
   linear.ternary.scale = ternary_scale(w, tensor.size());
   parallel_for(threads, tensor.rows, [&](int64_t begin, int64_t end, uint32_t) {
     std::vector<int8_t> trits(tensor.cols);
     for (auto r = static_cast<uint32_t>(begin); r < static_cast<uint32_t>(end); r++) {
       ternarize(w + uint64_t{r} * tensor.cols, tensor.cols, linear.ternary.scale, trits.data());
-      set_row_codes(linear.ternary, r, trits.data());
+      set_packed_row(linear.ternary, r, trits.data());
     }
   });
   return linear;
@@ -113,7 +88,7 @@ const std::shared_ptr<Model>& model_of(void* handle) {
 namespace {
 uint64_t bytes_of(const DenseMatrix& m) { return m.half.size() * 2 + m.single.size() * 4; }
 uint64_t bytes_of(const Linear& l) {
-  return l.ternary.rows != 0 ? l.ternary.codes.size() + l.ternary.block_scales.size() * 4
+  return l.ternary.rows != 0 ? packed_ternary_bytes(l.ternary.rows, l.ternary.cols) + l.ternary.block_scales.size() * 4
                              : bytes_of(l.dense);
 }
 }  // namespace

@@ -8,20 +8,9 @@
 #include <vector>
 
 #include "common.hpp"
+#include "packed_ternary.hpp"
 
 namespace magnet {
-
-/** Rows of 2-bit codes (trit + 1) in blocks of 128 columns: element 128b + 32g + p stands in bits
- * 2g, 2g+1 of byte 32b + p of the row. Columns beyond `cols` hold code 1 (a zero weight). */
-struct TernaryMatrix {
-  uint32_t rows = 0;
-  uint32_t cols = 0;
-  uint32_t blocks = 0;              // of 128 columns in a row
-  std::vector<uint8_t> codes;       // rows x blocks x 32
-  float scale = 0;                  // of the whole tensor
-  std::vector<float> block_scales;  // rows x cols/256, only where a file's blocks differ
-  bool is_tq = false;               // came from TQ1_0 or TQ2_0: llama.cpp multiplies it with Q8_K
-};
 
 /** Row-major floats; exactly one of the two vectors is used. */
 struct DenseMatrix {
@@ -36,7 +25,7 @@ struct DenseMatrix {
 /** A projection. A float tensor whose values are all 0 or +-a is held both ways: packed for the
  * training arithmetic, dense for llama.cpp's. */
 struct Linear {
-  TernaryMatrix ternary;
+  PackedTernary ternary;
   DenseMatrix dense;
   uint32_t rows() const { return ternary.rows != 0 ? ternary.rows : dense.rows; }
 };
@@ -62,9 +51,6 @@ struct Model {
 
 /** Fills what follows from the config (rotary frequencies). */
 void finish_model(Model& model);
-/** Packs (rows, cols) trits; `row_of(r)` gives row r's trits. */
-void set_row_codes(TernaryMatrix& matrix, uint32_t row, const int8_t* trits);
-TernaryMatrix empty_ternary(uint32_t rows, uint32_t cols);
 
 std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params,
                                          uint64_t n, uint32_t threads);

@@ -84,6 +84,7 @@ int main(int count, char** arguments) {
   codecs();
   reed_solomon();
   inference();
+  packed();
   tokenizer();
   return 0;
 }

@@ -68,6 +68,7 @@ void rows();
 void codecs();
 void reed_solomon();
 void inference();
+void packed();
 void tokenizer();
 
 }  // namespace digest
