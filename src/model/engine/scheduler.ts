@@ -39,6 +39,8 @@ export interface StepPart {
   count: number;
   /** Of the part's rows: a token drawn after the last, the hidden state of all, or nothing. */
   output: "none" | "token" | "hidden";
+  /** Number of its first output among the step's drawn tokens or hidden rows (step-arrays.ts). */
+  first_output: number;
 }
 export type StepPlan = StepPart[];
 
@@ -159,6 +161,7 @@ export class Scheduler {
     const plan: StepPlan = decoding.map((sequence) => ({
       ...{ sequence, start: sequence.computed, count: 1 },
       output: "token",
+      first_output: 0,
     }));
     this.#addPrompts(plan);
     if (plan.length === 0) return null;
@@ -218,9 +221,17 @@ export class Scheduler {
       const count = last || aligned <= 0 ? rows : aligned;
       const drawn = last ? "token" : "none";
       const output = sequence.wants === "hidden" ? "hidden" : drawn;
-      plan.push({ sequence, start, count, output });
+      plan.push({ sequence, start, count, output, first_output: 0 });
       left -= count;
     }
+  }
+
+  /** Takes a sequence out of the planned step before it is computed, and ends it. */
+  withdraw(sequence: Sequence): void {
+    invariant(this.#step !== null, "no step is planned");
+    this.#step = this.#step.filter((part) => part.sequence !== sequence);
+    sequence.rows_in_step = 0;
+    this.end(sequence);
   }
 
   /**

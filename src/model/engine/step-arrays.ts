@@ -31,6 +31,7 @@ export class StepArrays {
     for (const [s, part] of plan.entries()) {
       this.starts[s] = used;
       used = this.#addTable(part, used);
+      part.first_output = part.output === "hidden" ? this.n_hidden : this.n_outputs;
       if (part.output === "token") this.samplers[this.n_outputs++] = sampler(part);
       if (part.output === "hidden") this.n_hidden += part.count;
       this.#addRows(part, s);
