@@ -110,7 +110,7 @@ describe("chat", () => {
     const stdin = "w5x1\n/help\n/clear\nw7x2\n/quit\nnever\n";
     const outcome = await magnet(MAIN, home, ["chat", at("run"), "--max-tokens", "2"], { stdin });
     expect(outcome.code).toBe(0);
-    expect(outcome.stderr).toContain("/clear forgets");
+    expect(outcome.stderr).toMatch(/\/clear +forgets/);
     expect(outcome.stdout.length).toBeGreaterThan(1);
   });
 
@@ -121,8 +121,43 @@ describe("chat", () => {
     expect(outcome.stderr).toContain("the context 32");
   });
 
-  test("--json needs --prompt", async () => {
+  test("--json needs a question: --prompt, or lines, each with a document", async () => {
     expect((await run("chat", at("run"), "--json")).code).toBe(2);
+    const args = ["chat", at("run"), "--max-tokens", "2", "--json"];
+    const { code, stdout } = await magnet(MAIN, home, args, { stdin: "w5x1\n/clear\nw7x2\n" });
+    expect(code).toBe(0);
+    const documents = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(documents).toHaveLength(2);
+    const keys =
+      "schema,model,text,finish_reason,prompt_tokens,completion_tokens,first_token_ms," +
+      "tokens_per_s,dropped_turns";
+    for (const document of documents) expect(Object.keys(document).join()).toBe(keys);
+  });
+
+  test("--prompt - takes all of standard input as one question", async () => {
+    const args = ["chat", at("run"), "--prompt", "-", "--max-tokens", "2", "--json"];
+    const both = await magnet(MAIN, home, args, { stdin: "w5x1\nw7x2\n" });
+    const one = await magnet(MAIN, home, args, { stdin: "w5x1\n" });
+    const tokens = [both, one].map((outcome) => oneDocument(outcome).prompt_tokens as number);
+    expect(tokens[0]).toBeGreaterThan(tokens[1]!);
+  });
+
+  test("what is not UTF-8 is refused with its line", async () => {
+    for (const prompt of [[], ["--prompt", "-"]]) {
+      const child = Bun.spawn([...MAIN.command, "chat", at("run"), ...prompt], {
+        env: { PATH: "/usr/bin:/bin", HOME: home },
+        stdin: Buffer.from("w5\n\xff\xfe\n", "latin1"),
+        stdout: "ignore",
+        stderr: "pipe",
+      });
+      const stderr = await new Response(child.stderr).text();
+      expect(await child.exited).toBe(2);
+      const what = prompt.length === 0 ? "line 2 of standard input" : "standard input";
+      expect(stderr).toContain(`NOT_UTF8: ${what} is not UTF-8`);
+    }
   });
 });
 

@@ -1,0 +1,54 @@
+/** Answers of a model in this process. */
+import { chatFormat } from "../../model/chat-format.ts";
+import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
+import type { Rounding } from "../../model/inference.ts";
+import { loadModel } from "../../model/load-model.ts";
+import { PrefixSession } from "../../model/prefix-session.ts";
+import type { AnswerSource } from "./answer-source.ts";
+import { samplingOf } from "./settings.ts";
+
+export interface LocalOptions {
+  threads: number;
+  rounding: Rounding;
+  complete: boolean;
+  tokenizer?: string;
+}
+
+/** Opens the model; throws what loadModel does. */
+export async function localSource(model: string, options: LocalOptions): Promise<AnswerSource> {
+  const { threads, tokenizer } = options;
+  const path = tokenizer === undefined ? {} : { tokenizer_path: tokenizer };
+  const loaded = await loadModel(model, { threads, ...path });
+  const session = new PrefixSession(loaded.model, { rounding: options.rounding });
+  const { reason } = chatFormat(loaded.tokenizer);
+  const plain = `${reason}: it is asked as a plain dialogue (User: ... Assistant: ...)`;
+  return {
+    name: loaded.name,
+    context: session.context,
+    notes: reason === undefined || options.complete ? [] : [plain],
+    count: (messages) => promptTokens(loaded.tokenizer, { mode: "chat", messages }).tokens.length,
+    async *answer({ messages, settings, signal }) {
+      const { complete, max_tokens, stop, rounding } = settings;
+      const prompt = messages.at(-1)?.content ?? "";
+      const subject = complete
+        ? ({ mode: "complete", prompt } as const)
+        : ({ mode: "chat", messages } as const);
+      const rest: Omit<GenerateOptions, "mode"> = { max_tokens, stop, rounding, signal, session };
+      const pieces = generate(loaded, { ...subject, ...rest, sampling: samplingOf(settings) });
+      for (;;) {
+        const next = await pieces.next();
+        if (!next.done) {
+          yield next.value.text;
+          continue;
+        }
+        const { tail, finish_reason, prompt_tokens, completion_tokens } = next.value;
+        if (tail !== "") yield tail;
+        return { finish_reason, prompt_tokens, completion_tokens };
+      }
+    },
+    async close() {
+      session.close();
+      loaded.close();
+    },
+  };
+}
