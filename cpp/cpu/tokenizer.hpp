@@ -63,6 +63,19 @@ class Tokenizer {
   uint64_t decode(const int32_t* ids, uint64_t count, bool skip_special, uint8_t* out,
                   uint64_t capacity) const;
 
+  // What it was made of (tokenizer_vocabulary.cpp).
+  uint32_t size() const { return static_cast<uint32_t>(is_special_.size()); }
+  const std::vector<char>& bytes() const { return bytes_; }
+  const std::vector<uint32_t>& offsets() const { return offsets_; }
+  size_t merge_count() const { return merges_.size(); }
+  /** make_pair(left, right) of each merge. */
+  std::vector<uint64_t> merges_by_rank() const;
+  /** In ascending order. */
+  std::vector<uint32_t> special_ids() const;
+  /** `model.vocab` and `model.merges` of its tokenizer.json, as canonical JSON in UTF-8. */
+  std::string vocabulary_json() const;
+  std::string merges_json() const;
+
  private:
   struct Merge {
     uint32_t rank = NONE, id = 0;
@@ -105,3 +118,9 @@ class Tokenizer {
 };
 
 }  // namespace magnet
+
+/** What a handle of the C ABI points to. */
+struct mg_tokenizer {
+  magnet::Tokenizer inner;
+  explicit mg_tokenizer(const magnet::Vocabulary& v) : inner(v) {}
+};

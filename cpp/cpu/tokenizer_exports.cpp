@@ -3,10 +3,6 @@
 #include "tokenizer.hpp"
 #include "tokenizer_train.hpp"
 
-struct mg_tokenizer {
-  magnet::Tokenizer inner;
-  explicit mg_tokenizer(const magnet::Vocabulary& v) : inner(v) {}
-};
 struct mg_bpe_trainer {
   magnet::BpeTrainer inner;
 };

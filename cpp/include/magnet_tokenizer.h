@@ -36,7 +36,22 @@ MG_API int32_t mg_tokenizer_create(const uint8_t* token_bytes, uint64_t token_by
                                    const uint32_t* merges, uint32_t merge_count,
                                    const uint32_t* special_ids, uint32_t special_count,
                                    uint32_t ignore_merges, mg_tokenizer** out);
+/* The same from the tokenizer.* values of an open GGUF file (magnet_infer.h): tokens whose type is not
+ * "normal" are special, ignore_merges is 1. MG_E_FORMAT also for another model than gpt2, another
+ * pre-tokenizer than llama-bpe, and tokens not written in GPT-2's byte alphabet. The file may go. */
+MG_API int32_t mg_tokenizer_from_gguf(void* file, mg_tokenizer** out);
 MG_API int32_t mg_tokenizer_free(mg_tokenizer* tokenizer);
+
+/* out_sizes: four of them: tokens, bytes of all tokens, merges, special tokens. */
+MG_API int32_t mg_tokenizer_sizes(const mg_tokenizer* tokenizer, uint64_t* out_sizes);
+/* Copies what the tokenizer was made of, as mg_tokenizer_create takes it; a null array is left out.
+ * special_ids: in ascending order. */
+MG_API int32_t mg_tokenizer_vocabulary(const mg_tokenizer* tokenizer, uint8_t* token_bytes,
+                                       uint32_t* offsets, uint32_t* merges, uint32_t* special_ids);
+/* Canonical JSON (sorted keys, no spaces) of a part of its tokenizer.json: 0 = model.vocab, 1 =
+ * model.merges. Where out_bytes comes to more than the capacity, `out` stays as it is. */
+MG_API int32_t mg_tokenizer_json(const mg_tokenizer* tokenizer, uint32_t part, uint8_t* out,
+                                 uint64_t capacity, uint64_t* out_bytes);
 
 /* ids: capacity entries; `bytes` always suffice, fewer give MG_E_INVALID when they run out.
  * parse_special: 1 = the text of a special token becomes that token (leftmost, longest); 0 = plain

@@ -92,6 +92,8 @@ const copyOf = (address: bigint, length: number): Uint8Array =>
 
 export class GgufFile {
   #handle: Address;
+  /** Of the values, by key. */
+  #indices: Map<string, number> | undefined;
 
   private constructor(
     /** Path, or what the bytes are, for messages. */
@@ -149,26 +151,38 @@ export class GgufFile {
     return { values: Number(values[0]), tensors: Number(tensors[0]) };
   }
 
-  /**
-   * All metadata, in file order. Arrays are decoded whole: a few hundred thousand strings at most.
-   */
-  metadata(): Map<string, GgufValue> {
+  #valueAt(index: number): { key: string; read: () => GgufValue } {
     const record = new Uint8Array(RECORD_BYTES);
     const view = new DataView(record.buffer);
-    const result = new Map<string, GgufValue>();
-    for (let i = 0; i < this.#counts().values; i++) {
-      infer.mg_gguf_value_at(this.handle, i, record);
-      const word = (n: number) => view.getBigUint64(8 * n, true);
-      const key = utf8.decode(copyOf(word(0), Number(word(1))));
+    infer.mg_gguf_value_at(this.handle, index, record);
+    const word = (n: number) => view.getBigUint64(8 * n, true);
+    const read = () => {
       const bytes = copyOf(word(2), Number(word(3)));
       const type = view.getUint32(40, true);
-      const element = view.getUint32(44, true);
-      if (type === GGUF_TYPES.string) result.set(key, utf8.decode(bytes));
-      else if (type === GGUF_TYPES.array)
-        result.set(key, readItems(bytes, element, Number(word(4))));
-      else result.set(key, readItems(bytes, type, 1)[0]!);
-    }
-    return result;
+      if (type === GGUF_TYPES.string) return utf8.decode(bytes);
+      if (type === GGUF_TYPES.array)
+        return readItems(bytes, view.getUint32(44, true), Number(word(4)));
+      return readItems(bytes, type, 1)[0]!;
+    };
+    return { key: utf8.decode(copyOf(word(0), Number(word(1)))), read };
+  }
+
+  /** One value; undefined where the file has no such key. */
+  value(key: string): GgufValue | undefined {
+    this.#indices ??= new Map(
+      Array.from({ length: this.#counts().values }, (_, i) => [this.#valueAt(i).key, i]),
+    );
+    const index = this.#indices.get(key);
+    return index === undefined ? undefined : this.#valueAt(index).read();
+  }
+
+  /**
+   * All metadata, in file order. Arrays are decoded whole: with a large vocabulary that takes longer
+   * than the model's loading.
+   */
+  metadata(): Map<string, GgufValue> {
+    const values = Array.from({ length: this.#counts().values }, (_, i) => this.#valueAt(i));
+    return new Map(values.map(({ key, read }) => [key, read()]));
   }
 
   /** The tensor table, in file order. */

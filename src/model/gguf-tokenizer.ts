@@ -3,12 +3,12 @@
  * file must say `gpt2` and `llama-bpe`: with any other pre-tokenizer, our ids would differ from the
  * model's.
  */
-import { MagnetError } from "../core/errors.ts";
-import { fromByteAlphabet } from "./byte-alphabet.ts";
+import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { NativeTokenizer } from "../native/tokenizer.ts";
 import { CHAT_TEMPLATE } from "./chat-template.ts";
-import type { GgufValue } from "./gguf-file.ts";
+import type { GgufFile } from "./gguf-file.ts";
 import type { GgufEntry } from "./gguf-writer.ts";
-import { GGUF_TOKEN_NORMAL, Tokenizer, type TokenizerNotes } from "./tokenizer.ts";
+import { Tokenizer, type TokenizerNotes } from "./tokenizer.ts";
 
 const HASH_KEY = "magnet.tokenizer_hash";
 
@@ -35,39 +35,13 @@ export function tokenizerEntries(tokenizer: Tokenizer): GgufEntry[] {
   return entries;
 }
 
-const bad = (what: string) =>
-  new MagnetError("BAD_TOKENIZER", `GGUF: ${what}`, {
-    hint: "magnet reads byte-level BPE vocabularies with the Llama-3 pattern (gpt2, llama-bpe)",
-    exit: "verification",
-  });
-
-function strings(metadata: Map<string, GgufValue>, key: string): string[] {
-  const value = metadata.get(key);
-  if (!Array.isArray(value) || value.some((item) => typeof item !== "string"))
-    throw bad(`${key} is not an array of strings`);
-  return value as string[];
-}
-
-function mergePairs(merges: readonly string[], ids: Map<string, number>): Uint32Array {
-  const pairs = new Uint32Array(2 * merges.length);
-  for (const [rank, merge] of merges.entries()) {
-    const halves = merge.split(" ");
-    const found = halves.map((half) => ids.get(half));
-    if (halves.length !== 2 || found[0] === undefined || found[1] === undefined)
-      throw bad(`merge ${rank} does not join two tokens`);
-    pairs[2 * rank] = found[0];
-    pairs[2 * rank + 1] = found[1];
-  }
-  return pairs;
-}
-
 /** What the file says beside the tokens; a value of another kind counts as none. */
-function notesOf(metadata: Map<string, GgufValue>): TokenizerNotes {
+function notesOf(file: GgufFile): TokenizerNotes {
   const number = (key: string) => {
-    const value = metadata.get(key);
+    const value = file.value(key);
     return typeof value === "number" ? value : undefined;
   };
-  const template = metadata.get("tokenizer.chat_template");
+  const template = file.value("tokenizer.chat_template");
   return {
     bos_id: number("tokenizer.ggml.bos_token_id"),
     eos_id: number("tokenizer.ggml.eos_token_id"),
@@ -75,24 +49,25 @@ function notesOf(metadata: Map<string, GgufValue>): TokenizerNotes {
   };
 }
 
-/** Throws BAD_TOKENIZER, or TOKENIZER_MISMATCH where the file names another tokenizer's hash. */
-export function tokenizerFromGguf(metadata: Map<string, GgufValue>): Tokenizer {
-  if (metadata.get("tokenizer.ggml.model") !== "gpt2")
-    throw bad(`tokenizer.ggml.model is ${String(metadata.get("tokenizer.ggml.model"))}, not gpt2`);
-  if (metadata.get("tokenizer.ggml.pre") !== "llama-bpe")
-    throw bad(`tokenizer.ggml.pre is ${String(metadata.get("tokenizer.ggml.pre"))}, not llama-bpe`);
-  const names = strings(metadata, "tokenizer.ggml.tokens");
-  const types = metadata.get("tokenizer.ggml.token_type");
-  const isNormal = (id: number) => !Array.isArray(types) || types[id] === GGUF_TOKEN_NORMAL;
-  const specials = names.map((content, id) => ({ id, content })).filter(({ id }) => !isNormal(id));
-  const tokens = names.map((name, id) =>
-    isNormal(id) ? fromByteAlphabet(name) : new TextEncoder().encode(name),
-  );
-  const ids = new Map(names.map((name, id) => [name, id]));
-  const merges = mergePairs(strings(metadata, "tokenizer.ggml.merges"), ids);
-  const data = { tokens, merges, specials, ignore_merges: true };
-  const tokenizer = new Tokenizer(data, notesOf(metadata));
-  const stated = metadata.get(HASH_KEY);
+/**
+ * The arrays of the vocabulary are read by the library, on a worker. Throws BAD_TOKENIZER, or
+ * TOKENIZER_MISMATCH where the file names another tokenizer's hash.
+ */
+export async function tokenizerFromGguf(file: GgufFile): Promise<Tokenizer> {
+  const notes = notesOf(file);
+  const stated = file.value(HASH_KEY);
+  let native: NativeTokenizer;
+  try {
+    native = await NativeTokenizer.fromGguf(file.handle);
+  } catch (error) {
+    const failure = toMagnetError(error);
+    if (failure.code !== "BAD_FORMAT") throw failure;
+    throw new MagnetError("BAD_TOKENIZER", `${file.name}: ${failure.message}`, {
+      hint: "magnet reads byte-level BPE vocabularies with the Llama-3 pattern (gpt2, llama-bpe)",
+      exit: "verification",
+    });
+  }
+  const tokenizer = new Tokenizer(native, notes);
   if (stated !== undefined && stated !== tokenizer.hash)
     throw new MagnetError(
       "TOKENIZER_MISMATCH",

@@ -102,24 +102,32 @@ export async function loadLatentModel(
   return { kind, config, params, tokenizer };
 }
 
+async function tokenizerOf(gguf: GgufFile, given: string | undefined): Promise<Tokenizer> {
+  const own = await tokenizerFromGguf(gguf);
+  if (given === undefined) return own;
+  const tokenizer = await Tokenizer.load(given, own.notes);
+  checkTokenizer(tokenizer, own.vocab_size, own.hash);
+  return tokenizer;
+}
+
+/** Weights and vocabulary are read side by side; a file is closed when both have ended. */
 async function loadGguf(file: string, options: LoadOptions) {
   const gguf = await GgufFile.open(file);
+  const [weights, vocabulary] = await Promise.allSettled([
+    InferenceModel.fromGguf(gguf, options.threads),
+    tokenizerOf(gguf, options.tokenizer_path),
+  ]);
+  gguf.close();
+  if (weights.status === "rejected") throw weights.reason;
+  const model = weights.value;
   try {
-    const metadata = gguf.metadata();
-    const own = tokenizerFromGguf(metadata);
-    const given = options.tokenizer_path;
-    const tokenizer = given ? await Tokenizer.load(given, own.notes) : own;
-    checkTokenizer(tokenizer, own.vocab_size, own.hash);
-    const model = await InferenceModel.fromGguf(gguf, options.threads);
-    try {
-      checkTokenizer(tokenizer, model.config.vocab_size, null);
-    } catch (error) {
-      model.close();
-      throw error;
-    }
+    if (vocabulary.status === "rejected") throw vocabulary.reason;
+    const tokenizer = vocabulary.value;
+    checkTokenizer(tokenizer, model.config.vocab_size, null);
     return { tokenizer, model };
-  } finally {
-    gguf.close();
+  } catch (error) {
+    model.close();
+    throw error;
   }
 }
 

@@ -70,6 +70,24 @@ function checkId(id: number): number {
   throw new MagnetError("BAD_TOKEN_ID", `${id} is outside the vocabulary`);
 }
 
+function nativeOf({ tokens, merges, specials, ignore_merges }: TokenizerData): NativeTokenizer {
+  const special_ids = Uint32Array.from(specials, ({ id }) => id);
+  try {
+    return NativeTokenizer.create({ tokens, merges, special_ids, ignore_merges });
+  } catch (error) {
+    const failure = toMagnetError(error);
+    throw failure.code === "BAD_FORMAT" ? badTokenizer(failure.message) : failure;
+  }
+}
+
+function specialsOf(native: NativeTokenizer): SpecialToken[] {
+  const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
+  return Array.from(native.specialIds(), (id) => ({
+    id,
+    content: utf8.decode(native.decode(Int32Array.of(id), false)),
+  }));
+}
+
 export class Tokenizer {
   readonly vocab_size: number;
   readonly specials: readonly SpecialToken[];
@@ -78,28 +96,24 @@ export class Tokenizer {
   readonly eos_id: number | null;
   readonly chat_template: string | null;
   readonly notes: TokenizerNotes;
-  readonly #data: TokenizerData;
+  /** A pre-token that is itself a token becomes it without merges; llama.cpp always does so. */
+  readonly ignore_merges: boolean;
   readonly #native: NativeTokenizer;
+  #parts: Pick<TokenizerData, "tokens" | "merges"> | undefined;
   readonly #special_ids: ReadonlySet<number>;
   #hash: Hash | undefined;
 
-  /** Throws BAD_TOKENIZER where the vocabulary breaks a rule (see mg_tokenizer_create). */
-  constructor(data: TokenizerData, notes: TokenizerNotes = {}) {
-    this.#data = data;
-    try {
-      this.#native = new NativeTokenizer({
-        tokens: data.tokens,
-        merges: data.merges,
-        special_ids: Uint32Array.from(data.specials, ({ id }) => id),
-        ignore_merges: data.ignore_merges,
-      });
-    } catch (error) {
-      const failure = toMagnetError(error);
-      throw failure.code === "BAD_FORMAT" ? badTokenizer(failure.message) : failure;
-    }
-    this.vocab_size = data.tokens.length;
-    this.specials = data.specials;
-    this.#special_ids = new Set(data.specials.map(({ id }) => id));
+  /**
+   * Over data, or over a vocabulary that the library has read (whose merges are ignored for tokens).
+   * Throws BAD_TOKENIZER where the vocabulary breaks a rule (see mg_tokenizer_create).
+   */
+  constructor(source: TokenizerData | NativeTokenizer, notes: TokenizerNotes = {}) {
+    const is_native = source instanceof NativeTokenizer;
+    this.#native = is_native ? source : nativeOf(source);
+    this.specials = is_native ? specialsOf(source) : source.specials;
+    this.ignore_merges = is_native || source.ignore_merges;
+    this.vocab_size = this.#native.sizes().tokens;
+    this.#special_ids = new Set(this.specials.map(({ id }) => id));
     this.bos_id = this.#stated(notes.bos_id) ?? this.#firstOf(BOS_NAMES);
     this.eos_id = this.#stated(notes.eos_id) ?? this.#firstOf(EOS_NAMES);
     this.chat_template = notes.chat_template ?? null;
@@ -189,17 +203,25 @@ export class Tokenizer {
     return this.#special_ids.has(id);
   }
 
-  /** A pre-token that is itself a token becomes it without merges; llama.cpp always does so. */
-  get ignore_merges(): boolean {
-    return this.#data.ignore_merges;
+  /** Made when first asked for: inference does without. */
+  get #vocabulary(): Pick<TokenizerData, "tokens" | "merges"> {
+    if (this.#parts === undefined) {
+      const { tokens, merges } = this.#native.vocabulary();
+      this.#parts = { tokens: [...tokens], merges };
+    }
+    return this.#parts;
+  }
+  get #data(): TokenizerData {
+    const { specials, ignore_merges } = this;
+    return { ...this.#vocabulary, specials: [...specials], ignore_merges };
   }
   /** Bytes of every token, by id. Do not modify. */
   tokens(): Uint8Array[] {
-    return this.#data.tokens;
+    return this.#vocabulary.tokens;
   }
   /** Pairs of ids, by rank. */
   merges(): [number, number][] {
-    const { merges } = this.#data;
+    const { merges } = this.#vocabulary;
     return Array.from({ length: merges.length / 2 }, (_, i) => [
       merges[2 * i]!,
       merges[2 * i + 1]!,
@@ -212,13 +234,29 @@ export class Tokenizer {
   }
   /** SHA-256 of the canonical JSON of tokenizer.json: what identifies a tokenizer. */
   get hash(): Hash {
-    this.#hash ??= sha256Hex(canonicalJson(tokenizerJson(this.#data))) as Hash;
+    this.#hash ??= this.#computeHash();
     return this.#hash;
+  }
+
+  /** The two large parts come from the library, in place of the empty ones of a frame. */
+  #computeHash(): Hash {
+    const { specials, ignore_merges } = this;
+    const none = { tokens: [], merges: new Uint32Array(0) };
+    const frame = canonicalJson(tokenizerJson({ ...none, specials: [...specials], ignore_merges }));
+    const [start, rest] = frame.split('"merges":[]');
+    const [middle, end] = rest!.split('"vocab":{}');
+    return sha256Hex(
+      `${start}"merges":`,
+      this.#native.json("merges"),
+      `${middle}"vocab":`,
+      this.#native.json("vocab"),
+      end!,
+    ) as Hash;
   }
 
   /** tokenizer.ggml.tokens: GPT-2's byte alphabet, special tokens as their text. */
   ggufTokens(): string[] {
-    const names = this.#data.tokens.map(toByteAlphabet);
+    const names = this.tokens().map(toByteAlphabet);
     for (const { id, content } of this.specials) names[id] = content;
     return names;
   }
@@ -230,7 +268,7 @@ export class Tokenizer {
   }
   /** tokenizer.ggml.merges: "left right" in the byte alphabet, by rank. */
   ggufMerges(): string[] {
-    const names = this.#data.tokens.map(toByteAlphabet);
+    const names = this.tokens().map(toByteAlphabet);
     return this.merges().map(([left, right]) => `${names[left]} ${names[right]}`);
   }
 

@@ -21,6 +21,9 @@ const native = bind({
     "buffer",
   ],
   mg_tokenizer_free: ["buffer"],
+  mg_tokenizer_sizes: ["handle", "buffer"],
+  mg_tokenizer_vocabulary: ["handle", "buffer", "buffer", "buffer", "buffer"],
+  mg_tokenizer_json: ["handle", "u32", "buffer", "u64", "buffer"],
   mg_tokenizer_encode: ["handle", "buffer", "u64", "u32", "buffer", "u64", "buffer", "cancel"],
   mg_tokenizer_decode: ["handle", "buffer", "u64", "u32", "buffer", "u64", "buffer"],
   mg_bpe_trainer_create: ["buffer"],
@@ -28,6 +31,7 @@ const native = bind({
   mg_bpe_trainer_result: ["handle", "buffer", "buffer"],
 });
 const background = bindAsync({
+  mg_tokenizer_from_gguf: ["handle", "buffer"],
   mg_tokenizer_encode: ["handle", "buffer", "u64", "u32", "buffer", "u64", "buffer", "cancel"],
   mg_bpe_trainer_feed: ["handle", "buffer", "u64", "u32", "cancel"],
   mg_bpe_trainer_run: ["handle", "u32", "u64", "buffer", "buffer", "cancel"],
@@ -68,7 +72,19 @@ export class NativeTokenizer {
   #handle: Address;
   #running = 0;
 
-  constructor(vocabulary: NativeVocabulary) {
+  private constructor(handle: Address) {
+    this.#handle = handle;
+    freeTokenizer.register(this, handle, this);
+  }
+
+  /** From the tokenizer.* values of an open GGUF file. */
+  static async fromGguf(file: Address): Promise<NativeTokenizer> {
+    const slot = addressSlot();
+    await background.mg_tokenizer_from_gguf(undefined, file, slot);
+    return new NativeTokenizer(takeAddress(slot));
+  }
+
+  static create(vocabulary: NativeVocabulary): NativeTokenizer {
     const { tokens, merges, special_ids } = vocabulary;
     const offsets = new Uint32Array(tokens.length + 1);
     for (const [i, token] of tokens.entries()) offsets[i + 1] = offsets[i]! + token.length;
@@ -87,8 +103,49 @@ export class NativeTokenizer {
       vocabulary.ignore_merges ? 1 : 0,
       slot,
     );
-    this.#handle = takeAddress(slot);
-    freeTokenizer.register(this, this.#handle, this);
+    return new NativeTokenizer(takeAddress(slot));
+  }
+
+  sizes(): { tokens: number; bytes: number; merges: number; specials: number } {
+    const sizes = new BigUint64Array(4);
+    native.mg_tokenizer_sizes(this.#handle, sizes);
+    const [tokens, bytes, merges, specials] = Array.from(sizes, Number);
+    return { tokens: tokens!, bytes: bytes!, merges: merges!, specials: specials! };
+  }
+
+  /** Ids of the special tokens, ascending. */
+  specialIds(): Uint32Array {
+    const ids = new Uint32Array(this.sizes().specials);
+    native.mg_tokenizer_vocabulary(this.#handle, null, null, null, ids);
+    return ids;
+  }
+
+  /** Bytes of every token, by id, and the merges: what `create` took. */
+  vocabulary(): Pick<NativeVocabulary, "tokens" | "merges"> {
+    const sizes = this.sizes();
+    const bytes = new Uint8Array(sizes.bytes);
+    const offsets = new Uint32Array(sizes.tokens + 1);
+    const merges = new Uint32Array(2 * sizes.merges);
+    native.mg_tokenizer_vocabulary(this.#handle, bytes, offsets, merges, null);
+    const tokens = Array.from({ length: sizes.tokens }, (_, i) =>
+      bytes.subarray(offsets[i], offsets[i + 1]),
+    );
+    return { tokens, merges };
+  }
+
+  /** Canonical JSON of `vocab` or `merges` of the tokenizer.json's model, in UTF-8. */
+  json(part: "vocab" | "merges"): Uint8Array {
+    const { tokens, bytes, merges } = this.sizes();
+    const length = new BigUint64Array(1);
+    const code = part === "vocab" ? 0 : 1;
+    // The vocabulary is never longer; merges are of some 20 bytes, and made again if they are not.
+    let out = new Uint8Array(part === "vocab" ? 2 * bytes + 16 * tokens + 2 : 32 * merges + 2);
+    native.mg_tokenizer_json(this.#handle, code, out, out.length, length);
+    if (Number(length[0]) > out.length) {
+      out = new Uint8Array(Number(length[0]));
+      native.mg_tokenizer_json(this.#handle, code, out, out.length, length);
+    }
+    return out.subarray(0, Number(length[0]));
   }
 
   /** Ids of a text; `parse_special` turns the text of special tokens into their ids. */

@@ -4,7 +4,9 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { chatFormat, chatPrompt, endTokens } from "../../src/model/chat-format.ts";
 import { CHAT_TEMPLATE, type ChatMessage } from "../../src/model/chat-template.ts";
+import { GgufFile } from "../../src/model/gguf-file.ts";
 import { tokenizerEntries, tokenizerFromGguf } from "../../src/model/gguf-tokenizer.ts";
+import { writeGguf } from "../../src/model/gguf-writer.ts";
 import { Tokenizer, type TokenizerNotes } from "../../src/model/tokenizer.ts";
 import { sharedTokenizer } from "./tokenizer-fixtures.ts";
 
@@ -111,18 +113,27 @@ describe("recognition", () => {
 
 test("a GGUF file's stated end token and template come with its tokenizer", async () => {
   const tokenizer = await withSpecials(LLAMA3_SPECIALS, {});
-  const metadata = new Map(
-    tokenizerEntries(tokenizer).map(({ key, value }) => [
-      key,
-      ArrayBuffer.isView(value) ? Array.from(value as Int32Array) : value,
-    ]),
-  ) as Parameters<typeof tokenizerFromGguf>[0];
   const eot = tokenizer.specialId("<|eot_id|>")!;
-  metadata.set("tokenizer.ggml.eos_token_id", eot);
-  metadata.set("tokenizer.chat_template", LLAMA3_TEMPLATE);
-  const read = tokenizerFromGguf(metadata);
+  const readWith = async (eos_id: number) => {
+    const replaced = new Set(["tokenizer.ggml.eos_token_id", "tokenizer.chat_template"]);
+    const pieces: Uint8Array[] = [];
+    await writeGguf(
+      { write: async (bytes) => void pieces.push(bytes) },
+      [
+        ...tokenizerEntries(tokenizer).filter(({ key }) => !replaced.has(key)),
+        { key: "tokenizer.ggml.eos_token_id", type: "u32", value: eos_id },
+        { key: "tokenizer.chat_template", type: "string", value: LLAMA3_TEMPLATE },
+      ],
+      [],
+    );
+    const file = await GgufFile.parse(new Uint8Array(Buffer.concat(pieces)));
+    const read = await tokenizerFromGguf(file);
+    file.close();
+    return read;
+  };
+  const read = await readWith(eot);
   expect(read.eos_id).toBe(eot);
   expect(chatFormat(read).name).toBe("llama3");
-  metadata.set("tokenizer.ggml.eos_token_id", 65); // an ordinary token: text could give it
-  expect(tokenizerFromGguf(metadata).eos_id).toBe(tokenizer.specialId("<|end_of_text|>"));
+  // An ordinary token: text could give it.
+  expect((await readWith(65)).eos_id).toBe(tokenizer.specialId("<|end_of_text|>"));
 });

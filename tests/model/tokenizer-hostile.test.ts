@@ -125,7 +125,7 @@ test("the native checks hold without the file's", () => {
   const tokens = small.tokens();
   const none = new Uint32Array();
   const make = (merges: Uint32Array, special_ids: Uint32Array) => () =>
-    new NativeTokenizer({ tokens, merges, special_ids, ignore_merges: true });
+    NativeTokenizer.create({ tokens, merges, special_ids, ignore_merges: true });
   expect(make(Uint32Array.of(1, 2 ** 31), none)).toThrow(/merge 0/);
   expect(make(none, Uint32Array.of(2 ** 31))).toThrow(/outside the vocabulary/);
   expect(make(none, Uint32Array.of(263, 263))).toThrow(/listed twice/);
