@@ -1,0 +1,33 @@
+/** The paths of the server: labels of logs and metrics, and the methods that each takes. */
+
+const ROUTES: Record<string, readonly string[]> = {
+  "/": ["GET", "HEAD"],
+  "/health": ["GET", "HEAD"],
+  "/ready": ["GET", "HEAD"],
+  "/metrics": ["GET", "HEAD"],
+  "/v1/chat/completions": ["POST"],
+  "/v1/completions": ["POST"],
+  "/v1/embeddings": ["POST"],
+  "/v1/models": ["GET", "HEAD"],
+  "/api/version": ["GET", "HEAD"],
+  "/api/tags": ["GET", "HEAD"],
+  "/api/ps": ["GET", "HEAD"],
+  "/api/show": ["POST"],
+  "/api/chat": ["POST"],
+  "/api/generate": ["POST"],
+  "/api/embed": ["POST"],
+  "/api/embeddings": ["POST"],
+};
+const MODEL_ROUTE = "/v1/models/:id";
+
+/** The pattern of a path; `other` for what is not served, so that labels stay few. */
+export function routeOf(path: string): string {
+  if (Object.hasOwn(ROUTES, path)) return path;
+  return path.startsWith("/v1/models/") ? MODEL_ROUTE : "other";
+}
+
+/** Methods of a path; none where it is not served. */
+export function methodsOf(path: string): readonly string[] {
+  if (Object.hasOwn(ROUTES, path)) return ROUTES[path]!;
+  return path.startsWith("/v1/models/") ? ["GET", "HEAD"] : [];
+}
