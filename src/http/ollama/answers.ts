@@ -1,6 +1,7 @@
 /** Answers as Ollama writes them: JSON lines, the last with counts and durations in nanoseconds. */
-import type { StreamRendering, WholeChoice } from "../serve/answer-rendering.ts";
+
 import { chatLogprob } from "../openai/logprobs.ts";
+import type { StreamRendering, WholeChoice } from "../serve/answer-rendering.ts";
 import type { ChoiceEvent } from "../serve/choices.ts";
 import type { AnswerPiece, AnswerResult, ServedModel } from "../serve/served-model.ts";
 

@@ -14,7 +14,7 @@ const common = {
   model: z.string().min(1).max(256),
   stream: z.boolean().default(true),
   format: z.union([z.literal(["", "json"]), z.record(z.string(), z.unknown())]).default(""),
-  options: z.unknown(),
+  options: z.unknown().optional(),
   keep_alive: z.union([z.string().max(32), z.number()]).optional(),
   logprobs: z.boolean().default(false),
   top_logprobs: z.int().min(0).max(TOP_LOGPROBS_MAX).default(0),
@@ -78,7 +78,10 @@ const oldEmbedSchema = z.strictObject({ model: common.model, prompt: z.string() 
 const SHOW_FIELDS: KnownFields = {
   done: ["model"],
   harmless: ["verbose", "options"],
-  refused: { system: "a server's models are not changed", template: "a server's models are not changed" },
+  refused: {
+    system: "a server's models are not changed",
+    template: "a server's models are not changed",
+  },
   neutral: { system: [""], template: [""] },
 };
 

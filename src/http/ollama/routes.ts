@@ -1,9 +1,9 @@
 /** Ollama's endpoints below /api. Its models are those the server was started with. */
 import type { Context } from "hono";
+import { checkTokens } from "../openai/embedding-request.ts";
 import { streamAnswer, wholeAnswer } from "../serve/answer-rendering.ts";
 import { ApiError, badRequest } from "../serve/api-error.ts";
 import type { ServeContext, ServeHono, ServeParts } from "../serve/context.ts";
-import { checkTokens } from "../openai/embedding-request.ts";
 import type { PromptInput, ServedModel } from "../serve/served-model.ts";
 import { loadedOllama, type OllamaForm, ollamaStream, wholeOllama } from "./answers.ts";
 import { processes, show, tags } from "./listings.ts";
@@ -138,6 +138,10 @@ export function addOllamaRoutes(app: ServeHono, parts: ServeParts): void {
   app.post("/api/embeddings", (context) => oldEmbeddings(context, parts));
   for (const path of FIXED)
     app.all(path, () => {
-      throw new ApiError(501, "not_implemented", `${path}: models are given when the server starts`);
+      throw new ApiError(
+        501,
+        "not_implemented",
+        `${path}: models are given when the server starts`,
+      );
     });
 }

@@ -1,6 +1,5 @@
 /** Chat completions as OpenAI writes them: one object, or chunks with a role first. */
-import type { WholeChoice } from "../serve/answer-rendering.ts";
-import { type StreamRendering } from "../serve/answer-rendering.ts";
+import type { StreamRendering, WholeChoice } from "../serve/answer-rendering.ts";
 import type { ChoiceEvent } from "../serve/choices.ts";
 import type { ServedModel } from "../serve/served-model.ts";
 import {
@@ -76,9 +75,8 @@ export function chatStream(form: ChatForm): StreamRendering {
       ).join(""),
     event,
     end: () =>
-      (form.include_usage
-        ? sse({ ...head, choices: [], usage: usageObject(form.usage()) })
-        : "") + SSE_DONE,
+      (form.include_usage ? sse({ ...head, choices: [], usage: usageObject(form.usage()) }) : "") +
+      SSE_DONE,
     error: (error) => sse(errorObject(error)),
   };
 }

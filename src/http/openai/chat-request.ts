@@ -52,9 +52,9 @@ const messageSchema = z.strictObject({
   refusal: z.null().optional(),
   annotations: nothing,
   audio: z.null().optional(),
-  tool_calls: z.unknown(),
-  function_call: z.unknown(),
-  tool_call_id: z.unknown(),
+  tool_calls: z.unknown().optional(),
+  function_call: z.unknown().optional(),
+  tool_call_id: z.unknown().optional(),
 });
 
 const jsonSchemaFormat = z.strictObject({

@@ -1,6 +1,7 @@
 /** What all of OpenAI's answers share: ids, time, usage, errors, and lines of a stream. */
-import type { Random } from "../../core/random.ts";
+
 import { toHex } from "../../core/bytes.ts";
+import type { Random } from "../../core/random.ts";
 import type { ApiError } from "../serve/api-error.ts";
 
 export interface Envelope {

@@ -1,9 +1,10 @@
 /** OpenAI's endpoints below /v1. What is not here (responses, files, ...) is answered with 404. */
-import type { ChoiceRequest } from "../serve/choices.ts";
+
 import { streamAnswer, wholeAnswer } from "../serve/answer-rendering.ts";
+import type { ChoiceRequest } from "../serve/choices.ts";
 import type { ServeContext, ServeHono, ServeParts } from "../serve/context.ts";
 import type { PromptInput, ServedModel } from "../serve/served-model.ts";
-import { chatCompletion, type ChatForm, chatStream } from "./chat-answer.ts";
+import { type ChatForm, chatCompletion, chatStream } from "./chat-answer.ts";
 import { parseChatRequest } from "./chat-request.ts";
 import {
   checkTokens,
@@ -13,7 +14,7 @@ import {
 } from "./embedding-request.ts";
 import { type Envelope, newId } from "./envelope.ts";
 import { type CommonFields, includeUsage, samplingOf, seedOf, stopsOf } from "./sampling-fields.ts";
-import { textCompletion, type TextForm, textStream } from "./text-answer.ts";
+import { type TextForm, textCompletion, textStream } from "./text-answer.ts";
 import { parseTextRequest } from "./text-request.ts";
 
 function envelope(parts: ServeParts, prefix: string, model: ServedModel): Envelope {

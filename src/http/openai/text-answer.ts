@@ -79,9 +79,8 @@ export function textStream(form: TextForm): StreamRendering {
         .join(""),
     event,
     end: () =>
-      (form.include_usage
-        ? sse({ ...head, choices: [], usage: usageObject(form.usage()) })
-        : "") + SSE_DONE,
+      (form.include_usage ? sse({ ...head, choices: [], usage: usageObject(form.usage()) }) : "") +
+      SSE_DONE,
     error: (error) => sse(errorObject(error)),
   };
 }

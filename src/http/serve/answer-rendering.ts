@@ -29,7 +29,12 @@ export interface AnswerJob {
 }
 
 /** The events of a job, counted; an ended work throws what ended it. */
-async function* eventsOf({ model, choices, work, metrics }: AnswerJob): AsyncGenerator<ChoiceEvent> {
+async function* eventsOf({
+  model,
+  choices,
+  work,
+  metrics,
+}: AnswerJob): AsyncGenerator<ChoiceEvent> {
   work.model = model.id;
   const seen = new Set<number>();
   for await (const event of runChoices(model, choices, work.signal)) {
@@ -37,7 +42,9 @@ async function* eventsOf({ model, choices, work, metrics }: AnswerJob): AsyncGen
     else {
       const leads = !seen.has(choices[event.index]!.leader);
       seen.add(choices[event.index]!.leader);
-      work.addResult(leads ? event.result : { ...event.result, prompt_tokens: 0, cached_tokens: 0 });
+      work.addResult(
+        leads ? event.result : { ...event.result, prompt_tokens: 0, cached_tokens: 0 },
+      );
       metrics.phases(model.id, event.result);
     }
     yield event;

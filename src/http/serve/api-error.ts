@@ -3,7 +3,7 @@
  * Both APIs render the same error in their own form. A failure of our own is shown without its
  * message, which may name files of this machine; the log has it under the request's id.
  */
-import { EXIT, MagnetError, toMagnetError } from "../../core/errors.ts";
+import { EXIT, type MagnetError, toMagnetError } from "../../core/errors.ts";
 
 export type ApiErrorType =
   | "invalid_request_error"

@@ -42,8 +42,7 @@ export class ApiKeys {
   find(given: string): string | undefined {
     const hash = digest(given);
     let found: string | undefined;
-    for (const key of this.#keys)
-      if (crypto.timingSafeEqual(key.hash, hash)) found = key.id;
+    for (const key of this.#keys) if (crypto.timingSafeEqual(key.hash, hash)) found = key.id;
     return found;
   }
 }

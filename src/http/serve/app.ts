@@ -4,8 +4,8 @@
  * port.
  */
 import { Hono } from "hono";
-import type { Clock } from "../../core/clock.ts";
 import { toHex } from "../../core/bytes.ts";
+import type { Clock } from "../../core/clock.ts";
 import type { Log } from "../../core/log.ts";
 import type { Random } from "../../core/random.ts";
 import { addOllamaRoutes, ollamaError } from "../ollama/routes.ts";

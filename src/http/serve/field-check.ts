@@ -47,7 +47,11 @@ function unknownField(name: string, known: KnownFields): ApiError {
   const shown = name.slice(0, 64);
   const near = nearest(shown, known.done);
   const hint = near === undefined ? "" : `; did you mean ${near}?`;
-  return badRequest("unknown_parameter", `unknown parameter ${JSON.stringify(shown)}${hint}`, shown);
+  return badRequest(
+    "unknown_parameter",
+    `unknown parameter ${JSON.stringify(shown)}${hint}`,
+    shown,
+  );
 }
 
 /** Checks a body against its schema. Throws 400 naming the field and what is wrong with it. */

@@ -159,7 +159,11 @@ export class ServeMetrics {
     gauge("magnet_sequences_waiting", "Sequences that wait for a place", (s) => s.waiting);
     gauge("magnet_kv_blocks", "Blocks of the key-value pool", (s) => s.blocks_total);
     gauge("magnet_kv_blocks_in_use", "Blocks held by sequences", (s) => s.blocks_in_use);
-    gauge("magnet_kv_blocks_cached", "Blocks held by the prefix cache alone", (s) => s.blocks_cached);
+    gauge(
+      "magnet_kv_blocks_cached",
+      "Blocks held by the prefix cache alone",
+      (s) => s.blocks_cached,
+    );
     gauge("magnet_native_handles", "Native objects alive in the process", (s) => s.live_handles);
     counter("magnet_prompt_tokens_total", "Tokens of prompts", (s) => s.prompt_tokens);
     counter("magnet_cached_tokens_total", "Of them, from the prefix cache", (s) => s.cached_tokens);

@@ -65,9 +65,14 @@ export class ModelHost {
       throw busy(503, "model_loading", `the model ${id} is being loaded`, LOADING_RETRY_S);
     const known = this.sources.map((source) => source.id).join(", ");
     const shown = JSON.stringify(name.slice(0, 128));
-    throw new ApiError(404, "model_not_found", `no model ${shown} is served here; there is: ${known}`, {
-      param: "model",
-    });
+    throw new ApiError(
+      404,
+      "model_not_found",
+      `no model ${shown} is served here; there is: ${known}`,
+      {
+        param: "model",
+      },
+    );
   }
 
   async close(): Promise<void> {

@@ -8,7 +8,10 @@ import { MagnetError } from "../../core/errors.ts";
 
 /** Whether a listening address, or the name part of a Host header, is this machine alone. */
 export function isLoopback(host: string): boolean {
-  const name = host.toLowerCase().replace(/^\[|\]$/g, "").replace(/\.$/, "");
+  const name = host
+    .toLowerCase()
+    .replace(/^\[|\]$/g, "")
+    .replace(/\.$/, "");
   if (name === "localhost" || name.endsWith(".localhost") || name === "::1") return true;
   return /^127(\.\d{1,3}){3}$/.test(name) || /^::ffff:127(\.\d{1,3}){3}$/.test(name);
 }

@@ -54,7 +54,11 @@ export class RequestWork {
     return this.options.monotonic_ms() - this.#started_ms;
   }
 
-  get usage(): Readonly<{ prompt_tokens: number; cached_tokens: number; completion_tokens: number }> {
+  get usage(): Readonly<{
+    prompt_tokens: number;
+    cached_tokens: number;
+    completion_tokens: number;
+  }> {
     return this.#usage;
   }
 

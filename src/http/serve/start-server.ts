@@ -1,0 +1,109 @@
+/**
+ * The server on a port. The port opens first and the models load behind it: /health answers at
+ * once, /ready when all are there. Closing refuses new work, lets running answers end within the
+ * grace period, and then gives everything back.
+ */
+import { type Clock, systemClock } from "../../core/clock.ts";
+import { MagnetError, toMagnetError } from "../../core/errors.ts";
+import { type Log, roomLog } from "../../core/log.ts";
+import { type Random, systemRandom } from "../../core/random.ts";
+import { createServeApp, type ServeApp } from "./app.ts";
+import { DEFAULT_LIMITS, IDLE_TIMEOUT_S, type ServeLimits } from "./limits.ts";
+import { ModelHost, type ModelSource } from "./model-host.ts";
+import { isLoopback } from "./origin-check.ts";
+
+export interface StartServerOptions {
+  models: readonly ModelSource[];
+  /** Default 127.0.0.1. Another machine's address needs an API key. */
+  host?: string;
+  /** 0: any free one. */
+  port: number;
+  /** From `loadApiKeys`; empty: no key is asked for. */
+  api_keys?: readonly string[];
+  cors_origins?: readonly string[];
+  limits?: Partial<ServeLimits>;
+  version: string;
+  clock?: Clock;
+  monotonic_ms?: () => number;
+  random?: Random;
+  log?: Log;
+}
+
+export interface RunningServer {
+  url: string;
+  /** Fulfilled once all models answer; rejected with the failure of the first that cannot. */
+  ready: Promise<void>;
+  app: ServeApp;
+  /** Stops accepting, waits for running answers up to grace_ms (of the limits unless given). */
+  close(grace_ms?: number): Promise<void>;
+}
+
+/** Throws KEY_NEEDED: whoever reaches the port could use the machine. */
+function checkExposure(host: string, keys: readonly string[]): void {
+  if (isLoopback(host) || keys.length > 0) return;
+  throw new MagnetError("KEY_NEEDED", `${host} can be reached from other machines`, {
+    hint: "give API keys (a file with one a line, or MAGNET_API_KEYS), or listen on 127.0.0.1",
+    exit: "config",
+  });
+}
+
+function listen(app: ServeApp, host: string, port: number, limits: ServeLimits) {
+  try {
+    return Bun.serve({
+      hostname: host,
+      port,
+      // One byte more than ours, which answers in the client's form.
+      maxRequestBodySize: limits.body_bytes + 1,
+      idleTimeout: IDLE_TIMEOUT_S,
+      fetch(request, server) {
+        // An answer may wait long for its first byte; stalled readers are dropped by our own limit.
+        server.timeout(request, 0);
+        return app.fetch(request, server.requestIP(request)?.address ?? "unknown");
+      },
+    });
+  } catch (error) {
+    throw toMagnetError(error);
+  }
+}
+
+/**
+ * Opens the port and begins to load. Throws KEY_NEEDED, BAD_API_KEY, BAD_ORIGIN, BAD_MODEL_NAME,
+ * NO_MODEL, PORT_IN_USE, BAD_ADDRESS.
+ */
+export async function startServer(options: StartServerOptions): Promise<RunningServer> {
+  const { host = "127.0.0.1", port, api_keys = [], cors_origins = [], version } = options;
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const log = options.log ?? roomLog("http");
+  checkExposure(host, api_keys);
+  const models = new ModelHost(options.models);
+  const app = createServeApp({
+    ...{ models, api_keys, cors_origins, limits, version, log },
+    loopback: isLoopback(host),
+    clock: options.clock ?? systemClock,
+    monotonic_ms: options.monotonic_ms ?? (() => performance.now()),
+    random: options.random ?? systemRandom,
+    resident_bytes: () => process.memoryUsage.rss(),
+  });
+  const server = listen(app, host, port, limits);
+  const shown = host.includes(":") ? `[${host.replace(/^\[|\]$/g, "")}]` : host;
+  const url = `http://${shown}:${server.port}`;
+  log.info("listening", { url, models: options.models.map(({ id }) => id), keys: api_keys.length });
+  const ready = models.load().then(() => log.info("ready", { url }));
+  ready.catch(() => undefined); // the caller awaits it, perhaps later than it fails
+  let closing: Promise<void> | undefined;
+  const close = async (grace_ms: number) => {
+    void server.stop(false);
+    log.info("stopping", { in_flight: app.in_flight, grace_ms });
+    await app.drain(grace_ms);
+    await server.stop(true);
+    await models.close();
+    log.info("stopped");
+  };
+  return {
+    ...{ url, ready, app },
+    close: (grace_ms = limits.grace_ms) => {
+      closing ??= close(grace_ms);
+      return closing;
+    },
+  };
+}
