@@ -3,11 +3,15 @@
  * the answer, not the program; through a pipe every line is a turn; --prompt asks once.
  */
 import path from "node:path";
+import { MagnetError } from "../core/errors.ts";
+import { readSmallText } from "../core/read-file.ts";
 import { ROUNDINGS } from "../model/inference.ts";
+import type { AnswerSource } from "./chat/answer-source.ts";
 import { Conversation } from "./chat/conversation.ts";
 import { LineHistory } from "./chat/history.ts";
 import { localSource } from "./chat/local-source.ts";
 import { MESSAGE_BYTES_MAX, type MessageInput, pipedInput } from "./chat/message-input.ts";
+import { remoteSource } from "./chat/remote-source.ts";
 import { type ChatSettings, SAMPLING_FLAGS } from "./chat/settings.ts";
 import { answerDocument, printable, talk } from "./chat/talk.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
@@ -23,6 +27,12 @@ const FLAGS = {
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   tokenizer: { type: "string", value: "FILE", summary: "a tokenizer.json (must be the model's)" },
+  url: {
+    type: "string",
+    value: "URL",
+    summary: "ask an OpenAI-compatible server; MODEL is its name there",
+  },
+  "api-key-file": { type: "string", value: "FILE", summary: "key for --url (or MAGNET_API_KEY)" },
   "no-history": { type: "boolean", summary: "do not keep the typed lines for the next chat" },
 } as const;
 type ChatFlags = FlagValues<typeof FLAGS>;
@@ -71,6 +81,33 @@ const noPrompt = () =>
     "write --prompt TEXT, or pipe questions, one a line",
   );
 
+/** A server's key: the first line of the file, or the environment's. */
+function apiKeyOf(file: string | undefined): string | undefined {
+  if (file === undefined) return process.env.MAGNET_API_KEY || undefined;
+  const lines = readSmallText(file, 1 << 16).split(/\r?\n/);
+  const key = lines.map((line) => line.trim()).find((line) => line !== "" && !line.startsWith("#"));
+  if (key !== undefined) return key;
+  throw new MagnetError("BAD_API_KEY", `${file} has no key`, { hint: "one line", exit: "auth" });
+}
+
+/** The model in this process, or the server's. */
+async function sourceOf(
+  context: Context,
+  model: string | undefined,
+  flags: ChatFlags,
+): Promise<AnswerSource> {
+  const { url, threads, rounding, complete, tokenizer } = flags;
+  if (url !== undefined) {
+    const api_key = apiKeyOf(flags.api_key_file);
+    const server = { url, ...(api_key === undefined ? {} : { api_key }) };
+    return remoteSource(server, model, context.signal);
+  }
+  if (model === undefined)
+    throw usageError("MISSING_ARGUMENT", "magnet chat needs MODEL", "name a model, or --url URL");
+  const given = tokenizer === undefined ? {} : { tokenizer };
+  return localSource(model, { threads, rounding, complete, ...given });
+}
+
 export const chat = defineCommand({
   summary: "Talks with a model",
   details:
@@ -82,17 +119,16 @@ export const chat = defineCommand({
       does: "go on with a text",
     },
     { command: "magnet chat model.gguf --prompt - < question.txt", does: "ask a file" },
+    { command: "magnet chat --url http://127.0.0.1:8080", does: "talk with a server" },
   ],
-  args: { model: { value: "MODEL", summary: "what to talk with" } },
+  args: { model: { value: "MODEL", summary: "what to talk with", optional: true } },
   flags: FLAGS,
   graceful: true,
   async run(context, { args, flags }) {
     const { out } = context;
     if (out.json && flags.prompt === undefined && process.stdin.isTTY === true) throw noPrompt();
     const prompt = flags.prompt === "-" ? await promptFromStdin() : flags.prompt;
-    const { threads, rounding, complete, tokenizer } = flags;
-    const given = tokenizer === undefined ? {} : { tokenizer };
-    const source = await localSource(args.model, { threads, rounding, complete, ...given });
+    const source = await sourceOf(context, args.model, flags);
     try {
       const conversation = new Conversation(source, settingsOf(flags));
       conversation.system = flags.system;

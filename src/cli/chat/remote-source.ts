@@ -1,0 +1,60 @@
+/** Answers of an OpenAI-compatible server, ours or another one. */
+import { MagnetError } from "../../core/errors.ts";
+import {
+  type CompletionServer,
+  serverModels,
+  streamCompletion,
+} from "../../http/completion-client.ts";
+import { usageError } from "../frame/strict.ts";
+import type { AnswerSource } from "./answer-source.ts";
+import type { ChatSettings } from "./settings.ts";
+
+/** The model that is meant: the named one, or the server's only one. Throws NO_MODEL. */
+async function modelOf(server: CompletionServer, named: string | undefined, signal: AbortSignal) {
+  const models = await serverModels(server, signal);
+  const known = models.slice(0, 20).join(", ");
+  if (named === undefined && models.length === 1) return models[0]!;
+  if (named === undefined)
+    throw usageError("NO_MODEL", `the server has ${models.length} models`, `name one of: ${known}`);
+  if (models.includes(named)) return named;
+  throw new MagnetError("NO_MODEL", `the server has no model ${named}`, {
+    hint: `name one of: ${known}`,
+    exit: "usage",
+  });
+}
+
+/**
+ * What goes into the request. Options that OpenAI's API does not have are sent only where they do
+ * something, so that a strict server of others is not asked for them.
+ */
+function requestOf(settings: ChatSettings): Record<string, unknown> {
+  const { temperature, top_p, seed, max_tokens, stop, top_k, min_p, repetition_penalty } = settings;
+  return {
+    ...{ temperature, top_p, seed, max_tokens },
+    ...(stop.length > 0 ? { stop } : {}),
+    ...(top_k !== 0 ? { top_k } : {}),
+    ...(min_p > 0 ? { min_p } : {}),
+    ...(repetition_penalty !== 1 ? { repetition_penalty } : {}),
+  };
+}
+
+/** Finds the model; throws what the client does, NO_MODEL, and BAD_URL. */
+export async function remoteSource(
+  server: CompletionServer,
+  named: string | undefined,
+  signal: AbortSignal,
+): Promise<AnswerSource> {
+  const model = await modelOf(server, named, signal);
+  return {
+    name: model,
+    context: null,
+    notes: [],
+    count: () => null,
+    answer({ messages, settings, signal: stop }) {
+      const prompt = messages.at(-1)?.content ?? "";
+      const subject = settings.complete ? { prompt } : { messages };
+      return streamCompletion(server, { model, ...subject, ...requestOf(settings) }, stop);
+    },
+    close: async () => undefined,
+  };
+}
