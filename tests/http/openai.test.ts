@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
 import { rejection } from "../native/rejection.ts";
-import { serve, smallModel } from "./serve-fixture.ts";
+import { noEnd, serve, smallModel } from "./serve-fixture.ts";
 
 let server: Awaited<ReturnType<typeof serve>>;
 let client: OpenAI;
@@ -13,7 +13,7 @@ beforeAll(async () => {
 afterAll(() => server.close());
 
 const messages = [{ role: "user" as const, content: "Call me Ishmael" }];
-const chat = { model: "small", messages, max_tokens: 12, seed: 3 };
+const chat = { model: "small", messages, max_tokens: 12, seed: 3, logit_bias: await noEnd() };
 
 async function streamed(options: object = {}) {
   const chunks: OpenAI.ChatCompletionChunk[] = [];

@@ -8,6 +8,7 @@ import {
   type StartServerOptions,
   startServer,
 } from "../../src/http/serve/start-server.ts";
+import { endTokens } from "../../src/model/chat-format.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { InferenceModel } from "../../src/model/inference.ts";
 import { bookTokenizer, randomParams, SMALL } from "../model/small-models.ts";
@@ -26,6 +27,11 @@ export async function smallModel(id = "small", config = SERVED): Promise<ServedM
     close: () => model.close(),
   };
   return servedModel(loaded, { id, size_bytes: 1, created_s: 1_700_000_000, version: "test" });
+}
+
+/** A logit bias without end tokens: a model of noise then goes on to its limit. */
+export async function noEnd(): Promise<Record<string, number>> {
+  return Object.fromEntries([...endTokens(await tokenizer)].map((id) => [String(id), -100]));
 }
 
 export interface LogLine {
