@@ -16,6 +16,8 @@ class AlignedBuffer {
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
   ~AlignedBuffer() { std::free(data_); }
 
+  T* data() const { return data_; }
+
   /** Room for `count` elements; throws std::bad_alloc. Growing loses the contents. */
   T* reserve(int64_t count) {
     if (count <= capacity_) return data_;

@@ -2,55 +2,80 @@
 // activations per token as training does; `llamacpp` gives llama.cpp's bits (infer_llamacpp.hpp):
 // it rounds wherever llama.cpp does (Q8_K per 256 columns for TQ weights, f16 for F16 weights,
 // queries and attention weights; norms summed in double) and sums in its order.
-#include "infer_pass.hpp"
+#include "infer_forward.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-namespace magnet {
+#include "infer_llamacpp.hpp"
+#include "infer_pass.hpp"
+#include "math.hpp"
 
-Pass::Pass(const Model& model, uint32_t rounding, const std::vector<Row>& rows,
+namespace magnet {
+namespace {
+
+/** Rows whose activations stay in the caches while all weights of a layer pass over them. */
+constexpr uint32_t CHUNK_ROWS = 128;
+
+/** Panels of gate and up whose results are multiplied while they are in the cache. */
+constexpr uint64_t PIECE_PANELS = 4;
+
+/** Outputs whose logits are kept inside at a time. */
+constexpr uint64_t READ_OUTPUTS = 64;
+
+void add_row(float* x, const float* delta, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) x[i] = delta[i] + x[i];
+}
+
+}  // namespace
+
+std::unique_ptr<Scratch> ScratchShelf::take() {
+  const std::lock_guard lock(mutex_);
+  if (free_.empty()) return std::make_unique<Scratch>();
+  std::unique_ptr<Scratch> scratch = std::move(free_.back());
+  free_.pop_back();
+  return scratch;
+}
+
+void ScratchShelf::put(std::unique_ptr<Scratch> scratch) {
+  const std::lock_guard lock(mutex_);
+  free_.push_back(std::move(scratch));
+}
+
+Pass::Pass(const Model& model, uint32_t rounding, Team& team, Scratch& scratch,
            const int32_t* cancel)
     : model_(model),
       c_(model.config),
       llamacpp_(rounding == MG_ROUNDING_LLAMACPP),
-      rows_(rows),
       cancel_(cancel),
+      team_(team),
       kernels_(kernels()),
-      n_(static_cast<uint32_t>(rows.size())),
+      s_(scratch),
       q_width_(c_.n_heads * c_.head_dim),
-      kv_width_(c_.n_kv_heads * c_.head_dim) {
-  const uint64_t n = n_;
-  const uint32_t widest = std::max({c_.d_model, q_width_, c_.d_ff});
-  const uint64_t padded = (uint64_t{widest} + 255) / 256 * 256;
-  s_.x.resize(n * c_.d_model);
-  s_.norm.resize(n * widest);
-  s_.delta.resize(n * c_.d_model);
-  s_.q.resize(n * q_width_);
-  s_.k.resize(n * kv_width_);
-  s_.v.resize(n * kv_width_);
-  s_.attention.resize(n * q_width_);
-  s_.gate.resize(n * c_.d_ff);
-  s_.up.resize(n * c_.d_ff);
-  s_.cosine.resize(n * c_.head_dim / 2);
-  s_.sine.resize(n * c_.head_dim / 2);
-  s_.q8.resize(n * padded);
-  s_.sums16.resize(n * padded / 16);
-  s_.block_scale.resize(n * padded / 128);
-  s_.scale.resize(n);
-  s_.sum.resize(n);
+      kv_width_(c_.n_kv_heads * c_.head_dim) {}
+
+void Pass::embed(uint32_t t) {
+  const DenseMatrix& e = model_.embedding;
+  const uint64_t at = uint64_t(static_cast<uint32_t>(rows_[t].token)) * c_.d_model;
+  float* out = s_.x.data() + uint64_t{t} * c_.d_model;
+  if (e.half.empty())
+    std::copy_n(e.single.data() + at, c_.d_model, out);
+  else
+    kernels_.from_half_row(e.half.data() + at, c_.d_model, out);
 }
 
-void Pass::embed() {
-  const DenseMatrix& e = model_.embedding;
-  for_rows([&](uint32_t t) {
-    const uint64_t at = uint64_t(static_cast<uint32_t>(rows_[t].token)) * c_.d_model;
-    float* out = s_.x.data() + uint64_t{t} * c_.d_model;
-    if (e.half.empty())
-      std::copy_n(e.single.data() + at, c_.d_model, out);
-    else
-      kernels_.from_half_row(e.half.data() + at, c_.d_model, out);
-  });
+/** Cosine and sine of a row's angles. */
+void Pass::rotary(uint32_t t) {
+  const uint32_t half = c_.head_dim / 2;
+  float* cosine = s_.cosine.data() + uint64_t{t} * half;
+  float* sine = s_.sine.data() + uint64_t{t} * half;
+  if (llamacpp_) return llamacpp::rotary(rows_[t].position, c_.rope_theta, half, cosine, sine);
+  for (uint32_t j = 0; j < half; j++) {
+    const SinCos at =
+        sincos_fixed(static_cast<double>(rows_[t].position) * model_.inverse_frequency[j]);
+    cosine[j] = static_cast<float>(at.cos);
+    sine[j] = static_cast<float>(at.sin);
+  }
 }
 
 void Pass::norm_row(const float* x, const std::vector<float>& w, uint32_t n, float* y) const {
@@ -65,152 +90,155 @@ void Pass::norm_row(const float* x, const std::vector<float>& w, uint32_t n, flo
   kernels_.norm_apply(x, w.data(), 1.0f / std::sqrt(mean + c_.norm_eps), n, y);
 }
 
-/** Quantises every row of x (n columns) into int8_. */
-void Pass::quantize_rows(const float* x, uint32_t n) {
-  const uint32_t block = llamacpp_ ? 256 : 128;
-  int8_ = {(n + block - 1) / block * block, s_.q8.data(),    s_.sums16.data(),
-           s_.block_scale.data(),           s_.scale.data(), s_.sum.data()};
-  const bool blocks = llamacpp_ && n % 256 == 0;
-  for_rows([&](uint32_t t) {
-    const float* row = x + uint64_t{t} * n;
-    if (blocks)
-      kernels_.quantize_blocks(row, n, int8_, t);
-    else
-      kernels_.quantize(row, n, int8_, t);
-  });
-}
-
-/** y = w x for every row; x has been quantised by quantize_rows where w is ternary. */
-void Pass::multiply(const Linear& w, const float* x, float* y) {
-  const bool as_float = w.ternary.rows == 0 || (llamacpp_ && !w.ternary.is_tq);
-  if (as_float) return multiply_dense(w.dense, x, y);
-  const bool blocks = llamacpp_ || !w.ternary.block_scales.empty();
-  const auto product = blocks ? ternary_block_product : ternary_product;
-  parallel_for(model_.threads, w.ternary.panels(), [&](int64_t begin, int64_t end, uint32_t) {
-    product(w.ternary, static_cast<uint32_t>(begin), static_cast<uint32_t>(end), int8_, n_, y,
-            w.ternary.rows);
-  });
-}
-
-/** Row r of w times x, in this rounding's order. */
-float Pass::dense_dot(const DenseMatrix& w, uint64_t r, const float* x) const {
-  if (w.half.empty()) {
-    const auto dot = llamacpp_ ? kernels_.llamacpp.dot : kernels_.dot;
-    return dot(w.single.data() + r * w.cols, x, w.cols);
-  }
-  const auto dot = llamacpp_ ? kernels_.llamacpp.dot_half : kernels_.dot_half;
-  return dot(w.half.data() + r * w.cols, x, w.cols);
-}
-
-void Pass::multiply_dense(const DenseMatrix& w, const float* x, float* y) {
-  if (llamacpp_ && (!w.half.empty() || w.is_q6k)) {
-    s_.rounded.assign(x, x + uint64_t{n_} * w.cols);
-    if (w.is_q6k) {  // what Q8_K makes of the activations
-      quantize_rows(x, w.cols);
-      for (uint64_t i = 0; i < s_.rounded.size(); i++)
-        s_.rounded[i] = static_cast<float>(int8_.q[i]) *
-                        int8_.block_scale[i / w.cols * (int8_.stride / 128) + i % w.cols / 256];
-    } else {
-      for_rows([&](uint32_t t) {
-        kernels_.round_half(s_.rounded.data() + uint64_t{t} * w.cols, w.cols);
-      });
-    }
-    x = s_.rounded.data();
-  }
-  parallel_for(model_.threads, w.rows, [&](int64_t begin, int64_t end, uint32_t) {
-    for (auto r = static_cast<uint64_t>(begin); r < static_cast<uint64_t>(end); r++)
-      for (uint32_t t = 0; t < n_; t++) {
-        const float* row = x + uint64_t{t} * w.cols;
-        y[uint64_t{t} * w.rows + r] = dense_dot(w, r, row);
-      }
-  });
-}
-
-void Pass::add_delta() {
-  for_rows([&](uint32_t t) {
-    float* x = s_.x.data() + uint64_t{t} * c_.d_model;
-    const float* d = s_.delta.data() + uint64_t{t} * c_.d_model;
-    for (uint32_t i = 0; i < c_.d_model; i++) x[i] = d[i] + x[i];
-  });
-}
-
-void Pass::attention_block(const Layer& l, uint32_t index) {
-  for_rows([&](uint32_t t) {
-    const uint64_t at = uint64_t{t} * c_.d_model;
-    norm_row(s_.x.data() + at, l.attn_norm, c_.d_model, s_.norm.data() + at);
-  });
-  quantize_rows(s_.norm.data(), c_.d_model);
-  multiply(l.q, s_.norm.data(), s_.q.data());
-  multiply(l.k, s_.norm.data(), s_.k.data());
-  multiply(l.v, s_.norm.data(), s_.v.data());
-  store_and_rotate(index);
-  attend(index);
-  if (!l.attn_sub_norm.empty())
+/** Gate, up and their product; where all are at hand, piece by piece while it is in the cache. */
+void Pass::feed_forward(const Layer& l) {
+  float* const gate = s_.gate.reserve(int64_t{n_} * c_.d_ff);
+  float* const up = s_.up.reserve(int64_t{n_} * c_.d_ff);
+  const auto swiglu = llamacpp_ ? kernels_.llamacpp.swiglu : kernels_.swiglu;
+  if (llamacpp_) {
+    multiply({{l.gate, gate}, {l.up, up}});
     for_rows([&](uint32_t t) {
-      float* a = s_.attention.data() + uint64_t{t} * q_width_;
-      norm_row(a, l.attn_sub_norm, q_width_, a);
+      swiglu(gate + uint64_t{t} * c_.d_ff, up + uint64_t{t} * c_.d_ff, c_.d_ff);
     });
-  quantize_rows(s_.attention.data(), q_width_);
-  multiply(l.o, s_.attention.data(), s_.delta.data());
-  add_delta();
+    return;
+  }
+  const uint64_t panels = (c_.d_ff + PANEL_ROWS - 1) / PANEL_ROWS;
+  team_.each(panels, 1, [&](uint64_t begin, uint64_t end) {
+    for (uint64_t p = begin; p < end; p += PIECE_PANELS) {
+      const uint64_t last = std::min<uint64_t>(p + PIECE_PANELS, end);
+      product_panels(l.gate, input_, p, last, gate);
+      product_panels(l.up, input_, p, last, up);
+      const uint64_t column = p * PANEL_ROWS;
+      const auto columns =
+          static_cast<uint32_t>(std::min<uint64_t>(last * PANEL_ROWS, c_.d_ff) - column);
+      for (uint32_t t = 0; t < n_; t++) {
+        const uint64_t at = uint64_t{t} * c_.d_ff + column;
+        swiglu(gate + at, up + at, columns);
+      }
+    }
+  });
 }
 
-void Pass::feed_forward_block(const Layer& l) {
+void Pass::layer(uint32_t index, bool last) {
+  const Layer& l = model_.layers[index];
+  float* const x = s_.x.data();
+  float* const norm = s_.norm.data();
+  float* const delta = s_.delta.data();
+  float* const q = s_.q.reserve(int64_t{n_} * q_width_);
+  float* const k = s_.k.reserve(int64_t{n_} * kv_width_);
+  float* const v = s_.v.reserve(int64_t{n_} * kv_width_);
+  float* const mixed = s_.attention.reserve(int64_t{n_} * q_width_);
+  multiply({{l.q, q}, {l.k, k}, {l.v, v}});
+  attention(index);
+  begin_input(mixed, q_width_);
+  for_rows([&](uint32_t t) {
+    float* a = mixed + uint64_t{t} * q_width_;
+    if (!l.attn_sub_norm.empty()) norm_row(a, l.attn_sub_norm, q_width_, a);
+    quantize_input(t);
+  });
+  multiply({{l.o, delta}});
+  begin_input(norm, c_.d_model);
   for_rows([&](uint32_t t) {
     const uint64_t at = uint64_t{t} * c_.d_model;
-    norm_row(s_.x.data() + at, l.ffn_norm, c_.d_model, s_.norm.data() + at);
+    add_row(x + at, delta + at, c_.d_model);
+    norm_row(x + at, l.ffn_norm, c_.d_model, norm + at);
+    quantize_input(t);
   });
-  quantize_rows(s_.norm.data(), c_.d_model);
-  multiply(l.gate, s_.norm.data(), s_.gate.data());
-  multiply(l.up, s_.norm.data(), s_.up.data());
+  feed_forward(l);
+  begin_input(s_.gate.data(), c_.d_ff);
   for_rows([&](uint32_t t) {
     float* g = s_.gate.data() + uint64_t{t} * c_.d_ff;
-    const auto swiglu = llamacpp_ ? kernels_.llamacpp.swiglu : kernels_.swiglu;
-    swiglu(g, s_.up.data() + uint64_t{t} * c_.d_ff, c_.d_ff);
     if (!l.ffn_sub_norm.empty()) norm_row(g, l.ffn_sub_norm, c_.d_ff, g);
+    quantize_input(t);
   });
-  quantize_rows(s_.gate.data(), c_.d_ff);
-  multiply(l.down, s_.gate.data(), s_.delta.data());
-  add_delta();
+  multiply({{l.down, delta}});
+  if (!last) begin_input(norm, c_.d_model);
+  for_rows([&](uint32_t t) {
+    const uint64_t at = uint64_t{t} * c_.d_model;
+    add_row(x + at, delta + at, c_.d_model);
+    if (last) return;
+    norm_row(x + at, model_.layers[index + 1].attn_norm, c_.d_model, norm + at);
+    quantize_input(t);
+  });
 }
 
-/** Final norm and head of the rows whose logits are wanted. */
-void Pass::logits() {
-  const DenseMatrix& head = model_.head_matrix();
+/** Norms the rows that are asked for. Those with logits wait for the head, which reads its weights
+ * once for all chunks. */
+void Pass::collect(float*& hidden) {
   for (uint32_t t = 0; t < n_; t++) {
-    if (rows_[t].logits == nullptr) continue;
-    float* x = s_.norm.data();
-    norm_row(s_.x.data() + uint64_t{t} * c_.d_model, model_.norm, c_.d_model, x);
-    if (llamacpp_ && !head.half.empty()) kernels_.round_half(x, c_.d_model);
-    if (llamacpp_ && head.is_q6k) {
-      kernels_.quantize_blocks(x, c_.d_model,
-                               int8_ = {c_.d_model, s_.q8.data(), s_.sums16.data(),
-                                        s_.block_scale.data(), s_.scale.data(), s_.sum.data()},
-                               0);
-      for (uint32_t i = 0; i < c_.d_model; i++)
-        x[i] = static_cast<float>(int8_.q[i]) * int8_.block_scale[i / 256];
-    }
-    parallel_for(model_.threads, c_.vocab_size, [&](int64_t begin, int64_t end, uint32_t) {
-      for (auto r = static_cast<uint64_t>(begin); r < static_cast<uint64_t>(end); r++)
-        rows_[t].logits[r] = dense_dot(head, r, x);
-    });
+    if (rows_[t].output == MG_OUTPUT_NONE) continue;
+    const bool for_head = rows_[t].output == MG_OUTPUT_LOGITS;
+    float* out = for_head ? s_.outputs.data() + uint64_t{outputs_++} * c_.d_model : hidden;
+    if (!for_head) hidden += c_.d_model;
+    norm_row(s_.x.data() + uint64_t{t} * c_.d_model, model_.norm, c_.d_model, out);
   }
 }
 
-void Pass::run() {
-  embed();
-  rotary();
+void Pass::layers(const Row* rows, uint32_t n, float*& hidden) {
+  rows_ = rows;
+  n_ = n;
+  const int64_t floats = int64_t{n} * c_.d_model;
+  float* const x = s_.x.reserve(floats);
+  float* const norm = s_.norm.reserve(floats);
+  s_.delta.reserve(floats);
+  s_.cosine.reserve(int64_t{n} * c_.head_dim / 2);
+  s_.sine.reserve(int64_t{n} * c_.head_dim / 2);
+  cut_tiles();
+  begin_input(norm, c_.d_model);
+  for_rows([&](uint32_t t) {
+    const uint64_t at = uint64_t{t} * c_.d_model;
+    embed(t);
+    rotary(t);
+    norm_row(x + at, model_.layers[0].attn_norm, c_.d_model, norm + at);
+    quantize_input(t);
+  });
   for (uint32_t i = 0; i < c_.n_layers; i++) {
     require(!is_cancelled(cancel_), MG_E_CANCELLED, "cancelled");
-    attention_block(model_.layers[i], i);
-    feed_forward_block(model_.layers[i]);
+    layer(i, i + 1 == c_.n_layers);
   }
-  logits();
+  collect(hidden);
 }
 
-void forward(const Model& model, uint32_t rounding, const std::vector<Row>& rows,
+void forward(const Model& model, uint32_t rounding, const Batch& batch, Team& team,
              const int32_t* cancel) {
-  Pass(model, rounding, rows, cancel).run();
+  struct Borrowed {
+    ScratchShelf& shelf;
+    std::unique_ptr<Scratch> scratch;
+    ~Borrowed() { shelf.put(std::move(scratch)); }
+  } borrowed{model.scratch, model.scratch.take()};
+  Pass pass(model, rounding, team, *borrowed.scratch, cancel);
+  uint64_t outputs = 0;
+  for (uint64_t i = 0; i < batch.n; i++) outputs += batch.rows[i].output == MG_OUTPUT_LOGITS;
+  borrowed.scratch->outputs.reserve(static_cast<int64_t>(outputs * model.config.d_model));
+  float* hidden = batch.hidden;
+  for (uint64_t at = 0; at < batch.n; at += CHUNK_ROWS)
+    pass.layers(batch.rows + at,
+                static_cast<uint32_t>(std::min<uint64_t>(CHUNK_ROWS, batch.n - at)), hidden);
+  const uint64_t vocab = model.config.vocab_size;
+  const uint64_t together = batch.logits != nullptr ? outputs : std::min(outputs, READ_OUTPUTS);
+  float* room = batch.logits;
+  if (room == nullptr)
+    room = borrowed.scratch->logits.reserve(static_cast<int64_t>(together * vocab));
+  for (uint64_t at = 0; at < outputs; at += together) {
+    const uint64_t n = std::min(together, outputs - at);
+    pass.head(at, static_cast<uint32_t>(n), room);
+    if (batch.read) batch.read(team, at, n, room);
+  }
+}
+
+void forward(const Model& model, uint32_t rounding, const Batch& batch, const int32_t* cancel) {
+  Team::run(model.threads,
+            [&](Team& team) { forward(model, rounding, batch, team, cancel); });
+}
+
+void check_rounding(const Model& model, uint32_t rounding) {
+  require(rounding <= MG_ROUNDING_LLAMACPP, MG_E_INVALID, "rounding is 0 or 1");
+  if (rounding != MG_ROUNDING_LLAMACPP) return;
+  require(model.from_gguf, MG_E_UNSUPPORTED, "llamacpp rounding needs a model from a GGUF file");
+  for (const Layer& l : model.layers)
+    for (const Linear* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down})
+      require(w->ternary.is_tq || !w->dense.empty(), MG_E_UNSUPPORTED,
+              "llamacpp rounding: llama.cpp does not load I2_S; export as TQ2_0, TQ1_0 or F16");
 }
 
 }  // namespace magnet

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "common.hpp"
+#include "infer_scratch.hpp"
+#include "live_handle.hpp"
 #include "packed_ternary.hpp"
 
 namespace magnet {
@@ -36,7 +38,7 @@ struct Layer {
   Linear q, k, v, o, gate, up, down;
 };
 
-struct Model {
+struct Model : LiveHandle {
   mg_model_config config{};
   DenseMatrix embedding;
   DenseMatrix head;  // empty: tied to the embedding
@@ -45,6 +47,7 @@ struct Model {
   std::vector<double> inverse_frequency;  // (head_dim / 2), theta^(-2j/hd)
   bool from_gguf = false;
   uint32_t threads = 0;
+  mutable ScratchShelf scratch;
 
   const DenseMatrix& head_matrix() const { return head.empty() ? embedding : head; }
 };

@@ -1,62 +1,82 @@
-// One forward pass over a batch of rows, its buffers, and the order of its steps. Private to
-// infer_forward.cpp and infer_attention.cpp.
+// One forward pass over a chunk of rows, its buffers, and the order of its steps. Private to
+// infer_forward.cpp, infer_linear.cpp and infer_attention.cpp.
 #pragma once
+#include <initializer_list>
 #include <vector>
 
+#include "aligned_buffer.hpp"
+#include "infer_forward.hpp"
 #include "infer_kernels.hpp"
-#include "infer_session.hpp"
-#include "thread_pool.hpp"
+#include "infer_scratch.hpp"
 
 namespace magnet {
 
-/** Buffers of one pass, sized for its rows. */
-struct Scratch {
-  std::vector<float> x, norm, q, k, v, attention, gate, up, delta, rounded, cosine, sine;
-  std::vector<int8_t> q8;
-  std::vector<int16_t> sums16;
-  std::vector<float> block_scale, scale;
-  std::vector<int32_t> sum;
+/** y (n, w's rows) = x w^T for the pass's input x. */
+struct Product {
+  const Linear& w;
+  float* y;
 };
 
 class Pass {
  public:
-  Pass(const Model& model, uint32_t rounding, const std::vector<Row>& rows, const int32_t* cancel);
-  void run();
+  Pass(const Model& model, uint32_t rounding, Team& team, Scratch& scratch,
+       const int32_t* cancel);
+  /** The layers, for a chunk of rows. Normed last states go to `hidden`, which moves on, or wait for
+   * the head. */
+  void layers(const Row* rows, uint32_t n, float*& hidden);
+  uint32_t outputs() const { return outputs_; }
+  /** The head of some of what has been collected: (n, vocab). */
+  void head(uint64_t first, uint32_t n, float* logits);
 
  private:
-  void embed();
-  void rotary();
-  void layer(uint32_t index);
-  void attention_block(const Layer& l, uint32_t index);
-  void feed_forward_block(const Layer& l);
-  void store_and_rotate(uint32_t index);
-  void attend(uint32_t index);
-  void attend_head(uint32_t index, uint32_t t, uint32_t head, std::vector<float>& weights);
-  void attend_head_llamacpp(const uint16_t* k, const uint16_t* v, const float* q, uint32_t count,
-                            float* out) const;
+  void embed(uint32_t t);
+  void rotary(uint32_t t);
+  void layer(uint32_t index, bool last);
   void norm_row(const float* x, const std::vector<float>& w, uint32_t n, float* y) const;
-  void quantize_rows(const float* x, uint32_t n);
-  void multiply(const Linear& w, const float* x, float* y);
-  void multiply_dense(const DenseMatrix& w, const float* x, float* y);
+  void feed_forward(const Layer& l);
+  void collect(float*& hidden);
+
+  void begin_input(const float* x, uint32_t cols);
+  void quantize_input(uint32_t t);
+  void multiply(std::initializer_list<Product> products);
+  void multiply_as_llamacpp(const Product& product);
+  const float* rounded_input(const DenseMatrix& w);
+  void product_panels(const Linear& w, const float* x, uint64_t begin, uint64_t end,
+                      float* y) const;
   float dense_dot(const DenseMatrix& w, uint64_t r, const float* x) const;
-  void add_delta();
-  void logits();
+
+  void cut_tiles();
+  void attention(uint32_t index);
+  void rotate(float* x, uint32_t t) const;
+  void store_row(uint32_t index, uint32_t t, uint32_t kv_head);
+  float* rotated_queries(uint32_t first, uint32_t rows, uint32_t kv_head) const;
+  template <class E>
+  void attend(uint32_t index, const Tile& tile, uint32_t kv_head);
+  void attend_llamacpp(uint32_t index, const Tile& tile, uint32_t kv_head);
+
+  /** fn(t) for every row. A single one is not worth a stage. */
   template <class F>
-  void for_rows(F&& f) {
-    parallel_for(model_.threads, n_, [&](int64_t begin, int64_t end, uint32_t) {
-      for (auto t = static_cast<uint32_t>(begin); t < static_cast<uint32_t>(end); t++) f(t);
+  void for_rows(const F& fn) {
+    if (n_ == 1) return fn(uint32_t{0});
+    team_.each(n_, 1, [&](uint64_t begin, uint64_t end) {
+      for (uint64_t t = begin; t < end; t++) fn(static_cast<uint32_t>(t));
     });
   }
 
   const Model& model_;
   const mg_model_config& c_;
   const bool llamacpp_;
-  const std::vector<Row>& rows_;
   const int32_t* cancel_;
+  Team& team_;
   const Kernels& kernels_;
-  const uint32_t n_;
+  Scratch& s_;
   const uint32_t q_width_, kv_width_;
-  Scratch s_;
+  const Row* rows_ = nullptr;
+  uint32_t n_ = 0;
+  uint32_t outputs_ = 0;
+  bool lone_tiles_ = false;  // no sequence has rows in two blocks
+  const float* input_ = nullptr;  // of the products that follow: (n, input_cols_)
+  uint32_t input_cols_ = 0;
   Int8Rows int8_;
 };
 

@@ -2,6 +2,7 @@
 #include "infer_session.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "thread_pool.hpp"
 
@@ -10,31 +11,23 @@ namespace {
 
 static_assert(sizeof(mg_session_options) == 16);
 
+constexpr uint64_t SESSIONS_MAX = 64;
+
 Session& session_of(void* handle) {
   require(handle != nullptr, MG_E_INVALID, "the session handle is null");
   return *static_cast<Session*>(handle);
 }
 
-/** llama.cpp's arithmetic exists for files that llama.cpp loads. */
-void check_llamacpp(const Model& m) {
-  require(m.from_gguf, MG_E_UNSUPPORTED, "llamacpp rounding needs a model from a GGUF file");
-  for (const Layer& l : m.layers)
-    for (const Linear* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down})
-      require(w->ternary.is_tq || !w->dense.empty(), MG_E_UNSUPPORTED,
-              "llamacpp rounding: llama.cpp does not load I2_S; export as TQ2_0, TQ1_0 or F16");
+void allocate_cache(Session& s, uint32_t kv_bits) {
+  const uint32_t blocks = (s.context + MG_KV_BLOCK - 1) / MG_KV_BLOCK;
+  s.pool = std::make_unique<KvPool>(*s.model, blocks, kv_bits);
+  s.table.resize(blocks);
+  std::iota(s.table.begin(), s.table.end(), 0u);
 }
 
-void allocate_cache(Session& s, uint32_t kv_bits) {
-  const mg_model_config& c = s.model->config;
-  const uint64_t n = uint64_t{c.n_layers} * s.context * c.n_kv_heads * c.head_dim;
-  // Not zeroed: a position is always written before it is read, and untouched pages cost nothing.
-  if (kv_bits == 16) {
-    s.cache.k16 = std::make_unique_for_overwrite<uint16_t[]>(n);
-    s.cache.v16 = std::make_unique_for_overwrite<uint16_t[]>(n);
-  } else {
-    s.cache.k32 = std::make_unique_for_overwrite<float[]>(n);
-    s.cache.v32 = std::make_unique_for_overwrite<float[]>(n);
-  }
+Row row_of(const Session& s, uint32_t sequence, uint32_t position, int32_t token, bool logits) {
+  return {s.pool.get(), s.table.data(), sequence, position, token,
+          static_cast<uint32_t>(logits ? MG_OUTPUT_LOGITS : MG_OUTPUT_NONE)};
 }
 
 void check_tokens(const Session& s, const int32_t* tokens, uint64_t n) {
@@ -72,7 +65,7 @@ int32_t mg_session_create(void* model, const mg_session_options* options, void**
       fail(MG_E_INVALID, "a context of %u tokens; the model was made for at most %u",
            session->context, longest);
     session->rounding = o.rounding;
-    if (o.rounding == MG_ROUNDING_LLAMACPP) check_llamacpp(*session->model);
+    check_rounding(*session->model, o.rounding);
     allocate_cache(*session, o.kv_bits);
     *out_session = session.release();
     return int32_t{MG_OK};
@@ -95,12 +88,14 @@ int32_t mg_session_eval(void* session, const int32_t* tokens, uint64_t n, uint64
     require(first_logits <= n && (out_logits != nullptr || first_logits == n), MG_E_INVALID,
             "mg_session_eval: first_logits beyond the tokens, or no room for logits");
     const uint64_t vocab = s.model->config.vocab_size;
-    for (uint64_t start = 0; start < n; start += ROWS_MAX) {
+    for (uint64_t start = 0; start < n; start += MG_BATCH_ROWS) {
       std::vector<Row> rows;
-      for (uint64_t i = start; i < std::min(n, start + ROWS_MAX); i++)
-        rows.push_back({&s, s.length + static_cast<uint32_t>(i - start), tokens[i],
-                        i >= first_logits ? out_logits + (i - first_logits) * vocab : nullptr});
-      forward(*s.model, s.rounding, rows, cancel);
+      for (uint64_t i = start; i < std::min<uint64_t>(n, start + MG_BATCH_ROWS); i++)
+        rows.push_back(row_of(s, 0, s.length + static_cast<uint32_t>(i - start), tokens[i],
+                              i >= first_logits));
+      const uint64_t before = start > first_logits ? start - first_logits : 0;
+      float* const logits = out_logits == nullptr ? nullptr : out_logits + before * vocab;
+      forward(*s.model, s.rounding, {rows.data(), rows.size(), logits, nullptr, {}}, cancel);
       s.length += static_cast<uint32_t>(rows.size());
     }
     return int32_t{MG_OK};
@@ -111,22 +106,23 @@ int32_t mg_session_decode(void* const* sessions, const int32_t* tokens, uint64_t
                           float* out_logits, const int32_t* cancel) {
   return guard([&] {
     const FloatEnvironment environment;
-    require(sessions != nullptr && out_logits != nullptr && n >= 1 && n <= ROWS_MAX, MG_E_INVALID,
-            "mg_session_decode: null argument, or not 1 to 64 sessions");
+    require(sessions != nullptr && tokens != nullptr && out_logits != nullptr && n >= 1 &&
+                n <= SESSIONS_MAX,
+            MG_E_INVALID, "mg_session_decode: null argument, or not 1 to 64 sessions");
+    const Session& first = session_of(sessions[0]);
     std::vector<Row> rows;
     for (uint64_t i = 0; i < n; i++) {
       Session& s = session_of(sessions[i]);
       check_tokens(s, tokens + i, 1);
-      const Session& first = session_of(sessions[0]);
       require(s.model == first.model && s.rounding == first.rounding, MG_E_INVALID,
               "mg_session_decode: sessions of different models or roundings");
       for (const Row& row : rows)
-        require(row.session != &s, MG_E_INVALID, "mg_session_decode: a session appears twice");
-      rows.push_back({&s, s.length, tokens[i], out_logits + i * s.model->config.vocab_size});
+        require(row.pool != s.pool.get(), MG_E_INVALID,
+                "mg_session_decode: a session appears twice");
+      rows.push_back(row_of(s, static_cast<uint32_t>(i), s.length, tokens[i], true));
     }
-    const Session& first = session_of(sessions[0]);
-    forward(*first.model, first.rounding, rows, cancel);
-    for (const Row& row : rows) row.session->length++;
+    forward(*first.model, first.rounding, {rows.data(), n, out_logits, nullptr, {}}, cancel);
+    for (uint64_t i = 0; i < n; i++) session_of(sessions[i]).length++;
     return int32_t{MG_OK};
   });
 }

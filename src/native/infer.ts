@@ -14,11 +14,18 @@ export const infer = bind({
   mg_infer_free: ["buffer"],
   mg_infer_config: ["handle", "buffer"],
   mg_infer_bytes: ["handle", "buffer"],
+  mg_kv_create: ["handle", "u32", "u32", "buffer"],
+  mg_kv_free: ["buffer"],
+  mg_kv_block_bytes: ["handle", "buffer"],
+  mg_kv_release: ["handle", "buffer", "u64"],
   mg_session_create: ["handle", "buffer", "buffer"],
   mg_session_free: ["buffer"],
   mg_session_length: ["handle", "buffer"],
   mg_session_truncate: ["handle", "u64"],
 });
+
+/** Model, pool, rounding, rows, tables and sequences of a batch. */
+const BATCH = ["handle", "handle", "u32", "buffer", "u64", "buffer", "buffer", "u64"] as const;
 
 /** Calls that read or compute whole tensors, on the worker pool. */
 export const inferAsync = bindAsync({
@@ -28,6 +35,18 @@ export const inferAsync = bindAsync({
   mg_gguf_parse: ["buffer", "u64", "buffer"],
   mg_infer_from_params: ["buffer", "buffer", "u64", "u32", "buffer"],
   mg_infer_from_gguf: ["handle", "u32", "buffer"],
+  mg_batch_eval: [...BATCH, "buffer", "buffer", "cancel"],
+  mg_batch_step: [
+    ...BATCH,
+    "buffer",
+    "u64",
+    "buffer",
+    "buffer",
+    "buffer",
+    "buffer",
+    "buffer",
+    "cancel",
+  ],
   mg_session_eval: ["handle", "buffer", "u64", "u64", "buffer", "cancel"],
   mg_session_decode: ["buffer", "buffer", "u64", "buffer", "cancel"],
 });

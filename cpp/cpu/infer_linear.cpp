@@ -1,0 +1,123 @@
+// The matrix products of a forward pass. Products that share their input run as one stage, in
+// panels of 16 output rows.
+#include <algorithm>
+
+#include "infer_pass.hpp"
+
+namespace magnet {
+namespace {
+
+uint64_t panels_of(uint64_t rows) { return (rows + PANEL_ROWS - 1) / PANEL_ROWS; }
+
+}  // namespace
+
+/** x (n, cols) is what the next products multiply; quantize_input follows for every row. */
+void Pass::begin_input(const float* x, uint32_t cols) {
+  input_ = x;
+  input_cols_ = cols;
+  const uint32_t block = llamacpp_ ? 256 : 128;
+  const uint32_t stride = (cols + block - 1) / block * block;
+  const int64_t all = int64_t{n_} * stride;
+  int8_ = {stride,
+           s_.q8.reserve(all),
+           s_.sums16.reserve(all / 16),
+           s_.block_scale.reserve(all / 128),
+           s_.scale.reserve(n_),
+           s_.sum.reserve(n_)};
+}
+
+void Pass::quantize_input(uint32_t t) {
+  const float* row = input_ + uint64_t{t} * input_cols_;
+  if (llamacpp_ && input_cols_ % 256 == 0)
+    kernels_.quantize_blocks(row, input_cols_, int8_, t);
+  else
+    kernels_.quantize(row, input_cols_, int8_, t);
+}
+
+/** Panels [begin, end) of the product for all rows of the pass. */
+void Pass::product_panels(const Linear& w, const float* x, uint64_t begin, uint64_t end,
+                          float* y) const {
+  if (w.ternary.rows != 0 && (!llamacpp_ || w.ternary.is_tq)) {
+    const bool blocks = llamacpp_ || !w.ternary.block_scales.empty();
+    const auto product = blocks ? ternary_block_product : ternary_product;
+    return product(w.ternary, static_cast<uint32_t>(begin), static_cast<uint32_t>(end), int8_, n_,
+                   y, w.ternary.rows);
+  }
+  const uint64_t last = std::min<uint64_t>(end * PANEL_ROWS, w.dense.rows);
+  for (uint64_t r = begin * PANEL_ROWS; r < last; r++)
+    for (uint32_t t = 0; t < n_; t++)
+      y[uint64_t{t} * w.dense.rows + r] = dense_dot(w.dense, r, x + uint64_t{t} * w.dense.cols);
+}
+
+/** All products of the input as one stage. */
+void Pass::multiply(std::initializer_list<Product> products) {
+  if (llamacpp_) {
+    for (const Product& p : products) multiply_as_llamacpp(p);
+    return;
+  }
+  uint64_t panels = 0;
+  for (const Product& p : products) panels += panels_of(p.w.rows());
+  team_.each(panels, 1, [&](uint64_t begin, uint64_t end) {
+    for (const Product& p : products) {
+      const uint64_t own = panels_of(p.w.rows());
+      if (begin < own) product_panels(p.w, input_, begin, std::min(end, own), p.y);
+      if (end <= own) return;
+      begin = begin > own ? begin - own : 0;
+      end -= own;
+    }
+  });
+}
+
+/** llama.cpp rounds the activations as the weights' type demands, matrix by matrix. */
+void Pass::multiply_as_llamacpp(const Product& product) {
+  const Linear& w = product.w;
+  const bool is_tq = w.ternary.rows != 0 && w.ternary.is_tq;
+  const float* x = is_tq ? nullptr : rounded_input(w.dense);
+  team_.each(panels_of(w.rows()), 1, [&](uint64_t begin, uint64_t end) {
+    product_panels(w, x, begin, end, product.y);
+  });
+}
+
+/** The input as llama.cpp rounds it for a float matrix: through f16, or through Q8_K. */
+const float* Pass::rounded_input(const DenseMatrix& w) {
+  if (w.half.empty() && !w.is_q6k) return input_;
+  float* const out = s_.rounded.reserve(int64_t{n_} * input_cols_);
+  for_rows([&](uint32_t t) {
+    const uint64_t at = uint64_t{t} * input_cols_;
+    if (!w.is_q6k) {
+      std::copy_n(input_ + at, input_cols_, out + at);
+      return kernels_.round_half(out + at, input_cols_);
+    }
+    const int8_t* q = int8_.q + uint64_t{t} * int8_.stride;
+    const float* scales = int8_.block_scale + uint64_t{t} * (int8_.stride / 128);
+    for (uint32_t i = 0; i < input_cols_; i++)
+      out[at + i] = static_cast<float>(q[i]) * scales[i / 256];
+  });
+  return out;
+}
+
+/** Row r of w times x, in this rounding's order. */
+float Pass::dense_dot(const DenseMatrix& w, uint64_t r, const float* x) const {
+  if (w.half.empty()) {
+    const auto dot = llamacpp_ ? kernels_.llamacpp.dot : kernels_.dot;
+    return dot(w.single.data() + r * w.cols, x, w.cols);
+  }
+  const auto dot = llamacpp_ ? kernels_.llamacpp.dot_half : kernels_.dot_half;
+  return dot(w.half.data() + r * w.cols, x, w.cols);
+}
+
+void Pass::head(uint64_t first, uint32_t n, float* logits) {
+  const DenseMatrix& w = model_.head_matrix();
+  n_ = n;
+  begin_input(s_.outputs.data() + first * c_.d_model, c_.d_model);
+  for_rows([&](uint32_t t) { quantize_input(t); });
+  const float* const x = llamacpp_ ? rounded_input(w) : input_;
+  team_.each(panels_of(w.rows), 1, [&](uint64_t begin, uint64_t end) {
+    const uint64_t last = std::min<uint64_t>(end * PANEL_ROWS, w.rows);
+    for (uint64_t r = begin * PANEL_ROWS; r < last; r++)
+      for (uint32_t t = 0; t < n_; t++)
+        logits[uint64_t{t} * w.rows + r] = dense_dot(w, r, x + uint64_t{t} * w.cols);
+  });
+}
+
+}  // namespace magnet
