@@ -64,6 +64,10 @@ export const COMMANDS: Group = {
       "rounds of training and merging: list",
       async () => (await import("./node.ts")).rounds,
     ),
+    serve: lazy(
+      "serve models over HTTP: OpenAI's and Ollama's endpoints",
+      async () => (await import("./serve.ts")).serve,
+    ),
     sim: lazy("simulate a network under faults", async () => (await import("./sim.ts")).sim),
     storage: lazy("the network's store: status", async () => (await import("./node.ts")).storage),
     tokenizer: lazy(

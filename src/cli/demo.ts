@@ -27,6 +27,8 @@ function summary(report: DemoReport, took_ms: number): string {
   const fixed = (value: number | null) => (value === null ? "-" : value.toFixed(3));
   const model = report.artifacts.gguf ?? "-";
   const order2 = fixed(report.bits_per_byte_order2);
+  const { tokens_per_s, first_token_ms } = report;
+  const answer = `${tokens_per_s ?? "-"} tokens/s, the first after ${first_token_ms ?? "-"} ms`;
   const rows: [string, string][] = [
     ["agents", `${report.nodes}, one killed on the way`],
     ["rounds", String(report.rounds)],
@@ -34,16 +36,18 @@ function summary(report: DemoReport, took_ms: number): string {
     ["bits/byte", `${fixed(report.bits_per_byte_after)} (order-2 byte model: ${order2})`],
     ["wire", formatBytes(report.wire_bytes)],
     ["model", model],
+    ["answer", answer],
     ["time", `${(took_ms / 1000).toFixed(0)} s`],
     ["next", `magnet chat ${model} --complete --prompt "The Congress"`],
+    ["", `magnet serve ${model}`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(10)} ${value}`).join("\n");
 }
 
 export const demo = defineCommand({
-  summary: "Trains, merges, repairs, exports and answers: the whole job on this machine",
+  summary: "Trains, merges, repairs, exports, serves and answers: the whole job on this machine",
   details:
-    "Four agents as separate processes train a small BitNet model on public-domain English (embedded), merge\nit round by round, survive the kill of one of them, and the result answers a prompt. Under 3 minutes.",
+    "Four agents as separate processes train a small BitNet model on public-domain English (embedded), merge\nit round by round, survive the kill of one of them, and the result, served over HTTP, answers a prompt.\nUnder 3 minutes.",
   examples: [
     { command: "magnet demo", does: "with the embedded text" },
     { command: "magnet demo --data my-texts/ --json", does: "on own text, for scripts" },

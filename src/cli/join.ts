@@ -10,12 +10,12 @@ import { systemClock } from "../core/clock.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
 import { systemRandom } from "../core/random.ts";
-import { requireReplaceable } from "../core/read-file.ts";
 import { TIER_ALIASES } from "../core/tiers.ts";
 import { serveControl } from "../http/control-server.ts";
 import { nodeControl } from "../http/node-control.ts";
 import { openIdentity, wasExported } from "../network/key-storage.ts";
 import { defineCommand } from "./frame/command.ts";
+import { stdinClosed, writeReadyFile } from "./ready-file.ts";
 
 const log = roomLog("main");
 
@@ -30,20 +30,12 @@ function splitListen(listen: string): { host: string; port: number } {
   return { host: listen.slice(0, at).replace(/^\[|\]$/g, ""), port: Number(listen.slice(at + 1)) };
 }
 
-function writeReadyFile(file: string, node: RunningNode, control_url: string): void {
-  const { identity } = node.options;
-  const content = {
-    schema: "magnet.ready/1",
-    node_id: identity.node_id,
-    public_key: identity.public_key,
-    address: `wss://${node.transport.advertised ?? node.transport.address}`,
-    control_url,
-    pid: process.pid,
-  };
-  requireReplaceable(file, "{");
-  fs.writeFileSync(`${file}.tmp`, `${JSON.stringify(content)}\n`);
-  fs.renameSync(`${file}.tmp`, file);
-}
+const readyContent = ({ options, transport }: RunningNode, control_url: string) => ({
+  node_id: options.identity.node_id,
+  public_key: options.identity.public_key,
+  address: `wss://${transport.advertised ?? transport.address}`,
+  control_url,
+});
 
 interface Facts {
   network_file: string;
@@ -84,18 +76,6 @@ function bannerText(node: RunningNode, facts: Facts): string {
     ...(facts.key_backed_up ? [] : ["key       not backed up: magnet keys export --out FILE"]),
     "ready",
   ].join("\n");
-}
-
-/** Aborts when stdin ends: whoever holds its other end is gone, however it went. */
-function stdinClosed(): AbortSignal {
-  const closed = new AbortController();
-  const drain = async () => {
-    for await (const bytes of Bun.stdin.stream()) void bytes; // nothing is expected there
-  };
-  drain()
-    .catch((error) => log.debug("stdin_failed", { reason: toMagnetError(error).message }))
-    .finally(() => closed.abort());
-  return closed.signal;
 }
 
 /**
@@ -206,7 +186,8 @@ export const join = defineCommand({
         random: systemRandom,
       });
       const announce = (control_url: string) => {
-        if (flags.ready_file !== undefined) writeReadyFile(flags.ready_file, node, control_url);
+        if (flags.ready_file !== undefined)
+          writeReadyFile(flags.ready_file, readyContent(node, control_url));
         const key_backed_up = wasExported(storage);
         const facts = { network_file: file, control_url, tier_reason: choice.why, key_backed_up };
         out.record("join", banner(node, facts), () => bannerText(node, facts));

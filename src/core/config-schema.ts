@@ -75,6 +75,19 @@ const training = z.strictObject({
   checkpoint_every: setting("steps between checkpoints", z.int().min(1).max(1e9).default(100)),
 });
 
+const serve = z.strictObject({
+  host: setting("address that the model server listens on", text.default("127.0.0.1")),
+  port: setting(
+    "port of the model server; 0 takes any free one",
+    z.int().min(0).max(65535).default(8080),
+  ),
+  api_key_file: setting("file with the API keys of the model server, one a line", text.default("")),
+  cors_origins: setting(
+    "origins of pages that may use the model server",
+    z.array(text).max(1024).default([]),
+  ),
+});
+
 const log = z.strictObject({
   level: setting(
     "least severe level that is logged",
@@ -86,7 +99,7 @@ const log = z.strictObject({
   ),
 });
 
-const sections = { node, network, training, log };
+const sections = { node, network, training, serve, log };
 type Sections = typeof sections;
 export type SectionName = keyof Sections;
 /** All settings by section, checked, with defaults filled in. */
@@ -128,4 +141,6 @@ export const OTHER_VARIABLES = [
   "MAGNET_NO_MEMFD",
   "MAGNET_CONFIG",
   "MAGNET_PASSPHRASE",
+  "MAGNET_API_KEYS",
+  "MAGNET_API_KEY",
 ] as const;

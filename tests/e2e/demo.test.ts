@@ -23,11 +23,13 @@ interface Demo {
   nodes: number;
   wire_bytes: number;
   answer: string;
+  tokens_per_s: number;
+  first_token_ms: number;
   artifacts: Record<string, string>;
 }
 
 test(
-  "magnet demo trains, merges, repairs, exports and answers",
+  "magnet demo trains, merges, repairs, exports, serves and answers",
   async () => {
     const out = place.at("results");
     const run = await place.run(["demo", "--json", "--out", out], { limit_ms: DEMO_LIMIT_MS });
@@ -50,6 +52,7 @@ test(
       "merge",
       "evaluate",
       "export",
+      "serve",
       "answer",
     ]);
     expect(demo.loss_after).toBeLessThan(0.65 * demo.loss_before);
@@ -58,12 +61,18 @@ test(
     expect(demo.rounds).toBeGreaterThanOrEqual(4);
     expect(demo.wire_bytes).toBeGreaterThan(1e6);
     expect(demo.answer.length).toBeGreaterThan(40);
+    expect(demo.answer).toStartWith("The President of the United States");
+    expect(demo.tokens_per_s).toBeGreaterThan(0);
+    expect(demo.first_token_ms).toBeGreaterThan(0);
+    // Its server is gone: nothing of the demo outlives it.
+    const url = demo.steps.find(({ name }) => name === "serve")!.detail.split(",")[0]!;
+    await expect(fetch(url)).rejects.toThrow();
     for (const file of Object.values(demo.artifacts)) expect(fs.existsSync(file)).toBe(true);
     expect(fs.readFileSync(demo.artifacts.gguf!).subarray(0, 4).toString()).toBe("GGUF");
     // What the demo leaves is a model that the chat command opens.
     const chat = await place.json(["chat", demo.artifacts.gguf!, "--prompt", "The"]);
     expect(chat.schema).toBe("magnet.chat/1");
-    expect(fs.readdirSync(out).filter((name) => name.startsWith("agent-"))).toEqual([]);
+    expect(fs.readdirSync(out).filter((name) => /^(agent-|serve)/.test(name))).toEqual([]);
   },
   DEMO_LIMIT_MS + 30_000,
 );

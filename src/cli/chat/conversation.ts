@@ -10,7 +10,7 @@ import type { ChatSettings } from "./settings.ts";
 export interface Answer extends AnswerEnd {
   text: string;
   first_token_ms: number;
-  /** After the first token; 0 where there was one only. */
+  /** After the first token. */
   tokens_per_s: number;
   /** Oldest turns that the context had no room for. */
   dropped_turns: number;
@@ -30,6 +30,19 @@ const KEPT_SHARE = 0.5;
 const ANSWER_SHARE = 0.25;
 
 const rounded = (value: number) => Math.round(value * 10) / 10;
+
+/**
+ * Tokens a second after the first. A short answer of a server may arrive in one piece: then the
+ * time for all of it is what is known.
+ */
+function rateOf(tokens: number, took: { decoded_ms: number; first_token_ms: number }): number {
+  const { decoded_ms, first_token_ms } = took;
+  const in_one_piece = decoded_ms < 0.1 * first_token_ms && tokens < 16;
+  const [count, ms] = in_one_piece
+    ? [tokens, decoded_ms + first_token_ms]
+    : [tokens - 1, decoded_ms];
+  return ms > 0 ? rounded((1000 * Math.max(count, 0)) / ms) : 0;
+}
 
 export class Conversation {
   system: string | undefined;
@@ -149,9 +162,8 @@ export class Conversation {
       if (next.done) {
         const end = performance.now();
         const tokens = next.value.completion_tokens ?? count;
-        const took_s = (end - (first ?? end)) / 1000;
-        const tokens_per_s = took_s > 0 ? rounded(Math.max(tokens - 1, 0) / took_s) : 0;
         const first_token_ms = rounded((first ?? end) - started);
+        const tokens_per_s = rateOf(tokens, { decoded_ms: end - (first ?? end), first_token_ms });
         return { text, ...next.value, first_token_ms, tokens_per_s };
       }
       first ??= performance.now();

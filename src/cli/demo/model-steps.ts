@@ -1,21 +1,21 @@
 /**
  * The demo's steps on the model alone: the untrained baseline, the final evaluation, export,
- * answer.
+ * and the answer of its server.
  */
 import fs from "node:fs";
 import path from "node:path";
 import type { PreparedJob } from "../../agent/prepare-job.ts";
 import { formatBytes } from "../../core/bytes.ts";
+import { streamCompletion } from "../../http/completion-client.ts";
 import { type Evaluation, evaluateTokens, tokenByteLengths } from "../../model/evaluate.ts";
 import { exportGguf } from "../../model/export-gguf.ts";
 import { exportHf } from "../../model/export-hf.ts";
-import { generateText } from "../../model/generate.ts";
-import { loadModel } from "../../model/load-model.ts";
 import { order2BitsPerByte } from "../../model/order2.ts";
 import { TokenFile } from "../../model/token-file.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 import { Trainer } from "../../model/trainer.ts";
-import { ANSWER_TOKENS, PROMPT } from "./recipe.ts";
+import type { ModelServer } from "./processes.ts";
+import { ANSWER_SAMPLING, ANSWER_TOKENS, PROMPT } from "./recipe.ts";
 
 const EVALUATION_BATCH = 16;
 
@@ -72,26 +72,38 @@ export async function exportModel(
   return { detail: `${gguf}, ${size}, loads in llama.cpp`, value: { gguf, hf } };
 }
 
-/** Opens the exported file and lets it go on with the prompt. */
-export async function answerPrompt(
-  gguf: string,
+export interface ServedAnswer {
+  text: string;
+  tokens_per_s: number;
+  first_token_ms: number;
+}
+
+/** Asks the server to go on with the prompt, streamed over OpenAI's API as any client would. */
+export async function askServer(
+  server: ModelServer,
   signal: AbortSignal,
-): Promise<{ detail: string; value: string }> {
-  const loaded = await loadModel(gguf);
-  try {
-    const started = performance.now();
-    const { text, completion_tokens } = await generateText(loaded, {
-      mode: "complete",
-      prompt: PROMPT,
-      max_tokens: ANSWER_TOKENS,
-      sampling: { temperature: 0.5, top_p: 0.9, repetition_penalty: 1.2, seed: 1 },
-      signal,
-    });
-    const rate = completion_tokens / ((performance.now() - started) / 1000);
-    const value = PROMPT + text;
-    const shown = value.replace(/\s+/g, " ").trim();
-    return { detail: `${rate.toFixed(0)} tokens/s: "${shown}"`, value };
-  } finally {
-    loaded.close();
+): Promise<{ detail: string; value: ServedAnswer }> {
+  const asked = performance.now();
+  const pieces = streamCompletion(
+    { url: server.url },
+    { model: server.model, prompt: PROMPT, max_tokens: ANSWER_TOKENS, ...ANSWER_SAMPLING },
+    signal,
+  );
+  let text = PROMPT;
+  let first: number | undefined;
+  for (;;) {
+    const next = await pieces.next();
+    const now = performance.now();
+    if (next.done) {
+      const tokens = next.value.completion_tokens ?? 0;
+      const first_token_ms = Math.round((first ?? now) - asked);
+      const decoded_ms = Math.max(now - (first ?? now), 1);
+      const tokens_per_s = Math.round((1000 * Math.max(tokens - 1, 0)) / decoded_ms);
+      const shown = text.replace(/\s+/g, " ").trim();
+      const speed = `${tokens_per_s} tokens/s, the first after ${first_token_ms} ms`;
+      return { detail: `${speed}: "${shown}"`, value: { text, tokens_per_s, first_token_ms } };
+    }
+    first ??= now;
+    text += next.value;
   }
 }

@@ -1,6 +1,7 @@
 /**
- * The demo's agents: `magnet join` as separate processes of this very executable, each with its own
- * data folder and log file. Whatever ends the demo, a kill -9 included, no process outlives it.
+ * The demo's other processes, all of this very executable: its agents (`magnet join`), each with its
+ * own data folder and log file, and at last the model's server (`magnet serve`). Whatever ends the
+ * demo, a kill -9 included, no process outlives it.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -26,17 +27,30 @@ function selfCommand(): string[] {
   return compiled ? [process.execPath] : [process.execPath, Bun.main];
 }
 
-/** Waits until `read` gives a value; throws when the deadline passes or the process ended. */
-async function awaitValue<T>(agent: Bun.Subprocess, what: string, read: () => T | undefined) {
+/** Waits for the ready file of a process; throws when the deadline passes or the process ended. */
+async function awaitReady<T>(child: Bun.Subprocess, what: string, ready_file: string): Promise<T> {
   const deadline = performance.now() + READY_DEADLINE_MS;
-  for (;;) {
-    const value = read();
-    if (value !== undefined) return value;
-    if (agent.exitCode !== null || performance.now() > deadline)
+  while (!fs.existsSync(ready_file)) {
+    if (child.exitCode !== null || performance.now() > deadline)
       throw new MagnetError("AGENT_NOT_READY", `${what} did not become ready`, {
         hint: "its log file, named below its data folder, says why",
       });
     await Bun.sleep(POLL_MS);
+  }
+  return JSON.parse(fs.readFileSync(ready_file, "utf8")) as T;
+}
+
+/**
+ * This program as another process. Nothing is written to its stdin, which closes with this process,
+ * however that ends; with --attached it then leaves.
+ */
+function startSelf(args: readonly string[], log_file: string): Bun.Subprocess {
+  const log = fs.openSync(log_file, "a", 0o600);
+  try {
+    const command = [...selfCommand(), ...args, "--attached"];
+    return Bun.spawn(command, { stdin: "pipe", stdout: log, stderr: log });
+  } finally {
+    fs.closeSync(log);
   }
 }
 
@@ -57,30 +71,46 @@ export async function startAgent(options: {
     ["--listen", "127.0.0.1:0"],
     ["--tier", "cpu"],
     ["--threads", String(options.threads)],
-    ["--attached"],
     ["--ready-file", ready_file],
     ...(options.peer ? [["--peer", options.peer]] : []),
   ].flat();
-  const log = fs.openSync(path.join(data_dir, "agent.log"), "a", 0o600);
-  const child = Bun.spawn([...selfCommand(), "join", ...flags], {
-    stdin: "pipe", // never written: it closes with this process, and the agent leaves
-    stdout: log,
-    stderr: log,
-  });
-  fs.closeSync(log);
-  const ready = await awaitValue(child, `agent ${index} (${data_dir})`, () =>
-    fs.existsSync(ready_file)
-      ? (JSON.parse(fs.readFileSync(ready_file, "utf8")) as { address: string; node_id: string })
-      : undefined,
-  );
+  const child = startSelf(["join", ...flags], path.join(data_dir, "agent.log"));
+  const what = `agent ${index} (${data_dir})`;
+  const ready = await awaitReady<{ address: string; node_id: string }>(child, what, ready_file);
   return { index, data_dir, ...ready, process: child };
 }
 
+export interface ModelServer {
+  url: string;
+  /** The model's name in requests. */
+  model: string;
+  stop(): Promise<void>;
+}
+
+/** Serves a model file on any free loopback port. */
+export async function startServing(model: string, folder: string): Promise<ModelServer> {
+  const ready_file = path.join(folder, "serve.json");
+  const args = ["serve", model, "--port", "0", "--ready-file", ready_file];
+  const child = startSelf(args, path.join(folder, "serve.log"));
+  const stop = () => stopProcesses([child]);
+  try {
+    const what = `the server of ${model} (its log: ${path.join(folder, "serve.log")})`;
+    const ready = await awaitReady<{ url: string; models: string[] }>(child, what, ready_file);
+    return { url: ready.url, model: ready.models[0]!, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
 /** SIGTERM, then SIGKILL for those that stay. */
-export async function stopAgents(agents: readonly Agent[]): Promise<void> {
-  for (const agent of agents) agent.process.kill("SIGTERM");
-  const all = Promise.all(agents.map((agent) => agent.process.exited));
+async function stopProcesses(children: readonly Bun.Subprocess[]): Promise<void> {
+  for (const child of children) child.kill("SIGTERM");
+  const all = Promise.all(children.map((child) => child.exited));
   await Promise.race([all, Bun.sleep(STOP_DEADLINE_MS)]);
-  for (const agent of agents) if (agent.process.exitCode === null) agent.process.kill("SIGKILL");
+  for (const child of children) if (child.exitCode === null) child.kill("SIGKILL");
   await all;
 }
+
+export const stopAgents = (agents: readonly Agent[]): Promise<void> =>
+  stopProcesses(agents.map((agent) => agent.process));

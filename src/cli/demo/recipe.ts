@@ -46,3 +46,4 @@ export const DEMO_TIMING: NetworkFile["timing"] = {
 /** What the trained model is asked to go on with. */
 export const PROMPT = "The President of the United States";
 export const ANSWER_TOKENS = 48;
+export const ANSWER_SAMPLING = { temperature: 0.5, top_p: 0.9, repetition_penalty: 1.2, seed: 1 };

@@ -52,6 +52,9 @@ export interface DemoReport {
   nodes: number;
   wire_bytes: number;
   answer: string | null;
+  /** Of the served answer, after its first token. */
+  tokens_per_s: number | null;
+  first_token_ms: number | null;
   artifacts: Record<string, string>;
 }
 
@@ -66,5 +69,7 @@ export const emptyReport = (): DemoReport => ({
   nodes: 0,
   wire_bytes: 0,
   answer: null,
+  tokens_per_s: null,
+  first_token_ms: null,
   artifacts: {},
 });

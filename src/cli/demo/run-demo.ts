@@ -8,8 +8,9 @@ import { paramCount } from "../../model/config.ts";
 import type { Output } from "../frame/output.ts";
 import { Cluster, type RoundSeen } from "./cluster.ts";
 import { embeddedCorpus } from "./corpus.ts";
-import { answerPrompt, evaluateAll, exportModel, order2Baseline } from "./model-steps.ts";
+import { askServer, evaluateAll, exportModel, order2Baseline } from "./model-steps.ts";
 import { lossPlot } from "./plot.ts";
+import { startServing } from "./processes.ts";
 import { AGENTS, DEMO_JOB, DEMO_MODEL, KILL_AFTER_SHARE } from "./recipe.ts";
 import { type DemoReport, StepLog } from "./report.ts";
 import { checkLearning, checkMerge, killAndRepair, watchRounds } from "./steps.ts";
@@ -139,6 +140,24 @@ async function evaluateResult(
   });
 }
 
+/** The merged model behind the real server, in a process of its own, and a prompt through it. */
+async function serveAndAsk(
+  log: StepLog,
+  report: DemoReport,
+  { gguf, folder, signal }: { gguf: string; folder: string; signal: AbortSignal },
+): Promise<void> {
+  const server = await log.run("serve", async () => {
+    const value = await startServing(gguf, folder);
+    return { detail: `${value.url}/v1, the merged model in a process of its own`, value };
+  });
+  try {
+    const { text, ...speed } = await log.run("answer", () => askServer(server, signal));
+    Object.assign(report, { answer: text, ...speed });
+  } finally {
+    await server.stop();
+  }
+}
+
 /** Runs every step; a failing one is in the report and is thrown. No agent outlives it. */
 export async function runDemo(report: DemoReport, options: DemoOptions): Promise<void> {
   const { folder, signal, keep } = options;
@@ -155,7 +174,7 @@ export async function runDemo(report: DemoReport, options: DemoOptions): Promise
     const { gguf, hf } = await log.run("export", () => exportModel(prepared, params, folder));
     const tokenizer = prepared.files[prepared.job.tokenizer_hash]!;
     report.artifacts = { gguf, hf, tokenizer, plot, folder };
-    report.answer = await log.run("answer", () => answerPrompt(gguf, signal));
+    await serveAndAsk(log, report, { gguf, folder, signal });
     report.ok = true;
     if (!keep) tidy(folder);
   } finally {
@@ -166,6 +185,6 @@ export async function runDemo(report: DemoReport, options: DemoOptions): Promise
 /** After a success the artefacts stay; agents' stores and intermediate files (some 100 MB) go. */
 function tidy(folder: string): void {
   for (const name of fs.readdirSync(folder))
-    if (/^(agent-\d+|corpus\.jsonl|restored)$/.test(name))
+    if (/^(agent-\d+|corpus\.jsonl|restored|serve\.(json|log))$/.test(name))
       fs.rmSync(path.join(folder, name), { recursive: true, force: true });
 }

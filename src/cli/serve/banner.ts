@@ -1,0 +1,62 @@
+/** What `magnet serve` says once it answers: for people in lines, for scripts as one document. */
+import { formatBytes } from "../../core/bytes.ts";
+import type { ServedModel } from "../../http/serve/served-model.ts";
+import { cpuInfo } from "../../native/library.ts";
+
+export interface ServeFacts {
+  url: string;
+  models: readonly ServedModel[];
+  keys: number;
+  threads: number;
+}
+
+const millions = (count: number) =>
+  count >= 1e9 ? `${(count / 1e9).toFixed(2)}B` : `${(count / 1e6).toFixed(1)}M`;
+
+/** The document magnet.serve/1. */
+export function serveDocument({ url, models, keys, threads }: ServeFacts): object {
+  return {
+    url,
+    openai_url: `${url}/v1`,
+    ollama_url: url,
+    models: models.map((model) => ({
+      id: model.id,
+      format: model.format,
+      size_bytes: model.size_bytes,
+      parameters: model.parameters,
+      context: model.context,
+      chat_format: model.has_chat_format,
+    })),
+    api_keys: keys,
+    cpu_path: cpuInfo().path,
+    threads,
+    pid: process.pid,
+  };
+}
+
+function modelLine(model: ServedModel): string {
+  const parameters = `${millions(model.parameters)} parameters`;
+  const chat = model.has_chat_format ? "" : ", no chat format: asked as a plain dialogue";
+  return `${model.id}: ${model.format}, ${formatBytes(model.size_bytes)}, ${parameters}, context ${model.context}${chat}`;
+}
+
+/** A request that can be pasted into a shell. */
+function exampleOf({ url, models, keys }: ServeFacts): string {
+  const key = keys > 0 ? ` -H "authorization: Bearer $KEY"` : "";
+  const body = { model: models[0]!.id, messages: [{ role: "user", content: "Hello" }] };
+  return `curl ${url}/v1/chat/completions${key} -H 'content-type: application/json' -d '${JSON.stringify(body)}'`;
+}
+
+export function serveBanner(facts: ServeFacts): string {
+  const { url, models, keys, threads } = facts;
+  const rows: [string, string][] = [
+    ...models.map((model): [string, string] => ["model", modelLine(model)]),
+    ["cpu", `${cpuInfo().path}, ${threads} threads`],
+    ["openai", `${url}/v1`],
+    ["ollama", url],
+    ["metrics", `${url}/metrics`],
+    ["key", keys > 0 ? `needed (${keys} known): authorization: Bearer KEY` : "none needed"],
+    ["try", exampleOf(facts)],
+  ];
+  return [...rows.map(([name, value]) => `${name.padEnd(9)} ${value}`), "ready"].join("\n");
+}
