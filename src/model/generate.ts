@@ -1,14 +1,14 @@
 /**
  * Text generation: a prompt or a conversation in, pieces of text out as they are made. Pieces are
- * whole characters and never hold a stop string. Deterministic for one seed, whatever the machine.
+ * whole characters and never hold a stop string. Deterministic for one seed, whatever the machine
+ * and whoever else asks the engine.
  */
 import { MagnetError } from "../core/errors.ts";
 import { type ChatPrompt, chatPrompt, endTokens } from "./chat-format.ts";
 import type { ChatMessage } from "./chat-template.ts";
-import type { Rounding } from "./inference.ts";
-import type { LoadedModel } from "./load-model.ts";
-import { PrefixSession } from "./prefix-session.ts";
-import { parseSampling, type SamplingInput, sampleToken } from "./sampling.ts";
+import type { TextEngine } from "./engine/open-engine.ts";
+import type { Constraint, EngineResult, EngineToken } from "./engine/types.ts";
+import type { SamplingInput } from "./sampling.ts";
 import { StopText } from "./stop-text.ts";
 import { StreamingDecoder } from "./streaming-decoder.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -19,39 +19,33 @@ export interface GenerateOptions {
    * chat format, or as a plain dialogue ("User: ... Assistant:") where none is known.
    */
   mode: "complete" | "chat";
-  prompt?: string;
+  /** Text, which the begin token is put before, or ready-made ids. */
+  prompt?: string | Int32Array;
   messages?: readonly ChatMessage[];
   /** Default: what is left of the context. */
   max_tokens?: number;
   /** Texts that end the answer; up to 16. */
   stop?: readonly string[];
   sampling?: SamplingInput;
-  rounding?: Rounding;
+  /** Alternatives reported with each token, 0..20. */
+  top_logprobs?: number;
+  /** What the answer must look like (src/model/constraint/). */
+  constraint?: Constraint;
   signal?: AbortSignal;
-  /** Kept by the caller between turns, so that a known beginning is not computed again. */
-  session?: PrefixSession;
 }
 
-export interface GeneratedPiece {
+export interface GeneratedPiece extends EngineToken {
   /** May be empty: the token completed no character, or may begin a stop string. */
   text: string;
-  token: number;
-  /** Natural log of the token's probability under the unmodified logits. */
-  logprob: number;
 }
 
-export interface GenerateResult {
-  /** `stop`: end token or stop string; `length`: max_tokens or the context. */
-  finish_reason: "stop" | "length";
-  prompt_tokens: number;
-  completion_tokens: number;
+/** finish_reason `stop`: end token or stop string; `length`: max_tokens or the context. */
+export interface GenerateResult extends EngineResult {
   /** Text that was held back until the end; to be shown after the last piece. */
   tail: string;
 }
 
 const STOPS_MAX = 16;
-/** Tokens that the repetition penalty looks back on. */
-const RECENT_TOKENS = 256;
 
 const withBos = (tokenizer: Tokenizer, text: string): Int32Array => {
   const ids = tokenizer.encode(text);
@@ -65,83 +59,67 @@ export function promptTokens(tokenizer: Tokenizer, options: GenerateOptions): Ch
     throw new MagnetError("BAD_STOP", `stop takes up to ${STOPS_MAX} non-empty strings`, {
       exit: "usage",
     });
-  if (options.mode === "complete")
-    return { tokens: withBos(tokenizer, options.prompt ?? ""), stop };
+  if (options.mode === "complete") {
+    const { prompt = "" } = options;
+    return { tokens: typeof prompt === "string" ? withBos(tokenizer, prompt) : prompt, stop };
+  }
   const prompt = chatPrompt(tokenizer, options.messages ?? []);
   return { tokens: prompt.tokens, stop: [...stop, ...prompt.stop] };
 }
 
-function budget(prompt: Int32Array, context: number, max_tokens: number | undefined): number {
-  if (prompt.length === 0)
-    throw new MagnetError("EMPTY_PROMPT", "the prompt has no token", {
-      hint: "this tokenizer has no begin token; give some text",
-      exit: "usage",
-    });
-  const room = context - prompt.length;
-  if (room < 1)
-    throw new MagnetError(
-      "PROMPT_TOO_LONG",
-      `the prompt has ${prompt.length} tokens, the context ${context} (one is needed for the answer)`,
-      { hint: "shorten the prompt or start a new conversation" },
-    );
-  return Math.min(max_tokens ?? room, room);
-}
-
 /**
- * Generates until an end token, a stop string, or the budget. Throws PROMPT_TOO_LONG, BAD_STOP,
- * ...; CANCELLED when the signal is aborted.
+ * Generates until an end token, a stop string, or the budget. Throws BAD_STOP, PROMPT_TOO_LONG and
+ * what else Engine.generate throws; CANCELLED when the signal is aborted.
  */
 export async function* generate(
-  loaded: Pick<LoadedModel, "model" | "tokenizer">,
+  { engine, tokenizer }: TextEngine<Tokenizer>,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedPiece, GenerateResult> {
-  const { tokenizer, model } = loaded;
-  const { signal } = options;
-  const sampling = parseSampling(options.sampling ?? {});
   const prompt = promptTokens(tokenizer, options);
-  const ends = endTokens(tokenizer);
   const decoder = new StreamingDecoder(tokenizer, { skip_special: true });
   const stops = new StopText(prompt.stop);
-  const session =
-    options.session ?? new PrefixSession(model, { rounding: options.rounding ?? "bitnet" });
-  let recent = [...prompt.tokens.subarray(-RECENT_TOKENS)];
-  let completion_tokens = 0;
-  const result = (finish_reason: GenerateResult["finish_reason"]): GenerateResult => ({
-    finish_reason,
-    prompt_tokens: prompt.tokens.length,
-    completion_tokens,
-    tail: stops.push(decoder.end()) + stops.end(),
+  // Text is made as tokens are drawn, so that a stop string ends the computing at once; the reader
+  // gets it token by token.
+  const texts: string[] = [];
+  const { sampling = {}, top_logprobs, constraint, signal } = options;
+  const tokens = engine.generate({
+    prompt: prompt.tokens,
+    max_tokens: options.max_tokens ?? engine.context,
+    sampling,
+    end_tokens: endTokens(tokenizer),
+    ends_with(token) {
+      texts.push(stops.push(decoder.push(token)));
+      return stops.stopped;
+    },
+    ...(top_logprobs === undefined ? {} : { top_logprobs }),
+    ...(constraint === undefined ? {} : { constraint }),
+    ...(signal === undefined ? {} : { signal }),
   });
+  const result = yield* withText(tokens, texts);
+  return { ...result, tail: stops.push(decoder.end()) + stops.end() };
+}
+
+async function* withText(
+  tokens: AsyncGenerator<EngineToken, EngineResult>,
+  texts: string[],
+): AsyncGenerator<GeneratedPiece, EngineResult> {
   try {
-    const limit = budget(prompt.tokens, session.context, options.max_tokens);
-    if (limit < 1) return result("length");
-    let logits = await session.prepare(prompt.tokens, signal);
     for (;;) {
-      const { token, logprob } = sampleToken(
-        logits,
-        sampling,
-        completion_tokens,
-        Int32Array.from(recent),
-      );
-      completion_tokens++;
-      if (ends.has(token)) return result("stop");
-      yield { text: stops.push(decoder.push(token)), token, logprob };
-      if (stops.stopped) return result("stop");
-      if (completion_tokens >= limit) return result("length");
-      recent = [...recent.slice(1 - RECENT_TOKENS), token];
-      logits = await session.next(token, signal);
+      const next = await tokens.next();
+      if (next.done) return next.value;
+      yield { ...next.value, text: texts.shift() ?? "" };
     }
   } finally {
-    if (options.session === undefined) session.close();
+    await tokens.return(undefined as never); // a reader that goes early
   }
 }
 
 /** The whole answer at once. */
 export async function generateText(
-  loaded: Pick<LoadedModel, "model" | "tokenizer">,
+  text_engine: TextEngine<Tokenizer>,
   options: GenerateOptions,
 ): Promise<GenerateResult & { text: string }> {
-  const pieces = generate(loaded, options);
+  const pieces = generate(text_engine, options);
   let text = "";
   for (;;) {
     const next = await pieces.next();

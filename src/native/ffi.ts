@@ -6,6 +6,7 @@
  */
 import { dlopen, FFIType, type Pointer, ptr, toArrayBuffer } from "bun:ffi";
 import { invariant, MagnetError } from "../core/errors.ts";
+import { type ArgumentKind, argumentCheck, type Check, type Passed } from "./arguments.ts";
 import { libraryFile } from "./loader.ts";
 import { runOnPool } from "./pool.ts";
 
@@ -13,12 +14,6 @@ import { runOnPool } from "./pool.ts";
 export type Address = number & { readonly address: unique symbol };
 export const NULL = 0 as Address;
 
-/**
- * Kinds of arguments: numbers are range-checked; `buffer` takes a typed array, an Address or null;
- * `handle` takes a non-null Address; `cancel` is filled in by the caller's AbortSignal (never
- * passed).
- */
-export type ArgumentKind = "i32" | "u32" | "u64" | "f32" | "f64" | "buffer" | "handle" | "cancel";
 type Values = {
   i32: number;
   u32: number;
@@ -54,6 +49,8 @@ export const FFI_TYPES: Record<ArgumentKind, FFIType> = {
   handle: FFIType.ptr,
   cancel: FFIType.ptr,
 };
+
+type NativeCall = (...args: Passed[]) => number;
 
 /** Status codes of magnet.h, as MagnetError codes. */
 const STATUS_CODES: Record<number, string> = {
@@ -91,67 +88,12 @@ export function cString(bytes: Uint8Array): string {
   return new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
-const INTEGER_RANGES = {
-  i32: [-(2 ** 31), 2 ** 31 - 1],
-  u32: [0, 2 ** 32 - 1],
-} as const;
+/** Arguments that a caller gives. */
+const countPassed = (kinds: readonly ArgumentKind[]) =>
+  kinds.filter((kind) => kind !== "cancel").length;
 
-/**
- * Turns one argument into what bun:ffi passes on; throws on anything that does not fit its kind.
- */
-function convert(
-  symbol: string,
-  index: number,
-  kind: ArgumentKind,
-  value: unknown,
-): number | bigint {
-  const where = `${symbol}, argument ${index}`;
-  switch (kind) {
-    case "i32":
-    case "u32": {
-      const [low, high] = INTEGER_RANGES[kind];
-      const fits = Number.isInteger(value) && (value as number) >= low && (value as number) <= high;
-      invariant(fits, `${where}: ${String(value)} is not a ${kind}`);
-      return value as number;
-    }
-    case "u64": {
-      const fits =
-        typeof value === "bigint"
-          ? value >= 0n && value < 2n ** 64n
-          : Number.isSafeInteger(value) && (value as number) >= 0;
-      invariant(fits, `${where}: ${String(value)} is not a u64`);
-      return BigInt(value as number | bigint);
-    }
-    case "f32":
-    case "f64":
-      invariant(typeof value === "number", `${where}: not a number`);
-      return value as number;
-    case "handle":
-      invariant(typeof value === "number" && value > 0, `${where}: a null or freed handle`);
-      return value as number;
-    case "buffer":
-      if (value === null || value === undefined) return 0;
-      if (typeof value === "number") return value;
-      invariant(ArrayBuffer.isView(value), `${where}: not a typed array`);
-      // ptr() of an empty array is an error object, not a pointer.
-      return value.byteLength === 0 ? 0 : (ptr(value as NodeJS.TypedArray) as number);
-    case "cancel":
-      return 0;
-  }
-}
-
-function convertAll(
-  symbol: string,
-  kinds: readonly ArgumentKind[],
-  args: unknown[],
-  cancel: number,
-) {
-  const expected = kinds.filter((kind) => kind !== "cancel").length;
-  invariant(args.length === expected, `${symbol} takes ${expected} arguments, not ${args.length}`);
-  let next = 0;
-  return kinds.map((kind, i) =>
-    kind === "cancel" ? cancel : convert(symbol, i, kind, args[next++]),
-  );
+function refuseCount(symbol: string, expected: number, given: number): never {
+  invariant(false, `${symbol} takes ${expected} arguments, not ${given}`);
 }
 
 /**
@@ -166,16 +108,60 @@ export function bind<const D extends Declarations>(declarations: D): Bound<D> {
         { args: kinds.map((kind) => FFI_TYPES[kind]), returns: FFIType.i32 },
       ]),
     ),
-  ).symbols as unknown as Record<string, (...args: (number | bigint)[]) => number>;
+  ).symbols as unknown as Record<string, NativeCall>;
   const bound: Record<string, (...args: unknown[]) => void> = {};
   for (const [name, kinds] of Object.entries(declarations)) {
-    const call = symbols[name]!;
+    const call = checkedCall(name, kinds, symbols[name]!);
+    const expected = countPassed(kinds);
     bound[name] = (...args) => {
-      const status = call(...convertAll(name, kinds, args, 0)); // `args` keeps the buffers alive
+      if (args.length !== expected) refuseCount(name, expected, args.length);
+      const status = call(args); // `args` keeps the buffers alive
       if (status !== 0) throw statusError(status, name, lastNativeError());
     };
   }
   return bound as Bound<D>;
+}
+
+/**
+ * Checks every argument and calls. Written out by the number of arguments: to spread an array of
+ * them costs more than all the checks.
+ */
+function checkedCall(
+  symbol: string,
+  kinds: readonly ArgumentKind[],
+  call: NativeCall,
+): (args: unknown[]) => number {
+  const checks = kinds.map((kind, i) => argumentCheck(symbol, i, kind));
+  const [c0, c1, c2, c3, c4, c5] = checks as [Check, Check, Check, Check, Check, Check];
+  if (kinds.includes("cancel")) return generalCall(kinds, checks, call);
+  switch (kinds.length) {
+    case 1:
+      return (a) => call(c0(a[0]));
+    case 2:
+      return (a) => call(c0(a[0]), c1(a[1]));
+    case 3:
+      return (a) => call(c0(a[0]), c1(a[1]), c2(a[2]));
+    case 4:
+      return (a) => call(c0(a[0]), c1(a[1]), c2(a[2]), c3(a[3]));
+    case 5:
+      return (a) => call(c0(a[0]), c1(a[1]), c2(a[2]), c3(a[3]), c4(a[4]));
+    case 6:
+      return (a) => call(c0(a[0]), c1(a[1]), c2(a[2]), c3(a[3]), c4(a[4]), c5(a[5]));
+    default:
+      return generalCall(kinds, checks, call);
+  }
+}
+
+/** A call of any length; on this thread nobody cancels it. */
+function generalCall(
+  kinds: readonly ArgumentKind[],
+  checks: readonly Check[],
+  call: NativeCall,
+): (args: unknown[]) => number {
+  return (args) => {
+    let next = 0;
+    return call(...kinds.map((kind, i) => (kind === "cancel" ? null : checks[i]!(args[next++]))));
+  };
 }
 
 /**
@@ -189,9 +175,10 @@ export function bindAsync<const D extends Declarations>(declarations: D): BoundA
     (signal: AbortSignal | undefined, ...args: unknown[]) => Promise<void>
   > = {};
   for (const [name, kinds] of Object.entries(declarations)) {
+    const convert = addressesOf(name, kinds);
     bound[name] = async (signal, ...args) => {
       const cancelFlag = new Int32Array(new SharedArrayBuffer(64));
-      const values = convertAll(name, kinds, args, ptr(cancelFlag) as number);
+      const values = convert(args, ptr(cancelFlag) as number);
       const onAbort = () => Atomics.store(cancelFlag, 0, 1);
       if (signal?.aborted) onAbort();
       signal?.addEventListener("abort", onAbort, { once: true });
@@ -205,6 +192,22 @@ export function bindAsync<const D extends Declarations>(declarations: D): BoundA
     };
   }
   return bound as BoundAsync<D>;
+}
+
+/** Checked arguments as numbers that another thread can pass on. */
+function addressesOf(symbol: string, kinds: readonly ArgumentKind[]) {
+  const checks = kinds.map((kind, i) => argumentCheck(symbol, i, kind));
+  const expected = countPassed(kinds);
+  return (args: unknown[], cancel: number): (number | bigint)[] => {
+    if (args.length !== expected) refuseCount(symbol, expected, args.length);
+    let next = 0;
+    return kinds.map((kind, i) => {
+      if (kind === "cancel") return cancel;
+      const value = checks[i]!(args[next++]);
+      if (value === null) return 0;
+      return typeof value === "object" ? (ptr(value) as number) : value;
+    });
+  };
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import os from "node:os";
 import { MagnetError } from "../core/errors.ts";
-import type { ArgumentKind } from "./ffi.ts";
+import type { ArgumentKind } from "./arguments.ts";
 import { libraryFile } from "./loader.ts";
 
 export interface NativeJob {

@@ -3,12 +3,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { openEngine, type TextEngine } from "../../src/model/engine/open-engine.ts";
 import { exportGguf } from "../../src/model/export-gguf.ts";
 import { exportHf } from "../../src/model/export-hf.ts";
 import { generate, generateText } from "../../src/model/generate.ts";
 import { evalLogits } from "../../src/model/inference.ts";
 import { type LoadedModel, loadLatentModel, loadModel } from "../../src/model/load-model.ts";
-import { PrefixSession } from "../../src/model/prefix-session.ts";
 import { StopText } from "../../src/model/stop-text.ts";
 import type { Tokenizer } from "../../src/model/tokenizer.ts";
 import { errorOf } from "./error-of.ts";
@@ -21,6 +21,7 @@ const gguf = path.join(folder, "model.gguf");
 let tokenizer: Tokenizer;
 let params: Float32Array;
 let loaded: LoadedModel;
+let text_engine: TextEngine<Tokenizer>;
 
 beforeAll(async () => {
   tokenizer = await bookTokenizer(config.vocab_size);
@@ -28,8 +29,10 @@ beforeAll(async () => {
   await exportHf({ config, params, tokenizer, folder: hf });
   await exportGguf({ config, params, tokenizer, type: "I2_S", name: "m", path: gguf });
   loaded = await loadModel(gguf, { threads: 1 });
+  text_engine = openEngine(loaded);
 });
-afterAll(() => {
+afterAll(async () => {
+  await text_engine.engine.close();
   loaded.close();
   fs.rmSync(folder, { recursive: true, force: true });
 });
@@ -104,7 +107,7 @@ describe("generating", () => {
     const sampling = { temperature: 1, top_k: 0, top_p: 1, seed: 9n };
     const tokens: number[] = [];
     let text = "";
-    const pieces = generate(loaded, { ...options, sampling });
+    const pieces = generate(text_engine, { ...options, sampling });
     for (let next = await pieces.next(); ; next = await pieces.next()) {
       if (next.done) {
         text += next.value.tail;
@@ -115,41 +118,68 @@ describe("generating", () => {
       tokens.push(next.value.token);
     }
     expect(text).toBe(tokenizer.decode(tokens, { skip_special: true }));
-    const again = await generateText(loaded, { ...options, sampling });
-    const other = await generateText(loaded, { ...options, sampling: { ...sampling, seed: 10n } });
+    const again = await generateText(text_engine, { ...options, sampling });
+    const other = await generateText(text_engine, {
+      ...options,
+      sampling: { ...sampling, seed: 10n },
+    });
     expect(again.text).toBe(text);
     expect(other.text).not.toBe(text);
   });
 
   test("a stop string ends the text before it", async () => {
     const greedy = { temperature: 0 };
-    const whole = await generateText(loaded, { ...options, sampling: greedy });
+    const whole = await generateText(text_engine, { ...options, sampling: greedy });
     const stop = whole.text.slice(5, 8);
-    const cut = await generateText(loaded, { ...options, sampling: greedy, stop: [stop] });
+    const cut = await generateText(text_engine, { ...options, sampling: greedy, stop: [stop] });
     expect(cut.text).toBe(whole.text.slice(0, whole.text.indexOf(stop)));
     expect([whole.finish_reason, cut.finish_reason]).toEqual(["length", "stop"]);
   });
 
-  test("a chat that goes on gives the same answer with and without the kept session", async () => {
-    const session = new PrefixSession(loaded.model);
+  test("a chat that goes on computes only what is new, and gives the same answer", async () => {
     const sampling = { temperature: 0 };
-    const turns = [{ role: "user", content: "Who are you?" }] as const;
+    const turns = [{ role: "user", content: "Who are you, and where do you come from?" }] as const;
     const chat = { mode: "chat", max_tokens: 6, sampling } as const;
-    await generateText(loaded, { ...chat, messages: turns, session });
+    await generateText(text_engine, { ...chat, messages: turns });
     const more = [
       ...turns,
       { role: "assistant", content: "I" },
       { role: "user", content: "?" },
     ] as const;
-    const kept = await generateText(loaded, { ...chat, messages: more, session });
-    const fresh = await generateText(loaded, { ...chat, messages: more });
-    expect(kept).toEqual(fresh);
-    session.close();
+    const kept = await generateText(text_engine, { ...chat, messages: more });
+    const without = openEngine(loaded, { prefix_cache: false });
+    const fresh = await generateText(without, { ...chat, messages: more });
+    await without.engine.close();
+    expect(kept.text).toBe(fresh.text);
+    expect([kept.cached_tokens, fresh.cached_tokens]).toEqual([16, 0]);
+  });
+
+  test("alternatives come with every token, most likely first, and the prompt may be ids", async () => {
+    const prompt = tokenizer.encode("Call me");
+    const request = { mode: "complete", prompt, max_tokens: 3, top_logprobs: 5 } as const;
+    for await (const piece of generate(text_engine, { ...request, sampling: { temperature: 0 } })) {
+      expect(piece.top).toHaveLength(5);
+      expect(piece.top[0]).toEqual({ token: piece.token, logprob: piece.logprob });
+      const logprobs = piece.top.map(({ logprob }) => logprob);
+      expect(logprobs).toEqual([...logprobs].sort((x, y) => y - x));
+    }
+  });
+
+  test("a stop string ends the computing with its last token", async () => {
+    const sampling = { temperature: 0 };
+    const before = text_engine.engine.stats().completion_tokens;
+    const whole = await generateText(text_engine, { ...options, sampling });
+    const stop = [whole.text.slice(5, 8)];
+    const cut = await generateText(text_engine, { ...options, sampling, stop });
+    const { completion_tokens, running, blocks_in_use } = text_engine.engine.stats();
+    expect(completion_tokens - before).toBe(whole.completion_tokens + cut.completion_tokens);
+    expect([running, blocks_in_use]).toEqual([0, 0]);
+    expect(cut.completion_tokens).toBeLessThan(whole.completion_tokens);
   });
 
   test("an abort ends the generation with CANCELLED", async () => {
     const abort = new AbortController();
-    const pieces = generate(loaded, { ...options, signal: abort.signal });
+    const pieces = generate(text_engine, { ...options, signal: abort.signal });
     await pieces.next();
     abort.abort();
     expect((await errorOf(pieces.next())).code).toBe("CANCELLED");
@@ -157,13 +187,15 @@ describe("generating", () => {
 
   test("sampling options out of range are refused by name", async () => {
     const sampling = { temperature: -1, top_p: 2, seed: -1 };
-    const error = await errorOf(generateText(loaded, { ...options, sampling }));
+    const error = await errorOf(generateText(text_engine, { ...options, sampling }));
     expect(error.code).toBe("BAD_SAMPLING");
     for (const field of Object.keys(sampling)) expect(error.message).toContain(field);
   });
 
   test("a prompt longer than the context says how long both are", async () => {
-    const error = await errorOf(generateText(loaded, { ...options, prompt: "word ".repeat(500) }));
+    const error = await errorOf(
+      generateText(text_engine, { ...options, prompt: "word ".repeat(500) }),
+    );
     expect(error.code).toBe("PROMPT_TOO_LONG");
     expect(error.message).toContain("128");
   });

@@ -71,6 +71,30 @@ describe("argument checks", () => {
   });
 });
 
+describe("what passes arrives as it is", () => {
+  test("u64, as a number and as a bigint, to the last bit", () => {
+    for (const bytes of [2 ** 53 - 1, 2 ** 52 + 1, 2n ** 63n + 7n])
+      expect(failure(() => native.mg_alloc(bytes, addressSlot())).message).toBe(
+        `cannot allocate ${bytes} bytes`,
+      );
+  });
+
+  test("every kind of view: its own first byte, its own length", () => {
+    const backing = new ArrayBuffer(4096, { maxByteLength: 8192 });
+    const views = [
+      new Uint8Array(backing, 512),
+      new DataView(backing, 1024),
+      new Int32Array(new SharedArrayBuffer(4096)),
+      Buffer.alloc(2000).subarray(3),
+    ];
+    for (const view of views) {
+      native.mg_cpu_info(view as NodeJS.TypedArray, view.byteLength);
+      const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+      expect(JSON.parse(cString(bytes.slice()))).toEqual(cpuInfo());
+    }
+  });
+});
+
 describe("failures", () => {
   test("carry the library's own text and code", () => {
     const tooSmall = failure(() => native.mg_cpu_info(new Uint8Array(4), 4));

@@ -1,9 +1,9 @@
 /** Answers of a model in this process. */
 import { chatFormat } from "../../model/chat-format.ts";
+import { openEngine } from "../../model/engine/open-engine.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
 import type { Rounding } from "../../model/inference.ts";
 import { loadModel } from "../../model/load-model.ts";
-import { PrefixSession } from "../../model/prefix-session.ts";
 import type { AnswerSource } from "./answer-source.ts";
 import { samplingOf } from "./settings.ts";
 
@@ -19,22 +19,22 @@ export async function localSource(model: string, options: LocalOptions): Promise
   const { threads, tokenizer } = options;
   const path = tokenizer === undefined ? {} : { tokenizer_path: tokenizer };
   const loaded = await loadModel(model, { threads, ...path });
-  const session = new PrefixSession(loaded.model, { rounding: options.rounding });
+  const text_engine = openEngine(loaded, { rounding: options.rounding });
   const { reason } = chatFormat(loaded.tokenizer);
   const plain = `${reason}: it is asked as a plain dialogue (User: ... Assistant: ...)`;
   return {
     name: loaded.name,
-    context: session.context,
+    context: text_engine.engine.context,
     notes: reason === undefined || options.complete ? [] : [plain],
     count: (messages) => promptTokens(loaded.tokenizer, { mode: "chat", messages }).tokens.length,
     async *answer({ messages, settings, signal }) {
-      const { complete, max_tokens, stop, rounding } = settings;
+      const { complete, max_tokens, stop } = settings;
       const prompt = messages.at(-1)?.content ?? "";
       const subject = complete
         ? ({ mode: "complete", prompt } as const)
         : ({ mode: "chat", messages } as const);
-      const rest: Omit<GenerateOptions, "mode"> = { max_tokens, stop, rounding, signal, session };
-      const pieces = generate(loaded, { ...subject, ...rest, sampling: samplingOf(settings) });
+      const rest: Omit<GenerateOptions, "mode"> = { max_tokens, stop, signal };
+      const pieces = generate(text_engine, { ...subject, ...rest, sampling: samplingOf(settings) });
       for (;;) {
         const next = await pieces.next();
         if (!next.done) {
@@ -47,7 +47,7 @@ export async function localSource(model: string, options: LocalOptions): Promise
       }
     },
     async close() {
-      session.close();
+      await text_engine.engine.close();
       loaded.close();
     },
   };

@@ -5,8 +5,11 @@ import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { chatFormat } from "../../model/chat-format.ts";
 import { paramCount } from "../../model/config.ts";
+import { openEngine, type TextEngine } from "../../model/engine/open-engine.ts";
+import type { EngineOptions } from "../../model/engine/types.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
 import { type LoadedModel, type LoadOptions, loadModel } from "../../model/load-model.ts";
+import type { Tokenizer } from "../../model/tokenizer.ts";
 import type { ModelSource } from "./model-host.ts";
 import type { Answer, AnswerRequest, PromptInput, ServedModel } from "./served-model.ts";
 
@@ -23,28 +26,21 @@ type Subject = Pick<GenerateOptions, "mode" | "messages" | "prompt">;
 
 function subjectOf(prompt: PromptInput): Subject {
   if ("messages" in prompt) return { mode: "chat", messages: prompt.messages };
-  if ("text" in prompt) return { mode: "complete", prompt: prompt.text };
-  throw new MagnetError("UNSUPPORTED", "prompts of ids are not done", { exit: "usage" });
+  return { mode: "complete", prompt: "text" in prompt ? prompt.text : prompt.tokens };
 }
 
-async function* answer(loaded: LoadedModel, request: AnswerRequest): Answer {
-  const { max_tokens, stop, sampling, signal } = request;
-  const pieces = generate(loaded, {
+function answer(text_engine: TextEngine<Tokenizer>, request: AnswerRequest): Answer {
+  const { max_tokens, stop, sampling, top_logprobs, constraint, signal } = request;
+  return generate(text_engine, {
     ...subjectOf(request.prompt),
     ...(max_tokens === undefined ? {} : { max_tokens }),
-    ...{ stop, sampling, signal },
+    ...(constraint === undefined ? {} : { constraint }),
+    ...{ stop, sampling, top_logprobs, signal },
   });
-  for (;;) {
-    const next = await pieces.next();
-    if (!next.done) {
-      yield { ...next.value, top: [] };
-      continue;
-    }
-    return { ...next.value, cached_tokens: 0, queued_ms: 0, prefill_ms: 0, decode_ms: 0 };
-  }
 }
 
 export interface ServedModelOptions extends LoadOptions {
+  engine?: EngineOptions;
   /** The name that requests use; the path's last part unless given. */
   id?: string;
   /** Of magnet: part of the fingerprint. */
@@ -65,37 +61,39 @@ async function serveModel(
   const [stat, size_bytes] = await Promise.all([fs.stat(model_path), sizeOf(model_path)]);
   const loaded = await loadModel(model_path, options);
   const created_s = Math.floor(stat.mtimeMs / 1000);
-  return servedModel(loaded, { id, size_bytes, created_s, version: options.version });
+  const { version, engine = {} } = options;
+  return servedModel(loaded, { id, size_bytes, created_s, version }, engine);
 }
 
-/** A loaded model, which is closed with the served one. */
+/** A loaded model with an engine of its own; both are closed with the served one. */
 export function servedModel(
   loaded: LoadedModel,
   about: Pick<ServedModel, "id" | "size_bytes" | "created_s"> & { version: string },
+  engine_options: EngineOptions = {},
 ): ServedModel {
   const { config, tokenizer } = loaded;
+  const text_engine = openEngine(loaded, engine_options);
+  const { engine } = text_engine;
   const { id, size_bytes, created_s, version } = about;
   const contents = { config, tokenizer: tokenizer.hash, size_bytes, version };
   const digest = sha256Hex(canonicalJson(contents));
   return {
     ...{ id, size_bytes, config, tokenizer, digest, created_s },
-    context: config.context,
+    context: engine.context,
     parameters: paramCount(config),
     format: loaded.kind,
     has_chat_format: chatFormat(tokenizer).name !== "plain",
     fingerprint: `fp_${digest.slice(0, 10)}`,
-    answer: (request) => answer(loaded, request),
+    answer: (request) => answer(text_engine, request),
     constraint: () => {
       throw new MagnetError("UNSUPPORTED", "response formats are not done", { exit: "usage" });
     },
     promptTokens: (text) => promptTokens(tokenizer, { mode: "complete", prompt: text }).tokens,
-    embed: () => {
-      throw new MagnetError("UNSUPPORTED", "embeddings are not done", { exit: "usage" });
+    embed: (tokens, signal) => engine.embed(tokens, signal),
+    stats: () => engine.stats(),
+    async close() {
+      await engine.close();
+      loaded.close();
     },
-    stats: () => ({
-      ...{ running: 0, waiting: 0, blocks_total: 0, blocks_in_use: 0, blocks_cached: 0 },
-      ...{ prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0, steps: 0, live_handles: 0 },
-    }),
-    close: async () => loaded.close(),
   };
 }

@@ -6,9 +6,6 @@ import type { Sampling } from "../sampling.ts";
 import type { StepArrays } from "./step-arrays.ts";
 import type { Constraint } from "./types.ts";
 
-/** MG_TOP_LOGPROBS of magnet_sample.h. */
-export const TOP_LOGPROBS_MAX = 20;
-
 /** What a sequence's sampler is made from. */
 export interface SamplerRequest {
   sampling: Sampling;

@@ -1,7 +1,8 @@
 /** One request inside the engine: its checked options, its reader, and its times. */
 import { MagnetError } from "../../core/errors.ts";
+import { TOP_LOGPROBS_MAX } from "../../native/sample.ts";
 import { parseSampling, type Sampling } from "../sampling.ts";
-import { type StepResults, type StepSampler, TOP_LOGPROBS_MAX } from "./backend.ts";
+import type { StepResults, StepSampler } from "./backend.ts";
 import type { StepPart } from "./scheduler.ts";
 import type { Sequence } from "./sequence.ts";
 import type { TokenQueue } from "./token-queue.ts";

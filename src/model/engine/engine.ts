@@ -281,15 +281,20 @@ export class BatchEngine implements Engine {
   #deliverToken(job: GenerateJob, token: EngineToken): void {
     const now = this.#now_ms();
     job.first_token_ms ??= now;
-    if (token.token < 0) {
-      this.#scheduler.end(job.sequence);
-      this.#settle(job, { error: nothingDrawn() });
+    job.drawn++;
+    let stop: boolean;
+    try {
+      if (token.token < 0) throw nothingDrawn();
+      stop = job.request.end_tokens.has(token.token);
+      if (!stop) {
+        stop = job.request.ends_with?.(token.token) ?? false;
+        job.queue.push(token);
+      }
+    } catch (error) {
+      this.#end(job, error);
       return;
     }
-    job.drawn++;
     this.#totals.completion_tokens++;
-    const stop = job.request.end_tokens.has(token.token);
-    if (!stop) job.queue.push(token);
     if (stop || job.drawn >= job.limit)
       this.#finish(job, resultOf(job, stop ? "stop" : "length", now));
     else if (job.queue.behind) this.#scheduler.pause(job.sequence);

@@ -18,6 +18,12 @@ export interface EngineRequest {
   sampling: SamplingInput;
   /** Ids that end the answer; they are not part of it. */
   end_tokens: ReadonlySet<number>;
+  /**
+   * Called with every token of the answer as it is drawn, before its reader has it; true ends the
+   * answer with this token (a stop string is complete), and no more is computed. What it throws
+   * fails the request.
+   */
+  ends_with?: (token: number) => boolean;
   /** Alternatives reported with each token, 0..20. */
   top_logprobs?: number;
   constraint?: Constraint;
@@ -37,7 +43,7 @@ export interface EngineToken extends TokenChoice {
 }
 
 export interface EngineResult {
-  /** `stop`: an end token; `length`: max_tokens or the context. */
+  /** `stop`: an end token or `ends_with`; `length`: max_tokens or the context. */
   finish_reason: "stop" | "length";
   prompt_tokens: number;
   /** Of the prompt, taken from the prefix cache. */

@@ -4,16 +4,16 @@
  * the draw. So a step that reads a wrong block, or a sampler that lost its state, changes the answer.
  */
 import { MagnetError } from "../../../src/core/errors.ts";
-import {
-  type SamplerRequest,
-  type StepBackend,
-  type StepResults,
-  type StepSampler,
-  TOP_LOGPROBS_MAX,
+import type {
+  SamplerRequest,
+  StepBackend,
+  StepResults,
+  StepSampler,
 } from "../../../src/model/engine/backend.ts";
 import { BLOCK_TOKENS } from "../../../src/model/engine/block-store.ts";
 import { BATCH_ROWS } from "../../../src/model/engine/scheduler.ts";
 import type { StepArrays } from "../../../src/model/engine/step-arrays.ts";
+import { TOP_LOGPROBS_MAX } from "../../../src/native/sample.ts";
 
 const mix = (a: number, b: number) => (Math.imul(a ^ b, 0x9e3779b1) ^ (a >>> 15)) >>> 0;
 
