@@ -2,7 +2,7 @@
 import type { Log } from "../../src/core/log.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import { servedModel } from "../../src/http/serve/loaded-model.ts";
-import type { ServedModel } from "../../src/http/serve/served-model.ts";
+import type { AnswerPiece, AnswerResult, ServedModel } from "../../src/http/serve/served-model.ts";
 import {
   type RunningServer,
   type StartServerOptions,
@@ -10,6 +10,7 @@ import {
 } from "../../src/http/serve/start-server.ts";
 import { endTokens } from "../../src/model/chat-format.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
+import type { EngineStats } from "../../src/model/engine/types.ts";
 import { InferenceModel } from "../../src/model/inference.ts";
 import { bookTokenizer, randomParams, SMALL } from "../model/small-models.ts";
 
@@ -33,6 +34,8 @@ export async function smallModel(id = "small", config = SERVED): Promise<ServedM
 export async function noEnd(): Promise<Record<string, number>> {
   return Object.fromEntries([...endTokens(await tokenizer)].map((id) => [String(id), -100]));
 }
+
+export const tokenText = async (id: number): Promise<string> => (await tokenizer).decode([id]);
 
 export interface LogLine {
   level: string;
@@ -66,4 +69,55 @@ export async function serve(
   });
   await server.ready;
   return { ...server, log };
+}
+
+/** A model whose answers a test writes; everything else is as of the small models. */
+export async function fakeModel(
+  answer: ServedModel["answer"],
+  overrides: Partial<ServedModel> = {},
+): Promise<ServedModel> {
+  const words = await tokenizer;
+  return {
+    ...{ id: "fake", created_s: 1_700_000_000, context: SERVED.context, config: SERVED },
+    ...{ tokenizer: words, parameters: 1000, size_bytes: 10, format: "gguf" },
+    ...{ digest: "d".repeat(64), has_chat_format: true, fingerprint: "fp_fake" },
+    answer,
+    constraint: () => ({ program: new Uint8Array(1) }),
+    promptTokens: (text) => words.encode(text),
+    embed: async () => new Float32Array(4).fill(0.5),
+    stats: () => NO_STATS,
+    close: async () => undefined,
+    ...overrides,
+  };
+}
+
+export const NO_STATS: EngineStats = {
+  ...{ running: 0, waiting: 0, blocks_total: 8, blocks_in_use: 0, blocks_cached: 0 },
+  ...{ prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0, steps: 0, live_handles: 2 },
+};
+
+export const RESULT: AnswerResult = {
+  ...{ finish_reason: "stop", prompt_tokens: 3, cached_tokens: 1, completion_tokens: 2 },
+  ...{ tail: "", queued_ms: 1, prefill_ms: 20, decode_ms: 300 },
+};
+
+/** One piece of a fake answer; the token's own text is another matter. */
+export const piece = (text: string, token = 65): AnswerPiece => ({
+  ...{ text, token, logprob: -0.5 },
+  top: [
+    { token, logprob: -0.5 },
+    { token: 66, logprob: Number.NEGATIVE_INFINITY },
+  ],
+});
+
+/** The same pieces for every request. */
+export const saying = (...texts: string[]): ServedModel["answer"] =>
+  async function* () {
+    for (const text of texts) yield piece(text);
+    return { ...RESULT, completion_tokens: texts.length };
+  };
+
+/** Resolves once `condition` holds; polls at the event loop's pace. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 1));
 }

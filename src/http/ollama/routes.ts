@@ -47,7 +47,7 @@ async function answer(
     constraint: format && model.constraint(format),
   };
   const job = parts.job(model, work, [{ request, leader: 0 }]);
-  if (fields.stream) return streamAnswer(job, ollamaStream(form));
+  if (fields.stream) return streamAnswer(context, job, ollamaStream(form));
   const [choice] = await wholeAnswer(job, fields.logprobs);
   return context.json(wholeOllama(form, choice!));
 }

@@ -57,7 +57,7 @@ async function chat(context: ServeContext, parts: ServeParts): Promise<Response>
     ...{ model, logprobs: fields.logprobs, include_usage, choices: fields.n },
     usage: () => work.usage,
   };
-  if (fields.stream) return streamAnswer(job, chatStream(form));
+  if (fields.stream) return streamAnswer(context, job, chatStream(form));
   return context.json(chatCompletion(form, await wholeAnswer(job, fields.logprobs)));
 }
 
@@ -80,7 +80,7 @@ async function completion(context: ServeContext, parts: ServeParts): Promise<Res
     echoes: choices.map(({ request }) => echoOf(request)),
     usage: () => work.usage,
   };
-  if (fields.stream) return streamAnswer(job, textStream(form));
+  if (fields.stream) return streamAnswer(context, job, textStream(form));
   const whole = await wholeAnswer(job, fields.logprobs !== undefined);
   return context.json(textCompletion(form, whole));
 }

@@ -6,6 +6,7 @@
 import { AnswerStream, ReaderGone } from "./answer-stream.ts";
 import { ApiError, CLIENT_CLOSED } from "./api-error.ts";
 import { type ChoiceEvent, type ChoiceRequest, runChoices } from "./choices.ts";
+import type { ServeContext } from "./context.ts";
 import type { ServeLimits } from "./limits.ts";
 import type { ServeMetrics } from "./metrics.ts";
 import type { RequestWork } from "./request-work.ts";
@@ -76,7 +77,11 @@ export async function wholeAnswer(job: AnswerJob, keep_pieces: boolean): Promise
 }
 
 /** Answers with a stream. Throws while nothing was sent; later failures go into the stream. */
-export async function streamAnswer(job: AnswerJob, rendering: StreamRendering): Promise<Response> {
+export async function streamAnswer(
+  context: ServeContext,
+  job: AnswerJob,
+  rendering: StreamRendering,
+): Promise<Response> {
   const events = eventsOf(job);
   const first = await events.next();
   const { work } = job;
@@ -88,13 +93,11 @@ export async function streamAnswer(job: AnswerJob, rendering: StreamRendering): 
   work.signal.addEventListener("abort", onAbort, { once: true });
   work.streaming = true;
   void pump(events, first, stream, rendering, job);
-  return new Response(stream.body, {
-    headers: {
-      "content-type": rendering.content_type,
-      "cache-control": "no-cache, no-transform",
-      // Proxies that collect answers would make a stream pointless.
-      "x-accel-buffering": "no",
-    },
+  return context.body(stream.body, 200, {
+    "content-type": rendering.content_type,
+    "cache-control": "no-cache, no-transform",
+    // Proxies that collect answers would make a stream pointless.
+    "x-accel-buffering": "no",
   });
 }
 

@@ -90,7 +90,8 @@ export class AnswerStream {
 
   #stalled(): void {
     this.#drop("stalled");
-    this.#controller.error(new Error("the reader stalled"));
+    // Breaks the connection off. The runtime would print an Error; the log tells of it already.
+    this.#controller.error(undefined);
   }
 
   #drop(reason: "closed" | "stalled"): void {

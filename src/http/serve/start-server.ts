@@ -52,8 +52,8 @@ function listen(app: ServeApp, host: string, port: number, limits: ServeLimits) 
     return Bun.serve({
       hostname: host,
       port,
-      // One byte more than ours, which answers in the client's form.
-      maxRequestBodySize: limits.body_bytes + 1,
+      // Our own limit answers in the client's form; this one bounds what is read of what is refused.
+      maxRequestBodySize: 4 * limits.body_bytes,
       idleTimeout: IDLE_TIMEOUT_S,
       fetch(request, server) {
         // An answer may wait long for its first byte; stalled readers are dropped by our own limit.
