@@ -9,6 +9,7 @@
 
 #include "infer_llamacpp.hpp"
 #include "infer_pass.hpp"
+#include "infer_rows.hpp"
 #include "math.hpp"
 
 namespace magnet {
@@ -22,10 +23,6 @@ constexpr uint64_t PIECE_PANELS = 4;
 
 /** Outputs whose logits are kept inside at a time. */
 constexpr uint64_t READ_OUTPUTS = 64;
-
-void add_row(float* x, const float* delta, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) x[i] = delta[i] + x[i];
-}
 
 }  // namespace
 
@@ -79,14 +76,10 @@ void Pass::rotary(uint32_t t) {
 }
 
 void Pass::norm_row(const float* x, const std::vector<float>& w, uint32_t n, float* y) const {
-  float mean;
-  if (llamacpp_) {
-    double sum = 0;
-    for (uint32_t i = 0; i < n; i++) sum += static_cast<double>(x[i] * x[i]);
-    mean = static_cast<float>(sum / n);
-  } else {
-    mean = kernels_.dot(x, x, n) / static_cast<float>(n);
-  }
+  if (!llamacpp_) return norm_row_fused({x, w.data(), n, c_.norm_eps, y});
+  double sum = 0;
+  for (uint32_t i = 0; i < n; i++) sum += static_cast<double>(x[i] * x[i]);
+  const auto mean = static_cast<float>(sum / n);
   kernels_.norm_apply(x, w.data(), 1.0f / std::sqrt(mean + c_.norm_eps), n, y);
 }
 
@@ -94,11 +87,10 @@ void Pass::norm_row(const float* x, const std::vector<float>& w, uint32_t n, flo
 void Pass::feed_forward(const Layer& l) {
   float* const gate = s_.gate.reserve(int64_t{n_} * c_.d_ff);
   float* const up = s_.up.reserve(int64_t{n_} * c_.d_ff);
-  const auto swiglu = llamacpp_ ? kernels_.llamacpp.swiglu : kernels_.swiglu;
   if (llamacpp_) {
     multiply({{l.gate, gate}, {l.up, up}});
     for_rows([&](uint32_t t) {
-      swiglu(gate + uint64_t{t} * c_.d_ff, up + uint64_t{t} * c_.d_ff, c_.d_ff);
+      kernels_.llamacpp.swiglu(gate + uint64_t{t} * c_.d_ff, up + uint64_t{t} * c_.d_ff, c_.d_ff);
     });
     return;
   }
@@ -113,7 +105,7 @@ void Pass::feed_forward(const Layer& l) {
           static_cast<uint32_t>(std::min<uint64_t>(last * PANEL_ROWS, c_.d_ff) - column);
       for (uint32_t t = 0; t < n_; t++) {
         const uint64_t at = uint64_t{t} * c_.d_ff + column;
-        swiglu(gate + at, up + at, columns);
+        silu_gate(gate + at, up + at, columns);
       }
     }
   });
@@ -132,33 +124,26 @@ void Pass::layer(uint32_t index, bool last) {
   attention(index);
   begin_input(mixed, q_width_);
   for_rows([&](uint32_t t) {
-    float* a = mixed + uint64_t{t} * q_width_;
-    if (!l.attn_sub_norm.empty()) norm_row(a, l.attn_sub_norm, q_width_, a);
-    quantize_input(t);
+    prepare_row(t, mixed + uint64_t{t} * q_width_, l.attn_sub_norm);
   });
   multiply({{l.o, delta}});
   begin_input(norm, c_.d_model);
   for_rows([&](uint32_t t) {
     const uint64_t at = uint64_t{t} * c_.d_model;
     add_row(x + at, delta + at, c_.d_model);
-    norm_row(x + at, l.ffn_norm, c_.d_model, norm + at);
-    quantize_input(t);
+    prepare_row(t, x + at, l.ffn_norm);
   });
   feed_forward(l);
   begin_input(s_.gate.data(), c_.d_ff);
   for_rows([&](uint32_t t) {
-    float* g = s_.gate.data() + uint64_t{t} * c_.d_ff;
-    if (!l.ffn_sub_norm.empty()) norm_row(g, l.ffn_sub_norm, c_.d_ff, g);
-    quantize_input(t);
+    prepare_row(t, s_.gate.data() + uint64_t{t} * c_.d_ff, l.ffn_sub_norm);
   });
   multiply({{l.down, delta}});
   if (!last) begin_input(norm, c_.d_model);
   for_rows([&](uint32_t t) {
     const uint64_t at = uint64_t{t} * c_.d_model;
     add_row(x + at, delta + at, c_.d_model);
-    if (last) return;
-    norm_row(x + at, model_.layers[index + 1].attn_norm, c_.d_model, norm + at);
-    quantize_input(t);
+    if (!last) prepare_row(t, x + at, model_.layers[index + 1].attn_norm);
   });
 }
 
@@ -189,8 +174,7 @@ void Pass::layers(const Row* rows, uint32_t n, float*& hidden) {
     const uint64_t at = uint64_t{t} * c_.d_model;
     embed(t);
     rotary(t);
-    norm_row(x + at, model_.layers[0].attn_norm, c_.d_model, norm + at);
-    quantize_input(t);
+    prepare_row(t, x + at, model_.layers[0].attn_norm);
   });
   for (uint32_t i = 0; i < c_.n_layers; i++) {
     require(!is_cancelled(cancel_), MG_E_CANCELLED, "cancelled");

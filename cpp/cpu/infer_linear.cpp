@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "infer_pass.hpp"
+#include "infer_rows.hpp"
 
 namespace magnet {
 namespace {
@@ -11,8 +12,8 @@ uint64_t panels_of(uint64_t rows) { return (rows + PANEL_ROWS - 1) / PANEL_ROWS;
 
 }  // namespace
 
-/** x (n, cols) is what the next products multiply; quantize_input follows for every row. */
-void Pass::begin_input(const float* x, uint32_t cols) {
+/** x (n, cols) is what the next products multiply; prepare_row fills it, row by row. */
+void Pass::begin_input(float* x, uint32_t cols) {
   input_ = x;
   input_cols_ = cols;
   const uint32_t block = llamacpp_ ? 256 : 128;
@@ -26,12 +27,16 @@ void Pass::begin_input(const float* x, uint32_t cols) {
            s_.sum.reserve(n_)};
 }
 
-void Pass::quantize_input(uint32_t t) {
-  const float* row = input_ + uint64_t{t} * input_cols_;
-  if (llamacpp_ && input_cols_ % 256 == 0)
-    kernels_.quantize_blocks(row, input_cols_, int8_, t);
+/** Norms row t of the input (where w is not empty) and quantises it. */
+void Pass::prepare_row(uint32_t t, const float* x, const std::vector<float>& w) {
+  float* const y = input_ + uint64_t{t} * input_cols_;
+  const NormedRow row = {x, w.empty() ? nullptr : w.data(), input_cols_, c_.norm_eps, y};
+  if (!llamacpp_) return norm_and_quantize(row, int8_, t, model_.has_block_scales);
+  if (!w.empty()) norm_row(x, w, input_cols_, y);
+  if (input_cols_ % 256 == 0)
+    kernels_.quantize_blocks(y, input_cols_, int8_, t);
   else
-    kernels_.quantize(row, input_cols_, int8_, t);
+    kernels_.quantize(y, input_cols_, int8_, t);
 }
 
 /** Panels [begin, end) of the product for all rows of the pass. */
@@ -110,7 +115,7 @@ void Pass::head(uint64_t first, uint32_t n, float* logits) {
   const DenseMatrix& w = model_.head_matrix();
   n_ = n;
   begin_input(s_.outputs.data() + first * c_.d_model, c_.d_model);
-  for_rows([&](uint32_t t) { quantize_input(t); });
+  for_rows([&](uint32_t t) { prepare_row(t, input_ + uint64_t{t} * input_cols_, {}); });
   const float* const x = llamacpp_ ? rounded_input(w) : input_;
   team_.each(panels_of(w.rows), 1, [&](uint64_t begin, uint64_t end) {
     const uint64_t last = std::min<uint64_t>(end * PANEL_ROWS, w.rows);

@@ -13,6 +13,9 @@
 namespace magnet {
 
 void finish_model(Model& model) {
+  for (const Layer& l : model.layers)
+    for (const Linear* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down})
+      model.has_block_scales = model.has_block_scales || !w->ternary.block_scales.empty();
   const uint32_t half = model.config.head_dim / 2;
   const double log_theta = log_fixed(static_cast<double>(model.config.rope_theta));
   model.inverse_frequency.resize(half);

@@ -46,6 +46,7 @@ struct Model : LiveHandle {
   std::vector<float> norm;
   std::vector<double> inverse_frequency;  // (head_dim / 2), theta^(-2j/hd)
   bool from_gguf = false;
+  bool has_block_scales = false;  // some matrix has a scale per block
   uint32_t threads = 0;
   mutable ScratchShelf scratch;
 

@@ -36,8 +36,8 @@ class Pass {
   void feed_forward(const Layer& l);
   void collect(float*& hidden);
 
-  void begin_input(const float* x, uint32_t cols);
-  void quantize_input(uint32_t t);
+  void begin_input(float* x, uint32_t cols);
+  void prepare_row(uint32_t t, const float* x, const std::vector<float>& w);
   void multiply(std::initializer_list<Product> products);
   void multiply_as_llamacpp(const Product& product);
   const float* rounded_input(const DenseMatrix& w);
@@ -75,7 +75,7 @@ class Pass {
   uint32_t n_ = 0;
   uint32_t outputs_ = 0;
   bool lone_tiles_ = false;  // no sequence has rows in two blocks
-  const float* input_ = nullptr;  // of the products that follow: (n, input_cols_)
+  float* input_ = nullptr;  // of the products that follow: (n, input_cols_)
   uint32_t input_cols_ = 0;
   Int8Rows int8_;
 };
