@@ -1,6 +1,7 @@
 /** `magnet serve`: models over HTTP until a signal. Parses, calls the server, prints. */
 import fs from "node:fs";
 import os from "node:os";
+import path from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
 import type { Config } from "../core/config.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
@@ -57,6 +58,15 @@ const FLAGS = {
 } as const;
 type ServeFlags = FlagValues<typeof FLAGS>;
 
+/** The path's last part as a name that requests can use. */
+const nameOf = (model: string): string =>
+  path
+    .basename(path.resolve(model))
+    .replace(/\.gguf$/i, "")
+    .replace(/[^A-Za-z0-9._-]+/g, "-")
+    .replace(/^[^A-Za-z0-9]+/, "")
+    .slice(0, 128) || "model";
+
 /** The models as the server loads them; `loaded` gets each one that is there, for the banner. */
 function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): ModelSource[] {
   const { name: names, threads, tokenizer } = flags;
@@ -66,15 +76,15 @@ function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): M
       `${names.length} names for ${paths.length} models`,
       "give one --name for each MODEL, in their order",
     );
-  return paths.map((path, i) => {
-    if (!fs.existsSync(path))
+  return paths.map((place, i) => {
+    if (!fs.existsSync(place))
       // before a port is opened for it
-      throw new MagnetError("NOT_FOUND", `${path}: no such file or folder`, {
+      throw new MagnetError("NOT_FOUND", `${place}: no such file or folder`, {
         hint: "MODEL is a .gguf file, a run folder, a checkpoint or a Hugging Face folder",
       });
-    const { id, load } = modelSource(path, {
+    const { id, load } = modelSource(place, {
       ...{ threads, version: packageJson.version },
-      ...(names[i] === undefined ? {} : { id: names[i] }),
+      id: names[i] ?? nameOf(place),
       ...(tokenizer === undefined ? {} : { tokenizer_path: tokenizer }),
     });
     return {

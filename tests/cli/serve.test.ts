@@ -101,6 +101,14 @@ describe("what it says", () => {
   });
 });
 
+test("a file of any name gets a name that requests can use", async () => {
+  fs.copyFileSync(model, at("Größe v1.5 (2).gguf"));
+  const { shown, child } = await serve(at("Größe v1.5 (2).gguf"));
+  expect(shown).toContain("model     Gr-e-v1.5-2-: gguf");
+  child.kill("SIGTERM");
+  expect((await ended(child)).code).toBe(0);
+});
+
 describe("refused with its reason", () => {
   const run = (...args: string[]) => magnet(MAIN, home, ["serve", "--json", ...args]);
 
