@@ -3,6 +3,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import packageJson from "../../package.json" with { type: "json" };
+import { parseSize } from "../core/bytes.ts";
 import type { Config } from "../core/config.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import { loadApiKeys } from "../http/serve/api-keys.ts";
@@ -10,6 +11,8 @@ import { modelSource } from "../http/serve/loaded-model.ts";
 import type { ModelSource } from "../http/serve/model-host.ts";
 import type { ServedModel } from "../http/serve/served-model.ts";
 import { type RunningServer, startServer } from "../http/serve/start-server.ts";
+import type { EngineOptions } from "../model/engine/types.ts";
+import { ROUNDINGS } from "../model/inference.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
 import { stdinClosed, writeReadyFile } from "./ready-file.ts";
@@ -30,6 +33,21 @@ const FLAGS = {
   },
   name: { type: "list", value: "NAME", summary: "of the model in requests; one for each MODEL" },
   tokenizer: { type: "string", value: "FILE", summary: "a tokenizer.json (must be the model's)" },
+  context: { type: "integer", min: 16, summary: "tokens of a conversation (the model's)" },
+  "kv-memory": {
+    type: "string",
+    value: "SIZE",
+    summary: "for keys and values of each model (4 contexts)",
+  },
+  parallel: {
+    type: "integer",
+    min: 1,
+    max: 1024,
+    default: 64,
+    summary: "answers at once; others wait",
+  },
+  queue: { type: "integer", min: 0, max: 100_000, default: 256, summary: "requests that may wait" },
+  rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   "requests-per-minute": {
     type: "integer",
@@ -67,6 +85,24 @@ const nameOf = (model: string): string =>
     .replace(/^[^A-Za-z0-9]+/, "")
     .slice(0, 128) || "model";
 
+/** What the flags say to the engine of each model. */
+function engineOptions({
+  context,
+  kv_memory,
+  parallel,
+  queue,
+  rounding,
+}: ServeFlags): EngineOptions {
+  const kv_bytes = kv_memory === undefined ? undefined : parseSize(kv_memory);
+  if (kv_memory !== undefined && !kv_bytes)
+    throw usageError("BAD_VALUE", `--kv-memory cannot be "${kv_memory}"`, "a size such as 512MiB");
+  return {
+    ...{ sequences_max: parallel, waiting_max: queue, rounding },
+    ...(context === undefined ? {} : { context }),
+    ...(kv_bytes === undefined ? {} : { kv_bytes }),
+  };
+}
+
 /** The models as the server loads them; `loaded` gets each one that is there, for the banner. */
 function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): ModelSource[] {
   const { name: names, threads, tokenizer } = flags;
@@ -76,6 +112,7 @@ function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): M
       `${names.length} names for ${paths.length} models`,
       "give one --name for each MODEL, in their order",
     );
+  const engine = engineOptions(flags);
   return paths.map((place, i) => {
     if (!fs.existsSync(place))
       // before a port is opened for it
@@ -83,7 +120,7 @@ function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): M
         hint: "MODEL is a .gguf file, a run folder, a checkpoint or a Hugging Face folder",
       });
     const { id, load } = modelSource(place, {
-      ...{ threads, version: packageJson.version },
+      ...{ threads, engine, version: packageJson.version },
       id: names[i] ?? nameOf(place),
       ...(tokenizer === undefined ? {} : { tokenizer_path: tokenizer }),
     });

@@ -54,10 +54,16 @@ async function ended(child: Child): Promise<{ code: number; stderr: string }> {
 
 describe("what it says", () => {
   test("the banner for people", async () => {
-    const { child, shown, url } = await serve(model);
+    const { child, shown, url } = await serve(model, "--context", "100", "--kv-memory", "2MiB");
     const lines = shown.replaceAll(url, "URL").trimEnd().split("\n");
-    expect(lines.map((line) => line.replace(/^(cpu +)\w+, \d+ threads$/, "$1PATH"))).toEqual([
-      "model     tiny: gguf, 669.7 KiB, 1.3M parameters, context 100000",
+    const own = (line: string) =>
+      line
+        .replace(/^(cpu +)\w+, \d+ threads$/, "$1PATH")
+        .replace(/^(memory +)[\d.]+ MiB now$/, "$1SIZE");
+    expect(lines.map(own)).toEqual([
+      "model     tiny: gguf, 669.7 KiB, 1.3M parameters, context 100",
+      "          2.0 MiB for keys and values of 2048 tokens",
+      "memory    SIZE",
       "cpu       PATH",
       "openai    URL/v1",
       "ollama    URL",
@@ -85,7 +91,7 @@ describe("what it says", () => {
     );
     const document = JSON.parse(shown);
     expect(Object.keys(document).join()).toBe(
-      "schema,url,openai_url,ollama_url,models,api_keys,cpu_path,threads,pid",
+      "schema,url,openai_url,ollama_url,models,api_keys,resident_bytes,cpu_path,threads,pid",
     );
     expect(document).toMatchObject({ schema: "magnet.serve/1", url, api_keys: 0, pid: child.pid });
     expect(document.models.map(({ id }: { id: string }) => id)).toEqual(["first", "second"]);
@@ -135,6 +141,8 @@ describe("refused with its reason", () => {
     ["the same name twice", ["tiny.gguf", "tiny.gguf"], "BAD_MODEL_NAME", 2],
     ["more names than models", ["tiny.gguf", "--name", "a", "--name", "b"], "BAD_VALUE", 2],
     ["a port that is none", ["tiny.gguf", "--port", "70000"], "BAD_VALUE", 2],
+    ["a size that is none", ["tiny.gguf", "--kv-memory", "much"], "BAD_VALUE", 2],
+    ["more memory than there is", ["tiny.gguf", "--kv-memory", "900TiB"], "NOT_ENOUGH_MEMORY", 7],
     ["an origin that is none", ["tiny.gguf", "--cors-origin", "example.org"], "BAD_ORIGIN", 3],
   ])("%s", async (_, args, code, exit) => {
     fs.writeFileSync(at("garbage.gguf"), "this is no model");

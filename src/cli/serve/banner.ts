@@ -1,6 +1,8 @@
 /** What `magnet serve` says once it answers: for people in lines, for scripts as one document. */
 import { formatBytes } from "../../core/bytes.ts";
 import type { ServedModel } from "../../http/serve/served-model.ts";
+import { BLOCK_TOKENS } from "../../model/engine/block-store.ts";
+import { kvTokenBytes } from "../../model/engine/native-backend.ts";
 import { cpuInfo } from "../../native/library.ts";
 
 export interface ServeFacts {
@@ -12,6 +14,8 @@ export interface ServeFacts {
 
 const millions = (count: number) =>
   count >= 1e9 ? `${(count / 1e9).toFixed(2)}B` : `${(count / 1e6).toFixed(1)}M`;
+
+const kvTokens = (model: ServedModel) => model.stats().blocks_total * BLOCK_TOKENS;
 
 /** The document magnet.serve/1. */
 export function serveDocument({ url, models, keys, threads }: ServeFacts): object {
@@ -25,9 +29,12 @@ export function serveDocument({ url, models, keys, threads }: ServeFacts): objec
       size_bytes: model.size_bytes,
       parameters: model.parameters,
       context: model.context,
+      kv_tokens: kvTokens(model),
+      kv_bytes: kvTokens(model) * kvTokenBytes(model.config),
       chat_format: model.has_chat_format,
     })),
     api_keys: keys,
+    resident_bytes: process.memoryUsage.rss(),
     cpu_path: cpuInfo().path,
     threads,
     pid: process.pid,
@@ -40,6 +47,12 @@ function modelLine(model: ServedModel): string {
   return `${model.id}: ${model.format}, ${formatBytes(model.size_bytes)}, ${parameters}, context ${model.context}${chat}`;
 }
 
+/** Keys and values take their memory when they are first used. */
+function kvLine(model: ServedModel): string {
+  const tokens = kvTokens(model);
+  return `${formatBytes(tokens * kvTokenBytes(model.config))} for keys and values of ${tokens} tokens`;
+}
+
 /** A request that can be pasted into a shell. */
 function exampleOf({ url, models, keys }: ServeFacts): string {
   const key = keys > 0 ? ` -H "authorization: Bearer $KEY"` : "";
@@ -50,7 +63,11 @@ function exampleOf({ url, models, keys }: ServeFacts): string {
 export function serveBanner(facts: ServeFacts): string {
   const { url, models, keys, threads } = facts;
   const rows: [string, string][] = [
-    ...models.map((model): [string, string] => ["model", modelLine(model)]),
+    ...models.flatMap((model): [string, string][] => [
+      ["model", modelLine(model)],
+      ["", kvLine(model)],
+    ]),
+    ["memory", `${formatBytes(process.memoryUsage.rss())} now`],
     ["cpu", `${cpuInfo().path}, ${threads} threads`],
     ["openai", `${url}/v1`],
     ["ollama", url],

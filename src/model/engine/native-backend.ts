@@ -2,37 +2,54 @@
  * The engine's steps in the native library: one call a step (mg_batch_step of
  * cpp/include/magnet_infer.h) computes a mixed batch over the KV pool and draws the tokens.
  */
+import { formatBytes } from "../../core/bytes.ts";
+import { MagnetError } from "../../core/errors.ts";
 import { liveHandles, TOP_LOGPROBS_MAX } from "../../native/sample.ts";
 import { BATCH_ROWS_MAX, batchStep, KvPool } from "../batch.ts";
+import type { ModelConfig } from "../config.ts";
 import type { InferenceModel, Rounding } from "../inference.ts";
 import { availableMemoryBytes } from "../memory.ts";
 import { Sampler } from "../sampling.ts";
 import type { SamplerRequest, StepBackend, StepResults, StepSampler } from "./backend.ts";
 import { BLOCK_TOKENS, blocksFor } from "./block-store.ts";
 import type { StepArrays } from "./step-arrays.ts";
+import type { EngineOptions } from "./types.ts";
 
 /** Without `kv_tokens` the pool holds so many contexts, and takes no more of the memory. */
 const CONTEXTS = 4;
 const MEMORY_SHARE = 0.25;
 const KV_BITS = 16;
 
-export interface NativeBackendOptions {
-  /** Tokens that the pool holds in all. */
-  kv_tokens?: number;
-  rounding?: Rounding;
-}
+/** What an engine's options say to the backend. */
+export type NativeBackendOptions = Pick<
+  EngineOptions,
+  "kv_tokens" | "kv_bytes" | "context" | "rounding"
+>;
 
 /** Bytes of a token's keys and values in all layers. */
-function tokenBytes({ config }: InferenceModel): number {
+export function kvTokenBytes(config: ModelConfig): number {
   return (2 * config.n_layers * config.n_kv_heads * config.head_dim * KV_BITS) / 8;
 }
 
-function poolBlocks(model: InferenceModel, kv_tokens: number | undefined): number {
-  if (kv_tokens !== undefined) return Math.max(1, blocksFor(kv_tokens));
-  const wanted = CONTEXTS * model.config.context;
-  const memory = (availableMemoryBytes() ?? Number.POSITIVE_INFINITY) * MEMORY_SHARE;
-  const affordable = Math.floor(memory / tokenBytes(model) / BLOCK_TOKENS);
-  return Math.max(1, Math.min(blocksFor(wanted), affordable));
+/** Throws NOT_ENOUGH_MEMORY where the pool that was asked for cannot be. */
+function poolBlocks({ config }: InferenceModel, options: NativeBackendOptions): number {
+  const token_bytes = kvTokenBytes(config);
+  const available = availableMemoryBytes() ?? Number.POSITIVE_INFINITY;
+  const { kv_bytes, context = config.context } = options;
+  const kv_tokens =
+    options.kv_tokens ?? (kv_bytes === undefined ? undefined : Math.floor(kv_bytes / token_bytes));
+  if (kv_tokens !== undefined) {
+    const blocks = Math.max(1, blocksFor(kv_tokens));
+    const needed = blocks * BLOCK_TOKENS * token_bytes;
+    if (needed <= available) return blocks;
+    const sizes = `need ${formatBytes(needed)}, ${formatBytes(available)} are available`;
+    throw new MagnetError("NOT_ENOUGH_MEMORY", `keys and values ${sizes}`, {
+      hint: "keep fewer of them, or choose a shorter context",
+      exit: "hardware",
+    });
+  }
+  const affordable = Math.floor((available * MEMORY_SHARE) / token_bytes / BLOCK_TOKENS);
+  return Math.max(1, Math.min(blocksFor(CONTEXTS * Math.min(context, config.context)), affordable));
 }
 
 export class NativeBackend implements StepBackend {
@@ -49,11 +66,11 @@ export class NativeBackend implements StepBackend {
   constructor(model: InferenceModel, options: NativeBackendOptions = {}) {
     const { context, vocab_size, d_model } = model.config;
     this.#model = model;
-    this.context = context;
+    this.context = Math.min(context, options.context ?? context);
     this.vocab_size = vocab_size;
     this.d_model = d_model;
     this.#rounding = options.rounding ?? "bitnet";
-    this.blocks = poolBlocks(model, options.kv_tokens);
+    this.blocks = poolBlocks(model, options);
     this.#pool = new KvPool(model, this.blocks, KV_BITS);
     this.#results = {
       tokens: new Int32Array(BATCH_ROWS_MAX),

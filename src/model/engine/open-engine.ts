@@ -19,10 +19,6 @@ export function openEngine<T>(
   options: EngineOptions = {},
 ): TextEngine<T> {
   const { model, tokenizer } = loaded;
-  const { kv_tokens, rounding, ...loop } = options;
-  const backend = new NativeBackend(model, {
-    ...(kv_tokens === undefined ? {} : { kv_tokens }),
-    ...(rounding === undefined ? {} : { rounding }),
-  });
-  return { engine: new BatchEngine(backend, loop), tokenizer };
+  const backend = new NativeBackend(model, options);
+  return { engine: new BatchEngine(backend, options), tokenizer };
 }

@@ -73,6 +73,10 @@ export interface EngineStats {
 export interface EngineOptions {
   /** Tokens that the KV pool holds in all; default: four contexts, within a quarter of the memory. */
   kv_tokens?: number;
+  /** The same as memory, where `kv_tokens` is not given. */
+  kv_bytes?: number;
+  /** Longest sequence, where it is to be shorter than the model's context. */
+  context?: number;
   /** Sequences that run at once; others wait. Default 64. */
   sequences_max?: number;
   /** Requests that may wait; beyond it ENGINE_BUSY (retryable). Default 256. */
