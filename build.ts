@@ -1,7 +1,8 @@
 /**
  * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed), then
  * embeds it and the demo text into one executable with `bun build --compile`. `bun build.ts
- * --library-only` stops after the library (what `bun test` and development need). `bun build.ts
+ * --library-only` stops after the library (what `bun test` and development need). BITNET_CPP_DIR, a
+ * folder of bitnet.cpp or llama.cpp, adds the engine `bitnet.cpp` (src/native/bitnet-cpp.ts). `bun build.ts
  * --target aarch64` cross-compiles into build/aarch64/ and dist/magnet-aarch64; the executable needs
  * Bun's runtime for that target, of the version that builds (AARCH64_RUNTIME says where it is).
  */
@@ -11,6 +12,7 @@ import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
+import { bitnetCppFolder } from "./src/native/bitnet-cpp-folder.ts";
 
 const root = import.meta.dir;
 const buildDir = path.join(root, "build");
@@ -135,7 +137,7 @@ async function buildLibrary(target: Target): Promise<void> {
   const flagsFile = path.join(objects, "flags");
   const flags = [target.compiler, ...COMPILE_FLAGS, ...LINK_FLAGS].join(" ");
   const sameFlags = fs.existsSync(flagsFile) && fs.readFileSync(flagsFile, "utf8") === flags;
-  const files = sources("cpp", /\.cpp$/);
+  const files = sources("cpp", /\.cpp$/).filter((file) => !file.startsWith(bitnetSources));
   const objectOf = (file: string) =>
     path.join(objects, `${path.relative(root, file).replaceAll(path.sep, "_")}.o`);
   const stale = files.filter((f) => !sameFlags || isStale(objectOf(f)));
@@ -157,6 +159,44 @@ async function buildLibrary(target: Target): Promise<void> {
   await compile(target, [...files.map(objectOf), ...LINK_FLAGS, "-o", `${libraryPath}.tmp`]);
   fs.renameSync(`${libraryPath}.tmp`, libraryPath);
   fs.writeFileSync(flagsFile, flags);
+}
+
+const bitnetSources = path.join(root, "cpp/bitnet_cpp");
+
+/**
+ * The shim between magnet and bitnet.cpp, against the llama.h and libllama in BITNET_CPP_DIR. Where
+ * that is not set an empty file takes its place, so that the executable embeds something: it says
+ * "not in this build".
+ */
+async function buildBitnetShim(target: Target): Promise<void> {
+  const shim = path.join(target.folder, "libmagnet_bitnet.so");
+  const given = process.env.BITNET_CPP_DIR;
+  if (!given) {
+    if (!fs.existsSync(shim) || fs.statSync(shim).size > 0) fs.writeFileSync(shim, "");
+    return;
+  }
+  const { includes, library, ggml } = bitnetCppFolder(given);
+  const source = path.join(bitnetSources, "shim.cpp");
+  const libraries = [library, ...ggml];
+  const folders = [...new Set(libraries.map((file) => path.dirname(file)))];
+  // Its exceptions may come through the shim: both need the same C++ runtime.
+  const args = [
+    ...COMPILE_FLAGS,
+    ...includes.flatMap((folder) => ["-isystem", folder]),
+    ...["-I", "cpp/include", "-shared", source, "-o", `${shim}.tmp`],
+    ...folders.flatMap((folder) => [`-L${folder}`, `-Wl,-rpath,${folder}`]),
+    ...libraries.map((file) => `-l:${path.basename(file)}`),
+  ];
+  const stamp = path.join(target.folder, "obj/bitnet-shim");
+  const command = [target.compiler, ...args].join(" ");
+  const inputs = [...sources("cpp/bitnet_cpp", /./), path.join(root, "cpp/include/magnet_infer.h")];
+  const newest = Math.max(...[...inputs, ...libraries].map(mtime));
+  const same = fs.existsSync(stamp) && fs.readFileSync(stamp, "utf8") === command;
+  if (same && mtime(shim) > newest && fs.statSync(shim).size > 0) return;
+  await compile(target, args);
+  fs.renameSync(`${shim}.tmp`, shim);
+  fs.writeFileSync(stamp, command);
+  say(`${path.relative(root, shim)}, against ${library}`);
 }
 
 /**
@@ -205,8 +245,9 @@ const withoutNativeAddons: Bun.BunPlugin = {
 const withLibrary = (target: Target): Bun.BunPlugin => ({
   name: "with-library",
   setup(build) {
-    const file = path.join(target.folder, "libmagnet_cpu.so");
-    build.onResolve({ filter: /\/libmagnet_cpu\.so$/ }, () => ({ path: file }));
+    build.onResolve({ filter: /\/libmagnet_(cpu|bitnet)\.so$/ }, (at) => ({
+      path: path.join(target.folder, path.basename(at.path)),
+    }));
   },
 });
 
@@ -249,6 +290,7 @@ function chosenTarget(): Target {
 try {
   const target = chosenTarget();
   await buildLibrary(target);
+  await buildBitnetShim(target);
   buildDemoText();
   if (!process.argv.includes("--library-only")) await buildBinary(target);
 } catch (error) {

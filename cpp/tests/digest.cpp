@@ -85,7 +85,6 @@ int main(int count, char** arguments) {
   reed_solomon();
   inference();
   packed();
-  packed_heads();
   tokenizer();
   return 0;
 }

@@ -5,6 +5,7 @@
 import path from "node:path";
 import { MagnetError } from "../core/errors.ts";
 import { readSmallText } from "../core/read-file.ts";
+import { ENGINES } from "../model/engine/open-text-model.ts";
 import { ROUNDINGS } from "../model/inference.ts";
 import type { AnswerSource } from "./chat/answer-source.ts";
 import { Conversation } from "./chat/conversation.ts";
@@ -25,6 +26,7 @@ const FLAGS = {
   ...SAMPLING_FLAGS,
   stop: { type: "list", value: "TEXT", summary: "ends the answer" },
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
+  engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   tokenizer: { type: "string", value: "FILE", summary: "a tokenizer.json (must be the model's)" },
   url: {
@@ -96,7 +98,7 @@ async function sourceOf(
   model: string | undefined,
   flags: ChatFlags,
 ): Promise<AnswerSource> {
-  const { url, threads, rounding, complete, tokenizer } = flags;
+  const { url, engine, threads, rounding, complete, tokenizer } = flags;
   if (url !== undefined) {
     const api_key = apiKeyOf(flags.api_key_file);
     const server = { url, ...(api_key === undefined ? {} : { api_key }) };
@@ -105,7 +107,7 @@ async function sourceOf(
   if (model === undefined)
     throw usageError("MISSING_ARGUMENT", "magnet chat needs MODEL", "name a model, or --url URL");
   const given = tokenizer === undefined ? {} : { tokenizer };
-  return localSource(model, { threads, rounding, complete, ...given });
+  return localSource(model, { engine, threads, rounding, complete, ...given });
 }
 
 export const chat = defineCommand({

@@ -11,6 +11,7 @@ import { modelSource } from "../http/serve/loaded-model.ts";
 import type { ModelSource } from "../http/serve/model-host.ts";
 import type { ServedModel } from "../http/serve/served-model.ts";
 import { type RunningServer, startServer } from "../http/serve/start-server.ts";
+import { ENGINES } from "../model/engine/open-text-model.ts";
 import type { EngineOptions } from "../model/engine/types.ts";
 import { ROUNDINGS } from "../model/inference.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
@@ -48,6 +49,7 @@ const FLAGS = {
   },
   queue: { type: "integer", min: 0, max: 100_000, default: 256, summary: "requests that may wait" },
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
+  engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   "requests-per-minute": {
     type: "integer",
@@ -105,14 +107,14 @@ function engineOptions({
 
 /** The models as the server loads them; `loaded` gets each one that is there, for the banner. */
 function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): ModelSource[] {
-  const { name: names, threads, tokenizer } = flags;
+  const { name: names, engine, threads, tokenizer } = flags;
   if (names.length > paths.length)
     throw usageError(
       "BAD_VALUE",
       `${names.length} names for ${paths.length} models`,
       "give one --name for each MODEL, in their order",
     );
-  const engine = engineOptions(flags);
+  const options = engineOptions(flags);
   return paths.map((place, i) => {
     if (!fs.existsSync(place))
       // before a port is opened for it
@@ -120,7 +122,7 @@ function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): M
         hint: "MODEL is a .gguf file, a run folder, a checkpoint or a Hugging Face folder",
       });
     const { id, load } = modelSource(place, {
-      ...{ threads, engine, version: packageJson.version },
+      ...{ engine, threads, ...options, version: packageJson.version },
       id: names[i] ?? nameOf(place),
       ...(tokenizer === undefined ? {} : { tokenizer_path: tokenizer }),
     });

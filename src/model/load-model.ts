@@ -60,7 +60,8 @@ function checkTokenizer(tokenizer: Tokenizer, vocab_size: number, stated: string
     );
 }
 
-async function kindOf(model: string): Promise<ModelKind> {
+/** What a path holds, by its files' names alone. */
+export async function modelKind(model: string): Promise<ModelKind> {
   try {
     if (!(await fs.stat(model)).isDirectory()) return "gguf";
     const names = new Set(await fs.readdir(model));
@@ -78,7 +79,7 @@ export async function loadLatentModel(
   model: string,
   options: LoadOptions = {},
 ): Promise<LatentModel> {
-  const kind = await kindOf(model);
+  const kind = await modelKind(model);
   const given = options.tokenizer_path;
   if (kind === "gguf")
     throw new MagnetError("NO_LATENT_WEIGHTS", `${model} is a file with ternary weights only`, {
@@ -102,7 +103,8 @@ export async function loadLatentModel(
   return { kind, config, params, tokenizer };
 }
 
-async function tokenizerOf(gguf: GgufFile, given: string | undefined): Promise<Tokenizer> {
+/** The file's own tokenizer, or the given one where it is the same. */
+export async function ggufTokenizer(gguf: GgufFile, given: string | undefined): Promise<Tokenizer> {
   const own = await tokenizerFromGguf(gguf);
   if (given === undefined) return own;
   const tokenizer = await Tokenizer.load(given, own.notes);
@@ -115,7 +117,7 @@ async function loadGguf(file: string, options: LoadOptions) {
   const gguf = await GgufFile.open(file);
   const [weights, vocabulary] = await Promise.allSettled([
     InferenceModel.fromGguf(gguf, options.threads),
-    tokenizerOf(gguf, options.tokenizer_path),
+    ggufTokenizer(gguf, options.tokenizer_path),
   ]);
   gguf.close();
   if (weights.status === "rejected") throw weights.reason;
@@ -136,7 +138,7 @@ async function loadGguf(file: string, options: LoadOptions) {
  * UNSUPPORTED, BAD_TOKENIZER, TOKENIZER_MISMATCH and the errors of damaged files.
  */
 export async function loadModel(model: string, options: LoadOptions = {}): Promise<LoadedModel> {
-  const kind = await kindOf(model);
+  const kind = await modelKind(model);
   const name = path.parse(path.resolve(model)).name;
   const close = (opened: InferenceModel) => () => opened.close();
   if (kind === "gguf") {

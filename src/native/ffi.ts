@@ -72,13 +72,19 @@ export function statusError(status: number, symbol: string, message: string): Ma
 
 const library = dlopen(libraryFile, {
   mg_abi_version: { args: [], returns: FFIType.i32 },
-  mg_last_error: { args: [FFIType.ptr, FFIType.u64], returns: FFIType.i32 },
 });
 invariant(library.symbols.mg_abi_version() === 1, "the embedded library has another ABI version");
 
 const errorText = new Uint8Array(1024);
-function lastNativeError(): string {
-  library.symbols.mg_last_error(errorText, errorText.length);
+const LAST_ERROR = {
+  mg_last_error: { args: [FFIType.ptr, FFIType.u64], returns: FFIType.i32 },
+} as const;
+const openLastError = (file: string) => dlopen(file, LAST_ERROR).symbols.mg_last_error;
+const errorReaders = new Map([[libraryFile, openLastError(libraryFile)]]);
+function lastNativeError(file: string): string {
+  const read = errorReaders.get(file) ?? openLastError(file);
+  errorReaders.set(file, read);
+  read(errorText, errorText.length);
   return cString(errorText);
 }
 
@@ -98,10 +104,11 @@ function refuseCount(symbol: string, expected: number, given: number): never {
 
 /**
  * Declares symbols of the library; each returns nothing and throws MagnetError on a failure status.
+ * `file`: another library that keeps to the same rules.
  */
-export function bind<const D extends Declarations>(declarations: D): Bound<D> {
+export function bind<const D extends Declarations>(declarations: D, file = libraryFile): Bound<D> {
   const symbols = dlopen(
-    libraryFile,
+    file,
     Object.fromEntries(
       Object.entries(declarations).map(([name, kinds]) => [
         name,
@@ -116,7 +123,7 @@ export function bind<const D extends Declarations>(declarations: D): Bound<D> {
     bound[name] = (...args) => {
       if (args.length !== expected) refuseCount(name, expected, args.length);
       const status = call(args); // `args` keeps the buffers alive
-      if (status !== 0) throw statusError(status, name, lastNativeError());
+      if (status !== 0) throw statusError(status, name, lastNativeError(file));
     };
   }
   return bound as Bound<D>;
@@ -169,7 +176,10 @@ function generalCall(
  * until the call has ended and must not be touched meanwhile. Aborting the signal sets the native
  * cancel flag and the promise rejects with CANCELLED once the library has returned.
  */
-export function bindAsync<const D extends Declarations>(declarations: D): BoundAsync<D> {
+export function bindAsync<const D extends Declarations>(
+  declarations: D,
+  library = libraryFile,
+): BoundAsync<D> {
   const bound: Record<
     string,
     (signal: AbortSignal | undefined, ...args: unknown[]) => Promise<void>
@@ -183,7 +193,7 @@ export function bindAsync<const D extends Declarations>(declarations: D): BoundA
       if (signal?.aborted) onAbort();
       signal?.addEventListener("abort", onAbort, { once: true });
       try {
-        const { status, message } = await runOnPool({ symbol: name, kinds, values });
+        const { status, message } = await runOnPool({ symbol: name, kinds, values, library });
         if (status !== 0) throw statusError(status, name, message);
       } finally {
         signal?.removeEventListener("abort", onAbort);

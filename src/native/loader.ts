@@ -72,8 +72,14 @@ export function checkArchitecture(library: Uint8Array, arch: string = process.ar
   );
 }
 
-async function extract(): Promise<string> {
-  const bytes = new Uint8Array(await Bun.file(embeddedLibrary).arrayBuffer());
+const HINT =
+  "magnet needs Linux with glibc 2.35 or newer; set XDG_CACHE_HOME to a folder that allows execution";
+
+/**
+ * Path from which dlopen takes an embedded library. `symbol`: one of its functions. Throws
+ * LIBRARY_NOT_LOADED.
+ */
+export function loadable(bytes: Uint8Array, symbol: string, hint = HINT): string {
   checkArchitecture(bytes);
   const failures: string[] = [];
   const home = process.env.XDG_CACHE_HOME || path.join(os.homedir(), ".cache");
@@ -84,21 +90,18 @@ async function extract(): Promise<string> {
   for (const way of ways) {
     try {
       const file = way();
-      dlopen(file, { mg_abi_version: { args: [], returns: FFIType.i32 } });
+      dlopen(file, { [symbol]: { args: [], returns: FFIType.i32 } });
       return file;
     } catch (error) {
       failures.push(error instanceof Error ? error.message : String(error));
     }
   }
-  throw new MagnetError(
-    "LIBRARY_NOT_LOADED",
-    `the native library does not load: ${failures.join("; ")}`,
-    {
-      hint: "magnet needs Linux with glibc 2.35 or newer; set XDG_CACHE_HOME to a folder that allows execution",
-      exit: "hardware",
-    },
-  );
+  const why = `the native library does not load: ${failures.join("; ")}`;
+  throw new MagnetError("LIBRARY_NOT_LOADED", why, { hint, exit: "hardware" });
 }
 
 /** Path of the loadable library, made once per process. */
-export const libraryFile: string = await extract();
+export const libraryFile: string = loadable(
+  new Uint8Array(await Bun.file(embeddedLibrary).arrayBuffer()),
+  "mg_abi_version",
+);

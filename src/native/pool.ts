@@ -12,6 +12,8 @@ export interface NativeJob {
   symbol: string;
   kinds: readonly ArgumentKind[];
   values: (number | bigint)[];
+  /** The library with the symbol; magnet's own unless given. */
+  library?: string;
 }
 export interface NativeResult {
   status: number;
@@ -71,7 +73,7 @@ function dispatch(): void {
     const next = queue.shift()!;
     worker.ref(); // a running job keeps the process alive, an idle worker does not
     busy.set(worker, next);
-    worker.postMessage({ ...next.job, libraryFile });
+    worker.postMessage({ library: libraryFile, ...next.job });
   }
 }
 

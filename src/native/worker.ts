@@ -24,28 +24,29 @@ const TYPES = {
   cancel: FFIType.ptr,
 } as const;
 
-function find(job: NativeJob, libraryFile: string): Call {
-  const known = calls.get(job.symbol);
+function find(job: NativeJob, library: string): Call {
+  const name = `${library} ${job.symbol}`;
+  const known = calls.get(name);
   if (known) return known;
-  const { symbols } = dlopen(libraryFile, {
+  const { symbols } = dlopen(library, {
     [job.symbol]: { args: job.kinds.map((kind) => TYPES[kind]), returns: FFIType.i32 },
   });
   const call = symbols[job.symbol] as unknown as Call;
-  calls.set(job.symbol, call);
+  calls.set(name, call);
   return call;
 }
 
-function errorMessage(libraryFile: string): string {
-  const { symbols } = dlopen(libraryFile, {
+function errorMessage(library: string): string {
+  const { symbols } = dlopen(library, {
     mg_last_error: { args: [FFIType.ptr, FFIType.u64], returns: FFIType.i32 },
   });
   symbols.mg_last_error(errorText, errorText.length);
   return new TextDecoder().decode(errorText.subarray(0, errorText.indexOf(0)));
 }
 
-self.onmessage = (event: MessageEvent<NativeJob & { libraryFile: string }>) => {
-  const { libraryFile, ...job } = event.data;
-  const status = find(job, libraryFile)(...job.values);
-  const result: NativeResult = { status, message: status === 0 ? "" : errorMessage(libraryFile) };
+self.onmessage = (event: MessageEvent<NativeJob & { library: string }>) => {
+  const { library, ...job } = event.data;
+  const status = find(job, library)(...job.values);
+  const result: NativeResult = { status, message: status === 0 ? "" : errorMessage(library) };
   postMessage(result);
 };

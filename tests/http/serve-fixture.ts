@@ -10,6 +10,7 @@ import {
 } from "../../src/http/serve/start-server.ts";
 import { endTokens } from "../../src/model/chat-format.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
+import { ownTextModel } from "../../src/model/engine/open-text-model.ts";
 import type { EngineStats } from "../../src/model/engine/types.ts";
 import { InferenceModel } from "../../src/model/inference.ts";
 import { bookTokenizer, randomParams, SMALL } from "../model/small-models.ts";
@@ -27,7 +28,12 @@ export async function smallModel(id = "small", config = SERVED): Promise<ServedM
     ...{ path: id, name: id, config, tokenizer: await tokenizer, model },
     close: () => model.close(),
   };
-  return servedModel(loaded, { id, size_bytes: 1, created_s: 1_700_000_000, version: "test" });
+  return servedModel(ownTextModel(loaded), {
+    id,
+    size_bytes: 1,
+    created_s: 1_700_000_000,
+    version: "test",
+  });
 }
 
 /** A logit bias without end tokens: a model of noise then goes on to its limit. */

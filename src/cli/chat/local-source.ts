@@ -1,30 +1,29 @@
 /** Answers of a model in this process. */
 import { chatFormat } from "../../model/chat-format.ts";
-import { openEngine } from "../../model/engine/open-engine.ts";
+import { type EngineName, openTextModel } from "../../model/engine/open-text-model.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
 import type { Rounding } from "../../model/inference.ts";
-import { loadModel } from "../../model/load-model.ts";
 import type { AnswerSource } from "./answer-source.ts";
 import { samplingOf } from "./settings.ts";
 
 export interface LocalOptions {
+  engine: EngineName;
   threads: number;
   rounding: Rounding;
   complete: boolean;
   tokenizer?: string;
 }
 
-/** Opens the model; throws what loadModel does. */
+/** Opens the model; throws what openTextModel does. */
 export async function localSource(model: string, options: LocalOptions): Promise<AnswerSource> {
-  const { threads, tokenizer } = options;
+  const { engine, threads, rounding, tokenizer } = options;
   const path = tokenizer === undefined ? {} : { tokenizer_path: tokenizer };
-  const loaded = await loadModel(model, { threads, ...path });
-  const text_engine = openEngine(loaded, { rounding: options.rounding });
+  const loaded = await openTextModel(model, { engine, threads, rounding, ...path });
   const { reason } = chatFormat(loaded.tokenizer);
   const plain = `${reason}: it is asked as a plain dialogue (User: ... Assistant: ...)`;
   return {
     name: loaded.name,
-    context: text_engine.engine.context,
+    context: loaded.engine.context,
     notes: reason === undefined || options.complete ? [] : [plain],
     count: (messages) => promptTokens(loaded.tokenizer, { mode: "chat", messages }).tokens.length,
     async *answer({ messages, settings, signal }) {
@@ -34,7 +33,7 @@ export async function localSource(model: string, options: LocalOptions): Promise
         ? ({ mode: "complete", prompt } as const)
         : ({ mode: "chat", messages } as const);
       const rest: Omit<GenerateOptions, "mode"> = { max_tokens, stop, signal };
-      const pieces = generate(text_engine, { ...subject, ...rest, sampling: samplingOf(settings) });
+      const pieces = generate(loaded, { ...subject, ...rest, sampling: samplingOf(settings) });
       for (;;) {
         const next = await pieces.next();
         if (!next.done) {
@@ -46,9 +45,6 @@ export async function localSource(model: string, options: LocalOptions): Promise
         return { finish_reason, prompt_tokens, completion_tokens };
       }
     },
-    async close() {
-      await text_engine.engine.close();
-      loaded.close();
-    },
+    close: () => loaded.close(),
   };
 }

@@ -5,10 +5,13 @@ import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { chatFormat } from "../../model/chat-format.ts";
 import { paramCount } from "../../model/config.ts";
-import { openEngine, type TextEngine } from "../../model/engine/open-engine.ts";
-import type { EngineOptions } from "../../model/engine/types.ts";
+import type { TextEngine } from "../../model/engine/open-engine.ts";
+import {
+  openTextModel,
+  type TextModel,
+  type TextModelOptions,
+} from "../../model/engine/open-text-model.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
-import { type LoadedModel, type LoadOptions, loadModel } from "../../model/load-model.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 import type { ModelSource } from "./model-host.ts";
 import type { Answer, AnswerRequest, PromptInput, ServedModel } from "./served-model.ts";
@@ -39,8 +42,7 @@ function answer(text_engine: TextEngine<Tokenizer>, request: AnswerRequest): Ans
   });
 }
 
-export interface ServedModelOptions extends LoadOptions {
-  engine?: EngineOptions;
+export interface ServedModelOptions extends TextModelOptions {
   /** The name that requests use; the path's last part unless given. */
   id?: string;
   /** Of magnet: part of the fingerprint. */
@@ -59,21 +61,20 @@ async function serveModel(
   options: ServedModelOptions,
 ): Promise<ServedModel> {
   const [stat, size_bytes] = await Promise.all([fs.stat(model_path), sizeOf(model_path)]);
-  const loaded = await loadModel(model_path, options);
+  const opened = await openTextModel(model_path, options);
   const created_s = Math.floor(stat.mtimeMs / 1000);
-  const { version, engine = {} } = options;
-  return servedModel(loaded, { id, size_bytes, created_s, version }, engine);
+  // Another engine computes other last bits: it is part of what answers are reproduced by.
+  const { engine = "magnet" } = options;
+  const version = engine === "magnet" ? options.version : `${options.version} ${engine}`;
+  return servedModel(opened, { id, size_bytes, created_s, version });
 }
 
-/** A loaded model with an engine of its own; both are closed with the served one. */
+/** A model with its engine, which is closed with the served one. */
 export function servedModel(
-  loaded: LoadedModel,
+  opened: TextModel,
   about: Pick<ServedModel, "id" | "size_bytes" | "created_s"> & { version: string },
-  engine_options: EngineOptions = {},
 ): ServedModel {
-  const { config, tokenizer } = loaded;
-  const text_engine = openEngine(loaded, engine_options);
-  const { engine } = text_engine;
+  const { config, tokenizer, engine } = opened;
   const { id, size_bytes, created_s, version } = about;
   const contents = { config, tokenizer: tokenizer.hash, size_bytes, version };
   const digest = sha256Hex(canonicalJson(contents));
@@ -81,19 +82,16 @@ export function servedModel(
     ...{ id, size_bytes, config, tokenizer, digest, created_s },
     context: engine.context,
     parameters: paramCount(config),
-    format: loaded.kind,
+    format: opened.kind,
     has_chat_format: chatFormat(tokenizer).name !== "plain",
     fingerprint: `fp_${digest.slice(0, 10)}`,
-    answer: (request) => answer(text_engine, request),
+    answer: (request) => answer(opened, request),
     constraint: () => {
       throw new MagnetError("UNSUPPORTED", "response formats are not done", { exit: "usage" });
     },
     promptTokens: (text) => promptTokens(tokenizer, { mode: "complete", prompt: text }).tokens,
     embed: (tokens, signal) => engine.embed(tokens, signal),
     stats: () => engine.stats(),
-    async close() {
-      await engine.close();
-      loaded.close();
-    },
+    close: () => opened.close(),
   };
 }

@@ -9,10 +9,10 @@ import { BATCH_ROWS_MAX, batchStep, KvPool } from "../batch.ts";
 import type { ModelConfig } from "../config.ts";
 import type { InferenceModel, Rounding } from "../inference.ts";
 import { availableMemoryBytes } from "../memory.ts";
-import { Sampler } from "../sampling.ts";
 import type { SamplerRequest, StepBackend, StepResults, StepSampler } from "./backend.ts";
 import { BLOCK_TOKENS, blocksFor } from "./block-store.ts";
 import type { StepArrays } from "./step-arrays.ts";
+import { stepSampler } from "./step-sampler.ts";
 import type { EngineOptions } from "./types.ts";
 
 /** Without `kv_tokens` the pool holds so many contexts, and takes no more of the memory. */
@@ -32,7 +32,7 @@ export function kvTokenBytes(config: ModelConfig): number {
 }
 
 /** Throws NOT_ENOUGH_MEMORY where the pool that was asked for cannot be. */
-function poolBlocks({ config }: InferenceModel, options: NativeBackendOptions): number {
+export function poolBlocks(config: ModelConfig, options: NativeBackendOptions): number {
   const token_bytes = kvTokenBytes(config);
   const available = availableMemoryBytes() ?? Number.POSITIVE_INFINITY;
   const { kv_bytes, context = config.context } = options;
@@ -70,7 +70,7 @@ export class NativeBackend implements StepBackend {
     this.vocab_size = vocab_size;
     this.d_model = d_model;
     this.#rounding = options.rounding ?? "bitnet";
-    this.blocks = poolBlocks(model, options);
+    this.blocks = poolBlocks(model.config, options);
     this.#pool = new KvPool(model, this.blocks, KV_BITS);
     this.#results = {
       tokens: new Int32Array(BATCH_ROWS_MAX),
@@ -81,15 +81,8 @@ export class NativeBackend implements StepBackend {
     };
   }
 
-  createSampler({ sampling, top_logprobs, token_budget, prompt }: SamplerRequest): StepSampler {
-    const sampler = new Sampler(this.vocab_size, sampling, { top_logprobs, token_budget });
-    try {
-      sampler.prompt(prompt);
-      return { address: BigInt(sampler.handle), close: () => sampler.close() };
-    } catch (error) {
-      sampler.close();
-      throw error;
-    }
+  createSampler(request: SamplerRequest): StepSampler {
+    return stepSampler(this.vocab_size, request);
   }
 
   async step(arrays: StepArrays, signal: AbortSignal): Promise<StepResults> {
