@@ -10,13 +10,7 @@
  * that nothing in it can stand for one.
  */
 import { MagnetError } from "../core/errors.ts";
-import {
-  CHAT_TEMPLATE,
-  type ChatMessage,
-  type ChatPart,
-  chatParts,
-  encodeParts,
-} from "./chat-template.ts";
+import { CHAT_TEMPLATE, type ChatMessage, type ChatPart, chatParts } from "./chat-template.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 export type ChatFormatName = "magnet" | "llama3" | "bitnet" | "plain";
@@ -31,8 +25,8 @@ export interface ChatFormat {
   parts(messages: readonly ChatMessage[]): ChatPart[];
 }
 
-export interface ChatPrompt {
-  tokens: Int32Array;
+export interface PromptParts {
+  parts: readonly ChatPart[];
   stop: readonly string[];
 }
 
@@ -118,15 +112,21 @@ export function chatFormat(tokenizer: Tokenizer): ChatFormat {
 }
 
 /**
- * Ids of a conversation up to where the assistant speaks, and the stop strings that its form adds.
- * Throws NO_MESSAGES, and NO_CHAT_TOKENS where the vocabulary lacks a token of the format.
+ * The parts of a conversation up to where the assistant speaks, and the stop strings that its form
+ * adds. Throws NO_MESSAGES.
  */
-export function chatPrompt(tokenizer: Tokenizer, messages: readonly ChatMessage[]): ChatPrompt {
+export function chatPrompt(tokenizer: Tokenizer, messages: readonly ChatMessage[]): PromptParts {
   if (messages.length === 0)
     throw new MagnetError("NO_MESSAGES", "a chat needs at least one message", { exit: "usage" });
   const format = chatFormat(tokenizer);
-  return { tokens: encodeParts(tokenizer, format.parts(messages)), stop: format.stop };
+  return { parts: format.parts(messages), stop: format.stop };
 }
+
+/** The parts of a text that is gone on with. */
+export const textPrompt = (tokenizer: Tokenizer, text: string): PromptParts => ({
+  parts: [...beginOf(tokenizer), { text }],
+  stop: [],
+});
 
 /** Tokens that end an answer: end of text or of a turn, and those that begin another turn. */
 const END_NAMES = [

@@ -73,16 +73,18 @@ export function encodeChat(
   return encodeParts(tokenizer, chatParts(messages, options));
 }
 
-/** Ids of the parts. Throws NO_CHAT_TOKENS where the tokenizer lacks a special token of them. */
-export function encodeParts(tokenizer: Tokenizer, parts: readonly ChatPart[]): Int32Array {
-  const stretches = parts.map((part) => {
-    if ("text" in part) return tokenizer.encode(part.text);
-    const id = tokenizer.specialId(part.special);
-    if (id !== null) return Int32Array.of(id);
-    throw new MagnetError("NO_CHAT_TOKENS", `the tokenizer has no token ${part.special}`, {
-      hint: "use a completion instead of a chat, or a tokenizer trained by magnet",
-    });
+/** A longer text is encoded on a worker thread: the thread that answers requests goes on. */
+const LONG_TEXT_CHARS = 32 << 10;
+
+function specialOf(tokenizer: Tokenizer, special: string): Int32Array {
+  const id = tokenizer.specialId(special);
+  if (id !== null) return Int32Array.of(id);
+  throw new MagnetError("NO_CHAT_TOKENS", `the tokenizer has no token ${special}`, {
+    hint: "use a completion instead of a chat, or a tokenizer trained by magnet",
   });
+}
+
+function joined(stretches: readonly Int32Array[]): Int32Array {
   const ids = new Int32Array(stretches.reduce((sum, { length }) => sum + length, 0));
   let at = 0;
   for (const stretch of stretches) {
@@ -90,4 +92,30 @@ export function encodeParts(tokenizer: Tokenizer, parts: readonly ChatPart[]): I
     at += stretch.length;
   }
   return ids;
+}
+
+/** Ids of the parts. Throws NO_CHAT_TOKENS where the tokenizer lacks a special token of them. */
+export function encodeParts(tokenizer: Tokenizer, parts: readonly ChatPart[]): Int32Array {
+  const ids = (part: ChatPart) =>
+    "text" in part ? tokenizer.encode(part.text) : specialOf(tokenizer, part.special);
+  return joined(parts.map(ids));
+}
+
+/** The same without keeping this thread from its other work. Throws CANCELLED too. */
+export async function encodePartsAsync(
+  tokenizer: Tokenizer,
+  parts: readonly ChatPart[],
+  signal?: AbortSignal,
+): Promise<Int32Array> {
+  const stretches: Int32Array[] = [];
+  for (const part of parts) {
+    if ("special" in part) stretches.push(specialOf(tokenizer, part.special));
+    else if (part.text.length < LONG_TEXT_CHARS) stretches.push(tokenizer.encode(part.text));
+    else {
+      const options = signal === undefined ? {} : { signal };
+      const bytes = new TextEncoder().encode(part.text);
+      stretches.push(await tokenizer.encodeBytesAsync(bytes, options));
+    }
+  }
+  return joined(stretches);
 }

@@ -4,8 +4,8 @@
  * and whoever else asks the engine.
  */
 import { MagnetError } from "../core/errors.ts";
-import { type ChatPrompt, chatPrompt, endTokens } from "./chat-format.ts";
-import type { ChatMessage } from "./chat-template.ts";
+import { chatPrompt, endTokens, textPrompt } from "./chat-format.ts";
+import { type ChatMessage, type ChatPart, encodeParts, encodePartsAsync } from "./chat-template.ts";
 import type { TextEngine } from "./engine/open-engine.ts";
 import type { Constraint, EngineResult, EngineToken } from "./engine/types.ts";
 import type { SamplingInput } from "./sampling.ts";
@@ -47,24 +47,50 @@ export interface GenerateResult extends EngineResult {
 
 const STOPS_MAX = 16;
 
-const withBos = (tokenizer: Tokenizer, text: string): Int32Array => {
-  const ids = tokenizer.encode(text);
-  return tokenizer.bos_id === null ? ids : Int32Array.of(tokenizer.bos_id, ...ids);
-};
-
-/** Ids of the prompt, and the stop strings that its form adds. */
-export function promptTokens(tokenizer: Tokenizer, options: GenerateOptions): ChatPrompt {
+/** The prompt in parts, or as the ids that were given, and the stop strings of its form. */
+function promptOf(
+  tokenizer: Tokenizer,
+  options: GenerateOptions,
+): { parts: readonly ChatPart[] | Int32Array; stop: readonly string[] } {
   const stop = options.stop ?? [];
   if (stop.length > STOPS_MAX || stop.some((text) => text.length === 0))
     throw new MagnetError("BAD_STOP", `stop takes up to ${STOPS_MAX} non-empty strings`, {
       exit: "usage",
     });
-  if (options.mode === "complete") {
-    const { prompt = "" } = options;
-    return { tokens: typeof prompt === "string" ? withBos(tokenizer, prompt) : prompt, stop };
-  }
-  const prompt = chatPrompt(tokenizer, options.messages ?? []);
-  return { tokens: prompt.tokens, stop: [...stop, ...prompt.stop] };
+  const { mode, prompt = "", messages = [] } = options;
+  if (mode === "complete" && typeof prompt !== "string") return { parts: prompt, stop };
+  const made =
+    mode === "complete" ? textPrompt(tokenizer, prompt as string) : chatPrompt(tokenizer, messages);
+  return { parts: made.parts, stop: [...stop, ...made.stop] };
+}
+
+/** Ids of the prompt. Throws BAD_STOP, NO_MESSAGES, NO_CHAT_TOKENS. */
+export function promptTokens(tokenizer: Tokenizer, options: GenerateOptions): Int32Array {
+  const { parts } = promptOf(tokenizer, options);
+  return parts instanceof Int32Array ? parts : encodeParts(tokenizer, parts);
+}
+
+/** A text that cannot fit, however it is cut into tokens, is refused before that work. */
+function checkLength(tokenizer: Tokenizer, parts: readonly ChatPart[], context: number): void {
+  let bytes = 0;
+  for (const part of parts) if ("text" in part) bytes += Buffer.byteLength(part.text);
+  const tokens = Math.ceil(bytes / tokenizer.longest_token);
+  if (tokens <= context) return;
+  throw new MagnetError(
+    "PROMPT_TOO_LONG",
+    `the prompt has at least ${tokens} tokens, the context ${context}`,
+    { hint: "shorten the prompt or start a new conversation", exit: "usage" },
+  );
+}
+
+async function encodedPrompt(
+  tokenizer: Tokenizer,
+  parts: readonly ChatPart[] | Int32Array,
+  { context, signal }: { context: number; signal: AbortSignal | undefined },
+): Promise<Int32Array> {
+  if (parts instanceof Int32Array) return parts;
+  checkLength(tokenizer, parts, context);
+  return encodePartsAsync(tokenizer, parts, signal);
 }
 
 /**
@@ -75,15 +101,16 @@ export async function* generate(
   { engine, tokenizer }: TextEngine<Tokenizer>,
   options: GenerateOptions,
 ): AsyncGenerator<GeneratedPiece, GenerateResult> {
-  const prompt = promptTokens(tokenizer, options);
+  const { parts, stop } = promptOf(tokenizer, options);
   const decoder = new StreamingDecoder(tokenizer, { skip_special: true });
-  const stops = new StopText(prompt.stop);
+  const stops = new StopText(stop);
   // Text is made as tokens are drawn, so that a stop string ends the computing at once; the reader
   // gets it token by token.
   const texts: string[] = [];
   const { sampling = {}, top_logprobs, constraint, signal } = options;
+  const prompt = await encodedPrompt(tokenizer, parts, { context: engine.context, signal });
   const tokens = engine.generate({
-    prompt: prompt.tokens,
+    prompt,
     max_tokens: options.max_tokens ?? engine.context,
     sampling,
     end_tokens: endTokens(tokenizer),

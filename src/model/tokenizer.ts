@@ -102,6 +102,7 @@ export class Tokenizer {
   #parts: Pick<TokenizerData, "tokens" | "merges"> | undefined;
   readonly #special_ids: ReadonlySet<number>;
   #hash: Hash | undefined;
+  #longest_token: number | undefined;
 
   /**
    * Over data, or over a vocabulary that the library has read (whose merges are ignored for tokens).
@@ -168,6 +169,12 @@ export class Tokenizer {
     } catch (error) {
       throw toMagnetError(error);
     }
+  }
+
+  /** Bytes of the longest token: a text of n bytes has at least n / longest_token tokens. */
+  get longest_token(): number {
+    this.#longest_token ??= this.#native.longestToken();
+    return this.#longest_token;
   }
 
   encode(text: string, options: EncodeOptions = {}): Int32Array {

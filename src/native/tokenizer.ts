@@ -113,6 +113,16 @@ export class NativeTokenizer {
     return { tokens: tokens!, bytes: bytes!, merges: merges!, specials: specials! };
   }
 
+  /** Bytes of the longest token. */
+  longestToken(): number {
+    const offsets = new Uint32Array(this.sizes().tokens + 1);
+    native.mg_tokenizer_vocabulary(this.#handle, null, offsets, null, null);
+    let longest = 0;
+    for (let id = 1; id < offsets.length; id++)
+      longest = Math.max(longest, offsets[id]! - offsets[id - 1]!);
+    return longest;
+  }
+
   /** Ids of the special tokens, ascending. */
   specialIds(): Uint32Array {
     const ids = new Uint32Array(this.sizes().specials);

@@ -3,7 +3,12 @@ import { describe, expect, test } from "bun:test";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { chatFormat, chatPrompt, endTokens } from "../../src/model/chat-format.ts";
-import { CHAT_TEMPLATE, type ChatMessage } from "../../src/model/chat-template.ts";
+import {
+  CHAT_TEMPLATE,
+  type ChatMessage,
+  encodeParts,
+  encodePartsAsync,
+} from "../../src/model/chat-template.ts";
 import { GgufFile } from "../../src/model/gguf-file.ts";
 import { tokenizerEntries, tokenizerFromGguf } from "../../src/model/gguf-tokenizer.ts";
 import { writeGguf } from "../../src/model/gguf-writer.ts";
@@ -60,7 +65,9 @@ describe.each([
   test("gives the ids of the rendered template", async () => {
     const tokenizer = await withSpecials(LLAMA3_SPECIALS, { chat_template });
     expect(chatFormat(tokenizer).name).toBe(name);
-    const { tokens, stop } = chatPrompt(tokenizer, CHAT);
+    const { parts, stop } = chatPrompt(tokenizer, CHAT);
+    const tokens = encodeParts(tokenizer, parts);
+    expect(await encodePartsAsync(tokenizer, parts)).toEqual(tokens);
     const text = render(chat_template, CHAT);
     expect(tokenizer.decode(tokens)).toBe(text);
     expect(tokens).toEqual(tokenizer.encode(text, { parse_special: true }));
@@ -71,7 +78,9 @@ describe.each([
     const tokenizer = await withSpecials(LLAMA3_SPECIALS, { chat_template });
     const content = LLAMA3_SPECIALS.join("");
     const count = (messages: ChatMessage[]) =>
-      [...chatPrompt(tokenizer, messages).tokens].filter((id) => tokenizer.isSpecial(id)).length;
+      [...encodeParts(tokenizer, chatPrompt(tokenizer, messages).parts)].filter((id) =>
+        tokenizer.isSpecial(id),
+      ).length;
     for (const role of ["system", "user", "assistant"] as const)
       expect(count([{ role, content }])).toBe(count([{ role, content: "harmless" }]));
   });
@@ -105,10 +114,22 @@ describe("recognition", () => {
 
   test("the plain dialogue stops where the user would speak, and has no begin token to give", async () => {
     const tokenizer = await withSpecials(["<|im_start|>"], {});
-    const { tokens, stop } = chatPrompt(tokenizer, [{ role: "user", content: "Hi" }]);
-    expect(tokenizer.decode(tokens)).toBe("User: Hi\nAssistant:");
+    const { parts, stop } = chatPrompt(tokenizer, [{ role: "user", content: "Hi" }]);
+    expect(tokenizer.decode(encodeParts(tokenizer, parts))).toBe("User: Hi\nAssistant:");
     expect(stop).toEqual(["\nUser:"]);
   });
+});
+
+test("a long text is encoded on another thread, to the same ids", async () => {
+  const tokenizer = await sharedTokenizer();
+  const parts = [{ special: BOS }, { text: "Call me Ishmael. ".repeat(40_000) }];
+  const whole = encodePartsAsync(tokenizer, parts);
+  let turned = false;
+  setImmediate(() => {
+    turned = true;
+  });
+  expect(await whole).toEqual(encodeParts(tokenizer, parts));
+  expect(turned).toBe(true); // other work had its turn meanwhile
 });
 
 test("a GGUF file's stated end token and template come with its tokenizer", async () => {

@@ -199,6 +199,15 @@ describe("generating", () => {
     expect(error.code).toBe("PROMPT_TOO_LONG");
     expect(error.message).toContain("128");
   });
+
+  test("a prompt of megabytes is refused before it is cut into tokens", async () => {
+    const prompt = "word ".repeat(4_000_000);
+    const started = performance.now();
+    const error = await errorOf(generateText(text_engine, { mode: "complete", prompt }));
+    expect(error.code).toBe("PROMPT_TOO_LONG");
+    expect(error.message).toContain("at least");
+    expect(performance.now() - started).toBeLessThan(500); // cutting it takes seconds
+  });
 });
 
 test("stop texts are found across pieces, and near misses are given out", () => {

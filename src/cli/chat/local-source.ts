@@ -25,7 +25,7 @@ export async function localSource(model: string, options: LocalOptions): Promise
     name: loaded.name,
     context: loaded.engine.context,
     notes: reason === undefined || options.complete ? [] : [plain],
-    count: (messages) => promptTokens(loaded.tokenizer, { mode: "chat", messages }).tokens.length,
+    count: (messages) => promptTokens(loaded.tokenizer, { mode: "chat", messages }).length,
     async *answer({ messages, settings, signal }) {
       const { complete, max_tokens, stop } = settings;
       const prompt = messages.at(-1)?.content ?? "";

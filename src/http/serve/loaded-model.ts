@@ -89,7 +89,7 @@ export function servedModel(
     constraint: () => {
       throw new MagnetError("UNSUPPORTED", "response formats are not done", { exit: "usage" });
     },
-    promptTokens: (text) => promptTokens(tokenizer, { mode: "complete", prompt: text }).tokens,
+    promptTokens: (text) => promptTokens(tokenizer, { mode: "complete", prompt: text }),
     embed: (tokens, signal) => engine.embed(tokens, signal),
     stats: () => engine.stats(),
     close: () => opened.close(),

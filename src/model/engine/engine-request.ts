@@ -67,12 +67,12 @@ export function checkTokens(
   if (tokens.length + more <= context) return;
   const why = more > 0 ? " (one is needed for the answer)" : "";
   const small = context < model_context;
-  const what = small ? `the memory for keys and values holds ${context}` : `the context ${context}`;
+  const what = small ? `this engine takes ${context}` : `the context ${context}`;
   throw usage(
     "PROMPT_TOO_LONG",
     `the prompt has ${tokens.length} tokens, ${what}${why}`,
     small
-      ? `give the cache of keys and values more tokens (the model's context is ${model_context})`
+      ? `allow a longer context, or more memory for keys and values (the model's context is ${model_context})`
       : "shorten the prompt or start a new conversation",
   );
 }

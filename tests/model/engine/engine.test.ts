@@ -213,7 +213,7 @@ describe("one request's trouble is its own", () => {
     expect(set.engine.context).toBe(32);
     const error = await failure(read(set.engine.generate(request(1, { length: 32 }))));
     expect(error.code).toBe("PROMPT_TOO_LONG");
-    expect(error.message).toContain("the memory for keys and values holds 32");
+    expect(error.message).toContain("this engine takes 32");
     expect(error.hint).toContain("512");
     expect((await read(set.engine.generate(request(1, { length: 31 })))).ids).toHaveLength(1);
   });
