@@ -79,6 +79,14 @@ MG_INLINE void swiglu(float* gate, const float* up, uint32_t n) {
   }
 }
 
+/** gate = relu(gate)^2 * up */
+MG_INLINE void relu_squared(float* gate, const float* up, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) {
+    const float g = gate[i] > 0.0f ? gate[i] : 0.0f;
+    gate[i] = g * g * up[i];
+  }
+}
+
 MG_INLINE void softmax(float* x, float scale, uint32_t n) {
   float m = x[0] * scale;
   for (uint32_t i = 0; i < n; i++) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "infer_elementwise.hpp"
 #include "infer_llamacpp.hpp"
 #include "infer_pass.hpp"
 #include "infer_rows.hpp"
@@ -52,13 +53,8 @@ Pass::Pass(const Model& model, uint32_t rounding, Team& team, Scratch& scratch,
       kv_width_(c_.n_kv_heads * c_.head_dim) {}
 
 void Pass::embed(uint32_t t) {
-  const DenseMatrix& e = model_.embedding;
-  const uint64_t at = uint64_t(static_cast<uint32_t>(rows_[t].token)) * c_.d_model;
-  float* out = s_.x.data() + uint64_t{t} * c_.d_model;
-  if (e.half.empty())
-    std::copy_n(e.single.data() + at, c_.d_model, out);
-  else
-    kernels_.from_half_row(e.half.data() + at, c_.d_model, out);
+  const auto token = static_cast<uint32_t>(rows_[t].token);
+  dense_row(model_.embedding, token, s_.x.data() + uint64_t{t} * c_.d_model);
 }
 
 /** Cosine and sine of a row's angles. */
@@ -83,14 +79,23 @@ void Pass::norm_row(const float* x, const std::vector<float>& w, uint32_t n, flo
   kernels_.norm_apply(x, w.data(), 1.0f / std::sqrt(mean + c_.norm_eps), n, y);
 }
 
+namespace {
+void relu_squared(float* gate, const float* up, uint32_t n) {
+  elementwise::relu_squared(gate, up, n);
+}
+}  // namespace
+
 /** Gate, up and their product; where all are at hand, piece by piece while it is in the cache. */
 void Pass::feed_forward(const Layer& l) {
   float* const gate = s_.gate.reserve(int64_t{n_} * c_.d_ff);
   float* const up = s_.up.reserve(int64_t{n_} * c_.d_ff);
+  const auto activate = model_.activation == Activation::relu_squared ? relu_squared
+                        : llamacpp_                                   ? kernels_.llamacpp.swiglu
+                                                                      : silu_gate;
   if (llamacpp_) {
     multiply({{l.gate, gate}, {l.up, up}});
     for_rows([&](uint32_t t) {
-      kernels_.llamacpp.swiglu(gate + uint64_t{t} * c_.d_ff, up + uint64_t{t} * c_.d_ff, c_.d_ff);
+      activate(gate + uint64_t{t} * c_.d_ff, up + uint64_t{t} * c_.d_ff, c_.d_ff);
     });
     return;
   }
@@ -105,7 +110,7 @@ void Pass::feed_forward(const Layer& l) {
           static_cast<uint32_t>(std::min<uint64_t>(last * PANEL_ROWS, c_.d_ff) - column);
       for (uint32_t t = 0; t < n_; t++) {
         const uint64_t at = uint64_t{t} * c_.d_ff + column;
-        silu_gate(gate + at, up + at, columns);
+        activate(gate + at, up + at, columns);
       }
     }
   });

@@ -1,10 +1,11 @@
-// Building an inference model from a GGUF file of arch `llama` or `bitnet`. Every shape is checked
-// against the metadata; a tensor or key that this library would have to ignore is refused by name
-// instead. Inside, rotary pairs are (j, j + hd/2): the interleaved rows of arch `llama` are put
+// Building an inference model from a GGUF file of arch `llama`, `bitnet` (sub-norms) or
+// `bitnet-b1.58`, in older files `bitnet-25` (the same with ReLU^2, bitnet.cpp only). Every shape is
+// checked against the metadata; a tensor or key that this library would have to ignore is refused by
+// name instead. Inside, rotary pairs are (j, j + hd/2): the interleaved rows of arch `llama` are put
 // back.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <optional>
 #include <set>
 
 #include "gguf.hpp"
@@ -32,18 +33,22 @@ class Loader {
   const GgufFile& file_;
   uint32_t threads_;
   std::string arch_;
+  bool relu_squared_ = false;
+  std::optional<WeightMemory> memory_;
   mg_model_config config_{};
   std::set<std::string, std::less<>> used_;
 };
 
 void Loader::read_config() {
   arch_ = file_.text_or("general.architecture", "");
-  if (arch_ != "llama" && arch_ != "bitnet")
-    fail(MG_E_UNSUPPORTED, "GGUF: architecture \"%.64s\" is not one of llama, bitnet",
+  relu_squared_ = arch_ == "bitnet-b1.58" || arch_ == "bitnet-25";
+  if (arch_ != "llama" && arch_ != "bitnet" && !relu_squared_)
+    fail(MG_E_UNSUPPORTED,
+         "GGUF: architecture \"%.64s\" is not one of llama, bitnet, bitnet-b1.58, bitnet-25",
          arch_.c_str());
   const auto key = [&](const char* name) { return arch_ + "." + name; };
   mg_model_config& c = config_;
-  c.variant = arch_ == "bitnet" ? 1 : 0;
+  c.variant = arch_ == "llama" ? 0 : 1;
   c.d_model = file_.u32(key("embedding_length"));
   c.n_layers = file_.u32(key("block_count"));
   c.d_ff = file_.u32(key("feed_forward_length"));
@@ -94,11 +99,15 @@ const GgufTensor& Loader::shaped(const std::string& name, uint64_t rows, uint64_
 
 std::vector<float> Loader::vector_of(const std::string& name, uint32_t n) {
   const GgufTensor& t = shaped(name, 1, n);
-  require(t.type == MG_TYPE_F32, MG_E_UNSUPPORTED, "GGUF: a norm vector that is not F32");
-  std::vector<float> out(n);
-  file_.bytes.read(t.offset, uint64_t{n} * 4, reinterpret_cast<uint8_t*>(out.data()));
-  if (!std::all_of(out.begin(), out.end(), [](float v) { return std::isfinite(v); }))
+  if (t.type != MG_TYPE_F32 && t.type != MG_TYPE_F16 && t.type != MG_TYPE_BF16)
+    fail(MG_E_UNSUPPORTED, "GGUF: tensor %s is %s; vectors are F32, F16 or BF16", name.c_str(),
+         type_name(t.type));
+  DenseMatrix row = empty_dense(t.type, 1, n);
+  file_.bytes.read(t.offset, t.data_bytes, row.data);
+  if (!dense_rows_finite(row, 0, 1))
     fail(MG_E_NUMERIC, "GGUF: tensor %s holds NaN or infinity", name.c_str());
+  std::vector<float> out(n);
+  dense_row(row, 0, out.data());
   return out;
 }
 
@@ -111,10 +120,10 @@ float Loader::extra_scale(const std::string& name) {
 Linear Loader::linear(const std::string& name, uint32_t rows, uint32_t cols, uint32_t heads) {
   const GgufTensor& t = shaped(name + ".weight", rows, cols);
   Linear out;
-  if (t.type == MG_TYPE_TQ1_0 || t.type == MG_TYPE_TQ2_0 || t.type == MG_TYPE_I2_S) {
-    out.ternary = gguf_ternary(file_, t, heads, threads_);
+  if (is_ternary_type(t.type)) {
+    out.ternary = gguf_ternary(file_, t, heads, threads_, *memory_);
   } else {
-    out.dense = gguf_dense(file_, t, heads, threads_);
+    out.dense = gguf_dense(file_, t, heads, threads_, *memory_);
     PackedTernary packed;
     if (make_ternary(out.dense, packed)) out.ternary = std::move(packed);
   }
@@ -153,21 +162,25 @@ Layer Loader::read_layer(uint32_t index) {
 
 std::shared_ptr<Model> Loader::load() {
   read_config();
+  uint64_t bytes = 0;
+  for (const GgufTensor& t : file_.tensors) bytes += gguf_weight_bytes(t);
+  memory_.emplace(bytes);
   auto model = std::make_shared<Model>();
   model->config = config_;
   model->threads = threads_;
   model->from_gguf = true;
-  const auto float_matrix = [&](const char* name) {
+  if (relu_squared_) model->activation = Activation::relu_squared;
+  const auto dense_matrix = [&](const char* name) {
     const GgufTensor& t = shaped(name, config_.vocab_size, config_.d_model);
-    require(t.type == MG_TYPE_F16 || t.type == MG_TYPE_F32 || t.type == MG_TYPE_Q6_K,
-            MG_E_UNSUPPORTED, "GGUF: embedding and head must be F16, F32 or Q6_K");
-    return gguf_dense(file_, t, 0, threads_);
+    if (!is_dense_type(t.type))
+      fail(MG_E_UNSUPPORTED, "GGUF: tensor %s is %s, which embedding and head cannot be", name,
+           type_name(t.type));
+    return gguf_dense(file_, t, 0, threads_, *memory_);
   };
-  model->embedding = float_matrix("token_embd.weight");
-  if (config_.variant == 0 && file_.tensor("output.weight") != nullptr) {
-    used_.insert("output.weight");
-    model->head = float_matrix("output.weight");
-  }
+  model->embedding = dense_matrix("token_embd.weight");
+  // llama.cpp's arch bitnet does not read one.
+  if (arch_ != "bitnet" && find("output.weight", false) != nullptr)
+    model->head = dense_matrix("output.weight");
   model->norm = vector_of("output_norm.weight", config_.d_model);
   for (uint32_t i = 0; i < config_.n_layers; i++) model->layers.push_back(read_layer(i));
   // Nothing in the file says so: a model is a plain one if its first weight is not ternary.

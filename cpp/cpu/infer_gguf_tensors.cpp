@@ -1,136 +1,161 @@
-// Conversion of the tensors of a GGUF file; see infer_gguf.hpp.
-#include "infer_gguf.hpp"
-
+// Reading of the tensors of a GGUF file; see infer_gguf.hpp.
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
+#include "infer_gguf.hpp"
 #include "quants.hpp"
+#include "ternary_panels.hpp"
+#include "thread_pool.hpp"
 
 namespace magnet {
 namespace {
 
-/** One scale where all blocks agree (a block of zeros may have any), else one per block. */
-void settle_scales(PackedTernary& m, std::vector<float>& scales, const std::vector<uint8_t>& zero) {
-  float common = 0;
-  bool uniform = true;
-  for (size_t i = 0; i < scales.size(); i++) {
-    if (zero[i] != 0) continue;
-    if (common == 0) common = scales[i];
-    uniform = uniform && scales[i] == common;
+/** Row of an interleaved file tensor that holds row `r` of the half-split one; heads = 0: the same.
+ */
+uint32_t file_row(uint32_t r, uint32_t rows, uint32_t heads) {
+  if (heads == 0) return r;
+  const uint32_t head_dim = rows / heads;
+  const uint32_t within = r % head_dim;
+  return r - within + 2 * (within % (head_dim / 2)) + within / (head_dim / 2);
+}
+
+/** The rows of one tensor in the order of the model. */
+struct Rows {
+  const GgufFile& file;
+  const GgufTensor& tensor;
+  uint64_t row_bytes;
+  uint32_t heads;
+
+  uint32_t count() const { return static_cast<uint32_t>(tensor.rows); }
+  void read(uint32_t first, uint32_t n, uint8_t* out) const {
+    if (heads == 0) return file.bytes.read(tensor.offset + first * row_bytes, n * row_bytes, out);
+    for (uint32_t i = 0; i < n; i++)
+      file.bytes.read(tensor.offset + file_row(first + i, count(), heads) * row_bytes, row_bytes,
+                      out + i * row_bytes);
   }
-  m.scale = common;
-  if (!uniform) m.block_scales = std::move(scales);
+};
+
+/**
+ * Calls fn(first, n) for all panels of 16 rows (the last may be smaller), on several threads. What has
+ * been read is given back, so that a model that is being loaded takes the memory of one.
+ */
+template <class F>
+void for_panels(const Rows& rows, uint32_t threads, const F& fn) {
+  constexpr uint64_t GIVE_BACK_BYTES = 1u << 22;
+  const uint32_t panels = (rows.count() + PANEL_ROWS - 1) / PANEL_ROWS;
+  parallel_for(threads, panels, [&](int64_t begin, int64_t end, uint32_t) {
+    uint32_t kept = static_cast<uint32_t>(begin) * PANEL_ROWS;  // rows before it were given back
+    for (auto p = static_cast<uint32_t>(begin); p < static_cast<uint32_t>(end); p++) {
+      const uint32_t first = p * PANEL_ROWS;
+      const uint32_t n = std::min(PANEL_ROWS, rows.count() - first);
+      fn(first, n);
+      const uint64_t bytes = (first + n - kept) * rows.row_bytes;
+      if (bytes < GIVE_BACK_BYTES && p + 1 < static_cast<uint32_t>(end)) continue;
+      rows.file.bytes.give_back(rows.tensor.offset + kept * rows.row_bytes, bytes);
+      kept = first + n;
+    }
+  });
+}
+
+/** One scale where all blocks agree (a block of zeros has none), else one per block. */
+void settle_scales(PackedTernary& m, const std::vector<uint16_t>& scales) {
+  uint16_t common = 0;
+  bool uniform = true;
+  for (const uint16_t scale : scales) {
+    if (scale == 0) continue;
+    if (common == 0) common = scale;
+    uniform = uniform && scale == common;
+  }
+  m.scale = from_half(common);
+  if (uniform) return;
+  m.block_scales.resize(scales.size());
+  std::transform(scales.begin(), scales.end(), m.block_scales.begin(), from_half);
 }
 
 }  // namespace
 
-DenseMatrix gguf_dense(const GgufFile& file, const GgufTensor& t, uint32_t heads,
-                       uint32_t threads) {
-  DenseMatrix m;
-  m.rows = static_cast<uint32_t>(t.rows);
-  m.cols = static_cast<uint32_t>(t.cols);
-  m.is_q6k = t.type == MG_TYPE_Q6_K;
-  const uint64_t row_bytes = t.data_bytes / t.rows;
-  if (t.type == MG_TYPE_F16)
-    m.half.resize(t.rows * t.cols);
-  else
-    m.single.resize(t.rows * t.cols);
-  const auto convert = [&](uint32_t first, uint32_t count, const uint8_t* in) {
-    const uint64_t at = uint64_t{first} * m.cols;
-    const uint64_t n = uint64_t{count} * m.cols;
-    bool finite = true;
-    if (t.type == MG_TYPE_F16) {
-      std::memcpy(m.half.data() + at, in, count * row_bytes);
-      finite = std::all_of(m.half.data() + at, m.half.data() + at + n,
-                           [](uint16_t h) { return (h & 0x7c00u) != 0x7c00u; });
-    } else {
-      if (t.type == MG_TYPE_F32)
-        std::memcpy(m.single.data() + at, in, count * row_bytes);
-      else
-        for (uint64_t b = 0; b < n / 256; b++)
-          unpack_q6k_block(in + 210 * b, m.single.data() + at + 256 * b);
-      finite = std::all_of(m.single.data() + at, m.single.data() + at + n,
-                           [](float v) { return std::isfinite(v); });
-    }
-    if (!finite)
+bool is_ternary_type(uint32_t type) {
+  return type == MG_TYPE_TQ1_0 || type == MG_TYPE_TQ2_0 || type == MG_TYPE_I2_S;
+}
+
+uint64_t gguf_weight_bytes(const GgufTensor& t) {
+  const uint64_t bytes =
+      is_ternary_type(t.type)
+          ? packed_ternary_bytes(static_cast<uint32_t>(t.rows), static_cast<uint32_t>(t.cols))
+          : t.data_bytes;
+  return WeightMemory::padded(bytes);
+}
+
+DenseMatrix gguf_dense(const GgufFile& file, const GgufTensor& t, uint32_t heads, uint32_t threads,
+                       WeightMemory& memory) {
+  DenseMatrix m = empty_dense(t.type, static_cast<uint32_t>(t.rows), static_cast<uint32_t>(t.cols),
+                              memory.memory(), memory.take(t.data_bytes));
+  const Rows rows{file, t, m.row_bytes, heads};
+  for_panels(rows, threads, [&](uint32_t first, uint32_t n) {
+    rows.read(first, n, m.data + first * m.row_bytes);
+    if (!dense_rows_finite(m, first, n))
       fail(MG_E_NUMERIC, "GGUF: tensor %.*s holds NaN or infinity",
            static_cast<int>(t.name.size()), t.name.data());
-  };
-  for_row_groups(file, t, row_bytes, heads, 16, threads, convert);
+  });
   return m;
 }
 
 PackedTernary gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t heads,
-                           uint32_t threads) {
-  PackedTernary m = empty_packed(static_cast<uint32_t>(t.rows), static_cast<uint32_t>(t.cols));
+                           uint32_t threads, WeightMemory& memory) {
+  const auto row_count = static_cast<uint32_t>(t.rows);
+  const auto cols = static_cast<uint32_t>(t.cols);
+  const uint64_t offset = memory.take(packed_ternary_bytes(row_count, cols));
+  PackedTernary m = empty_packed(row_count, cols, memory.memory(), offset);
   m.is_tq = t.type != MG_TYPE_I2_S;
   const BlockLayout layout = block_layout(t.type);
-  const uint32_t per_row = m.cols / layout.elements;
-  const uint64_t row_bytes = uint64_t{per_row} * layout.bytes;
-  std::vector<float> scales(m.is_tq ? uint64_t{m.rows} * per_row : 0);
-  std::vector<uint8_t> zero(scales.size());
-  const auto convert_row = [&](uint32_t r, const uint8_t* in, int8_t* trits) {
-    bool valid = true;
-    for (uint32_t b = 0; b < per_row; b++, in += layout.bytes) {
-      int8_t* out = trits + uint64_t{b} * layout.elements;
-      uint16_t half = 0;
-      if (t.type == MG_TYPE_TQ2_0)
-        valid = unpack_tq2_block(in, out, &half) && valid;
-      else if (t.type == MG_TYPE_TQ1_0)
-        valid = unpack_tq1_block(in, out, &half) && valid;
-      else
-        valid = unpack_i2s_block(in, out) && valid;
-      if (!m.is_tq) continue;
-      valid = valid && (half & 0x7c00u) != 0x7c00u;
-      if (half << 1 == 0)
-        std::fill(out, out + 256, int8_t{0});  // a scale of 0: zeros, whatever the codes
-      const uint64_t at = uint64_t{r} * per_row + b;
-      zero[at] = std::all_of(out, out + 256, [](int8_t v) { return v == 0; });
-      scales[at] = from_half(half);
-    }
-    if (!valid)
-      fail(MG_E_FORMAT, "GGUF: tensor %.*s, row %u: a code of 3 or a scale that is not finite",
-           static_cast<int>(t.name.size()), t.name.data(), r);
-    set_packed_row(m, r, trits);
-  };
-  for_row_groups(file, t, row_bytes, heads, 16, threads,
-                 [&](uint32_t first, uint32_t count, const uint8_t* in) {
-                   std::vector<int8_t> trits(m.cols);
-                   for (uint32_t i = 0; i < count; i++)
-                     convert_row(first + i, in + i * row_bytes, trits.data());
-                 });
+  const uint32_t per_row = m.is_tq ? cols / 256 : 0;
+  const Rows rows{file, t, cols / layout.elements * uint64_t{layout.bytes}, heads};
+  std::vector<uint16_t> scales(uint64_t{m.panels()} * PANEL_ROWS * per_row);
+  for_panels(rows, threads, [&](uint32_t first, uint32_t n) {
+    std::vector<uint8_t> panel(PANEL_ROWS * rows.row_bytes);
+    rows.read(first, n, panel.data());
+    clear_rows(t.type, panel.data() + n * rows.row_bytes, (PANEL_ROWS - n) * rows.row_bytes);
+    if (!set_panel(t.type, panel.data(), rows.row_bytes, cols,
+                   m.codes + first / PANEL_ROWS * m.panel_bytes(),
+                   scales.data() + uint64_t{first} * per_row))
+      fail(MG_E_FORMAT, "GGUF: tensor %.*s, rows from %u: a code of 3 or a scale that is not finite",
+           static_cast<int>(t.name.size()), t.name.data(), first);
+  });
   if (m.is_tq) {
-    settle_scales(m, scales, zero);
-  } else {
-    file.bytes.read(t.offset + m.rows * row_bytes, 4, reinterpret_cast<uint8_t*>(&m.scale));
-    if (!std::isfinite(m.scale))
-      fail(MG_E_NUMERIC, "GGUF: tensor %.*s has no finite scale", static_cast<int>(t.name.size()),
-           t.name.data());
+    scales.resize(uint64_t{row_count} * per_row);  // without the rows that are not there
+    settle_scales(m, scales);
+    return m;
   }
+  file.bytes.read(t.offset + row_count * rows.row_bytes, 4, reinterpret_cast<uint8_t*>(&m.scale));
+  if (!std::isfinite(m.scale))
+    fail(MG_E_NUMERIC, "GGUF: tensor %.*s has no finite scale", static_cast<int>(t.name.size()),
+         t.name.data());
   return m;
 }
 
 bool make_ternary(const DenseMatrix& m, PackedTernary& out) {
-  const auto at = [&](uint64_t i) { return m.half.empty() ? m.single[i] : from_half(m.half[i]); };
-  const uint64_t n = uint64_t{m.rows} * m.cols;
+  std::vector<float> row(m.cols);
   float scale = 0;
-  for (uint64_t i = 0; i < n; i++) {
-    const float magnitude = std::fabs(at(i));
-    if (magnitude == 0) continue;
-    if (scale == 0)
-      scale = magnitude;
-    else if (magnitude != scale)
-      return false;
+  for (uint32_t r = 0; r < m.rows; r++) {
+    dense_row(m, r, row.data());
+    for (const float value : row) {
+      const float magnitude = std::fabs(value);
+      if (magnitude == 0) continue;
+      if (scale == 0)
+        scale = magnitude;
+      else if (magnitude != scale)
+        return false;
+    }
   }
   out = empty_packed(m.rows, m.cols);
   out.scale = scale;
   std::vector<int8_t> trits(m.cols);
   for (uint32_t r = 0; r < m.rows; r++) {
-    for (uint32_t i = 0; i < m.cols; i++) {
-      const float v = at(uint64_t{r} * m.cols + i);
-      trits[i] = static_cast<int8_t>((v > 0) - (v < 0));
-    }
+    dense_row(m, r, row.data());
+    std::transform(row.begin(), row.end(), trits.begin(),
+                   [](float v) { return static_cast<int8_t>((v > 0) - (v < 0)); });
     set_packed_row(out, r, trits.data());
   }
   return true;

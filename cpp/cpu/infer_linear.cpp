@@ -49,9 +49,7 @@ void Pass::product_panels(const Linear& w, const float* x, uint64_t begin, uint6
                    y, w.ternary.rows);
   }
   const uint64_t last = std::min<uint64_t>(end * PANEL_ROWS, w.dense.rows);
-  for (uint64_t r = begin * PANEL_ROWS; r < last; r++)
-    for (uint32_t t = 0; t < n_; t++)
-      y[uint64_t{t} * w.dense.rows + r] = dense_dot(w.dense, r, x + uint64_t{t} * w.dense.cols);
+  dense_product(w.dense, begin * PANEL_ROWS, last, x, n_, llamacpp_, y, w.dense.rows);
 }
 
 /** All products of the input as one stage. */
@@ -83,45 +81,26 @@ void Pass::multiply_as_llamacpp(const Product& product) {
   });
 }
 
-/** The input as llama.cpp rounds it for a float matrix: through f16, or through Q8_K. */
+/** The input as llama.cpp rounds it for a matrix of this type. */
 const float* Pass::rounded_input(const DenseMatrix& w) {
-  if (w.half.empty() && !w.is_q6k) return input_;
+  if (!dense_rounds_input(w)) return input_;
   float* const out = s_.rounded.reserve(int64_t{n_} * input_cols_);
   for_rows([&](uint32_t t) {
     const uint64_t at = uint64_t{t} * input_cols_;
-    if (!w.is_q6k) {
-      std::copy_n(input_ + at, input_cols_, out + at);
-      return kernels_.round_half(out + at, input_cols_);
-    }
-    const int8_t* q = int8_.q + uint64_t{t} * int8_.stride;
-    const float* scales = int8_.block_scale + uint64_t{t} * (int8_.stride / 128);
-    for (uint32_t i = 0; i < input_cols_; i++)
-      out[at + i] = static_cast<float>(q[i]) * scales[i / 256];
+    std::copy_n(input_ + at, input_cols_, out + at);
+    dense_round_input(w, out + at);
   });
   return out;
-}
-
-/** Row r of w times x, in this rounding's order. */
-float Pass::dense_dot(const DenseMatrix& w, uint64_t r, const float* x) const {
-  if (w.half.empty()) {
-    const auto dot = llamacpp_ ? kernels_.llamacpp.dot : kernels_.dot;
-    return dot(w.single.data() + r * w.cols, x, w.cols);
-  }
-  const auto dot = llamacpp_ ? kernels_.llamacpp.dot_half : kernels_.dot_half;
-  return dot(w.half.data() + r * w.cols, x, w.cols);
 }
 
 void Pass::head(uint64_t first, uint32_t n, float* logits) {
   const DenseMatrix& w = model_.head_matrix();
   n_ = n;
   begin_input(s_.outputs.data() + first * c_.d_model, c_.d_model);
-  for_rows([&](uint32_t t) { prepare_row(t, input_ + uint64_t{t} * input_cols_, {}); });
   const float* const x = llamacpp_ ? rounded_input(w) : input_;
   team_.each(panels_of(w.rows), 1, [&](uint64_t begin, uint64_t end) {
     const uint64_t last = std::min<uint64_t>(end * PANEL_ROWS, w.rows);
-    for (uint64_t r = begin * PANEL_ROWS; r < last; r++)
-      for (uint32_t t = 0; t < n_; t++)
-        logits[uint64_t{t} * w.rows + r] = dense_dot(w, r, x + uint64_t{t} * w.cols);
+    dense_product(w, begin * PANEL_ROWS, last, x, n_, llamacpp_, logits, w.rows);
   });
 }
 

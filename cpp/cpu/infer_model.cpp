@@ -68,12 +68,19 @@ std::shared_ptr<Model> model_from_params(const mg_model_config& config, const fl
     require_finite(params + offset, t.size(), t.name);
     return std::vector<float>(params + offset, params + offset + t.size());
   };
+  auto dense = [&](uint64_t offset) {
+    const Tensor& t = tensor_at(offset);
+    require_finite(params + offset, t.size(), t.name);
+    DenseMatrix m = empty_dense(MG_TYPE_F32, t.rows, t.cols);
+    std::copy(params + offset, params + offset + t.size(), reinterpret_cast<float*>(m.data));
+    return m;
+  };
   auto linear = [&](uint64_t offset) {
     const Tensor& t = tensor_at(offset);
     if (config.quantization == 0) return pack_latent(params + offset, t, threads);
-    return Linear{{}, {t.rows, t.cols, {}, floats(offset), false}};
+    return Linear{{}, dense(offset)};
   };
-  model->embedding = {config.vocab_size, config.d_model, {}, floats(layout.embedding), false};
+  model->embedding = dense(layout.embedding);
   model->norm = floats(layout.final_norm);
   for (const LayerOffsets& at : layout.layers)
     model->layers.push_back({floats(at.input_norm), floats(at.post_norm), floats(at.attn_sub_norm),
@@ -89,10 +96,9 @@ const std::shared_ptr<Model>& model_of(void* handle) {
 }
 
 namespace {
-uint64_t bytes_of(const DenseMatrix& m) { return m.half.size() * 2 + m.single.size() * 4; }
 uint64_t bytes_of(const Linear& l) {
   return l.ternary.rows != 0 ? packed_ternary_bytes(l.ternary.rows, l.ternary.cols) + l.ternary.block_scales.size() * 4
-                             : bytes_of(l.dense);
+                             : l.dense.bytes();
 }
 }  // namespace
 }  // namespace magnet
@@ -142,7 +148,7 @@ int32_t mg_infer_bytes(void* model, uint64_t* out_bytes_weights) {
   return guard([&] {
     require(out_bytes_weights != nullptr, MG_E_INVALID, "mg_infer_bytes: null argument");
     const Model& m = *model_of(model);
-    uint64_t bytes = bytes_of(m.head_matrix()) + m.norm.size() * 4;
+    uint64_t bytes = m.head_matrix().bytes() + m.norm.size() * 4;
     for (const Layer& l : m.layers) {
       bytes += (l.attn_norm.size() + l.ffn_norm.size() + l.attn_sub_norm.size() +
                 l.ffn_sub_norm.size()) *

@@ -1,5 +1,5 @@
-// An inference model: packed ternary matrices, norms, and embedding and head in float32 or
-// binary16. Built once (from a latent arena or a GGUF file), immutable afterwards, shared by its
+// An inference model: packed ternary matrices, norms, and dense matrices for embedding and head.
+// Built once (from a latent arena or a GGUF file), immutable afterwards, shared by its
 // sessions.
 #pragma once
 #include <cstdint>
@@ -8,21 +8,12 @@
 #include <vector>
 
 #include "common.hpp"
+#include "dense_matrix.hpp"
 #include "infer_scratch.hpp"
 #include "live_handle.hpp"
 #include "packed_ternary.hpp"
 
 namespace magnet {
-
-/** Row-major floats; exactly one of the two vectors is used. */
-struct DenseMatrix {
-  uint32_t rows = 0;
-  uint32_t cols = 0;
-  std::vector<uint16_t> half;
-  std::vector<float> single;
-  bool is_q6k = false;  // unpacked to `single`: llama.cpp multiplies it with Q8_K
-  bool empty() const { return rows == 0; }
-};
 
 /** A projection. A float tensor whose values are all 0 or +-a is held both ways: packed for the
  * training arithmetic, dense for llama.cpp's. */
@@ -38,8 +29,12 @@ struct Layer {
   Linear q, k, v, o, gate, up, down;
 };
 
+/** Between the gate and the up projection: silu(g) * u, or relu(g)^2 * u. */
+enum class Activation { silu, relu_squared };
+
 struct Model : LiveHandle {
   mg_model_config config{};
+  Activation activation = Activation::silu;
   DenseMatrix embedding;
   DenseMatrix head;  // empty: tied to the embedding
   std::vector<Layer> layers;

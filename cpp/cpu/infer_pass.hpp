@@ -43,7 +43,6 @@ class Pass {
   const float* rounded_input(const DenseMatrix& w);
   void product_panels(const Linear& w, const float* x, uint64_t begin, uint64_t end,
                       float* y) const;
-  float dense_dot(const DenseMatrix& w, uint64_t r, const float* x) const;
 
   void cut_tiles();
   void attention(uint32_t index);

@@ -29,6 +29,13 @@ inline __m256i group(__m256i block, int g) {
 inline void add_products(__m256i& sum, __m256i codes, __m256i q) {
   sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, q));
 }
+/** The same as one piece: left alone, g++ 12 spills the accumulators of a tile. */
+inline void add_in_place(__m256i& sum, __m256i codes, __m256i q) {
+  __m256i products;
+  asm("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+      : "+x"(sum), "=&x"(products)
+      : "x"(codes), "x"(q));
+}
 /** Lanes of rows 8h..8h+7 of a panel that exist. */
 inline __m256i rows_there(const PackedTernary& w, uint32_t panel, uint32_t h) {
   const auto left = static_cast<int>(w.rows - panel * PANEL_ROWS) - static_cast<int>(8 * h);
@@ -95,9 +102,11 @@ void one_token(const PackedTernary& w, uint32_t panel, const Int8Rows& x, uint32
 }
 
 constexpr uint32_t TILE = 4;           // tokens: 8 accumulators, 2 of codes, activations, products
-constexpr uint32_t CHUNK = 64;         // blocks of a panel that are unpacked into 16 KiB
-constexpr uint32_t FOLD_GROUPS = 64;   // times 2 * 2 * 128 is 2^15, negative: int16 holds it
 constexpr uint32_t GROUP_BYTES = 64;   // one code in a byte: 16 rows x 4 columns
+/** Groups between two widenings: times 2 * 2 * 128 that is 2^15, which only the negative end
+ * reaches, and int16 holds that. */
+constexpr uint32_t FOLD_GROUPS = 64;
+constexpr uint32_t CHUNK = FOLD_GROUPS / 4;  // blocks of a panel that are unpacked at once
 
 void unpack(const uint8_t* codes, uint32_t blocks, uint8_t* out) {
   for (uint32_t b = 0; b < blocks; b++, codes += PANEL_BLOCK_BYTES, out += 4 * GROUP_BYTES)
@@ -111,35 +120,30 @@ void unpack(const uint8_t* codes, uint32_t blocks, uint8_t* out) {
     }
 }
 
-/** sums (T, 16) += products of T tokens, `stride` apart, with unpacked codes. */
+/** sums (T, 16) += products of T tokens, `stride` apart, with at most FOLD_GROUPS groups of codes. */
 template <uint32_t T>
 void tile(const int8_t* q, uint64_t stride, const uint8_t* codes, uint32_t groups, int32_t* sums) {
-  for (uint32_t start = 0; start < groups; start += FOLD_GROUPS) {
-    const uint32_t end = std::min(groups, start + FOLD_GROUPS);
-    __m256i low[T], high[T];
+  __m256i low[T], high[T];
 #pragma GCC unroll 4
-    for (uint32_t t = 0; t < T; t++) low[t] = high[t] = _mm256_setzero_si256();
-    for (uint32_t g = start; g < end; g++) {
-      const __m256i w0 = load8(codes + g * GROUP_BYTES);
-      const __m256i w1 = load8(codes + g * GROUP_BYTES + 32);
-#pragma GCC unroll 4
-      for (uint32_t t = 0; t < T; t++) {
-        const __m256i four = four_of(q + t * stride + 4 * g);
-        add_products(low[t], w0, four);
-        add_products(high[t], w1, four);
-        // One token at a time: left alone, the compiler loads all first and spills accumulators.
-        asm volatile("" : "+x"(low[t]), "+x"(high[t]));
-      }
-    }
+  for (uint32_t t = 0; t < T; t++) low[t] = high[t] = _mm256_setzero_si256();
+  for (uint32_t g = 0; g < groups; g++, q += 4, codes += GROUP_BYTES) {
+    const __m256i w0 = load8(codes);
+    const __m256i w1 = load8(codes + 32);
 #pragma GCC unroll 4
     for (uint32_t t = 0; t < T; t++) {
-      auto* const to = reinterpret_cast<__m256i*>(sums + t * PANEL_ROWS);
-      const __m256i ones = _mm256_set1_epi16(1);
-      _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to),
-                                              _mm256_madd_epi16(low[t], ones)));
-      _mm256_store_si256(to + 1, _mm256_add_epi32(_mm256_load_si256(to + 1),
-                                                  _mm256_madd_epi16(high[t], ones)));
+      const __m256i four = four_of(q + t * stride);
+      add_in_place(low[t], w0, four);
+      add_in_place(high[t], w1, four);
     }
+  }
+  const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 4
+  for (uint32_t t = 0; t < T; t++) {
+    auto* const to = reinterpret_cast<__m256i*>(sums + t * PANEL_ROWS);
+    const __m256i l = _mm256_madd_epi16(low[t], ones);
+    const __m256i h = _mm256_madd_epi16(high[t], ones);
+    _mm256_store_si256(to, _mm256_add_epi32(_mm256_load_si256(to), l));
+    _mm256_store_si256(to + 1, _mm256_add_epi32(_mm256_load_si256(to + 1), h));
   }
 }
 constexpr std::array TILES{tile<1>, tile<2>, tile<3>, tile<4>};

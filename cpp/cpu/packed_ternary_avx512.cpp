@@ -135,7 +135,7 @@ constexpr auto FEW_IN_ONE = few<1>(std::make_integer_sequence<uint32_t, FEW>());
 constexpr auto FEW_IN_TWO = few<2>(std::make_integer_sequence<uint32_t, FEW>());
 
 constexpr uint32_t TILE = 12;         // tokens: 24 accumulators, 2 of codes, 1 of activations
-constexpr uint32_t CHUNK = 64;        // blocks of two panels that are unpacked into 32 KiB
+constexpr uint32_t CHUNK = 32;        // blocks of two panels that are unpacked into 16 KiB
 constexpr uint32_t GROUP_BYTES = 64;  // one code in a byte: 16 rows x 4 columns
 constexpr uint32_t PAIR_BYTES = 2 * GROUP_BYTES;
 
@@ -161,6 +161,7 @@ void tile(const int8_t* q, uint64_t stride, const uint8_t* codes, uint32_t group
     low[t] = _mm512_load_si512(sums + t * 32);
     high[t] = _mm512_load_si512(sums + t * 32 + 16);
   }
+#pragma GCC unroll 4
   for (uint32_t g = 0; g < groups; g++, q += 4, codes += PAIR_BYTES) {
     const __m512i w0 = _mm512_load_si512(codes);
     const __m512i w1 = _mm512_load_si512(codes + GROUP_BYTES);

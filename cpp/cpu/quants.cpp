@@ -5,35 +5,47 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace magnet {
 
 const char* type_name(uint32_t type) {
-  switch (type) {
-    case MG_TYPE_F32: return "F32";
-    case MG_TYPE_F16: return "F16";
-    case MG_TYPE_Q6_K: return "Q6_K";
-    case MG_TYPE_TQ1_0: return "TQ1_0";
-    case MG_TYPE_TQ2_0: return "TQ2_0";
-    case MG_TYPE_I2_S: return "I2_S";
-    case 2: return "Q4_0";
-    case 8: return "Q8_0";
-    case 12: return "Q4_K";
-    case 30: return "BF16";
-    default: return "unknown";
-  }
+  // By id, as ggml numbers them; those marked are no longer read by anybody. 36 to 39 are what
+  // bitnet.cpp calls I2_S, I8_S, TL1 and TL2: ggml had other types there, or has (39).
+  static constexpr const char* NAMES[] = {
+      "F32",      "F16",      "Q4_0",
+      "Q4_1",     "Q4_2, removed", "Q4_3, removed",
+      "Q5_0",     "Q5_1",     "Q8_0",
+      "Q8_1",     "Q2_K",     "Q3_K",
+      "Q4_K",     "Q5_K",     "Q6_K",
+      "Q8_K",     "IQ2_XXS",  "IQ2_XS",
+      "IQ3_XXS",  "IQ1_S",    "IQ4_NL",
+      "IQ3_S",    "IQ2_S",    "IQ4_XS",
+      "I8",       "I16",      "I32",
+      "I64",      "F64",      "IQ1_M",
+      "BF16",     "Q4_0_4_4, removed", "Q4_0_4_8, removed",
+      "Q4_0_8_8, removed", "TQ1_0", "TQ2_0",
+      "I2_S",     "I8_S or IQ4_NL_4_8, removed", "TL1 or IQ4_NL_8_8, removed",
+      "MXFP4 or TL2", "NVFP4",  "Q1_0",
+      "Q2_0"};
+  return type < std::size(NAMES) ? NAMES[type] : "a type that magnet has no name for";
 }
 
 BlockLayout block_layout(uint32_t type) {
   switch (type) {
     case MG_TYPE_F32: return {1, 4};
-    case MG_TYPE_F16: return {1, 2};
+    case MG_TYPE_F16:
+    case MG_TYPE_BF16: return {1, 2};
+    case MG_TYPE_Q8_0: return {32, 34};
+    case MG_TYPE_Q4_0: return {32, 18};
+    case MG_TYPE_Q4_K: return {256, 144};
     case MG_TYPE_Q6_K: return {256, 210};
     case MG_TYPE_TQ1_0: return {256, 54};
     case MG_TYPE_TQ2_0: return {256, 66};
     case MG_TYPE_I2_S: return {128, 32};
     default:
-      fail(MG_E_UNSUPPORTED, "tensor type %u (%s) is not one of F32, F16, Q6_K, TQ1_0, TQ2_0, I2_S",
+      fail(MG_E_UNSUPPORTED,
+           "type %u (%s) is not one of F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K, TQ1_0, TQ2_0, I2_S",
            type, type_name(type));
   }
 }
@@ -148,24 +160,6 @@ bool unpack_i2s_block(const uint8_t* in, int8_t* trits) {
       trits[32 * g + p] = static_cast<int8_t>(code - 1);
     }
   return valid;
-}
-
-void unpack_q6k_block(const uint8_t* in, float* out) {
-  const uint8_t* low = in;
-  const uint8_t* high = in + 128;
-  const auto* scales = reinterpret_cast<const int8_t*>(in + 192);
-  uint16_t half;
-  std::memcpy(&half, in + 208, 2);
-  const float d = from_half(half);
-  for (int h = 0; h < 2; h++)
-    for (int n = 0; n < 4; n++)
-      for (int l = 0; l < 32; l++) {
-        const uint8_t byte = low[64 * h + 32 * (n % 2) + l];
-        const int nibble = n < 2 ? byte & 15 : byte >> 4;
-        const int q = (nibble | ((high[32 * h + l] >> (2 * n)) & 3) << 4) - 32;
-        out[128 * h + 32 * n + l] =
-            d * static_cast<float>(scales[8 * h + 2 * n + l / 16]) * static_cast<float>(q);
-      }
 }
 
 }  // namespace magnet

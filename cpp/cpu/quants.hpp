@@ -66,7 +66,5 @@ void pack_i2s_block(const int8_t* trits, uint8_t* out);
 bool unpack_tq2_block(const uint8_t* in, int8_t* trits, uint16_t* scale);
 bool unpack_tq1_block(const uint8_t* in, int8_t* trits, uint16_t* scale);
 bool unpack_i2s_block(const uint8_t* in, int8_t* trits);
-/** 256 values of a Q6_K block (210 bytes). */
-void unpack_q6k_block(const uint8_t* in, float* out);
 
 }  // namespace magnet

@@ -3,6 +3,7 @@
 // of one row.
 #include <cstring>
 
+#include "dense_matrix.hpp"
 #include "quants.hpp"
 
 namespace magnet {
@@ -64,23 +65,25 @@ void pack_float_row(uint32_t type, const float* w, uint64_t cols, uint8_t* out) 
   }
 }
 
-void unpack_row(uint32_t type, const uint8_t* in, uint64_t cols, float scale, float* out) {
+void unpack_dense_tensor(uint32_t type, const uint8_t* packed, uint64_t rows, uint64_t cols,
+                         float* out) {
+  DenseMatrix view;
+  view.rows = static_cast<uint32_t>(rows);
+  view.cols = static_cast<uint32_t>(cols);
+  view.type = type;
+  view.row_bytes = packed_bytes(type, 1, cols);
+  view.data = const_cast<uint8_t*>(packed);  // only read
+  for (uint64_t r = 0; r < rows; r++) dense_row(view, r, out + r * cols);
+}
+
+void unpack_ternary_row(uint32_t type, const uint8_t* in, uint64_t cols, float scale, float* out) {
   int8_t trits[256];
   uint16_t half = 0;
   const BlockLayout layout = block_layout(type);
-  if (type == MG_TYPE_F32) {
-    std::memcpy(out, in, 4 * cols);
-    return;
-  }
   for (uint64_t b = 0; b < cols / layout.elements;
        b++, in += layout.bytes, out += layout.elements) {
     bool valid = true;
     switch (type) {
-      case MG_TYPE_F16:
-        std::memcpy(&half, in, 2);
-        *out = from_half(half);
-        continue;
-      case MG_TYPE_Q6_K: unpack_q6k_block(in, out); continue;
       case MG_TYPE_TQ2_0: valid = unpack_tq2_block(in, trits, &half); break;
       case MG_TYPE_TQ1_0: valid = unpack_tq1_block(in, trits, &half); break;
       default: valid = unpack_i2s_block(in, trits); break;
@@ -150,12 +153,16 @@ int32_t mg_unpack_tensor(uint32_t type, const uint8_t* packed, uint64_t packed_s
     require(packed != nullptr && out != nullptr, MG_E_INVALID, "mg_unpack_tensor: null argument");
     require(packed_size == packed_bytes(type, rows, cols), MG_E_SHAPE,
             "mg_unpack_tensor: wrong size");
+    if (is_dense_type(type)) {
+      unpack_dense_tensor(type, packed, rows, cols, out);
+      return int32_t{MG_OK};
+    }
     const BlockLayout layout = block_layout(type);
     const uint64_t row_bytes = cols / layout.elements * layout.bytes;
     float scale = 1.0f;
     if (type == MG_TYPE_I2_S) std::memcpy(&scale, packed + rows * row_bytes, 4);
     for (uint64_t r = 0; r < rows; r++)
-      unpack_row(type, packed + r * row_bytes, cols, scale, out + r * cols);
+      unpack_ternary_row(type, packed + r * row_bytes, cols, scale, out + r * cols);
     return int32_t{MG_OK};
   });
 }

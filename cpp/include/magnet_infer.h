@@ -5,13 +5,17 @@
 enum {  /* ggml type ids, as they stand in GGUF files */
   MG_TYPE_F32 = 0,
   MG_TYPE_F16 = 1,
-  MG_TYPE_Q6_K = 14,   /* read only */
+  MG_TYPE_Q4_0 = 2,    /* read only */
+  MG_TYPE_Q8_0 = 8,    /* read only */
+  MG_TYPE_Q4_K = 12,   /* read only */
+  MG_TYPE_Q6_K = 14,
+  MG_TYPE_BF16 = 30,   /* read only */
   MG_TYPE_TQ1_0 = 34,
   MG_TYPE_TQ2_0 = 35,
   MG_TYPE_I2_S = 36,   /* bitnet.cpp, x86 layout */
 };
 /* Bytes of a packed (rows, cols) tensor. MG_E_SHAPE where cols is no multiple of the type's block
- * (256 for TQ1_0, TQ2_0 and Q6_K; 128 for I2_S). */
+ * (256 for TQ1_0, TQ2_0, Q4_K and Q6_K; 128 for I2_S; 32 for Q8_0 and Q4_0). */
 MG_API int32_t mg_pack_size(uint32_t type, uint64_t rows, uint64_t cols, uint64_t* out_bytes);
 /* Packs latent float32 weights (rows, cols) into `out` (bytes as mg_pack_size says).
  * ternary = 1: ternarises first, per tensor: s = 1/max(mean|w|, 1e-5), t = clamp(rint(w*s), -1, 1), and
@@ -66,8 +70,8 @@ MG_API int32_t mg_gguf_tensor_read(void* file, uint64_t index, uint8_t* out, uin
  * call on the model and its sessions. */
 MG_API int32_t mg_infer_from_params(const mg_model_config* config, const float* params, uint64_t n,
                                     uint32_t threads, void** out_model);
-/* From an open GGUF file (which may be freed afterwards): arch llama or bitnet; tensors F32, F16, TQ1_0,
- * TQ2_0, I2_S, and Q6_K for embedding and head. */
+/* From an open GGUF file (which may be freed afterwards): arch llama or bitnet; tensors TQ1_0, TQ2_0 and
+ * I2_S, and F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K, which embedding and head may have as well. */
 MG_API int32_t mg_infer_from_gguf(void* file, uint32_t threads, void** out_model);
 /* Sessions keep what they need of it alive. */
 MG_API int32_t mg_infer_free(void* model);

@@ -85,6 +85,7 @@ int main(int count, char** arguments) {
   reed_solomon();
   inference();
   packed();
+  packed_heads();
   tokenizer();
   return 0;
 }

@@ -69,6 +69,7 @@ void codecs();
 void reed_solomon();
 void inference();
 void packed();
+void packed_heads();
 void tokenizer();
 
 }  // namespace digest

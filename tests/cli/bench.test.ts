@@ -70,3 +70,29 @@ test("kernel: the shares are of one whole step, and each kernel has its limit", 
   for (const kernel of ["attention_forward", "attention_backward", "optimizer", "gemm_dw/head"])
     expect(results.map(({ name }) => name)).toContain(kernel);
 });
+
+describe("infer", () => {
+  test("every figure of a small model, with the limits that apply", async () => {
+    const shape = ["--preset", "demo", "--prompt", "16", "--decode", "16", "--parallel", "3"];
+    const outcome = await run("infer", ...shape, "--threads", "1", "--repeat", "1", "--json");
+    expect(outcome.code).toBe(0);
+    const report = benchReportSchema.parse(oneDocument(outcome));
+    const named = new Map(report.results.map((result) => [result.name, result]));
+    const names = ["prefill_tokens_per_s", "first_token_ms", "load_ms", "step_overhead_us"];
+    for (const name of [...names, "parallel_tokens_per_s", "ffi_us_per_call"])
+      expect(named.get(name)!.value).toBeGreaterThan(0);
+    const decode = named.get("decode_tokens_per_s")!;
+    const { read_gbps } = report.machine.limits as { read_gbps: number };
+    expect(decode.limit).toBeCloseTo((read_gbps * 1e9) / (report.bytes_per_token as number), 6);
+    const speedup = named.get("parallel_3_speedup")!;
+    expect(speedup.value * decode.value).toBeCloseTo(named.get("parallel_tokens_per_s")!.value, 6);
+    expect(named.get("resident_mib")!.limit_name).toBe("file");
+  });
+
+  test("mistakes are refused", async () => {
+    expect(errorDocument(await run("infer", "--json")).code).toBe("BAD_FLAGS");
+    const long = await run("infer", "--preset", "demo", "--decode", "200", "--json");
+    expect(errorDocument(long)).toMatchObject({ code: "BAD_FLAGS" });
+    expect((await run("infer", "--preset", "none")).code).toBe(2);
+  });
+});

@@ -142,9 +142,19 @@ test.each([
     "truncated",
   ],
   [
-    "an unknown tensor type",
-    [...start(1n, 0n), ...text("t"), ...u32(1), ...u64(32n), ...u32(2), ...u64(0n)],
-    "Q4_0",
+    "a tensor type that is not read",
+    [...start(1n, 0n), ...text("t"), ...u32(1), ...u64(32n), ...u32(6), ...u64(0n)],
+    "type 6 (Q5_0)",
+  ],
+  [
+    "a tensor type that was removed",
+    [...start(1n, 0n), ...text("t"), ...u32(1), ...u64(32n), ...u32(31), ...u64(0n)],
+    "type 31 (Q4_0_4_4, removed)",
+  ],
+  [
+    "a tensor type that nobody has",
+    [...start(1n, 0n), ...text("t"), ...u32(1), ...u64(32n), ...u32(99), ...u64(0n)],
+    "type 99 (a type that magnet has no name for)",
   ],
   ["bytes after the end", [...start(0n, 0n), ...new Array<number>(64).fill(0)], "after the last"],
 ] as [string, number[], string][])("refuses %s", async (_, bytes, message) => {

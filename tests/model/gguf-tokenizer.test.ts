@@ -95,7 +95,7 @@ test.each([
   [
     "a token that is twice there",
     () => withEntries(texts(TOKENS, names().with(400, names()[401]!))),
-    "",
+    "same bytes",
   ],
   ["an empty token", () => withEntries(texts(TOKENS, names().with(400, ""))), "empty"],
   ["a merge of one token", () => withEntries(texts(MERGES, ["ab"])), "does not join two tokens"],
