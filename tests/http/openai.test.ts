@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
 import { rejection } from "../native/rejection.ts";
-import { noEnd, serve, smallModel } from "./serve-fixture.ts";
+import { noEnd, promptIds, serve, smallModel } from "./serve-fixture.ts";
 
 let server: Awaited<ReturnType<typeof serve>>;
 let client: OpenAI;
@@ -78,6 +78,250 @@ describe("chat completions", () => {
     expect(cut.choices[0]!.finish_reason).toBe("stop");
     expect(cut.choices[0]!.message.content).toBe(whole.slice(0, whole.indexOf(stop)));
   });
+});
+
+test("log-probabilities of a chat: the drawn token is in agreement with its alternatives", async () => {
+  const asked = { ...chat, temperature: 0, logprobs: true, top_logprobs: 4 };
+  const answer = await client.chat.completions.create(asked);
+  const content = answer.choices[0]!.logprobs!.content!;
+  expect(content).toHaveLength(12);
+  for (const { token, logprob, bytes, top_logprobs } of content) {
+    expect(top_logprobs).toHaveLength(4);
+    // Greedy with a bias on end tokens only: the drawn token is the most likely one or next to it.
+    const found = top_logprobs.find((top) => top.token === token)!;
+    expect(found.logprob).toBe(logprob);
+    expect(logprob).toBeLessThan(0);
+    expect(new TextDecoder().decode(Uint8Array.from(bytes!))).toBe(token);
+    const order = top_logprobs.map((top) => top.logprob);
+    expect(order).toEqual(order.toSorted((a, b) => b - a));
+  }
+  const bytes = content.flatMap((entry) => entry.bytes!);
+  expect(new TextDecoder().decode(Uint8Array.from(bytes))).toBe(
+    answer.choices[0]!.message.content!,
+  );
+  const { chunks } = await streamed({ temperature: 0, logprobs: true, top_logprobs: 4 });
+  const pieces = chunks.flatMap((chunk) => chunk.choices[0]?.logprobs?.content ?? []);
+  expect(pieces).toEqual(content);
+});
+
+describe("text completions", () => {
+  const asked = {
+    model: "small",
+    prompt: "Call me",
+    max_tokens: 8,
+    seed: 2,
+    logit_bias: chat.logit_bias,
+  };
+
+  test("whole, streamed, echoed, and from ids", async () => {
+    const whole = await client.completions.create(asked);
+    const { text, finish_reason } = whole.choices[0]!;
+    expect([whole.object, finish_reason]).toEqual(["text_completion", "length"]);
+    let streamedText = "";
+    for await (const chunk of await client.completions.create({ ...asked, stream: true }))
+      streamedText += chunk.choices[0]!.text;
+    expect(streamedText).toBe(text);
+    const echoed = await client.completions.create({ ...asked, echo: true });
+    expect(echoed.choices[0]!.text).toBe(`Call me${text}`);
+    const ids = [...(await promptIds("Call me"))];
+    const fromIds = await client.completions.create({ ...asked, prompt: ids });
+    expect(fromIds.choices[0]!.text).toBe(text);
+    expect(fromIds.usage).toEqual(whole.usage!);
+  });
+
+  test("several prompts times n, in OpenAI's order", async () => {
+    const prompts = ["Call me", "The whale"];
+    const all = await client.completions.create({ ...asked, prompt: prompts, n: 2 });
+    expect(all.choices.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+    for (const [p, prompt] of prompts.entries()) {
+      const one = await client.completions.create({ ...asked, prompt, n: 2 });
+      const texts = one.choices.map(({ text }) => text);
+      expect(all.choices.slice(2 * p, 2 * p + 2).map(({ text }) => text)).toEqual(texts);
+    }
+    expect(all.usage!.completion_tokens).toBe(32);
+  });
+
+  test("log-probabilities have the older form, with offsets into the text", async () => {
+    const answer = await client.completions.create({ ...asked, logprobs: 2 });
+    const { text, logprobs } = answer.choices[0]!;
+    expect(logprobs!.tokens).toHaveLength(8);
+    expect(logprobs!.top_logprobs!.every((top) => Object.keys(top).length === 2)).toBe(true);
+    const ascii = /^[\x20-\x7e]*$/.test(text);
+    if (ascii)
+      for (const [i, offset] of logprobs!.text_offset!.entries())
+        expect(text.slice(offset)).toStartWith(logprobs!.tokens![i]!);
+  });
+});
+
+test("the prefix cache is used by requests that begin alike, and told of", async () => {
+  const prompt = "A whale-ship was my Yale College and my Harvard. ".repeat(4);
+  const ask = () => client.completions.create({ model: "small", prompt, max_tokens: 2, seed: 1 });
+  const first = await ask();
+  const second = await ask();
+  expect(second.choices[0]!.text).toBe(first.choices[0]!.text);
+  const { prompt_tokens, prompt_tokens_details } = second.usage!;
+  expect(prompt_tokens_details!.cached_tokens!).toBeGreaterThan(prompt_tokens - 17);
+});
+
+describe("embeddings", () => {
+  test("unit vectors, as numbers or as base64, that say the same", async () => {
+    const input = ["Call me Ishmael", "the white whale"];
+    const asked = { model: "small", input };
+    const floats = await client.embeddings.create({ ...asked, encoding_format: "float" });
+    expect(floats.data.map(({ index }) => index)).toEqual([0, 1]);
+    for (const { embedding } of floats.data) {
+      expect(embedding).toHaveLength(256);
+      expect(Math.hypot(...embedding)).toBeCloseTo(1, 5);
+    }
+    // Without a format the client itself asks for base64 and decodes it.
+    const decoded = await client.embeddings.create(asked);
+    expect(decoded.data.map(({ embedding }) => [...embedding])).toEqual(
+      floats.data.map(({ embedding }) => embedding),
+    );
+    const alone = await client.embeddings.create({
+      ...asked,
+      input: input[1]!,
+      encoding_format: "float",
+    });
+    expect(alone.data[0]!.embedding).toEqual(floats.data[1]!.embedding);
+    const ids = [...(await promptIds(input[1]!))];
+    const fromIds = await client.embeddings.create({
+      ...asked,
+      input: ids,
+      encoding_format: "float",
+    });
+    expect(fromIds.data[0]!.embedding).toEqual(floats.data[1]!.embedding);
+    expect(fromIds.usage.prompt_tokens).toBe(ids.length);
+  });
+
+  test("refusals", async () => {
+    for (const [more, param] of [
+      [{ dimensions: 8 }, "dimensions"],
+      [{ input: "" }, "input"],
+      [{ input: ["x", ""] }, "input.1"],
+      [{ input: [70_000] }, "input"],
+      [{ input: "whale ".repeat(2000) }, "input"],
+    ] as const) {
+      const asked = { model: "small", input: "x", ...more } as OpenAI.EmbeddingCreateParams;
+      const error = await rejection(client.embeddings.create(asked));
+      expect(error).toBeInstanceOf(OpenAI.BadRequestError);
+      expect(error).toMatchObject({ param });
+    }
+  });
+});
+
+test("models", async () => {
+  const ids: string[] = [];
+  for await (const model of client.models.list()) ids.push(model.id);
+  expect(ids).toEqual(["small"]);
+  expect(await client.models.retrieve("small")).toMatchObject({ id: "small", object: "model" });
+  expect(await rejection(client.models.retrieve("a/b"))).toBeInstanceOf(OpenAI.NotFoundError);
+});
+
+describe("refusals name the parameter", () => {
+  const content = (part: object) => [{ role: "user", content: [part] }];
+  const cases: [string, object, string, string][] = [
+    ["a word too much", { frobnicate: 1 }, "unknown_parameter", "frobnicate"],
+    [
+      "tools",
+      { tools: [{ type: "function", function: { name: "f" } }] },
+      "unsupported_parameter",
+      "tools",
+    ],
+    ["functions", { functions: [{ name: "f" }] }, "unsupported_parameter", "functions"],
+    ["audio", { modalities: ["text", "audio"] }, "unsupported_parameter", "modalities"],
+    [
+      "images",
+      { messages: content({ type: "image_url", image_url: { url: "x" } }) },
+      "unsupported_content",
+      "messages.0.content.0",
+    ],
+    [
+      "tool results",
+      { messages: [{ role: "tool", content: "x", tool_call_id: "1" }] },
+      "unsupported_parameter",
+      "messages.0.role",
+    ],
+    ["no messages", { messages: [] }, "invalid_parameter", "messages"],
+    [
+      "a role",
+      { messages: [{ role: "pirate", content: "x" }] },
+      "invalid_parameter",
+      "messages.0.role",
+    ],
+    ["temperature", { temperature: 3 }, "invalid_parameter", "temperature"],
+    ["n", { n: 0 }, "invalid_parameter", "n"],
+    ["top_logprobs alone", { top_logprobs: 2 }, "invalid_parameter", "top_logprobs"],
+    [
+      "stream_options alone",
+      { stream_options: { include_usage: true } },
+      "invalid_parameter",
+      "stream_options",
+    ],
+    ["17 stops", { stop: Array.from({ length: 17 }, () => "x") }, "invalid_parameter", "stop"],
+    ["bias", { logit_bias: { x: 1 } }, "invalid_parameter", "logit_bias.x"],
+    ["both limits", { max_completion_tokens: 5 }, "invalid_parameter", "max_tokens"],
+    ["format", { response_format: { type: "xml" } }, "invalid_parameter", "response_format.type"],
+    [
+      "too long",
+      { messages: [{ role: "user", content: "whale ".repeat(3000) }] },
+      "context_length_exceeded",
+      "messages",
+    ],
+  ];
+  for (const [name, more, code, param] of cases)
+    test(name, async () => {
+      const asked = { ...chat, ...more } as OpenAI.ChatCompletionCreateParamsNonStreaming;
+      const error = await rejection(client.chat.completions.create(asked));
+      expect(error).toBeInstanceOf(OpenAI.BadRequestError);
+      expect(error).toMatchObject({ status: 400, code, param, type: "invalid_request_error" });
+    });
+
+  test("of text completions", async () => {
+    for (const [more, param] of [
+      [{ suffix: "x" }, "suffix"],
+      [{ echo: true, logprobs: 1 }, "echo"],
+      [{ best_of: 3 }, "best_of"],
+      [{ logprobs: 6 }, "logprobs"],
+      [{ prompt: [70_000] }, "prompt"],
+      [{ prompt: "whale ".repeat(3000) }, "prompt"],
+      [{ n: 100, prompt: ["a", "b"] }, "n"],
+    ] as const) {
+      const asked = { model: "small", prompt: "x", ...more };
+      const error = await rejection(
+        client.completions.create(asked as OpenAI.CompletionCreateParams),
+      );
+      expect([more, error]).toMatchObject([more, { status: 400, param }]);
+    }
+  });
+});
+
+test("what changes nothing is let pass: parts of text, nulls, harmless fields, empty tools", async () => {
+  const plain = await client.chat.completions.create(chat);
+  const parts = [
+    { type: "text", text: "Call me " },
+    { type: "text", text: "Ishmael" },
+  ];
+  const dressed = await client.chat.completions.create({
+    ...chat,
+    messages: [{ role: "user", content: parts, name: "ahab" }],
+    ...{
+      user: "u",
+      store: true,
+      metadata: { a: "b" },
+      service_tier: "auto",
+      tools: [],
+      top_p: null,
+    },
+    ...{
+      tool_choice: "none",
+      parallel_tool_calls: true,
+      modalities: ["text"],
+      presence_penalty: null,
+    },
+    response_format: { type: "text" },
+  } as OpenAI.ChatCompletionCreateParamsNonStreaming);
+  expect(dressed.choices[0]!.message.content).toBe(plain.choices[0]!.message.content);
 });
 
 test("an unknown model is a NotFoundError", async () => {

@@ -12,6 +12,7 @@ import { endTokens } from "../../src/model/chat-format.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { ownTextModel } from "../../src/model/engine/open-text-model.ts";
 import type { EngineStats } from "../../src/model/engine/types.ts";
+import { promptTokens } from "../../src/model/generate.ts";
 import { InferenceModel } from "../../src/model/inference.ts";
 import { bookTokenizer, randomParams, SMALL } from "../model/small-models.ts";
 
@@ -42,6 +43,12 @@ export async function noEnd(): Promise<Record<string, number>> {
 }
 
 export const tokenText = async (id: number): Promise<string> => (await tokenizer).decode([id]);
+
+/** A text as the ids of a prompt: with the begin token. */
+export async function promptIds(text: string): Promise<Int32Array> {
+  const words = await tokenizer;
+  return promptTokens(words, { mode: "complete", prompt: text }).tokens;
+}
 
 export interface LogLine {
   level: string;
@@ -89,7 +96,7 @@ export async function fakeModel(
     ...{ digest: "d".repeat(64), has_chat_format: true, fingerprint: "fp_fake" },
     answer,
     constraint: () => ({ program: new Uint8Array(1) }),
-    promptTokens: (text) => words.encode(text),
+    promptTokens: async (text) => words.encode(text),
     embed: async () => new Float32Array(4).fill(0.5),
     stats: () => NO_STATS,
     close: async () => undefined,

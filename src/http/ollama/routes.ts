@@ -100,12 +100,13 @@ async function vectorsOf(
   const model = parts.models.find(name);
   const work = context.get("work");
   work.model = model.id;
-  const inputs = texts.map((text, index) => {
+  const inputs: Int32Array[] = [];
+  for (const [index, text] of texts.entries()) {
     if (text === "") throw badRequest("invalid_parameter", `input.${index} is empty`, "input");
-    const tokens = model.promptTokens(text);
-    if (!truncate) checkTokens(model, tokens, "input");
-    return tokens.subarray(0, model.context);
-  });
+    const tokens = await model.promptTokens(text, work.signal, truncate);
+    checkTokens(model, tokens, "input");
+    inputs.push(tokens);
+  }
   const vectors = await parts.embed(model, inputs, work.signal);
   const tokens = inputs.reduce((sum, input) => sum + input.length, 0);
   work.addResult({ prompt_tokens: tokens, cached_tokens: 0, completion_tokens: 0 });

@@ -1,7 +1,7 @@
 /** POST /v1/embeddings: texts or ids in, unit vectors out, as numbers or as base64 of float32. */
 import { z } from "zod";
 import { badRequest } from "../serve/api-error.ts";
-import { checkedFields, type KnownFields, knownFields } from "../serve/field-check.ts";
+import { checkedFields, type KnownFields, knownFields, tokenIds } from "../serve/field-check.ts";
 import { EMBEDDING_INPUTS_MAX } from "../serve/limits.ts";
 import type { ServedModel } from "../serve/served-model.ts";
 
@@ -11,14 +11,13 @@ const FIELDS: KnownFields = {
   refused: { dimensions: "a vector has the model's width; it cannot be shortened" },
 };
 
-const ids = z.array(z.int().min(0).max(0x7fffffff)).min(1);
 const embeddingSchema = z.strictObject({
   model: z.string().min(1).max(256),
   input: z.union([
     z.string(),
-    ids,
+    tokenIds,
     z.array(z.string()).min(1).max(EMBEDDING_INPUTS_MAX),
-    z.array(ids).min(1).max(EMBEDDING_INPUTS_MAX),
+    z.array(tokenIds).min(1).max(EMBEDDING_INPUTS_MAX),
   ]),
   encoding_format: z.enum(["float", "base64"]).default("float"),
 });
@@ -28,17 +27,24 @@ export const parseEmbeddingRequest = (body: Record<string, unknown>): EmbeddingF
   checkedFields(embeddingSchema, knownFields(body, FIELDS));
 
 /** Ids of every input. Throws 400 on an empty text, an unknown id, or one beyond the context. */
-export function embeddingInputs(model: ServedModel, { input }: EmbeddingFields): Int32Array[] {
+export async function embeddingInputs(
+  model: ServedModel,
+  { input }: EmbeddingFields,
+  signal: AbortSignal,
+): Promise<Int32Array[]> {
   const one = typeof input === "string" || typeof input[0] === "number";
   const inputs = (one ? [input] : input) as (string | number[])[];
-  return inputs.map((text, index) => {
+  const found: Int32Array[] = [];
+  for (const [index, text] of inputs.entries()) {
     const param = one ? "input" : `input.${index}`;
     const empty = text.length === 0;
     if (empty) throw badRequest("invalid_parameter", `${param}: the text is empty`, param);
-    const tokens = typeof text === "string" ? model.promptTokens(text) : Int32Array.from(text);
+    const is_text = typeof text === "string";
+    const tokens = is_text ? await model.promptTokens(text, signal) : Int32Array.from(text);
     checkTokens(model, tokens, param);
-    return tokens;
-  });
+    found.push(tokens);
+  }
+  return found;
 }
 
 /** Throws 400 where ids are not the model's or do not fit its context. */

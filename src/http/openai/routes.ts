@@ -90,7 +90,7 @@ async function embeddings(context: ServeContext, parts: ServeParts): Promise<Res
   const model = parts.models.find(fields.model);
   const work = context.get("work");
   work.model = model.id;
-  const inputs = embeddingInputs(model, fields);
+  const inputs = await embeddingInputs(model, fields, work.signal);
   const vectors = await parts.embed(model, inputs, work.signal);
   const prompt_tokens = inputs.reduce((sum, tokens) => sum + tokens.length, 0);
   work.addResult({ prompt_tokens, cached_tokens: 0, completion_tokens: 0 });

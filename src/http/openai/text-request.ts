@@ -1,7 +1,7 @@
 /** POST /v1/completions: what may be asked; prompts as texts or as ready-made ids. */
 import { z } from "zod";
 import { badRequest } from "../serve/api-error.ts";
-import { checkedFields, type KnownFields, knownFields } from "../serve/field-check.ts";
+import { checkedFields, type KnownFields, knownFields, tokenIds } from "../serve/field-check.ts";
 import { CHOICES_MAX } from "../serve/limits.ts";
 import type { PromptInput } from "../serve/served-model.ts";
 import { commonFields, HARMLESS } from "./sampling-fields.ts";
@@ -18,15 +18,14 @@ const FIELDS: KnownFields = {
   neutral: { suffix: [""] },
 };
 
-const ids = z.array(z.int().min(0).max(0x7fffffff)).min(1);
 const textSchema = z.strictObject({
   ...commonFields,
   max_tokens: z.int().min(1).default(LEGACY_MAX_TOKENS),
   prompt: z.union([
     z.string(),
-    ids,
+    tokenIds,
     z.array(z.string()).min(1).max(CHOICES_MAX),
-    z.array(ids).min(1).max(CHOICES_MAX),
+    z.array(tokenIds).min(1).max(CHOICES_MAX),
   ]),
   logprobs: z.int().min(0).max(LEGACY_LOGPROBS_MAX).optional(),
   echo: z.boolean().default(false),

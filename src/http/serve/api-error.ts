@@ -58,7 +58,7 @@ export const busy = (status: 429 | 503, code: string, message: string, after_s =
 export const CLIENT_CLOSED = 499;
 
 const CODES: Record<string, (error: MagnetError) => ApiError> = {
-  PROMPT_TOO_LONG: ({ message }) => badRequest("context_length_exceeded", message, "messages"),
+  PROMPT_TOO_LONG: ({ message }) => badRequest("context_length_exceeded", message),
   ENGINE_BUSY: ({ message }) => busy(503, "engine_busy", message),
   QUEUE_FULL: ({ message }) => busy(503, "engine_busy", message),
   CANCELLED: ({ message }) => new ApiError(CLIENT_CLOSED, "cancelled", message),

@@ -3,7 +3,7 @@
  * nothing here are let pass, the others are refused by name, so that nobody takes an answer for
  * something that it is not.
  */
-import type { z } from "zod";
+import { z } from "zod";
 import { nearest } from "../../core/did-you-mean.ts";
 import { ApiError, badRequest } from "./api-error.ts";
 
@@ -53,6 +53,17 @@ function unknownField(name: string, known: KnownFields): ApiError {
     shown,
   );
 }
+
+/** Larger ones would wrap round to other ids. */
+const ID_MAX = 0x7fffffff;
+const isId = (id: unknown): boolean =>
+  Number.isInteger(id) && (id as number) >= 0 && (id as number) <= ID_MAX;
+
+/** Ready-made ids. Not a schema of numbers: that takes a hundred times as long for a long prompt. */
+export const tokenIds = z.custom<number[]>(
+  (value) => Array.isArray(value) && value.length > 0 && value.every(isId),
+  "a text, or ids of tokens, is expected",
+);
 
 /** Checks a body against its schema. Throws 400 naming the field and what is wrong with it. */
 export function checkedFields<S extends z.ZodType>(schema: S, fields: unknown): z.infer<S> {

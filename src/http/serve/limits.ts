@@ -1,7 +1,7 @@
 /** Limits of the server, each with its reason and with what happens at it. One place for all. */
 
 export interface ServeLimits {
-  /** Bytes of a request body: a context of text many times over. 413 beyond. */
+  /** Bytes of a request body: a long context's text, read within tens of ms. 413 beyond. */
   body_bytes: number;
   /** Time for a body to arrive, so that a dripping client cannot hold a place. 408 beyond. */
   body_ms: number;
@@ -22,7 +22,7 @@ export interface ServeLimits {
 }
 
 export const DEFAULT_LIMITS: ServeLimits = {
-  body_bytes: 4 << 20,
+  body_bytes: 2 << 20,
   body_ms: 30_000,
   requests_max: 512,
   requests_per_minute: 0,
@@ -36,7 +36,9 @@ export const DEFAULT_LIMITS: ServeLimits = {
 /** Nesting of a request's JSON: messages and schemas need few levels. 400 beyond. */
 export const JSON_DEPTH_MAX = 64;
 /** Values in a request's JSON: token ids of many prompts. 400 beyond. */
-export const JSON_VALUES_MAX = 2_000_000;
+export const JSON_VALUES_MAX = 1_000_000;
+/** Names of one object of a request: a schema's properties, a bias's tokens. 400 beyond. */
+export const JSON_NAMES_MAX = 4096;
 /** Choices of one request (`n` times its prompts): each is a sequence of its own. 400 beyond. */
 export const CHOICES_MAX = 128;
 /** Messages of a chat. 400 beyond. */

@@ -10,6 +10,13 @@ import type { AnswerResult } from "./served-model.ts";
 
 export type CancelReason = "closed" | "stalled" | "deadline" | "stopping";
 
+/** Where the prompt stands in a request. */
+const PROMPT_FIELDS: Record<string, string> = {
+  "/v1/chat/completions": "messages",
+  "/v1/completions": "prompt",
+  "/v1/embeddings": "input",
+};
+
 export interface WorkOptions {
   id: string;
   method: string;
@@ -102,9 +109,12 @@ export class RequestWork {
     return error;
   }
 
-  /** A cancelled request says why it was. */
+  /** A cancelled request says why it was; a prompt that is too long, where it stands. */
   #meaning(error: ApiError): ApiError {
-    if (error.status !== CLIENT_CLOSED) return error;
+    const { status, code, message } = error;
+    if (code === "context_length_exceeded" && error.param === null)
+      return new ApiError(status, code, message, { param: PROMPT_FIELDS[this.route] });
+    if (status !== CLIENT_CLOSED) return error;
     if (this.cancelled === "stopping") return busy(503, "server_stopping", "the server stops");
     if (this.cancelled === "deadline")
       return new ApiError(504, "answer_timeout", "the answer took longer than this server allows");

@@ -74,8 +74,11 @@ export interface ServedModel {
   answer(request: AnswerRequest): Answer;
   /** Compiles a constraint. Throws UNSUPPORTED_SCHEMA naming the keyword. */
   constraint(format: AnswerFormat): Constraint;
-  /** Ids of a text as a prompt: with the begin token where the tokenizer has one. */
-  promptTokens(text: string): Int32Array;
+  /**
+   * Ids of a text as a prompt: with the begin token where the tokenizer has one. Throws
+   * PROMPT_TOO_LONG, or leaves out what is beyond the context where `cut` is set.
+   */
+  promptTokens(text: string, signal: AbortSignal, cut?: boolean): Promise<Int32Array>;
   /** Unit vector of d_model values. */
   embed(tokens: Int32Array, signal: AbortSignal): Promise<Float32Array>;
   stats(): EngineStats;

@@ -5,7 +5,7 @@
  * pairs, and the name that reaches into prototypes.
  */
 import { badRequest } from "./api-error.ts";
-import { JSON_DEPTH_MAX, JSON_VALUES_MAX } from "./limits.ts";
+import { JSON_DEPTH_MAX, JSON_NAMES_MAX, JSON_VALUES_MAX } from "./limits.ts";
 
 const fail = (message: string): never => {
   throw badRequest("invalid_json", message);
@@ -24,17 +24,19 @@ const COLON = 0x3a;
 
 /** Index after the string that begins at `start`. JSON.parse judges what is in it. */
 function stringEnd(text: string, start: number): number {
-  let at = start + 1;
-  while (at < text.length) {
-    const code = text.charCodeAt(at);
-    if (code === QUOTE) return at + 1;
-    at += code === BACKSLASH ? 2 : 1;
+  for (let from = start + 1; ; ) {
+    const quote = text.indexOf('"', from);
+    if (quote < 0) return fail("a string has no end");
+    let backslashes = 0;
+    while (text.charCodeAt(quote - 1 - backslashes) === BACKSLASH) backslashes++;
+    if (backslashes % 2 === 0) return quote + 1;
+    from = quote + 1;
   }
-  return fail("a string has no end");
 }
 
 /** The name in quotes as it is read, whatever escapes it is written with. */
 function nameOf(quoted: string): string {
+  if (!quoted.includes("\\")) return quoted.slice(1, -1);
   try {
     return JSON.parse(quoted) as string;
   } catch {
@@ -72,6 +74,7 @@ function checkName(names: Set<string>, quoted: string): void {
   const name = nameOf(quoted);
   if (name === FORBIDDEN) fail(`the name ${shown(name)} is not allowed`);
   if (names.has(name)) fail(`the name ${shown(name)} stands twice in one object`);
+  if (names.size >= JSON_NAMES_MAX) fail(`an object has more than ${JSON_NAMES_MAX} names`);
   names.add(name);
 }
 
@@ -81,7 +84,8 @@ function checkValue(value: unknown): void {
   if (typeof value === "string" && !value.isWellFormed())
     fail("a text has half of a surrogate pair; send whole characters");
   if (typeof value !== "object" || value === null) return;
-  for (const item of Array.isArray(value) ? value : Object.values(value)) checkValue(item);
+  if (Array.isArray(value)) for (let i = 0; i < value.length; i++) checkValue(value[i]);
+  else for (const name in value) checkValue((value as Record<string, unknown>)[name]);
 }
 
 /** Parses a request body, which must be an object. Throws `invalid_json` (400). */
