@@ -47,7 +47,7 @@ export const tokenText = async (id: number): Promise<string> => (await tokenizer
 /** A text as the ids of a prompt: with the begin token. */
 export async function promptIds(text: string): Promise<Int32Array> {
   const words = await tokenizer;
-  return promptTokens(words, { mode: "complete", prompt: text }).tokens;
+  return promptTokens(words, { mode: "complete", prompt: text });
 }
 
 export interface LogLine {

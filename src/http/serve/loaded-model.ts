@@ -3,7 +3,8 @@ import fs from "node:fs/promises";
 import path from "node:path";
 import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
 import { MagnetError } from "../../core/errors.ts";
-import { chatFormat } from "../../model/chat-format.ts";
+import { chatFormat, textPrompt } from "../../model/chat-format.ts";
+import { encodePartsAsync } from "../../model/chat-template.ts";
 import { paramCount } from "../../model/config.ts";
 import type { TextEngine } from "../../model/engine/open-engine.ts";
 import {
@@ -11,7 +12,7 @@ import {
   type TextModel,
   type TextModelOptions,
 } from "../../model/engine/open-text-model.ts";
-import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
+import { type GenerateOptions, generate } from "../../model/generate.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
 import type { ModelSource } from "./model-host.ts";
 import type { Answer, AnswerRequest, PromptInput, ServedModel } from "./served-model.ts";
@@ -40,6 +41,25 @@ function answer(text_engine: TextEngine<Tokenizer>, request: AnswerRequest): Ans
     ...(constraint === undefined ? {} : { constraint }),
     ...{ stop, sampling, top_logprobs, signal },
   });
+}
+
+/** Ids of a text, with as little work as for a prompt where it cannot fit. */
+async function textTokens(
+  tokenizer: Tokenizer,
+  text: string,
+  {
+    context,
+    signal,
+    cut = false,
+  }: { context: number; signal: AbortSignal; cut?: boolean | undefined },
+): Promise<Int32Array> {
+  const fitting = context * tokenizer.longest_token;
+  if (!cut && Buffer.byteLength(text) > fitting)
+    throw new MagnetError("PROMPT_TOO_LONG", `a text has more tokens than the context, ${context}`);
+  // As many characters have at least as many bytes: what is cut off is beyond the context.
+  const { parts } = textPrompt(tokenizer, cut ? text.slice(0, fitting).toWellFormed() : text);
+  const tokens = await encodePartsAsync(tokenizer, parts, signal);
+  return cut ? tokens.subarray(0, context) : tokens;
 }
 
 export interface ServedModelOptions extends TextModelOptions {
@@ -89,7 +109,8 @@ export function servedModel(
     constraint: () => {
       throw new MagnetError("UNSUPPORTED", "response formats are not done", { exit: "usage" });
     },
-    promptTokens: (text) => promptTokens(tokenizer, { mode: "complete", prompt: text }),
+    promptTokens: (text, signal, cut) =>
+      textTokens(tokenizer, text, { context: engine.context, signal, cut }),
     embed: (tokens, signal) => engine.embed(tokens, signal),
     stats: () => engine.stats(),
     close: () => opened.close(),
