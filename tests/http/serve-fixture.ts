@@ -33,7 +33,8 @@ export async function smallModel(id = "small", config = SERVED): Promise<ServedM
     id,
     size_bytes: 1,
     created_s: 1_700_000_000,
-    version: "test",
+    digest: "a".repeat(64),
+    arithmetic: "test",
   });
 }
 

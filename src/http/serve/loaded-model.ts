@@ -14,17 +14,9 @@ import {
 } from "../../model/engine/open-text-model.ts";
 import { type GenerateOptions, generate } from "../../model/generate.ts";
 import type { Tokenizer } from "../../model/tokenizer.ts";
+import { modelFiles } from "./model-files.ts";
 import type { ModelSource } from "./model-host.ts";
 import type { Answer, AnswerRequest, PromptInput, ServedModel } from "./served-model.ts";
-
-/** Bytes of a file, or of the files of a folder and its folders. */
-async function sizeOf(place: string): Promise<number> {
-  const stat = await fs.stat(place);
-  if (!stat.isDirectory()) return stat.size;
-  const names = await fs.readdir(place);
-  const sizes = await Promise.all(names.map((name) => sizeOf(path.join(place, name))));
-  return sizes.reduce((sum, size) => sum + size, 0);
-}
 
 type Subject = Pick<GenerateOptions, "mode" | "messages" | "prompt">;
 
@@ -80,31 +72,30 @@ async function serveModel(
   model_path: string,
   options: ServedModelOptions,
 ): Promise<ServedModel> {
-  const [stat, size_bytes] = await Promise.all([fs.stat(model_path), sizeOf(model_path)]);
+  const [stat, files] = await Promise.all([fs.stat(model_path), modelFiles(model_path)]);
   const opened = await openTextModel(model_path, options);
   const created_s = Math.floor(stat.mtimeMs / 1000);
-  // Another engine computes other last bits: it is part of what answers are reproduced by.
-  const { engine = "magnet" } = options;
-  const version = engine === "magnet" ? options.version : `${options.version} ${engine}`;
-  return servedModel(opened, { id, size_bytes, created_s, version });
+  // Whatever changes the last bits is part of what answers are reproduced by.
+  const { engine = "magnet", rounding = "bitnet", version } = options;
+  const arithmetic = canonicalJson({ version, engine, rounding });
+  return servedModel(opened, { id, ...files, created_s, arithmetic });
 }
 
 /** A model with its engine, which is closed with the served one. */
 export function servedModel(
   opened: TextModel,
-  about: Pick<ServedModel, "id" | "size_bytes" | "created_s"> & { version: string },
+  about: Pick<ServedModel, "id" | "size_bytes" | "digest" | "created_s"> & { arithmetic: string },
 ): ServedModel {
   const { config, tokenizer, engine } = opened;
-  const { id, size_bytes, created_s, version } = about;
-  const contents = { config, tokenizer: tokenizer.hash, size_bytes, version };
-  const digest = sha256Hex(canonicalJson(contents));
+  const { id, size_bytes, digest, created_s, arithmetic } = about;
+  const fingerprint = sha256Hex(digest, tokenizer.hash, arithmetic);
   return {
     ...{ id, size_bytes, config, tokenizer, digest, created_s },
     context: engine.context,
     parameters: paramCount(config),
     format: opened.kind,
     has_chat_format: chatFormat(tokenizer).name !== "plain",
-    fingerprint: `fp_${digest.slice(0, 10)}`,
+    fingerprint: `fp_${fingerprint.slice(0, 10)}`,
     answer: (request) => answer(opened, request),
     constraint: () => {
       throw new MagnetError("UNSUPPORTED", "response formats are not done", { exit: "usage" });

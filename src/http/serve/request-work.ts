@@ -10,11 +10,15 @@ import type { AnswerResult } from "./served-model.ts";
 
 export type CancelReason = "closed" | "stalled" | "deadline" | "stopping";
 
-/** Where the prompt stands in a request. */
-const PROMPT_FIELDS: Record<string, string> = {
-  "/v1/chat/completions": "messages",
-  "/v1/completions": "prompt",
-  "/v1/embeddings": "input",
+/** Where in a request that stands which only the engine can judge, by code and route. */
+const FIELDS: Record<string, Record<string, string>> = {
+  context_length_exceeded: {
+    "/v1/chat/completions": "messages",
+    "/v1/completions": "prompt",
+    "/v1/embeddings": "input",
+  },
+  unsupported_schema: { "/v1/chat/completions": "response_format" },
+  bad_schema: { "/v1/chat/completions": "response_format" },
 };
 
 export interface WorkOptions {
@@ -109,11 +113,11 @@ export class RequestWork {
     return error;
   }
 
-  /** A cancelled request says why it was; a prompt that is too long, where it stands. */
+  /** A cancelled request says why it was; a prompt or schema that is refused, where it stands. */
   #meaning(error: ApiError): ApiError {
-    const { status, code, message } = error;
-    if (code === "context_length_exceeded" && error.param === null)
-      return new ApiError(status, code, message, { param: PROMPT_FIELDS[this.route] });
+    const { status, code, message, cause } = error;
+    const param = error.param === null ? FIELDS[code]?.[this.route] : undefined;
+    if (param !== undefined) return new ApiError(status, code, message, { param, cause });
     if (status !== CLIENT_CLOSED) return error;
     if (this.cancelled === "stopping") return busy(503, "server_stopping", "the server stops");
     if (this.cancelled === "deadline")
