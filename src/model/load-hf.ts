@@ -5,6 +5,7 @@
 import { type ModelConfig, paramCount } from "./config.ts";
 import { readHfConfig } from "./hf-config.ts";
 import { HfWeights } from "./hf-weights.ts";
+import { availableMemoryBytes, requireMemory, WEIGHTS } from "./memory.ts";
 
 export interface HfFolder {
   config: ModelConfig;
@@ -19,6 +20,7 @@ export async function loadHfFolder(folder: string): Promise<HfFolder> {
   // Shapes first: a configuration that lies about its size must not cost an arena.
   const weights = await HfWeights.open(folder, config, tied);
   try {
+    requireMemory(4 * paramCount(config), availableMemoryBytes(), WEIGHTS);
     const params = new Float32Array(paramCount(config));
     await weights.loadInto(params);
     return { config, params, tokenizer_hash };

@@ -13,6 +13,7 @@ import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { hfTokenizerNotes } from "./hf-tokenizer-notes.ts";
 import { InferenceModel } from "./inference.ts";
 import { loadHfFolder } from "./load-hf.ts";
+import { availableMemoryBytes, requireMemory, WEIGHTS } from "./memory.ts";
 import { Tokenizer } from "./tokenizer.ts";
 
 export type ModelKind = "checkpoint" | "hf" | "gguf";
@@ -98,6 +99,7 @@ export async function loadLatentModel(
     ? await Tokenizer.load(given)
     : Tokenizer.fromJson(await checkpoint.tokenizerJson());
   checkTokenizer(tokenizer, config.vocab_size, checkpoint.manifest.tokenizer_hash);
+  requireMemory(4 * paramCount(config), availableMemoryBytes(), WEIGHTS);
   const params = new Float32Array(paramCount(config));
   await checkpoint.loadParams(tensorInfos(config), params);
   return { kind, config, params, tokenizer };
@@ -114,6 +116,8 @@ export async function ggufTokenizer(gguf: GgufFile, given: string | undefined): 
 
 /** Weights and vocabulary are read side by side; a file is closed when both have ended. */
 async function loadGguf(file: string, options: LoadOptions) {
+  // Packed weights are as large as the file's; a process that takes more is killed without a word.
+  requireMemory((await fs.stat(file)).size, availableMemoryBytes(), WEIGHTS);
   const gguf = await GgufFile.open(file);
   const [weights, vocabulary] = await Promise.allSettled([
     InferenceModel.fromGguf(gguf, options.threads),

@@ -34,15 +34,31 @@ export function availableMemoryBytes(read: (path: string) => string = readText):
   return all.length === 0 ? null : Math.min(...all);
 }
 
+interface Need {
+  /** What needs it: "training". */
+  what: string;
+  hint: string;
+}
+const TRAINING: Need = {
+  what: "training needs",
+  hint: "choose a smaller --batch (--accumulate makes up for it), --context or --model, or --recompute",
+};
+/** Of a model that is opened; keys and values come on top and say so themselves. */
+export const WEIGHTS: Need = {
+  what: "the model's weights need",
+  hint: "close other programs, or take a smaller model",
+};
+
 /** Throws NOT_ENOUGH_MEMORY (exit kind hardware) with both numbers where `needed` does not fit. */
-export function requireMemory(needed_bytes: number, available_bytes: number | null): void {
+export function requireMemory(
+  needed_bytes: number,
+  available_bytes: number | null,
+  { what, hint }: Need = TRAINING,
+): void {
   if (available_bytes === null || needed_bytes <= available_bytes) return;
   throw new MagnetError(
     "NOT_ENOUGH_MEMORY",
-    `training needs ${formatBytes(needed_bytes)}, ${formatBytes(available_bytes)} are available`,
-    {
-      hint: "choose a smaller --batch (--accumulate makes up for it), --context or --model, or --recompute",
-      exit: "hardware",
-    },
+    `${what} ${formatBytes(needed_bytes)}, ${formatBytes(available_bytes)} are available`,
+    { hint, exit: "hardware" },
   );
 }

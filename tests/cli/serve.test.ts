@@ -147,6 +147,8 @@ describe("refused with its reason", () => {
   ])("%s", async (_, args, code, exit) => {
     fs.writeFileSync(at("garbage.gguf"), "this is no model");
     fs.writeFileSync(at("empty"), "# no key\n");
+    fs.writeFileSync(at("sparse.gguf"), "GGUF");
+    fs.truncateSync(at("sparse.gguf"), 8 * 2 ** 40); // takes no place on the disk
     fs.writeFileSync(at("keys"), "0123456789abcdef\n");
     const outcome = await run(...args, ...(args.includes("--port") ? [] : ["--port", "0"]));
     const error = errorDocument(outcome);

@@ -6,7 +6,7 @@ import { BatchOrder } from "../../src/model/batch-order.ts";
 import { BatchReader } from "../../src/model/batch-reader.ts";
 import { smoothLoss } from "../../src/model/divergence.ts";
 import { InnerLoop } from "../../src/model/inner-loop.ts";
-import { availableMemoryBytes, requireMemory } from "../../src/model/memory.ts";
+import { availableMemoryBytes, requireMemory, WEIGHTS } from "../../src/model/memory.ts";
 import { MetricsFile } from "../../src/model/metrics-file.ts";
 import { RunLock } from "../../src/model/run-lock.ts";
 import { Trainer } from "../../src/model/trainer.ts";
@@ -72,6 +72,9 @@ describe("memory that is left", () => {
   test("an unknown amount refuses nothing", () => {
     requireMemory(1e12, null);
     expect(() => requireMemory(3 * 2 ** 30, 2 ** 30)).toThrow("3.0 GiB, 1.0 GiB are available");
+    expect(() => requireMemory(3 * 2 ** 30, 2 ** 30, WEIGHTS)).toThrow(
+      "the model's weights need 3.0 GiB, 1.0 GiB are available",
+    );
   });
 });
 

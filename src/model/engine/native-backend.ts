@@ -2,13 +2,11 @@
  * The engine's steps in the native library: one call a step (mg_batch_step of
  * cpp/include/magnet_infer.h) computes a mixed batch over the KV pool and draws the tokens.
  */
-import { formatBytes } from "../../core/bytes.ts";
-import { MagnetError } from "../../core/errors.ts";
 import { liveHandles, TOP_LOGPROBS_MAX } from "../../native/sample.ts";
 import { BATCH_ROWS_MAX, batchStep, KvPool } from "../batch.ts";
 import type { ModelConfig } from "../config.ts";
 import type { InferenceModel, Rounding } from "../inference.ts";
-import { availableMemoryBytes } from "../memory.ts";
+import { availableMemoryBytes, requireMemory } from "../memory.ts";
 import type { SamplerRequest, StepBackend, StepResults, StepSampler } from "./backend.ts";
 import { BLOCK_TOKENS, blocksFor } from "./block-store.ts";
 import type { StepArrays } from "./step-arrays.ts";
@@ -19,6 +17,10 @@ import type { EngineOptions } from "./types.ts";
 const CONTEXTS = 4;
 const MEMORY_SHARE = 0.25;
 const KV_BITS = 16;
+const KEYS_AND_VALUES = {
+  what: "keys and values need",
+  hint: "keep fewer of them, or choose a shorter context",
+};
 
 /** What an engine's options say to the backend. */
 export type NativeBackendOptions = Pick<
@@ -34,21 +36,18 @@ export function kvTokenBytes(config: ModelConfig): number {
 /** Throws NOT_ENOUGH_MEMORY where the pool that was asked for cannot be. */
 export function poolBlocks(config: ModelConfig, options: NativeBackendOptions): number {
   const token_bytes = kvTokenBytes(config);
-  const available = availableMemoryBytes() ?? Number.POSITIVE_INFINITY;
+  const available = availableMemoryBytes();
   const { kv_bytes, context = config.context } = options;
   const kv_tokens =
     options.kv_tokens ?? (kv_bytes === undefined ? undefined : Math.floor(kv_bytes / token_bytes));
   if (kv_tokens !== undefined) {
     const blocks = Math.max(1, blocksFor(kv_tokens));
-    const needed = blocks * BLOCK_TOKENS * token_bytes;
-    if (needed <= available) return blocks;
-    const sizes = `need ${formatBytes(needed)}, ${formatBytes(available)} are available`;
-    throw new MagnetError("NOT_ENOUGH_MEMORY", `keys and values ${sizes}`, {
-      hint: "keep fewer of them, or choose a shorter context",
-      exit: "hardware",
-    });
+    requireMemory(blocks * BLOCK_TOKENS * token_bytes, available, KEYS_AND_VALUES);
+    return blocks;
   }
-  const affordable = Math.floor((available * MEMORY_SHARE) / token_bytes / BLOCK_TOKENS);
+  const affordable = Math.floor(
+    ((available ?? Number.POSITIVE_INFINITY) * MEMORY_SHARE) / token_bytes / BLOCK_TOKENS,
+  );
   return Math.max(1, Math.min(blocksFor(CONTEXTS * Math.min(context, config.context)), affordable));
 }
 
