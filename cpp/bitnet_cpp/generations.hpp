@@ -72,9 +72,9 @@ bool forget(Context* context, int32_t sequence, int32_t from) {
 /** `automatic`: as the library thinks best, where it has an opinion; else off. */
 template <class Params>
 void set_flash_attention(Params& params, bool automatic) {
-  if constexpr (requires { params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO; })
-    params.flash_attn_type =
-        automatic ? LLAMA_FLASH_ATTN_TYPE_AUTO : LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  if constexpr (requires { params.flash_attn_type; })
+    // Where the field is, -1 is "auto" and 0 "disabled"; the names are unknown to older headers.
+    params.flash_attn_type = static_cast<decltype(params.flash_attn_type)>(automatic ? -1 : 0);
   else if constexpr (requires { params.flash_attn = false; })
     params.flash_attn = false;
 }

@@ -99,7 +99,7 @@ void attach_pool(Engine& engine) {
   engine.free_pool = reinterpret_cast<decltype(&ggml_threadpool_free)>(
       ggml_backend_reg_get_proc_address(cpu, "ggml_threadpool_free"));
 #else
-  const auto create = &ggml_threadpool_new;
+  decltype(&ggml_threadpool_new) create = &ggml_threadpool_new;
   engine.free_pool = &ggml_threadpool_free;
 #endif
   if (create == nullptr || engine.free_pool == nullptr) return;

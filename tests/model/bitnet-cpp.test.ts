@@ -156,3 +156,22 @@ test("a folder that lacks a part is refused by the part's name", async () => {
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain("libllama.so");
 });
+
+test("the shim compiles against the llama.h of 2024 as well", async () => {
+  const names = path.join(import.meta.dir, "llama-2024");
+  const flags = ["-std=c++20", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"];
+  const child = Bun.spawn(
+    [
+      process.env.CXX ?? "g++",
+      ...flags,
+      "-I",
+      names,
+      "-I",
+      "cpp/include",
+      "cpp/bitnet_cpp/shim.cpp",
+    ],
+    { cwd: root, stdin: "ignore", stderr: "pipe" },
+  );
+  const [stderr, code] = await Promise.all([new Response(child.stderr).text(), child.exited]);
+  expect([code, stderr]).toEqual([0, ""]);
+}, 60_000);
