@@ -84,14 +84,19 @@ bool is_dense_type(uint32_t type) {
   }
 }
 
-DenseMatrix empty_dense(uint32_t type, uint32_t rows, uint32_t cols,
-                        std::shared_ptr<Mapping> memory, uint64_t offset) {
+DenseMatrix dense_view(uint32_t type, uint32_t rows, uint32_t cols) {
   require(is_dense_type(type), MG_E_INTERNAL, "not a type of dense matrices");
   DenseMatrix m;
   m.rows = rows;
   m.cols = cols;
   m.type = type;
   m.row_bytes = packed_bytes(type, 1, cols);
+  return m;
+}
+
+DenseMatrix empty_dense(uint32_t type, uint32_t rows, uint32_t cols,
+                        std::shared_ptr<Mapping> memory, uint64_t offset) {
+  DenseMatrix m = dense_view(type, rows, cols);
   m.memory = memory ? std::move(memory) : std::make_shared<Mapping>(m.bytes(), "weights");
   m.data = m.memory->as<uint8_t>() + offset;
   return m;

@@ -23,6 +23,8 @@ struct DenseMatrix {
 
 /** Whether a DenseMatrix may have this type. */
 bool is_dense_type(uint32_t type);
+/** The description of a matrix without any data. */
+DenseMatrix dense_view(uint32_t type, uint32_t rows, uint32_t cols);
 /** A matrix whose rows are still to be set: at `offset` of `memory`, or in memory of its own. */
 DenseMatrix empty_dense(uint32_t type, uint32_t rows, uint32_t cols,
                         std::shared_ptr<Mapping> memory = nullptr, uint64_t offset = 0);

@@ -54,7 +54,11 @@ Pass::Pass(const Model& model, uint32_t rounding, Team& team, Scratch& scratch,
 
 void Pass::embed(uint32_t t) {
   const auto token = static_cast<uint32_t>(rows_[t].token);
-  dense_row(model_.embedding, token, s_.x.data() + uint64_t{t} * c_.d_model);
+  float* const x = s_.x.data() + uint64_t{t} * c_.d_model;
+  if (model_.embedding_is_packed())
+    head_row(model_.packed_head, token, x);
+  else
+    dense_row(model_.embedding, token, x);
 }
 
 /** Cosine and sine of a row's angles. */
@@ -224,6 +228,8 @@ void check_rounding(const Model& model, uint32_t rounding) {
   require(rounding <= MG_ROUNDING_LLAMACPP, MG_E_INVALID, "rounding is 0 or 1");
   if (rounding != MG_ROUNDING_LLAMACPP) return;
   require(model.from_gguf, MG_E_UNSUPPORTED, "llamacpp rounding needs a model from a GGUF file");
+  require(model.packed_head.empty() || model.packed_head.format == HeadFormat::q6k,
+          MG_E_UNSUPPORTED, "llamacpp rounding needs the head as the file has it");
   for (const Layer& l : model.layers)
     for (const Linear* w : {&l.q, &l.k, &l.v, &l.o, &l.gate, &l.up, &l.down})
       require(w->ternary.is_tq || !w->dense.empty(), MG_E_UNSUPPORTED,

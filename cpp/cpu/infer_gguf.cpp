@@ -18,7 +18,8 @@ namespace {
 
 class Loader {
  public:
-  Loader(const GgufFile& file, uint32_t threads) : file_(file), threads_(threads) {}
+  Loader(const GgufFile& file, uint32_t threads, uint32_t head)
+      : file_(file), threads_(threads), head_(head) {}
   std::shared_ptr<Model> load();
 
  private:
@@ -29,9 +30,11 @@ class Loader {
   std::vector<float> vector_of(const std::string& name, uint32_t n);
   float extra_scale(const std::string& name);
   Linear linear(const std::string& name, uint32_t rows, uint32_t cols, uint32_t heads = 0);
+  DenseMatrix vocabulary_matrix(const char* name, bool is_head, Model& model);
 
   const GgufFile& file_;
   uint32_t threads_;
+  uint32_t head_;
   std::string arch_;
   bool relu_squared_ = false;
   std::optional<WeightMemory> memory_;
@@ -160,6 +163,25 @@ Layer Loader::read_layer(uint32_t index) {
   return l;
 }
 
+/** Embedding or head. The head is packed: as its file has it where that is Q6_K (then the panels are
+ * all that is kept), or rounded. */
+DenseMatrix Loader::vocabulary_matrix(const char* name, bool is_head, Model& model) {
+  const GgufTensor& t = shaped(name, config_.vocab_size, config_.d_model);
+  if (!is_dense_type(t.type))
+    fail(MG_E_UNSUPPORTED, "GGUF: tensor %s is %s, which embedding and head cannot be", name,
+         type_name(t.type));
+  if (is_head && head_ == MG_HEAD_FILE && t.type == MG_TYPE_Q6_K) {
+    model.packed_head = gguf_head(file_, t, threads_, *memory_);
+    return dense_view(t.type, config_.vocab_size, config_.d_model);
+  }
+  DenseMatrix matrix = gguf_dense(file_, t, 0, threads_, *memory_);
+  if (is_head && head_ != MG_HEAD_FILE) {
+    const HeadFormat format = head_ == MG_HEAD_INT8 ? HeadFormat::int8 : HeadFormat::int4;
+    model.packed_head = round_head(matrix, format, threads_);
+  }
+  return matrix;
+}
+
 std::shared_ptr<Model> Loader::load() {
   read_config();
   uint64_t bytes = 0;
@@ -170,17 +192,10 @@ std::shared_ptr<Model> Loader::load() {
   model->threads = threads_;
   model->from_gguf = true;
   if (relu_squared_) model->activation = Activation::relu_squared;
-  const auto dense_matrix = [&](const char* name) {
-    const GgufTensor& t = shaped(name, config_.vocab_size, config_.d_model);
-    if (!is_dense_type(t.type))
-      fail(MG_E_UNSUPPORTED, "GGUF: tensor %s is %s, which embedding and head cannot be", name,
-           type_name(t.type));
-    return gguf_dense(file_, t, 0, threads_, *memory_);
-  };
-  model->embedding = dense_matrix("token_embd.weight");
-  // llama.cpp's arch bitnet does not read one.
-  if (arch_ != "bitnet" && find("output.weight", false) != nullptr)
-    model->head = dense_matrix("output.weight");
+  // llama.cpp's arch bitnet does not read a head of its own.
+  const bool is_tied = arch_ == "bitnet" || find("output.weight", false) == nullptr;
+  model->embedding = vocabulary_matrix("token_embd.weight", is_tied, *model);
+  if (!is_tied) model->head = vocabulary_matrix("output.weight", true, *model);
   model->norm = vector_of("output_norm.weight", config_.d_model);
   for (uint32_t i = 0; i < config_.n_layers; i++) model->layers.push_back(read_layer(i));
   // Nothing in the file says so: a model is a plain one if its first weight is not ternary.
@@ -195,8 +210,8 @@ std::shared_ptr<Model> Loader::load() {
 
 }  // namespace
 
-std::shared_ptr<Model> model_from_gguf(const GgufFile& file, uint32_t threads) {
-  return Loader(file, threads).load();
+std::shared_ptr<Model> model_from_gguf(const GgufFile& file, uint32_t threads, uint32_t head) {
+  return Loader(file, threads, head).load();
 }
 
 }  // namespace magnet

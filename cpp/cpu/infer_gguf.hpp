@@ -40,6 +40,11 @@ bool is_ternary_type(uint32_t type);
  *  MG_E_NUMERIC for values that are not finite. */
 DenseMatrix gguf_dense(const GgufFile& file, const GgufTensor& t, uint32_t heads, uint32_t threads,
                        WeightMemory& memory);
+/** A Q6_K tensor in panels, with the bits of the file. */
+PackedHead gguf_head(const GgufFile& file, const GgufTensor& t, uint32_t threads,
+                     WeightMemory& memory);
+/** A head rounded to int8 or int4. */
+PackedHead round_head(const DenseMatrix& w, HeadFormat format, uint32_t threads);
 /** TQ1_0, TQ2_0 or I2_S. Throws MG_E_FORMAT for codes that no weight has and scales that are not
  * finite. */
 PackedTernary gguf_ternary(const GgufFile& file, const GgufTensor& t, uint32_t heads,

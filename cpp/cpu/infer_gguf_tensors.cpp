@@ -81,11 +81,47 @@ bool is_ternary_type(uint32_t type) {
 }
 
 uint64_t gguf_weight_bytes(const GgufTensor& t) {
-  const uint64_t bytes =
-      is_ternary_type(t.type)
-          ? packed_ternary_bytes(static_cast<uint32_t>(t.rows), static_cast<uint32_t>(t.cols))
-          : t.data_bytes;
+  const auto rows = static_cast<uint32_t>(t.rows);
+  const auto cols = static_cast<uint32_t>(t.cols);
+  uint64_t bytes = t.data_bytes;
+  if (is_ternary_type(t.type)) bytes = packed_ternary_bytes(rows, cols);
+  // A few rows more than the file's, if it becomes the head.
+  if (t.type == MG_TYPE_Q6_K) bytes = packed_head_bytes(HeadFormat::q6k, rows, cols);
   return WeightMemory::padded(bytes);
+}
+
+PackedHead gguf_head(const GgufFile& file, const GgufTensor& t, uint32_t threads,
+                     WeightMemory& memory) {
+  const auto row_count = static_cast<uint32_t>(t.rows);
+  const auto cols = static_cast<uint32_t>(t.cols);
+  const uint64_t bytes = packed_head_bytes(HeadFormat::q6k, row_count, cols);
+  PackedHead head =
+      empty_head(HeadFormat::q6k, row_count, cols, memory.memory(), memory.take(bytes));
+  const Rows rows{file, t, packed_bytes(t.type, 1, cols), 0};
+  for_panels(rows, threads, [&](uint32_t first, uint32_t n) {
+    DenseMatrix panel = dense_view(t.type, n, cols);
+    std::vector<uint8_t> blocks(n * rows.row_bytes);
+    panel.data = blocks.data();
+    rows.read(first, n, panel.data);
+    if (!dense_rows_finite(panel, 0, n))
+      fail(MG_E_NUMERIC, "GGUF: tensor %.*s holds NaN or infinity",
+           static_cast<int>(t.name.size()), t.name.data());
+    for (uint32_t r = 0; r < n; r++) set_head_row_q6k(head, first + r, panel.row(r));
+  });
+  return head;
+}
+
+PackedHead round_head(const DenseMatrix& w, HeadFormat format, uint32_t threads) {
+  PackedHead head = empty_head(format, w.rows, w.cols);
+  parallel_for(threads, head.panels(), [&](int64_t begin, int64_t end, uint32_t) {
+    std::vector<float> row(w.cols);
+    const auto last = std::min(static_cast<uint32_t>(end) * PANEL_ROWS, w.rows);
+    for (uint32_t r = static_cast<uint32_t>(begin) * PANEL_ROWS; r < last; r++) {
+      dense_row(w, r, row.data());
+      set_head_row(head, r, row.data());
+    }
+  });
+  return head;
 }
 
 DenseMatrix gguf_dense(const GgufFile& file, const GgufTensor& t, uint32_t heads, uint32_t threads,

@@ -93,15 +93,4 @@ const float* Pass::rounded_input(const DenseMatrix& w) {
   return out;
 }
 
-void Pass::head(uint64_t first, uint32_t n, float* logits) {
-  const DenseMatrix& w = model_.head_matrix();
-  n_ = n;
-  begin_input(s_.outputs.data() + first * c_.d_model, c_.d_model);
-  const float* const x = llamacpp_ ? rounded_input(w) : input_;
-  team_.each(panels_of(w.rows), 1, [&](uint64_t begin, uint64_t end) {
-    const uint64_t last = std::min<uint64_t>(end * PANEL_ROWS, w.rows);
-    dense_product(w, begin * PANEL_ROWS, last, x, n_, llamacpp_, logits, w.rows);
-  });
-}
-
 }  // namespace magnet

@@ -119,11 +119,12 @@ int32_t mg_infer_from_params(const mg_model_config* config, const float* params,
   });
 }
 
-int32_t mg_infer_from_gguf(void* file, uint32_t threads, void** out_model) {
+int32_t mg_infer_from_gguf(void* file, uint32_t threads, uint32_t head, void** out_model) {
   return guard([&] {
     const FloatEnvironment environment;
     require(out_model != nullptr, MG_E_INVALID, "mg_infer_from_gguf: null argument");
-    auto model = model_from_gguf(gguf_of(file), resolve_threads(threads));
+    require(head <= MG_HEAD_INT4, MG_E_INVALID, "mg_infer_from_gguf: head is 0, 1 or 2");
+    auto model = model_from_gguf(gguf_of(file), resolve_threads(threads), head);
     *out_model = new std::shared_ptr<Model>(std::move(model));
     return int32_t{MG_OK};
   });
@@ -148,7 +149,10 @@ int32_t mg_infer_bytes(void* model, uint64_t* out_bytes_weights) {
   return guard([&] {
     require(out_bytes_weights != nullptr, MG_E_INVALID, "mg_infer_bytes: null argument");
     const Model& m = *model_of(model);
-    uint64_t bytes = m.head_matrix().bytes() + m.norm.size() * 4;
+    const PackedHead& head = m.packed_head;
+    uint64_t bytes = head.empty() ? m.head_matrix().bytes()
+                                  : packed_head_bytes(head.format, head.rows, head.cols);
+    bytes += m.norm.size() * 4;
     for (const Layer& l : m.layers) {
       bytes += (l.attn_norm.size() + l.ffn_norm.size() + l.attn_sub_norm.size() +
                 l.ffn_sub_norm.size()) *

@@ -11,6 +11,7 @@
 #include "dense_matrix.hpp"
 #include "infer_scratch.hpp"
 #include "live_handle.hpp"
+#include "packed_head.hpp"
 #include "packed_ternary.hpp"
 
 namespace magnet {
@@ -36,7 +37,8 @@ struct Model : LiveHandle {
   mg_model_config config{};
   Activation activation = Activation::silu;
   DenseMatrix embedding;
-  DenseMatrix head;  // empty: tied to the embedding
+  DenseMatrix head;        // empty: tied to the embedding
+  PackedHead packed_head;  // the head in panels, where it is
   std::vector<Layer> layers;
   std::vector<float> norm;
   std::vector<double> inverse_frequency;  // (head_dim / 2), theta^(-2j/hd)
@@ -45,7 +47,9 @@ struct Model : LiveHandle {
   uint32_t threads = 0;
   mutable ScratchShelf scratch;
 
+  /** Its data may be null: then the packed head is all there is. */
   const DenseMatrix& head_matrix() const { return head.empty() ? embedding : head; }
+  bool embedding_is_packed() const { return embedding.data == nullptr; }
 };
 
 /** Fills what follows from the config (rotary frequencies). */
@@ -54,7 +58,8 @@ void finish_model(Model& model);
 std::shared_ptr<Model> model_from_params(const mg_model_config& config, const float* params,
                                          uint64_t n, uint32_t threads);
 struct GgufFile;
-std::shared_ptr<Model> model_from_gguf(const GgufFile& file, uint32_t threads);
+/** head: MG_HEAD_*. */
+std::shared_ptr<Model> model_from_gguf(const GgufFile& file, uint32_t threads, uint32_t head);
 /** The model behind a handle of the C ABI. */
 const std::shared_ptr<Model>& model_of(void* handle);
 

@@ -36,6 +36,8 @@ class Pass {
   void feed_forward(const Layer& l);
   void collect(float*& hidden);
 
+  void head_packed(const float* x, float* logits);
+  void head_as_llamacpp(const float* x, float* logits);
   void begin_input(float* x, uint32_t cols);
   void prepare_row(uint32_t t, const float* x, const std::vector<float>& w);
   void multiply(std::initializer_list<Product> products);

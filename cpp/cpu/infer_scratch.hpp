@@ -23,6 +23,8 @@ struct Scratch {
   AlignedBuffer<int16_t> sums16;
   AlignedBuffer<float> block_scale, scale;
   AlignedBuffer<int32_t> sum;
+  AlignedBuffer<int8_t> high, low;  // what a packed head multiplies
+  AlignedBuffer<int16_t> high_shift, low_shift;
   std::vector<Tile> tiles;
 };
 

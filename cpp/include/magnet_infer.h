@@ -71,8 +71,11 @@ MG_API int32_t mg_gguf_tensor_read(void* file, uint64_t index, uint8_t* out, uin
 MG_API int32_t mg_infer_from_params(const mg_model_config* config, const float* params, uint64_t n,
                                     uint32_t threads, void** out_model);
 /* From an open GGUF file (which may be freed afterwards): arch llama or bitnet; tensors TQ1_0, TQ2_0 and
- * I2_S, and F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K, which embedding and head may have as well. */
-MG_API int32_t mg_infer_from_gguf(void* file, uint32_t threads, void** out_model);
+ * I2_S, and F32, F16, BF16, Q8_0, Q4_0, Q4_K and Q6_K, which embedding and head may have as well.
+ * head: MG_HEAD_FILE, or rounded to int8 with a scale per row, or to int4 with one per 32 columns (bitnet
+ * rounding only). */
+enum { MG_HEAD_FILE = 0, MG_HEAD_INT8 = 1, MG_HEAD_INT4 = 2 };
+MG_API int32_t mg_infer_from_gguf(void* file, uint32_t threads, uint32_t head, void** out_model);
 /* Sessions keep what they need of it alive. */
 MG_API int32_t mg_infer_free(void* model);
 MG_API int32_t mg_infer_config(void* model, mg_model_config* out);

@@ -16,6 +16,13 @@ import type { GgufFile } from "./gguf-file.ts";
 export const ROUNDINGS = ["bitnet", "llamacpp"] as const;
 export type Rounding = (typeof ROUNDINGS)[number];
 
+/**
+ * How the head (the largest matrix, read for every token) is kept: as the file has it, or rounded
+ * to int8 with a scale per row, or to int4 with one per 32 columns.
+ */
+export const HEAD_FORMATS = ["file", "int8", "int4"] as const;
+export type HeadFormat = (typeof HEAD_FORMATS)[number];
+
 export interface SessionOptions {
   /** Longest sequence, tokens; the model's context unless given. */
   context?: number;
@@ -75,11 +82,19 @@ export class InferenceModel {
     return new InferenceModel(takeAddress(slot));
   }
 
-  /** From an open GGUF file, which may be closed afterwards. Throws BAD_FORMAT or UNSUPPORTED. */
-  static async fromGguf(file: GgufFile, threads = 0): Promise<InferenceModel> {
+  /**
+   * From an open GGUF file, which may be closed afterwards; see HEAD_FORMATS. Throws BAD_FORMAT or
+   * UNSUPPORTED.
+   */
+  static async fromGguf(
+    file: GgufFile,
+    threads = 0,
+    head: HeadFormat = "file",
+  ): Promise<InferenceModel> {
     const slot = addressSlot();
     try {
-      await inferAsync.mg_infer_from_gguf(undefined, file.handle, threads, slot);
+      const format = HEAD_FORMATS.indexOf(head);
+      await inferAsync.mg_infer_from_gguf(undefined, file.handle, threads, format, slot);
     } catch (error) {
       if (!(error instanceof MagnetError)) throw error;
       throw new MagnetError(error.code, `${file.name}: ${error.message}`, {

@@ -34,7 +34,7 @@ export const inferAsync = bindAsync({
   mg_gguf_open: ["buffer", "u64", "buffer"],
   mg_gguf_parse: ["buffer", "u64", "buffer"],
   mg_infer_from_params: ["buffer", "buffer", "u64", "u32", "buffer"],
-  mg_infer_from_gguf: ["handle", "u32", "buffer"],
+  mg_infer_from_gguf: ["handle", "u32", "u32", "buffer"],
   mg_batch_eval: [...BATCH, "buffer", "buffer", "cancel"],
   mg_batch_step: [
     ...BATCH,

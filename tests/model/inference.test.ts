@@ -8,12 +8,19 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
+import type { MagnetError } from "../../src/core/errors.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import { type ModelConfig, PRESETS, paramCount } from "../../src/model/config.ts";
 import { exportGguf } from "../../src/model/export-gguf.ts";
 import { GgufFile } from "../../src/model/gguf-file.ts";
-import { evalLogits, InferenceModel, InferenceSession } from "../../src/model/inference.ts";
+import {
+  evalLogits,
+  type HeadFormat,
+  InferenceModel,
+  InferenceSession,
+} from "../../src/model/inference.ts";
 import { GREEDY, type Sampling, sampleToken } from "../../src/model/sampling.ts";
+import { rejection } from "../native/rejection.ts";
 import { bookTokenizer, randomParams, SMALL } from "./small-models.ts";
 
 const SEED = 7n;
@@ -131,6 +138,39 @@ test.each(["bitnet", "llama"] as const)("llamacpp rounding too, %s", async (vari
   }
   gguf.close();
   for (const result of results) expect(bits(result)).toEqual(bits(results[0]!));
+});
+
+test("a head rounded to int8 or int4 moves the logits by no more than its step", async () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-head-"));
+  const file = path.join(folder, "model.gguf");
+  const tokenizer = await bookTokenizer(SMALL.vocab_size);
+  const params = await randomParams(SMALL);
+  await exportGguf({ config: SMALL, params, tokenizer, type: "TQ2_0", name: "m", path: file });
+  const gguf = await GgufFile.open(file);
+  fs.rmSync(folder, { recursive: true });
+  const tokens = tokensOf(SMALL, 20);
+  const run = async (head: HeadFormat) => {
+    const model = await InferenceModel.fromGguf(gguf, 2, head);
+    const logits = await evalLogits(model, tokens);
+    const refused = await rejection(evalLogits(model, tokens, "llamacpp")).catch(() => null);
+    model.close();
+    return { logits, refused };
+  };
+  const exact = await run("file");
+  expect(exact.refused).toBeNull();
+  const spread = Math.sqrt(exact.logits.reduce((sum, x) => sum + x * x, 0) / exact.logits.length);
+  for (const [head, most] of [
+    ["int8", 0.02],
+    ["int4", 0.2],
+  ] as const) {
+    const { logits, refused } = await run(head);
+    const squares = logits.reduce((sum, x, i) => sum + (x - exact.logits[i]!) ** 2, 0);
+    const moved = Math.sqrt(squares / logits.length) / spread;
+    expect(moved).toBeGreaterThan(most / 100); // it is another head
+    expect(moved).toBeLessThan(most);
+    expect((refused as MagnetError).code).toBe("UNSUPPORTED");
+  }
+  gguf.close();
 });
 
 test("the scalar path gives the bits of the one in force", async () => {
