@@ -11,15 +11,19 @@ import { type Random, seededRandom } from "../core/random.ts";
 import type { MachineLimits } from "../native/machine.ts";
 import { ffiMicroseconds, loopMicroseconds } from "./bench-loop.ts";
 import { benchMachine } from "./bench-train.ts";
+import type { ModelConfig } from "./config.ts";
 import { openEngine } from "./engine/open-engine.ts";
+import { type EngineName, openTextModel } from "./engine/open-text-model.ts";
 import type { Engine, EngineResult } from "./engine/types.ts";
 import type { InferenceModel } from "./inference.ts";
-import { type LoadedModel, type LoadOptions, loadModel } from "./load-model.ts";
+import { type LoadOptions, loadModel } from "./load-model.ts";
 
 export interface InferBenchOptions {
   /** A .gguf file or what else loadModel takes. */
   model: string;
   load: LoadOptions;
+  /** What computes; magnet unless given. */
+  engine?: EngineName;
   /** 0 is not allowed here: figures belong to a number of threads. */
   threads: number;
   /** Tokens of a prompt before decoding, and tokens decoded. */
@@ -76,8 +80,8 @@ interface Repeat {
   prefill_per_s: number[];
   /** Of a prompt of FIRST_TOKEN_PROMPT. */
   first_token_ms: number;
-  /** The same prompt computed by one native call, without the engine. */
-  native_prefill_ms: number;
+  /** The same prompt computed by one native call, without the engine; null for another engine. */
+  native_prefill_ms: number | null;
   parallel_per_s: number;
 }
 
@@ -116,7 +120,7 @@ async function nativePrefillMs(
 
 async function measureRepeat(
   engine: Engine,
-  model: InferenceModel,
+  model: InferenceModel | null,
   options: InferBenchOptions,
   random: Random,
 ): Promise<Repeat> {
@@ -128,7 +132,7 @@ async function measureRepeat(
     prefill_per_s.push((length * 1000) / prefill_ms);
   }
   const first = tokens(Math.min(FIRST_TOKEN_PROMPT, engine.context - 1));
-  const native_prefill_ms = await nativePrefillMs(model, first, now_ms);
+  const native_prefill_ms = model === null ? null : await nativePrefillMs(model, first, now_ms);
   const { first_token_ms } = await ask(engine, first, 1, now_ms);
   const { decode_ms, completion_tokens } = await ask(engine, tokens(prompt), decode, now_ms);
   const prompts = Array.from({ length: parallel }, () => tokens(prompt));
@@ -140,20 +144,47 @@ async function measureRepeat(
   };
 }
 
+/** A model as this suite opens it. */
+interface Subject {
+  config: ModelConfig;
+  /** null where another engine computes. */
+  model: InferenceModel | null;
+  engine: () => Engine;
+  close: () => Promise<void> | void;
+}
+
+/** Another engine opens its caches with the model, so that its load takes longer by that. */
+async function openSubject(options: InferBenchOptions): Promise<Subject> {
+  const { model, load, engine = "magnet" } = options;
+  const sequences = { sequences_max: Math.max(64, options.parallel) };
+  if (engine !== "magnet") {
+    const opened = await openTextModel(model, { ...load, ...sequences, engine });
+    const close = () => opened.close();
+    return { config: opened.config, model: null, engine: () => opened.engine, close };
+  }
+  const loaded = await loadModel(model, load);
+  return {
+    ...{ config: loaded.config, model: loaded.model },
+    engine: () => openEngine(loaded, sequences).engine,
+    close: () => loaded.close(),
+  };
+}
+
 /** Milliseconds to open the model, which is warm in the page cache, and what it adds to memory. */
-async function measureLoads({ model, load, repeat, now_ms }: InferBenchOptions) {
+async function measureLoads(options: InferBenchOptions) {
+  const { repeat, now_ms } = options;
   const load_ms: number[] = [];
-  (await loadModel(model, load)).close(); // brings the file into the page cache
+  await (await openSubject(options)).close(); // brings the file into the page cache
   for (let r = 1; r < repeat; r++) {
     const start_ms = now_ms();
-    const loaded = await loadModel(model, load);
+    const loaded = await openSubject(options);
     load_ms.push(now_ms() - start_ms);
-    loaded.close();
+    await loaded.close();
   }
   Bun.gc(true);
   const before = residentBytes();
   const start_ms = now_ms();
-  const loaded = await loadModel(model, load);
+  const loaded = await openSubject(options);
   load_ms.push(now_ms() - start_ms);
   Bun.gc(true);
   const after = residentBytes();
@@ -176,7 +207,7 @@ function checkContext({ context }: Engine, { prompt, decode }: InferBenchOptions
 }
 
 interface Measured {
-  loaded: LoadedModel;
+  loaded: Subject;
   load_ms: number[];
   resident_bytes: number | null;
   resident_kv_bytes: number | null;
@@ -184,12 +215,12 @@ interface Measured {
 }
 
 async function measureModel(options: InferBenchOptions): Promise<Measured> {
-  const { repeat, parallel, onPart } = options;
+  const { repeat, onPart } = options;
   const total = repeat + 2;
   const { loaded, load_ms, resident_bytes } = await measureLoads(options);
   onPart?.(1, total);
   const before = residentBytes();
-  const { engine } = openEngine(loaded, { sequences_max: Math.max(64, parallel) });
+  const engine = loaded.engine();
   const random = seededRandom(618);
   try {
     checkContext(engine, options);
@@ -209,7 +240,7 @@ async function measureModel(options: InferBenchOptions): Promise<Measured> {
     return { loaded, load_ms, resident_bytes, resident_kv_bytes, repeats };
   } catch (error) {
     await engine.close();
-    loaded.close();
+    await loaded.close();
     throw error;
   } finally {
     await engine.close();
@@ -229,12 +260,13 @@ function speedResults(
   limits: MachineLimits,
 ): BenchResult[] {
   const of = (value: (repeat: Repeat) => number) => repeats.map(value);
-  const read = {
-    value: (limits.read_gbps * 1e9) / loaded.model.bytes_per_token,
+  const { model } = loaded;
+  const read = model && {
+    value: (limits.read_gbps * 1e9) / model.bytes_per_token,
     name: "read bandwidth / bytes per token",
   };
-  const native_ms = Math.min(...of((r) => r.native_prefill_ms));
-  const first_limit = { value: native_ms, name: "prefill time" };
+  const native_ms = Math.min(...repeats.flatMap((r) => r.native_prefill_ms ?? []));
+  const first_limit = model && { value: native_ms, name: "prefill time" };
   const decode_best = Math.max(...of((r) => r.decode_per_s));
   const prefill = repeats[0]!.prefill_per_s.map((_, i) =>
     benchResult(
@@ -295,12 +327,13 @@ export async function benchInfer(options: InferBenchOptions) {
       machine,
       model: { path: options.model, ...loaded.config },
       ...{ prompt, decode, parallel },
-      bytes_per_token: loaded.model.bytes_per_token,
+      engine: options.engine ?? "magnet",
+      bytes_per_token: loaded.model?.bytes_per_token ?? null,
       file_bytes,
       results,
     };
   } finally {
-    loaded.close();
+    await loaded.close();
   }
 }
 export type InferReport = Awaited<ReturnType<typeof benchInfer>>;

@@ -3,6 +3,7 @@ import path from "node:path";
 import { standardPaths } from "../../core/paths.ts";
 import { benchInfer, type InferReport } from "../../model/bench-infer.ts";
 import { PRESETS, resolveModelConfig } from "../../model/config.ts";
+import { ENGINES } from "../../model/engine/open-text-model.ts";
 import { randomModelFile } from "../../model/random-model.ts";
 import { defineCommand } from "../frame/command.ts";
 import type { Output } from "../frame/output.ts";
@@ -25,6 +26,7 @@ const FLAGS = {
   },
   decode: { type: "integer", min: 2, max: 100_000, default: 128, summary: "tokens of an answer" },
   parallel: { type: "integer", min: 2, max: 64, default: 4, summary: "clients at once" },
+  engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   repeat: { type: "integer", min: 1, max: 1000, default: 3, summary: "of the whole" },
   ...COMPARE_FLAGS,
@@ -61,14 +63,14 @@ export const infer = defineCommand({
   args: {},
   flags: FLAGS,
   async run({ out }, { flags }) {
-    const { prompt, decode, parallel, repeat } = flags;
+    const { prompt, decode, parallel, repeat, engine } = flags;
     const threads = flags.threads === 0 ? navigator.hardwareConcurrency : flags.threads;
     const model = await modelFile(out, flags.model, flags.preset);
     const progress = out.progress({ label: "bench", total: repeat + 2, unit: "parts" });
     const suite = async () => {
       try {
         return await benchInfer({
-          ...{ model, threads, prompt, decode, parallel, repeat, load: { threads } },
+          ...{ model, engine, threads, prompt, decode, parallel, repeat, load: { threads } },
           now_ms: () => performance.now(),
           onPart: (done) => progress.update(done),
         });

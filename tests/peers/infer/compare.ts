@@ -34,7 +34,18 @@ export interface Row extends Record<Work, number> {
   read_share: number | null;
   read_gbps: number | null;
   load_ms: number | null;
+  /** Resident memory that the model adds, over the file's size; magnet only. */
+  resident_share: number | null;
+  /** Time to the first token of a prompt of 128 over that of the bare forward pass; magnet only. */
+  first_token: number | null;
 }
+const UNKNOWN = {
+  read_share: null,
+  read_gbps: null,
+  load_ms: null,
+  resident_share: null,
+  first_token: null,
+};
 
 const { values } = parseArgs({
   options: {
@@ -70,32 +81,57 @@ async function runJson(command: string[], env: Record<string, string> = {}) {
     child.exited,
   ]);
   if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}\n${stderr}${stdout}`);
-  return JSON.parse(stdout) as Record<Work, number> & Record<string, number>;
+  return JSON.parse(stdout) as unknown;
 }
-
-const settings = () => [values.repeats, values.decode, values.parallel];
 
 async function runLlama(llama: LlamaCpp, file: string, threads: number, isa: Isa): Promise<Row> {
   const bench = await llamaBench(llama);
   const backends = backendsFolder(llama, isa);
   const runs: Record<Work, number>[] = [];
   for (const flash of ["0", "1"])
-    runs.push(await runJson([bench, backends, file, String(threads), flash, "1", ...settings()]));
+    runs.push(
+      (await runJson([
+        ...[bench, backends, file, String(threads), flash, "1"],
+        ...[values.repeats, values.decode, values.parallel],
+      ])) as Record<Work, number>,
+    );
   const best = (work: Work) => Math.max(...runs.map((r) => r[work]));
   const figures = Object.fromEntries(WORKS.map((work) => [work, best(work)]));
-  const unknown = { read_share: null, read_gbps: null, load_ms: null };
-  const row = { engine: "llama.cpp", threads, path: isa, ...unknown, ...figures };
+  const row = { engine: "llama.cpp", threads, path: isa, ...UNKNOWN, ...figures };
   return row as Row;
 }
 
+interface MagnetReport {
+  machine: { path: string; limits: { read_gbps: number } };
+  bytes_per_token: number;
+  results: { name: string; value: number; ratio: number | null }[];
+}
+
+/** `magnet bench infer`: through the engine, scheduling and sampling included. */
 async function runMagnet(file: string, threads: number, isa: Isa): Promise<Row> {
-  const script = path.join(import.meta.dir, "magnet-bench.ts");
   const env: Record<string, string> = isa === "avx2" ? { MAGNET_CPU: "avx2" } : {};
-  const command = [process.execPath, script, file, String(threads), ...settings()];
-  const { bytes_per_token, read_gbps, load_ms, ...figures } = await runJson(command, env);
-  const read_share = (figures.decode! * bytes_per_token!) / (read_gbps! * 1e9);
-  const row = { engine: "magnet", threads, path: isa, read_share, read_gbps, load_ms, ...figures };
-  return row as Row;
+  const { repeats, decode, parallel } = values;
+  const flags = ["--threads", threads, "--repeat", repeats, "--decode", decode].map(String);
+  const command = [process.execPath, path.join(root, "src/main.ts"), "bench", "infer", "--json"];
+  const report = (await runJson(
+    [...command, "--quiet", "--model", file, ...flags, "--parallel", parallel],
+    env,
+  )) as MagnetReport;
+  const result = (name: string) => report.results.find((r) => r.name === name);
+  const at = (name: string) => result(name)?.value ?? 0;
+  const { read_gbps } = report.machine.limits;
+  const decoded = at("decode_tokens_per_s");
+  return {
+    ...{ engine: "magnet", threads, path: isa, read_gbps },
+    decode: decoded,
+    prefill_128: at("prefill_tokens_per_s"),
+    prefill_512: at("prefill_512_tokens_per_s"),
+    parallel: at("parallel_tokens_per_s"),
+    read_share: (decoded * report.bytes_per_token) / (read_gbps * 1e9),
+    load_ms: at("load_ms"),
+    resident_share: at("resident_mib") / (fs.statSync(file).size / 2 ** 20),
+    first_token: result("first_token_ms")?.ratio ?? null,
+  };
 }
 
 /** The better of two runs of one kind, figure by figure. */
@@ -103,7 +139,8 @@ function bestOf(a: Row, b: Row): Row {
   const better: Row = { ...a };
   for (const key of [...WORKS, "read_share", "read_gbps"] as const)
     if ((b[key] ?? 0) > (a[key] ?? 0)) Object.assign(better, { [key]: b[key] });
-  if (a.load_ms !== null && b.load_ms !== null) better.load_ms = Math.min(a.load_ms, b.load_ms);
+  for (const key of ["load_ms", "resident_share", "first_token"] as const)
+    if (a[key] !== null && b[key] !== null) better[key] = Math.min(a[key], b[key]);
   return better;
 }
 
@@ -135,7 +172,7 @@ function report(rows: readonly Row[], goals: readonly Goal[]): string {
     r.engine,
     r.path,
     r.threads,
-    ...WORKS.map((work) => r[work].toFixed(1)),
+    ...WORKS.map((work) => (r[work] === 0 ? "" : r[work].toFixed(1))),
     percent(r.read_share),
     r.read_gbps?.toFixed(1) ?? "",
     r.load_ms?.toFixed(0) ?? "",
