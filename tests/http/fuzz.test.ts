@@ -12,6 +12,8 @@ beforeAll(async () => {
 });
 afterAll(() => server.close());
 
+const CONNECTION = { address: "127.0.0.1", hold: () => undefined, release: () => undefined };
+
 /** Values of wrong and right kinds, small and huge. */
 const anything = fc.oneof(
   { weight: 4, arbitrary: fc.constantFrom(null, true, false, "", "x", 0, 1, -1, 2, 0.5, [], {}) },
@@ -104,7 +106,7 @@ for (const path of [
     const send = async (text: string) => {
       const init = { method: "POST", body: text, headers: { host: "localhost" } };
       const request = new Request(`http://localhost${path}`, init);
-      const response = await server.app.fetch(request, "127.0.0.1");
+      const response = await server.app.fetch(request, CONNECTION);
       const answer = await response.text();
       expect([text, response.status < 500, response.status]).toEqual([text, true, response.status]);
       if (response.status !== 200) {

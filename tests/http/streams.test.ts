@@ -221,6 +221,39 @@ test("closing lets running answers end, and refuses new ones", async () => {
   expect(server.log.lines.at(-1)!.event).toBe("stopped");
 });
 
+test("the last bytes reach a slow reader, though the server stops meanwhile", async () => {
+  const server = await start(saying(...Array.from({ length: 40 }, () => "z".repeat(100_000))));
+  const response = await ask(server.url, { body: body(true) });
+  const closed = server.close(60_000);
+  let length = 0;
+  let text = "";
+  for await (const part of response.body!) {
+    await new Promise((resolve) => setImmediate(resolve));
+    length += part.length;
+    text = new TextDecoder().decode(part).slice(-20);
+  }
+  expect(text).toEndWith("data: [DONE]\n\n");
+  expect(length).toBeGreaterThan(4_000_000);
+  await closed;
+});
+
+test("an answer holds its connection; after it the connection may be closed again", async () => {
+  const { app, ...server } = await start(saying("a", "b"));
+  for (const stream of [true, false]) {
+    const seen: string[] = [];
+    const connection = {
+      address: "127.0.0.1",
+      hold: () => void seen.push("held"),
+      release: () => void seen.push("released"),
+    };
+    const init = { method: "POST", body: body(stream), headers: { host: "localhost" } };
+    const request = new Request(`${server.url}/v1/completions`, init);
+    const response = await app.fetch(request, connection);
+    expect(await response.text()).toContain("b");
+    expect(seen).toEqual(["held", "released"]);
+  }
+});
+
 test("closing cancels what outlasts the grace period", async () => {
   const { seen, answer } = endless();
   const server = await start(answer);

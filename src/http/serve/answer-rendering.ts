@@ -125,7 +125,7 @@ async function pump(
     if (!stream.dropped) await write(rendering.error(shown)).catch(() => undefined);
   } finally {
     await events.return(undefined).catch(() => undefined);
+    work.end(status); // before the last byte is out: the connection's own timeout applies again
     stream.end();
-    work.end(status);
   }
 }

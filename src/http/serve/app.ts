@@ -43,9 +43,17 @@ export interface ServeAppOptions {
   resident_bytes(): number;
 }
 
+/** What the app needs of the connection that a request came by. */
+export interface Connection {
+  address: string;
+  /** Lets the connection rest for as long as it takes: an answer may wait for its first byte. */
+  hold(): void;
+  /** The connection is closed again when nothing moves on it. */
+  release(): void;
+}
+
 export interface ServeApp {
-  /** address: of the client. */
-  fetch(request: Request, address: string): Promise<Response>;
+  fetch(request: Request, connection: Connection): Promise<Response>;
   /** Requests whose answers are not sent to the end yet. */
   readonly in_flight: number;
   /** Refuses new work; resolves once the running work has ended or, after grace_ms, was cancelled. */
@@ -150,7 +158,7 @@ export function createServeApp(options: ServeAppOptions): ServeApp {
   addOpenAiRoutes(app, parts);
   addOllamaRoutes(app, parts);
   return {
-    fetch: (request, address) => handle(app, table, options, metrics, request, address),
+    fetch: (request, connection) => handle(app, table, options, metrics, request, connection),
     get in_flight() {
       return table.all.size;
     },
@@ -165,17 +173,18 @@ async function handle(
   options: ServeAppOptions,
   metrics: ServeMetrics,
   request: Request,
-  address: string,
+  connection: Connection,
 ): Promise<Response> {
   const { log, monotonic_ms, limits, random } = options;
   const work = new RequestWork({
     id: `req_${toHex(random.bytes(12))}`,
     method: request.method,
     route: routeOf(new URL(request.url).pathname),
-    ...{ address, log, metrics, monotonic_ms },
+    ...{ address: connection.address, log, metrics, monotonic_ms },
     onEnd: (ended) => {
       clearTimeout(deadline);
       request.signal.removeEventListener("abort", onClosed);
+      connection.release();
       table.remove(ended);
       metrics.inFlight(table.all.size);
     },
@@ -183,6 +192,7 @@ async function handle(
   const deadline = setTimeout(() => work.cancel("deadline"), limits.answer_ms);
   const onClosed = () => work.cancel("closed");
   request.signal.addEventListener("abort", onClosed, { once: true });
+  connection.hold();
   table.all.add(work);
   metrics.inFlight(table.all.size);
   let response: Response;

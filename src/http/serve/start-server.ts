@@ -38,6 +38,18 @@ export interface RunningServer {
   close(grace_ms?: number): Promise<void>;
 }
 
+/** How long the last bytes of ended answers may take to their readers when the server stops. */
+const LAST_BYTES_MS = 1000;
+
+async function settledWithin(work: Promise<unknown>, limit_ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, limit_ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}
+
 /** Throws KEY_NEEDED: whoever reaches the port could use the machine. */
 function checkExposure(host: string, keys: readonly string[]): void {
   if (isLoopback(host) || keys.length > 0) return;
@@ -56,9 +68,11 @@ function listen(app: ServeApp, host: string, port: number, limits: ServeLimits) 
       maxRequestBodySize: 4 * limits.body_bytes,
       idleTimeout: IDLE_TIMEOUT_S,
       fetch(request, server) {
-        // An answer may wait long for its first byte; stalled readers are dropped by our own limit.
-        server.timeout(request, 0);
-        return app.fetch(request, server.requestIP(request)?.address ?? "unknown");
+        return app.fetch(request, {
+          address: server.requestIP(request)?.address ?? "unknown",
+          hold: () => server.timeout(request, 0),
+          release: () => server.timeout(request, IDLE_TIMEOUT_S),
+        });
       },
     });
   } catch (error) {
@@ -92,9 +106,10 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   ready.catch(() => undefined); // the caller awaits it, perhaps later than it fails
   let closing: Promise<void> | undefined;
   const close = async (grace_ms: number) => {
-    void server.stop(false);
+    const sent = server.stop(false);
     log.info("stopping", { in_flight: app.in_flight, grace_ms });
     await app.drain(grace_ms);
+    await settledWithin(sent, LAST_BYTES_MS);
     await server.stop(true);
     await models.close();
     log.info("stopped");
