@@ -1,13 +1,16 @@
 /** OpenAI's endpoints through the official client, with a small model behind them. */
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import OpenAI from "openai";
+import type { ServedModel } from "../../src/http/serve/served-model.ts";
 import { rejection } from "../native/rejection.ts";
 import { noEnd, promptIds, serve, smallModel } from "./serve-fixture.ts";
 
 let server: Awaited<ReturnType<typeof serve>>;
 let client: OpenAI;
+let small: ServedModel;
 beforeAll(async () => {
-  server = await serve([await smallModel()]);
+  small = await smallModel();
+  server = await serve([small]);
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: "none", maxRetries: 0 });
 });
 afterAll(() => server.close());
@@ -161,6 +164,35 @@ test("the prefix cache is used by requests that begin alike, and told of", async
   expect(second.choices[0]!.text).toBe(first.choices[0]!.text);
   const { prompt_tokens, prompt_tokens_details } = second.usage!;
   expect(prompt_tokens_details!.cached_tokens!).toBeGreaterThan(prompt_tokens - 17);
+});
+
+test("n choices compute their prompt once", async () => {
+  const prompt = "Better sleep with a sober cannibal than a drunken Christian. ".repeat(3);
+  const before = small.stats();
+  const asked = { model: "small", prompt, max_tokens: 2, n: 4, seed: 1 };
+  const { usage } = await client.completions.create(asked);
+  const after = small.stats();
+  const cached = after.cached_tokens - before.cached_tokens;
+  // Whole blocks are shared; the last token of a prompt is always computed.
+  expect(cached).toBeGreaterThanOrEqual(3 * (usage!.prompt_tokens - 17));
+  expect(after.prompt_tokens - before.prompt_tokens).toBe(4 * usage!.prompt_tokens);
+});
+
+test("a cancelled request never reaches the engine, nor stays in it", async () => {
+  const before = small.stats();
+  const request = { prompt: { text: "Call me" }, stop: [], sampling: {}, top_logprobs: 0 };
+  const answer = small.answer({ ...request, signal: AbortSignal.abort() });
+  expect(await rejection(answer.next())).toMatchObject({ code: "CANCELLED" });
+  const abort = new AbortController();
+  const running = small.answer({ ...request, signal: abort.signal });
+  await running.next();
+  const pending = (async () => {
+    while (!(await running.next()).done);
+  })();
+  abort.abort();
+  expect(await rejection(pending)).toMatchObject({ code: "CANCELLED" });
+  const { running: left, blocks_in_use, live_handles } = small.stats();
+  expect([left, blocks_in_use, live_handles]).toEqual([0, 0, before.live_handles]);
 });
 
 describe("embeddings", () => {

@@ -187,6 +187,20 @@ test("an answer beyond its time ends: with a status, or with an error in the str
   expect(text).not.toContain("[DONE]");
 });
 
+test("a choice that fails ends the others of its request", async () => {
+  const waiting = silent();
+  let asked = 0;
+  const server = await start(async function* (request) {
+    if (asked++ > 0) return yield* waiting.answer(request);
+    yield piece("leads");
+    await until(() => waiting.seen.begun === 2);
+    throw new Error("broken");
+  });
+  const response = await ask(server.url, { body: body(false, { n: 3 }) });
+  expect(response.status).toBe(500);
+  expect(waiting.seen).toEqual({ begun: 2, ended: 2 });
+});
+
 test("a busy engine is a 503 before the stream begins, and asks to come again", async () => {
   const server = await start(async function* () {
     yield* [];
