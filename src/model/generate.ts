@@ -31,6 +31,8 @@ export interface GenerateOptions {
   top_logprobs?: number;
   /** What the answer must look like (src/model/constraint/). */
   constraint?: Constraint;
+  /** As of EngineRequest. */
+  cache_scope?: string;
   signal?: AbortSignal;
 }
 
@@ -107,7 +109,7 @@ export async function* generate(
   // Text is made as tokens are drawn, so that a stop string ends the computing at once; the reader
   // gets it token by token.
   const texts: string[] = [];
-  const { sampling = {}, top_logprobs, constraint, signal } = options;
+  const { sampling = {}, top_logprobs, constraint, cache_scope, signal } = options;
   const prompt = await encodedPrompt(tokenizer, parts, { context: engine.context, signal });
   const tokens = engine.generate({
     prompt,
@@ -120,6 +122,7 @@ export async function* generate(
     },
     ...(top_logprobs === undefined ? {} : { top_logprobs }),
     ...(constraint === undefined ? {} : { constraint }),
+    ...(cache_scope === undefined ? {} : { cache_scope }),
     ...(signal === undefined ? {} : { signal }),
   });
   const result = yield* withText(tokens, texts);

@@ -52,6 +52,19 @@ describe("keys", () => {
       expect((await fetch(server.url + place)).status).toBe(200);
   });
 
+  test("clients with different keys share nothing of the prefix cache", async () => {
+    const scopes: string[] = [];
+    const server = await start({ api_keys: ["another-key-0123456789", KEY] }, (request) => {
+      scopes.push(request.cache_scope);
+      return saying("hi")(request);
+    });
+    for (const key of [KEY, "another-key-0123456789", KEY])
+      await ask(server.url, { headers: { authorization: `Bearer ${key}` } });
+    expect(scopes[0]).toBe(scopes[2]!);
+    expect(scopes[0]).not.toBe(scopes[1]!);
+    expect(scopes).not.toContain("");
+  });
+
   test("the log names a key by its hash, and never a key, a prompt or an answer", async () => {
     const server = await start({ api_keys: [KEY] }, saying("a very private answer"));
     const body = { ...ASKED, prompt: "a very private question" };

@@ -180,7 +180,13 @@ test("n choices compute their prompt once", async () => {
 
 test("a cancelled request never reaches the engine, nor stays in it", async () => {
   const before = small.stats();
-  const request = { prompt: { text: "Call me" }, stop: [], sampling: {}, top_logprobs: 0 };
+  const request = {
+    prompt: { text: "Call me" },
+    stop: [],
+    sampling: {},
+    top_logprobs: 0,
+    cache_scope: "",
+  };
   const answer = small.answer({ ...request, signal: AbortSignal.abort() });
   expect(await rejection(answer.next())).toMatchObject({ code: "CANCELLED" });
   const abort = new AbortController();

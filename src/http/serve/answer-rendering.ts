@@ -38,7 +38,10 @@ async function* eventsOf({
 }: AnswerJob): AsyncGenerator<ChoiceEvent> {
   work.model = model.id;
   const seen = new Set<number>();
-  for await (const event of runChoices(model, choices, work.signal)) {
+  for await (const event of runChoices(model, choices, {
+    signal: work.signal,
+    cache_scope: work.key_id ?? "",
+  })) {
     if ("piece" in event) work.firstToken();
     else {
       const leads = !seen.has(choices[event.index]!.leader);

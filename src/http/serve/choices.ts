@@ -9,8 +9,8 @@ export type ChoiceEvent =
   | { index: number; piece: AnswerPiece }
   | { index: number; result: AnswerResult };
 
-/** A request without its signal: one is made that ends all choices together. */
-export type ChoiceRequest = Omit<AnswerRequest, "signal">;
+/** A request without its signal (one is made that ends all choices together) and its asker. */
+export type ChoiceRequest = Omit<AnswerRequest, "signal" | "cache_scope">;
 
 type Step = { index: number; step: IteratorResult<AnswerPiece, AnswerResult> } | { error: unknown };
 
@@ -18,13 +18,14 @@ type Step = { index: number; step: IteratorResult<AnswerPiece, AnswerResult> } |
 export async function* runChoices(
   model: Pick<ServedModel, "answer">,
   choices: readonly { request: ChoiceRequest; leader: number }[],
-  signal: AbortSignal,
+  { signal, cache_scope }: Pick<AnswerRequest, "signal" | "cache_scope">,
 ): AsyncGenerator<ChoiceEvent, void> {
   const abort = new AbortController();
   const forward = () => abort.abort();
   if (signal.aborted) abort.abort();
   signal.addEventListener("abort", forward, { once: true });
-  const answers = choices.map(({ request }) => model.answer({ ...request, signal: abort.signal }));
+  const shared = { signal: abort.signal, cache_scope };
+  const answers = choices.map(({ request }) => model.answer({ ...request, ...shared }));
   const steps: Step[] = [];
   let wake: (() => void) | undefined;
   const ask = (index: number) => {

@@ -26,12 +26,12 @@ function subjectOf(prompt: PromptInput): Subject {
 }
 
 function answer(text_engine: TextEngine<Tokenizer>, request: AnswerRequest): Answer {
-  const { max_tokens, stop, sampling, top_logprobs, constraint, signal } = request;
+  const { max_tokens, stop, sampling, top_logprobs, constraint, cache_scope, signal } = request;
   return generate(text_engine, {
     ...subjectOf(request.prompt),
     ...(max_tokens === undefined ? {} : { max_tokens }),
     ...(constraint === undefined ? {} : { constraint }),
-    ...{ stop, sampling, top_logprobs, signal },
+    ...{ stop, sampling, top_logprobs, cache_scope, signal },
   });
 }
 

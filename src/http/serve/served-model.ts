@@ -23,6 +23,8 @@ export interface AnswerRequest {
   /** Alternatives reported with each token. */
   top_logprobs: number;
   constraint?: Constraint | undefined;
+  /** Of the prefix cache: answers of different scopes share nothing. */
+  cache_scope: string;
   /** Ends the answer with CANCELLED. */
   signal: AbortSignal;
 }

@@ -15,8 +15,15 @@ export const ROOT = -1;
 /** Blocks that `tokens` positions take. */
 export const blocksFor = (tokens: number): number => Math.ceil(tokens / BLOCK_TOKENS);
 
-const key = (parent: number, tokens: Int32Array, from: number): string =>
-  `${parent}:${tokens.subarray(from, from + BLOCK_TOKENS).join()}`;
+/** The tokens of a chain, and in whose company they are known. */
+export interface Chain {
+  tokens: Int32Array;
+  /** Chains of different scopes never share a block: nobody learns from it what others asked. */
+  scope: string;
+}
+
+const key = (parent: number, { tokens, scope }: Chain, from: number): string =>
+  `${parent === ROOT ? `root ${scope}` : parent}:${tokens.subarray(from, from + BLOCK_TOKENS).join()}`;
 
 export class BlockStore {
   readonly total: number;
@@ -78,11 +85,11 @@ export class BlockStore {
     this.#keys[block] = undefined;
   }
 
-  /** Cached blocks that hold the beginning of `tokens`, at most `most`; nothing is held yet. */
-  find(tokens: Int32Array, most: number): number[] {
+  /** Cached blocks that hold the beginning of a chain, at most `most`; nothing is held yet. */
+  find(chain: Chain, most: number): number[] {
     const found: number[] = [];
     for (let parent = ROOT; found.length < most; ) {
-      const block = this.#known.get(key(parent, tokens, found.length * BLOCK_TOKENS));
+      const block = this.#known.get(key(parent, chain, found.length * BLOCK_TOKENS));
       if (block === undefined) break;
       found.push(block);
       parent = block;
@@ -97,15 +104,15 @@ export class BlockStore {
   }
 
   /**
-   * Makes a full block of one holder known: tokens from `from` on, after `parent`. Where an equal
+   * Makes a full block of one holder known: the chain from `from` on, after `parent`. Where an equal
    * one is known already (two requests computed it at the same time; its bits are the same), the
    * holder gets that one instead. Returns the block to go on with.
    */
-  share(block: number, parent: number, tokens: Int32Array, from: number): number {
+  share(block: number, parent: number, chain: Chain, from: number): number {
     if (!this.#caching) return block;
     invariant(this.#keys[block] === undefined, `block ${block} is made known twice`);
     invariant(parent === ROOT || this.#keys[parent] !== undefined, `parent ${parent} is unknown`);
-    const name = key(parent, tokens, from);
+    const name = key(parent, chain, from);
     const known = this.#known.get(name);
     if (known !== undefined) {
       this.hold(known);

@@ -150,7 +150,7 @@ export class BatchEngine implements Engine {
     this.#requireOpen(request.signal);
     checkTokens(request.prompt, this.#limits(), 1);
     const sampling = checkOptions(request);
-    const sequence = this.#scheduler.add(request.prompt, "tokens");
+    const sequence = this.#scheduler.add(request.prompt, "tokens", request.cache_scope);
     const resume = () => {
       this.#scheduler.resume(sequence);
       this.#kick();

@@ -89,7 +89,7 @@ export class Scheduler {
   }
 
   /** Takes a sequence in. ENGINE_BUSY where too many wait already. */
-  add(prompt: Int32Array, wants: Sequence["wants"]): Sequence {
+  add(prompt: Int32Array, wants: Sequence["wants"], scope = ""): Sequence {
     invariant(prompt.length <= this.tokens_max, "a prompt is longer than the pool");
     const most = this.#options.waiting_max;
     // Those that find a place at the next step do not count as waiting.
@@ -99,7 +99,7 @@ export class Scheduler {
         hint: "try again in a moment",
         retryable: true,
       });
-    const sequence = new Sequence(this.#arrivals++, prompt, wants);
+    const sequence = new Sequence(this.#arrivals++, prompt, wants, scope);
     byArrival(this.#waiting, sequence);
     return sequence;
   }
@@ -187,7 +187,7 @@ export class Scheduler {
     const { store } = this;
     // Of its tokens the last is always computed: its logits are wanted, and are not kept.
     const most = sequence.wants === "hidden" ? 0 : blocksFor(sequence.length) - 1;
-    const known = store.find(sequence.tokens, most);
+    const known = store.find(sequence, most);
     const idle = known.filter((block) => store.holders(block) === 0).length;
     const missing = blocksFor(sequence.length) - known.length;
     // A block in reserve for everyone who runs, or it would be preempted again at once.
@@ -267,7 +267,7 @@ export class Scheduler {
       const i = sequence.shared;
       const parent = i === 0 ? ROOT : sequence.blocks[i - 1]!;
       const block = sequence.blocks[i]!;
-      sequence.blocks[i] = this.store.share(block, parent, sequence.tokens, i * BLOCK_TOKENS);
+      sequence.blocks[i] = this.store.share(block, parent, sequence, i * BLOCK_TOKENS);
     }
   }
 }

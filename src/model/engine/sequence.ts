@@ -30,12 +30,14 @@ export class Sequence {
 
   /**
    * number: arrival, first come first served; wants: `tokens` draws one after the last, `hidden`
-   * reads the last hidden state of every token (which the prefix cache does not have).
+   * reads the last hidden state of every token (which the prefix cache does not have); scope: of
+   * the prefix cache (block-store.ts).
    */
   constructor(
     readonly number: number,
     prompt: Int32Array,
     readonly wants: "tokens" | "hidden",
+    readonly scope = "",
   ) {
     invariant(prompt.length > 0, "a sequence without tokens");
     this.#tokens = prompt.slice();

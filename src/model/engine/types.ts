@@ -27,6 +27,11 @@ export interface EngineRequest {
   /** Alternatives reported with each token, 0..20. */
   top_logprobs?: number;
   constraint?: Constraint;
+  /**
+   * Only requests of one scope share cached beginnings: else the time of an answer would tell one
+   * user what another has asked. Default: one scope for all.
+   */
+  cache_scope?: string;
   /** Ends the request with CANCELLED within one step; its blocks and handles are free afterwards. */
   signal?: AbortSignal;
 }

@@ -296,7 +296,7 @@ describe("scheduler", () => {
 describe("block store", () => {
   test("forgets the least recently used chain from its end", () => {
     const store = new BlockStore(3, { caching: true });
-    const tokens = prompt3(48);
+    const tokens = { tokens: prompt3(48), scope: "" };
     const chain: number[] = [];
     for (let i = 0; i < 3; i++)
       chain.push(store.share(store.take(), chain.at(-1) ?? ROOT, tokens, 16 * i));
@@ -309,11 +309,23 @@ describe("block store", () => {
 
   test("two computations of one block become one block", () => {
     const store = new BlockStore(2, { caching: true });
-    const tokens = prompt3(16);
+    const tokens = { tokens: prompt3(16), scope: "" };
     const [a, b] = [store.take(), store.take()];
     expect(store.share(a, ROOT, tokens, 0)).toBe(a);
     expect(store.share(b, ROOT, tokens, 0)).toBe(a);
     expect([store.holders(a), store.available]).toEqual([2, 1]);
+  });
+
+  test("chains of different scopes share nothing", () => {
+    const store = new BlockStore(4, { caching: true });
+    const mine = { tokens: prompt3(32), scope: "key a" };
+    const chain = [store.share(store.take(), ROOT, mine, 0)];
+    chain.push(store.share(store.take(), chain[0]!, mine, 16));
+    expect(store.find(mine, 2)).toEqual(chain);
+    const other = { ...mine, scope: "key b" };
+    expect(store.find(other, 2)).toEqual([]);
+    const own = store.take();
+    expect(store.share(own, ROOT, other, 0)).toBe(own);
   });
 
   test("a double release and an overdraft are broken invariants", () => {
