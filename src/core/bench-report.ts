@@ -9,7 +9,7 @@ import { z } from "zod";
 import { MagnetError, toMagnetError } from "./errors.ts";
 
 /** Units in which less is better; in all others more is. */
-const LESS_IS_BETTER = new Set(["s", "ms", "us", "MiB"]);
+const LESS_IS_BETTER = new Set(["s", "ms", "us", "MiB", "nats"]);
 
 const resultSchema = z.looseObject({
   name: z.string().min(1),

@@ -11,7 +11,9 @@ import type { StepBackend, StepResults, StepSampler } from "./engine/backend.ts"
 import { BatchEngine } from "./engine/engine.ts";
 import { BATCH_ROWS } from "./engine/scheduler.ts";
 
-const CALLS = 200_000;
+const CALLS = 10_000;
+/** The fastest of them counts: other work on the machine takes whole slices of time. */
+const CALL_ROUNDS = 20;
 const LOOP_STEPS = 2000;
 
 /** Microseconds of a checked call of four arguments that does next to nothing. */
@@ -20,11 +22,14 @@ export function ffiMicroseconds(now_ms: () => number): number {
   const calls = (n: number) => {
     for (let i = 0; i < n; i++) infer.mg_pack_size(0, 256, 256, out);
   };
-  calls(CALLS / 10);
-  const start_ms = now_ms();
-  calls(CALLS);
+  let best_ms = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < CALL_ROUNDS; round++) {
+    const start_ms = now_ms();
+    calls(CALLS);
+    best_ms = Math.min(best_ms, now_ms() - start_ms);
+  }
   invariant(out[0] === 262_144n, "the call did its work");
-  return ((now_ms() - start_ms) * 1000) / CALLS;
+  return (best_ms * 1000) / CALLS;
 }
 
 const native = bindAsync({ mg_pack_size: ["u32", "u64", "u64", "buffer"] });

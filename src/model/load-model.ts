@@ -11,7 +11,7 @@ import { type ModelConfig, paramCount, parseModelConfig, tensorInfos } from "./c
 import { GgufFile } from "./gguf-file.ts";
 import { tokenizerFromGguf } from "./gguf-tokenizer.ts";
 import { hfTokenizerNotes } from "./hf-tokenizer-notes.ts";
-import { InferenceModel } from "./inference.ts";
+import { type HeadFormat, InferenceModel } from "./inference.ts";
 import { loadHfFolder } from "./load-hf.ts";
 import { availableMemoryBytes, requireMemory, WEIGHTS } from "./memory.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -23,6 +23,8 @@ export interface LoadOptions {
   tokenizer_path?: string;
   /** 0 = all online CPUs. */
   threads?: number;
+  /** The file's own head unless given; only .gguf files. */
+  head?: HeadFormat;
 }
 
 /** Latent weights with what belongs to them. */
@@ -120,7 +122,7 @@ async function loadGguf(file: string, options: LoadOptions) {
   requireMemory((await fs.stat(file)).size, availableMemoryBytes(), WEIGHTS);
   const gguf = await GgufFile.open(file);
   const [weights, vocabulary] = await Promise.allSettled([
-    InferenceModel.fromGguf(gguf, options.threads),
+    InferenceModel.fromGguf(gguf, options.threads, options.head),
     ggufTokenizer(gguf, options.tokenizer_path),
   ]);
   gguf.close();
@@ -139,7 +141,7 @@ async function loadGguf(file: string, options: LoadOptions) {
 
 /**
  * Opens a model for inference; close it after use. Throws NOT_FOUND, NOT_A_CHECKPOINT, BAD_FORMAT,
- * UNSUPPORTED, BAD_TOKENIZER, TOKENIZER_MISMATCH and the errors of damaged files.
+ * UNSUPPORTED, BAD_TOKENIZER, TOKENIZER_MISMATCH, BAD_HEAD and the errors of damaged files.
  */
 export async function loadModel(model: string, options: LoadOptions = {}): Promise<LoadedModel> {
   const kind = await modelKind(model);
@@ -150,6 +152,11 @@ export async function loadModel(model: string, options: LoadOptions = {}): Promi
     const { config } = opened;
     return { kind, path: model, name, config, tokenizer, model: opened, close: close(opened) };
   }
+  if (options.head !== undefined && options.head !== "file")
+    throw new MagnetError("BAD_HEAD", `the head of ${model} is not rounded: it is no .gguf file`, {
+      hint: `export it: magnet export gguf ${model} --out FILE`,
+      exit: "usage",
+    });
   const { config, params, tokenizer } = await loadLatentModel(model, options);
   const opened = await InferenceModel.fromParams(config, params, options.threads);
   return { kind, path: model, name, config, tokenizer, model: opened, close: close(opened) };

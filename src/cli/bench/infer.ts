@@ -4,6 +4,7 @@ import { standardPaths } from "../../core/paths.ts";
 import { benchInfer, type InferReport } from "../../model/bench-infer.ts";
 import { PRESETS, resolveModelConfig } from "../../model/config.ts";
 import { ENGINES } from "../../model/engine/open-text-model.ts";
+import { HEAD_FORMATS } from "../../model/inference.ts";
 import { randomModelFile } from "../../model/random-model.ts";
 import { defineCommand } from "../frame/command.ts";
 import type { Output } from "../frame/output.ts";
@@ -28,6 +29,8 @@ const FLAGS = {
   parallel: { type: "integer", min: 2, max: 64, default: 4, summary: "clients at once" },
   engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
+  head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
+  "all-heads": { type: "boolean", summary: "rows for the other heads: speed and distance" },
   repeat: { type: "integer", min: 1, max: 1000, default: 3, summary: "of the whole" },
   ...COMPARE_FLAGS,
 } as const;
@@ -63,14 +66,21 @@ export const infer = defineCommand({
   args: {},
   flags: FLAGS,
   async run({ out }, { flags }) {
-    const { prompt, decode, parallel, repeat, engine } = flags;
+    const { prompt, decode, parallel, repeat, engine, head } = flags;
     const threads = flags.threads === 0 ? navigator.hardwareConcurrency : flags.threads;
     const model = await modelFile(out, flags.model, flags.preset);
     const progress = out.progress({ label: "bench", total: repeat + 2, unit: "parts" });
+    if (flags.all_heads && (engine !== "magnet" || !model.endsWith(".gguf")))
+      throw usageError(
+        "BAD_FLAGS",
+        "--all-heads needs a .gguf file and magnet's engine",
+        "leave it out",
+      );
     const suite = async () => {
       try {
         return await benchInfer({
-          ...{ model, engine, threads, prompt, decode, parallel, repeat, load: { threads } },
+          ...{ model, engine, threads, prompt, decode, parallel, repeat, load: { threads, head } },
+          all_heads: flags.all_heads,
           now_ms: () => performance.now(),
           onPart: (done) => progress.update(done),
         });

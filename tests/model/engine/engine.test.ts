@@ -197,6 +197,21 @@ describe("one request's trouble is its own", () => {
     expectBaseline(set);
   });
 
+  test("what a refused or failed request was to compute is not taken for known", async () => {
+    const alone = (await read(setUp().engine.generate(request(1, { length: 40 })))).ids;
+    const set = setUp();
+    const constraint = { program: new Uint8Array(1) };
+    const refused = request(1, { length: 40, constraint });
+    expect((await failure(read(set.engine.generate(refused)))).code).toBe("BAD_CONSTRAINT");
+    set.backend.onStep = () => {
+      if (set.backend.steps === 1) throw new Error("the step broke");
+    };
+    const failed = failure(read(set.engine.generate(request(1, { length: 40 }))));
+    expect((await failed).message).toBe("the step broke");
+    const good = await read(set.engine.generate(request(1, { length: 40 })));
+    expect([good.ids, good.cached_tokens]).toEqual([alone, 0]);
+  });
+
   test("a failed step fails the requests in it, and the engine goes on", async () => {
     const set = setUp({ sequences_max: 2 });
     set.backend.onStep = () => {
@@ -264,15 +279,18 @@ describe("embedding", () => {
   });
 
   test("in a crowded pool, after it had to begin again", async () => {
-    const tokens = request(3, { length: 100 }).prompt;
-    const alone = await setUp().engine.embed(tokens);
-    const set = setUp({ blocks: 9 });
-    const work = [0, 1, 2].map((seed) =>
-      read(set.engine.generate(request(seed, { max_tokens: 60 }))),
-    );
-    expect(await set.engine.embed(tokens)).toEqual(alone);
-    await Promise.all(work);
-    expectBaseline(set);
+    const tokens = request(3, { length: 1700 }).prompt; // 20 steps beside those who decode
+    const alone = await setUp({ context: 1800, blocks: 200 }).engine.embed(tokens);
+    // In some of these pools the older requests need a block of the embedding's on the way.
+    for (let blocks = 115; blocks < 119; blocks++) {
+      const set = setUp({ context: 1800, blocks, prefix_cache: false });
+      const older = [0, 1, 2].map((seed) =>
+        read(set.engine.generate(request(seed, { length: 30, max_tokens: 40 }))),
+      );
+      expect(await set.engine.embed(tokens)).toEqual(alone);
+      await Promise.all(older);
+      expectBaseline(set);
+    }
   });
 
   test("can be cancelled, and refuses what does not fit", async () => {

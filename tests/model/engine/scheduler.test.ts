@@ -282,6 +282,13 @@ describe("scheduler", () => {
     expect(world.scheduler.preemptions).toBeGreaterThan(0);
   });
 
+  test("nobody is let in only to give way again at once", () => {
+    const world = new World({ ...wide, blocks: 12, prefix_cache: false });
+    for (let i = 0; i < 6; i++) world.add(prompt(30, i), 60, "tokens");
+    while (world.step());
+    expect(world.scheduler.preemptions).toBeLessThan(6);
+  });
+
   test("beyond the limit of waiting requests comes ENGINE_BUSY, and a place when one ends", () => {
     const scheduler = new Scheduler({ ...wide, sequences_max: 1, waiting_max: 2 });
     const first = scheduler.add(prompt(5), "tokens");
