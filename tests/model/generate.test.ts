@@ -202,11 +202,11 @@ describe("generating", () => {
 
   test("a prompt of megabytes is refused before it is cut into tokens", async () => {
     const prompt = "word ".repeat(4_000_000);
-    const started = performance.now();
+    const before = process.cpuUsage();
     const error = await errorOf(generateText(text_engine, { mode: "complete", prompt }));
     expect(error.code).toBe("PROMPT_TOO_LONG");
     expect(error.message).toContain("at least");
-    expect(performance.now() - started).toBeLessThan(500); // cutting it takes seconds
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(500); // cutting it takes seconds
   });
 });
 

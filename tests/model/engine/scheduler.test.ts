@@ -56,11 +56,12 @@ class World {
       const table = tables.subarray(starts[s!], starts[s! + 1]);
       const place = (p: number) =>
         table[Math.floor(p / BLOCK_TOKENS)]! * BLOCK_TOKENS + (p % BLOCK_TOKENS);
-      expect(token).toBe(tokens[position!]!);
+      if (token !== tokens[position!]) throw new Error(`row ${r} has another token`);
       for (let p = 0; p < position!; p++)
         if (this.content[place(p)] !== contentAt(tokens, p))
           throw new Error(`sequence ${plan[s!]!.sequence.number}: position ${p} is not its own`);
-      expect(this.scheduler.store.holders(table[Math.floor(position! / BLOCK_TOKENS)]!)).toBe(1);
+      const block = table[Math.floor(position! / BLOCK_TOKENS)]!;
+      if (this.scheduler.store.holders(block) !== 1) throw new Error(`block ${block} is shared`);
       this.content[place(position!)] = contentAt(tokens, position!);
     }
   }
@@ -104,7 +105,8 @@ class World {
     for (const { blocks } of this.live.keys())
       for (const block of blocks) holders.set(block, (holders.get(block) ?? 0) + 1);
     for (let block = 0; block < store.total; block++)
-      expect(store.holders(block)).toBe(holders.get(block) ?? 0);
+      if (store.holders(block) !== (holders.get(block) ?? 0))
+        throw new Error(`block ${block} has ${store.holders(block)} holders`);
     expect(store.in_use).toBe(holders.size);
     expect(store.available + store.in_use).toBe(store.total);
     expect(running).toBeLessThanOrEqual(this.options.sequences_max);
