@@ -298,6 +298,7 @@ describe("refusals name the parameter", () => {
     ],
     ["17 stops", { stop: Array.from({ length: 17 }, () => "x") }, "invalid_parameter", "stop"],
     ["bias", { logit_bias: { x: 1 } }, "invalid_parameter", "logit_bias.x"],
+    ["a bias of no token", { logit_bias: { 70000: 1 } }, "invalid_parameter", "logit_bias.70000"],
     ["both limits", { max_completion_tokens: 5 }, "invalid_parameter", "max_tokens"],
     ["format", { response_format: { type: "xml" } }, "invalid_parameter", "response_format.type"],
     [

@@ -29,6 +29,7 @@ function envelope(parts: ServeParts, prefix: string, model: ServedModel): Envelo
 /** `n` choices of every prompt, in OpenAI's order; without a seed a random one is drawn. */
 function choicesOf(
   parts: ServeParts,
+  model: ServedModel,
   fields: CommonFields,
   prompts: readonly PromptInput[],
   rest: Omit<ChoiceRequest, "prompt" | "stop" | "sampling">,
@@ -37,7 +38,12 @@ function choicesOf(
   const stop = stopsOf(fields);
   return prompts.flatMap((prompt, p) =>
     Array.from({ length: fields.n }, (_, i) => ({
-      request: { prompt, stop, sampling: samplingOf(fields, seed, i), ...rest },
+      request: {
+        prompt,
+        stop,
+        sampling: samplingOf(fields, seed, i, model.config.vocab_size),
+        ...rest,
+      },
       leader: p * fields.n,
     })),
   );
@@ -51,7 +57,7 @@ async function chat(context: ServeContext, parts: ServeParts): Promise<Response>
   const constraint = format && model.constraint(format);
   const top_logprobs = fields.top_logprobs ?? 0;
   const rest = { max_tokens, top_logprobs, constraint };
-  const job = parts.job(model, work, choicesOf(parts, fields, [{ messages }], rest));
+  const job = parts.job(model, work, choicesOf(parts, model, fields, [{ messages }], rest));
   const form: ChatForm = {
     envelope: envelope(parts, "chatcmpl", model),
     ...{ model, logprobs: fields.logprobs, include_usage, choices: fields.n },
@@ -68,7 +74,7 @@ async function completion(context: ServeContext, parts: ServeParts): Promise<Res
   const include_usage = includeUsage(fields);
   for (const prompt of prompts) if ("tokens" in prompt) checkTokens(model, prompt.tokens, "prompt");
   const rest = { max_tokens: fields.max_tokens, top_logprobs: fields.logprobs ?? 0 };
-  const choices = choicesOf(parts, fields, prompts, rest);
+  const choices = choicesOf(parts, model, fields, prompts, rest);
   const job = parts.job(model, work, choices);
   const echoOf = ({ prompt }: ChoiceRequest): string => {
     if (!fields.echo || "messages" in prompt) return "";

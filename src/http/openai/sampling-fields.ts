@@ -47,10 +47,22 @@ export type CommonFields = z.infer<typeof commonSchema>;
 export const seedOf = (seed: number): bigint => BigInt.asUintN(64, BigInt(seed));
 
 /** Sampling of choice `index`: its seed is the request's plus the index. */
-export function samplingOf(fields: CommonFields, seed: bigint, index: number): SamplingInput {
+export function samplingOf(
+  fields: CommonFields,
+  seed: bigint,
+  index: number,
+  vocab_size: number,
+): SamplingInput {
   const bias = Object.entries(fields.logit_bias ?? {});
   if (bias.length > BIASES_MAX)
     throw badRequest("invalid_parameter", `logit_bias takes ${BIASES_MAX} tokens`, "logit_bias");
+  const unknown = bias.find(([id]) => Number(id) >= vocab_size)?.[0];
+  if (unknown !== undefined)
+    throw badRequest(
+      "invalid_parameter",
+      `logit_bias.${unknown}: the vocabulary has ${vocab_size} tokens`,
+      `logit_bias.${unknown}`,
+    );
   return {
     temperature: fields.temperature,
     top_k: fields.top_k,

@@ -67,6 +67,7 @@ function listen(app: ServeApp, host: string, port: number, limits: ServeLimits) 
       // Our own limit answers in the client's form; this one bounds what is read of what is refused.
       maxRequestBodySize: 4 * limits.body_bytes,
       idleTimeout: IDLE_TIMEOUT_S,
+      development: false,
       fetch(request, server) {
         return app.fetch(request, {
           address: server.requestIP(request)?.address ?? "unknown",
