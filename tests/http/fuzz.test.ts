@@ -4,13 +4,20 @@
  */
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fc from "fast-check";
-import { fakeModel, saying, serve } from "./serve-fixture.ts";
+import type { ServedModel } from "../../src/http/serve/served-model.ts";
+import { fakeModel, SERVED, saying, serve, smallModel } from "./serve-fixture.ts";
 
-let server: Awaited<ReturnType<typeof serve>>;
+type Server = Awaited<ReturnType<typeof serve>>;
+let fake: Server;
+/** Slower; shows what only the engine and the library refuse. Its context keeps answers short. */
+let real: Server;
+let model: ServedModel;
 beforeAll(async () => {
-  server = await serve([await fakeModel(saying("some ", "text"))]);
+  fake = await serve([await fakeModel(saying("some ", "text"))]);
+  model = await smallModel("fake", { ...SERVED, context: 24 });
+  real = await serve([model]);
 });
-afterAll(() => server.close());
+afterAll(() => Promise.all([fake.close(), real.close()]));
 
 const CONNECTION = { address: "127.0.0.1", hold: () => undefined, release: () => undefined };
 
@@ -97,29 +104,41 @@ const nearly = (path: string) => {
   });
 };
 
+/** Sends random bodies; gives how many were taken. */
+async function fuzz(server: Server, path: string, numRuns: number): Promise<number> {
+  let taken = 0;
+  const send = async (text: string) => {
+    const init = { method: "POST", body: text, headers: { host: "localhost" } };
+    const request = new Request(`http://localhost${path}`, init);
+    const response = await server.app.fetch(request, CONNECTION);
+    const answer = await response.text();
+    const { status } = response;
+    expect([text, status < 500, status]).toEqual([text, true, status]);
+    expect([text, answer.includes('"internal_error"')]).toEqual([text, false]);
+    if (status === 200) taken++;
+    else {
+      const { error } = JSON.parse(answer);
+      expect(typeof (path.startsWith("/api/") ? error : error.message)).toBe("string");
+    }
+  };
+  const bodies = fc.oneof(body, nearly(path), nearly(path)).map((value) => JSON.stringify(value));
+  await fc.assert(fc.asyncProperty(fc.oneof(bodies, bodies, fc.string()), send), { numRuns });
+  expect(server.app.in_flight).toBe(0);
+  expect(server.log.lines.filter(({ level }) => level === "error")).toEqual([]);
+  return taken;
+}
+
 for (const path of [
   ...["/v1/chat/completions", "/v1/completions", "/v1/embeddings"],
   ...["/api/chat", "/api/generate", "/api/embed", "/api/embeddings", "/api/show"],
 ])
   test(`${path} takes or refuses`, async () => {
-    let taken = 0;
-    const send = async (text: string) => {
-      const init = { method: "POST", body: text, headers: { host: "localhost" } };
-      const request = new Request(`http://localhost${path}`, init);
-      const response = await server.app.fetch(request, CONNECTION);
-      const answer = await response.text();
-      expect([text, response.status < 500, response.status]).toEqual([text, true, response.status]);
-      if (response.status !== 200) {
-        const { error } = JSON.parse(answer);
-        const shown = path.startsWith("/api/") ? error : error.message;
-        expect(typeof shown).toBe("string");
-      } else taken++;
-    };
-    const bodies = fc.oneof(body, nearly(path), nearly(path)).map((value) => JSON.stringify(value));
-    await fc.assert(fc.asyncProperty(fc.oneof(bodies, bodies, fc.string()), send), {
-      numRuns: 250,
-    });
-    expect(taken).toBeGreaterThan(10);
-    expect(server.app.in_flight).toBe(0);
-    expect(server.log.lines.filter(({ level }) => level === "error")).toEqual([]);
+    expect(await fuzz(fake, path, 250)).toBeGreaterThan(10);
+  });
+
+for (const path of ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/api/generate"])
+  test(`${path} takes or refuses, with a real model`, async () => {
+    expect(await fuzz(real, path, 50)).toBeGreaterThan(0);
+    const { running, waiting, blocks_in_use } = model.stats();
+    expect([running, waiting, blocks_in_use]).toEqual([0, 0, 0]);
   });
