@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "common.hpp"
+#include "live_handle.hpp"
 #include "mapped_file.hpp"
 #include "mapping.hpp"
 
@@ -88,7 +89,7 @@ class GgufBytes {
   uint64_t copied_ = 0;  // bytes of `memory_` that are filled
 };
 
-struct GgufFile {
+struct GgufFile : LiveHandle {
   explicit GgufFile(GgufBytes content) : bytes(std::move(content)) {}
   GgufBytes bytes;
   std::vector<GgufValue> values;

@@ -6,18 +6,13 @@
 #include "infer_attention.hpp"
 #include "infer_llamacpp.hpp"
 #include "infer_pass.hpp"
-#include "quants.hpp"
-#include "simd_half.hpp"
-
-#define MAGNET_KERNELS "infer_attention.inc"
-#include "all_paths.inc"
 
 namespace magnet {
 namespace {
 
 /** What a thread needs for one task, kept for the next one. */
 struct Room {
-  AlignedBuffer<float> q, scores, wide, out;
+  AlignedBuffer<float> q, scores, wide, factors, out;
   AlignedBuffer<uint16_t> half, half_values;
   std::vector<const uint16_t*> half_blocks[2];
   std::vector<const float*> float_blocks[2];
@@ -54,6 +49,22 @@ void Pass::cut_tiles() {
       s_.tiles.push_back({t, 1});
     if (same && opens) lone_tiles_ = false;
   }
+  splits_ = is_uneven();
+}
+
+/** Whether tasks of a kv head each would leave threads without work beside a long sequence. */
+bool Pass::is_uneven() const {
+  constexpr uint32_t LONG_BLOCKS = 32;
+  const uint64_t tasks = uint64_t{n_} * c_.n_kv_heads;
+  const uint64_t rounds = (tasks + team_.threads() - 1) / team_.threads();
+  if (llamacpp_ || 4 * tasks > 3 * rounds * team_.threads()) return false;
+  uint32_t longest = 0;
+  for (uint32_t t = 0; t < n_; t++) {
+    if (rows_[t].pool->bits() != rows_[0].pool->bits()) return false;
+    if (t > 0 && rows_[t].sequence == rows_[t - 1].sequence) return false;
+    longest = std::max(longest, blocks_of(rows_[t].position));
+  }
+  return longest >= LONG_BLOCKS;
 }
 
 /** Rotates one head in place (half-split pairs). */
@@ -132,15 +143,16 @@ void Pass::attend(uint32_t index, const Tile& tile, uint32_t kv_head) {
   const int64_t width = pool.value_stride();
   const int64_t pairs = int64_t{piece} * heads;
   float* const scores = mine.scores.reserve(pairs * stride);
-  float* const wide = mine.wide.reserve(WIDE_BLOCKS * MG_KV_BLOCK * width + pairs);
+  float* const wide = mine.wide.reserve(WIDE_BLOCKS * MG_KV_BLOCK * width);
+  float* const factors = mine.factors.reserve(pairs);
   float* const out = mine.out.reserve(pairs * width);
   for (uint32_t r = 0; r < tile.rows; r += piece) {
     const uint32_t rows = std::min(piece, tile.rows - r);
     const float* const q = rotated_queries(tile.row + r, rows, kv_head);
     const AttentionTask<E> task = {rows, heads, int64_t{first.position} + r, c_.head_dim, width,
                                    1.0f / std::sqrt(static_cast<float>(c_.head_dim)), q,
-                                   keys.data(), values.data(), scores, stride, wide, out};
-    MAGNET_DISPATCH(attend_rows, task);
+                                   keys.data(), values.data(), scores, stride, wide, factors, out};
+    run_attention(task);
     for (uint32_t i = 0; i < rows * heads; i++)
       std::copy_n(out + int64_t{i} * width, c_.head_dim,
                   s_.attention.data() + uint64_t{tile.row + r + i / heads} * q_width_ +
@@ -197,6 +209,8 @@ void Pass::attend_llamacpp(uint32_t index, const Tile& tile, uint32_t kv_head) {
  * they alone read; else all keys and values are stored first. */
 void Pass::attention(uint32_t index) {
   const std::vector<Tile>& tiles = s_.tiles;
+  if (splits_) return rows_[0].pool->bits() == 16 ? attend_split<uint16_t>(index)
+                                                   : attend_split<float>(index);
   if (!lone_tiles_)
     for_rows([&](uint32_t t) {
       for (uint32_t h = 0; h < c_.n_kv_heads; h++) store_row(index, t, h);

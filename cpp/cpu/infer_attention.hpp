@@ -20,11 +20,25 @@ struct AttentionTask {
   const E* const* values;   // (16, value_stride)
   float* scores;            // room for (pairs, score_stride)
   int64_t score_stride;     // at least the blocks' positions
-  float* wide;              // room for WIDE_BLOCKS blocks of keys or values
+  float* wide;              // room for WIDE_BLOCKS blocks of keys or values; null: never converted
+  float* factors;           // room for one a pair
   float* out;               // (pairs, value_stride), the result
 };
 
 /** Blocks that are converted to float32 together, for many rows to use. */
 inline constexpr int64_t WIDE_BLOCKS = 4;
+
+/** Stages of a task of one row that several threads share: scores by blocks of positions, weights
+ * by pairs, mixes by columns. Each unit computes what it owns as one thread would. */
+enum class AttentionStage { score, weigh, mix };
+inline constexpr int64_t SPLIT_BLOCKS = 16;
+/** Of 16 columns: two binary16 rows of them are a line of the cache. */
+inline constexpr int64_t SPLIT_GROUPS = 2;
+
+/** Runs a task, whole or a unit of one of its stages, on the CPU path in force. */
+void run_attention(const AttentionTask<uint16_t>& task);
+void run_attention(const AttentionTask<float>& task);
+void run_attention(const AttentionTask<uint16_t>& task, AttentionStage stage, int64_t unit);
+void run_attention(const AttentionTask<float>& task, AttentionStage stage, int64_t unit);
 
 }  // namespace magnet

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "aligned_buffer.hpp"
+#include "infer_attention.hpp"
 #include "infer_forward.hpp"
 #include "infer_kernels.hpp"
 #include "infer_scratch.hpp"
@@ -21,8 +22,8 @@ class Pass {
  public:
   Pass(const Model& model, uint32_t rounding, Team& team, Scratch& scratch,
        const int32_t* cancel);
-  /** The layers, for a chunk of rows. Normed last states go to `hidden`, which moves on, or wait for
-   * the head. */
+  /** The layers, for a chunk of rows. Normed last states go to `hidden`, which moves on, or wait
+   * for the head. */
   void layers(const Row* rows, uint32_t n, float*& hidden);
   uint32_t outputs() const { return outputs_; }
   /** The head of some of what has been collected: (n, vocab). */
@@ -47,12 +48,17 @@ class Pass {
                       float* y) const;
 
   void cut_tiles();
+  bool is_uneven() const;
   void attention(uint32_t index);
   void rotate(float* x, uint32_t t) const;
   void store_row(uint32_t index, uint32_t t, uint32_t kv_head);
   float* rotated_queries(uint32_t first, uint32_t rows, uint32_t kv_head) const;
   template <class E>
   void attend(uint32_t index, const Tile& tile, uint32_t kv_head);
+  template <class E>
+  void begin_split(uint32_t index, std::vector<AttentionTask<E>>& tasks);
+  template <class E>
+  void attend_split(uint32_t index);
   void attend_llamacpp(uint32_t index, const Tile& tile, uint32_t kv_head);
 
   /** fn(t) for every row. A single one is not worth a stage. */
@@ -76,6 +82,7 @@ class Pass {
   uint32_t n_ = 0;
   uint32_t outputs_ = 0;
   bool lone_tiles_ = false;  // no sequence has rows in two blocks
+  bool splits_ = false;      // threads share the attention of single rows
   float* input_ = nullptr;  // of the products that follow: (n, input_cols_)
   uint32_t input_cols_ = 0;
   Int8Rows int8_;

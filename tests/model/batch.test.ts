@@ -125,6 +125,28 @@ describe.each(Object.keys(CONFIGS))("a batch, %s", (name) => {
   });
 });
 
+test.each([1, 2])("threads share a long sequence's attention, %d kv heads", async (n_kv_heads) => {
+  const config = { ...PRESETS.tiny!, n_layers: 1, n_heads: 10 * n_kv_heads, n_kv_heads };
+  const long = { ...config, head_dim: 40, context: 1024 };
+  const params = await randomParams(long);
+  const one = await InferenceModel.fromParams(long, params, 1);
+  const many = await InferenceModel.fromParams(long, params, 5);
+  const tokens = tokensOf(long, 700);
+  const expected = await alone(one, tokens, 16);
+  const pool = new KvPool(many, 48);
+  const blocks = Array.from({ length: 48 }, (_, i) => 47 - i);
+  const sequence: Sequence = { tokens, blocks, done: 0 };
+  for (const count of [512, 183, 1, 1, 1, 1, 1]) {
+    const { logits } = await batchEval(many, pool, arraysOf([{ sequence, count }]));
+    const from = sequence.done * long.vocab_size;
+    expect(bits(logits)).toEqual(bits(expected.slice(from, from + logits.length)));
+    sequence.done += count;
+  }
+  pool.close();
+  one.close();
+  many.close();
+});
+
 describe("a batch call", () => {
   const config = CONFIGS.tiny!;
   const made = (async () => {
