@@ -68,6 +68,8 @@ function listen(app: ServeApp, host: string, port: number, limits: ServeLimits) 
       maxRequestBodySize: 4 * limits.body_bytes,
       idleTimeout: IDLE_TIMEOUT_S,
       development: false,
+      // Outside of development the runtime would share the port with another server in silence.
+      reusePort: false,
       fetch(request, server) {
         return app.fetch(request, {
           address: server.requestIP(request)?.address ?? "unknown",
