@@ -3,13 +3,12 @@
  * the answer, not the program; through a pipe every line is a turn; --prompt asks once.
  */
 import path from "node:path";
-import { MagnetError } from "../core/errors.ts";
-import { readSmallText } from "../core/read-file.ts";
 import { ENGINES } from "../model/engine/open-text-model.ts";
 import { ROUNDINGS } from "../model/inference.ts";
 import type { AnswerSource } from "./chat/answer-source.ts";
 import { Conversation } from "./chat/conversation.ts";
 import { LineHistory } from "./chat/history.ts";
+import { apiKeyOf } from "./chat/input-files.ts";
 import { localSource } from "./chat/local-source.ts";
 import { MESSAGE_BYTES_MAX, type MessageInput, pipedInput } from "./chat/message-input.ts";
 import { remoteSource } from "./chat/remote-source.ts";
@@ -62,7 +61,10 @@ async function historyOf(context: Context, flags: ChatFlags): Promise<LineHistor
 /** A terminal where both ends are one; else lines. */
 async function inputOf(context: Context, flags: ChatFlags): Promise<MessageInput> {
   const terminal = process.stdin.isTTY === true && context.out.options.terminal;
-  if (!terminal) return pipedInput(context.signal);
+  if (!terminal) {
+    if (process.stdin.isTTY) context.out.note("one question a line; /help, /quit");
+    return pipedInput(context.signal);
+  }
   const { Terminal } = await import("./chat/terminal.ts");
   const history = await historyOf(context, flags);
   context.out.note("Ctrl-C stops an answer, /help lists the commands, /quit ends");
@@ -83,22 +85,14 @@ const noPrompt = () =>
     "write --prompt TEXT, or pipe questions, one a line",
   );
 
-/** A server's key: the first line of the file, or the environment's. */
-function apiKeyOf(file: string | undefined): string | undefined {
-  if (file === undefined) return process.env.MAGNET_API_KEY || undefined;
-  const lines = readSmallText(file, 1 << 16).split(/\r?\n/);
-  const key = lines.map((line) => line.trim()).find((line) => line !== "" && !line.startsWith("#"));
-  if (key !== undefined) return key;
-  throw new MagnetError("BAD_API_KEY", `${file} has no key`, { hint: "one line", exit: "auth" });
-}
-
 /** The model in this process, or the server's. */
 async function sourceOf(
   context: Context,
   model: string | undefined,
   flags: ChatFlags,
+  settings: ChatSettings,
 ): Promise<AnswerSource> {
-  const { url, engine, threads, rounding, complete, tokenizer } = flags;
+  const { url, engine, threads, tokenizer } = flags;
   if (url !== undefined) {
     const api_key = apiKeyOf(flags.api_key_file);
     const server = { url, ...(api_key === undefined ? {} : { api_key }) };
@@ -107,7 +101,7 @@ async function sourceOf(
   if (model === undefined)
     throw usageError("MISSING_ARGUMENT", "magnet chat needs MODEL", "name a model, or --url URL");
   const given = tokenizer === undefined ? {} : { tokenizer };
-  return localSource(model, { engine, threads, rounding, complete, ...given });
+  return localSource(model, settings, { engine, threads, ...given });
 }
 
 export const chat = defineCommand({
@@ -130,9 +124,10 @@ export const chat = defineCommand({
     const { out } = context;
     if (out.json && flags.prompt === undefined && process.stdin.isTTY === true) throw noPrompt();
     const prompt = flags.prompt === "-" ? await promptFromStdin() : flags.prompt;
-    const source = await sourceOf(context, args.model, flags);
+    const settings = settingsOf(flags);
+    const source = await sourceOf(context, args.model, flags, settings);
     try {
-      const conversation = new Conversation(source, settingsOf(flags));
+      const conversation = new Conversation(source, settings);
       conversation.system = flags.system;
       for (const note of source.notes) out.note(note);
       if (prompt !== undefined) await once(context, conversation, prompt);

@@ -231,7 +231,8 @@ export const serve = defineCommand({
     const { url } = server;
     const announce = () => {
       const threads = flags.threads === 0 ? os.availableParallelism() : flags.threads;
-      const facts: ServeFacts = { url, models, keys, threads };
+      const { engine } = flags;
+      const facts: ServeFacts = { url, models, keys, threads, engine };
       const names = models.map(({ id }) => id);
       if (flags.ready_file !== undefined) writeReadyFile(flags.ready_file, { url, models: names });
       out.record("serve", serveDocument(facts), () => serveBanner(facts));

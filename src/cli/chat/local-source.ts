@@ -2,21 +2,22 @@
 import { chatFormat } from "../../model/chat-format.ts";
 import { type EngineName, openTextModel } from "../../model/engine/open-text-model.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
-import type { Rounding } from "../../model/inference.ts";
 import type { AnswerSource } from "./answer-source.ts";
-import { samplingOf } from "./settings.ts";
+import { type ChatSettings, samplingOf } from "./settings.ts";
 
 export interface LocalOptions {
   engine: EngineName;
   threads: number;
-  rounding: Rounding;
-  complete: boolean;
   tokenizer?: string;
 }
 
-/** Opens the model; throws what openTextModel does. */
-export async function localSource(model: string, options: LocalOptions): Promise<AnswerSource> {
-  const { engine, threads, rounding, tokenizer } = options;
+/** Opens the model for a chat that begins with these settings. Throws what openTextModel does. */
+export async function localSource(
+  model: string,
+  { rounding, complete }: ChatSettings,
+  options: LocalOptions,
+): Promise<AnswerSource> {
+  const { engine, threads, tokenizer } = options;
   const path = tokenizer === undefined ? {} : { tokenizer_path: tokenizer };
   const loaded = await openTextModel(model, { engine, threads, rounding, ...path });
   const { reason } = chatFormat(loaded.tokenizer);
@@ -24,15 +25,17 @@ export async function localSource(model: string, options: LocalOptions): Promise
   return {
     name: loaded.name,
     context: loaded.engine.context,
-    notes: reason === undefined || options.complete ? [] : [plain],
+    notes: reason === undefined || complete ? [] : [plain],
     count: (messages) => promptTokens(loaded.tokenizer, { mode: "chat", messages }).length,
     async *answer({ messages, settings, signal }) {
-      const { complete, max_tokens, stop } = settings;
+      const { max_tokens, stop } = settings;
       const prompt = messages.at(-1)?.content ?? "";
       const subject = complete
         ? ({ mode: "complete", prompt } as const)
         : ({ mode: "chat", messages } as const);
-      const rest: Omit<GenerateOptions, "mode"> = { max_tokens, stop, signal };
+      const rest: Omit<GenerateOptions, "mode"> = {
+        ...{ max_tokens, stop, signal },
+      };
       const pieces = generate(loaded, { ...subject, ...rest, sampling: samplingOf(settings) });
       for (;;) {
         const next = await pieces.next();

@@ -10,6 +10,8 @@ export interface ServeFacts {
   models: readonly ServedModel[];
   keys: number;
   threads: number;
+  /** What computes. */
+  engine: string;
 }
 
 const millions = (count: number) =>
@@ -18,7 +20,7 @@ const millions = (count: number) =>
 const kvTokens = (model: ServedModel) => model.stats().blocks_total * BLOCK_TOKENS;
 
 /** The document magnet.serve/1. */
-export function serveDocument({ url, models, keys, threads }: ServeFacts): object {
+export function serveDocument({ url, models, keys, threads, engine }: ServeFacts): object {
   return {
     url,
     openai_url: `${url}/v1`,
@@ -35,6 +37,7 @@ export function serveDocument({ url, models, keys, threads }: ServeFacts): objec
     })),
     api_keys: keys,
     resident_bytes: process.memoryUsage.rss(),
+    engine,
     cpu_path: cpuInfo().path,
     threads,
     pid: process.pid,
@@ -61,14 +64,15 @@ function exampleOf({ url, models, keys }: ServeFacts): string {
 }
 
 export function serveBanner(facts: ServeFacts): string {
-  const { url, models, keys, threads } = facts;
+  const { url, models, keys, threads, engine } = facts;
+  const own = engine === "magnet";
   const rows: [string, string][] = [
     ...models.flatMap((model): [string, string][] => [
       ["model", modelLine(model)],
       ["", kvLine(model)],
     ]),
     ["memory", `${formatBytes(process.memoryUsage.rss())} now`],
-    ["cpu", `${cpuInfo().path}, ${threads} threads`],
+    ["cpu", own ? `${cpuInfo().path}, ${threads} threads` : `${engine}, ${threads} threads`],
     ["openai", `${url}/v1`],
     ["ollama", url],
     ["metrics", `${url}/metrics`],
