@@ -7,7 +7,7 @@ import { seededRandom } from "../../../src/core/random.ts";
 import { BLOCK_TOKENS } from "../../../src/model/engine/block-store.ts";
 import { BatchEngine } from "../../../src/model/engine/engine.ts";
 import { SequenceSlots } from "../../../src/model/engine/sequence-slots.ts";
-import type { StepArrays } from "../../../src/model/engine/step-arrays.ts";
+import { StepArrays } from "../../../src/model/engine/step-arrays.ts";
 import { FakeBackend } from "./fake-backend.ts";
 
 const SEQUENCES = 5;
@@ -24,13 +24,17 @@ class MemoryBySequence {
   most_cells = 0;
   rows = 0;
 
-  /** `rows`: so many are computed before the step is cancelled. */
-  step(arrays: StepArrays, rows: number): void {
+  /** Takes the step's numbers, and gives what computes its rows from one to another. */
+  step(arrays: StepArrays): (from: number, to: number) => void {
     const { slots, forgets } = this.#slots.assign(arrays);
     expect(new Set(slots).size).toBe(arrays.n_sequences);
     for (let i = 0; i < forgets.length; i += 2)
       this.#memory[forgets[i]!]!.length = this.#kept(forgets, i);
-    for (let r = 0; r < rows; r++) {
+    return (from, to) => this.#compute(arrays, slots, from, to);
+  }
+
+  #compute(arrays: StepArrays, slots: Int32Array, from: number, to: number): void {
+    for (let r = from; r < to; r++) {
       const [token, position, sequence] = arrays.rows.subarray(4 * r, 4 * r + 3);
       const memory = this.#memory[slots[sequence!]!]!;
       if (memory.length !== position) throw new Error(`${memory.length} cached, row ${position}`);
@@ -42,7 +46,7 @@ class MemoryBySequence {
       for (let p = 0; p <= position!; p++)
         if (memory[p] !== this.#cells[place(p)]) throw new Error(`another token at ${p}`);
     }
-    this.rows += rows;
+    this.rows += to - from;
     const cells = this.#memory.reduce((sum, { length }) => sum + length, 0);
     this.most_cells = Math.max(this.most_cells, cells);
   }
@@ -56,11 +60,19 @@ test("a memory by number holds what the blocks hold, through cancels and preempt
   const random = seededRandom(77);
   const backend = new FakeBackend(CONTEXT, BLOCKS);
   const memory = new MemoryBySequence();
-  backend.onStep = (arrays, signal) => {
-    const cut = signal.aborted || random.below(20) === 0;
-    // A cancelled call leaves some of its rows behind.
-    memory.step(arrays, cut ? random.below(arrays.n_rows + 1) : arrays.n_rows);
-    if (cut && !signal.aborted) throw new Error("a step fails");
+  const faults: unknown[] = [];
+  backend.onStep = async (arrays, signal) => {
+    try {
+      const compute = memory.step(arrays);
+      const part = random.below(arrays.n_rows + 1);
+      compute(0, part);
+      // Readers answer and go meanwhile; what was computed of a cancelled step stays behind.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (!signal.aborted) compute(part, arrays.n_rows);
+    } catch (error) {
+      faults.push(error); // as an error of the step it would only end its requests
+    }
+    if (random.below(50) === 0) throw new Error("a step fails");
   };
   const engine = new BatchEngine(backend, { sequences_max: SEQUENCES, prefix_cache: false });
   const ends = { whole: 0, other: 0 };
@@ -77,7 +89,7 @@ test("a memory by number holds what the blocks hold, through cancels and preempt
     };
     let drawn = 0;
     try {
-      if (stop_after === 0) queueMicrotask(() => cancel.abort());
+      if (stop_after < 2) setImmediate(() => cancel.abort());
       for await (const _ of engine.generate({ ...request, signal: cancel.signal }))
         if (++drawn === stop_after) cancel.abort();
       ends.whole++;
@@ -90,8 +102,32 @@ test("a memory by number holds what the blocks hold, through cancels and preempt
   };
   await Promise.all(Array.from({ length: 8 }, client));
   await engine.close();
+  expect(faults).toEqual([]);
   expect(ends.whole).toBeGreaterThan(30);
   expect(ends.other).toBeGreaterThan(30);
   expect(memory.rows).toBeGreaterThan(5000);
   expect(memory.most_cells).toBeLessThanOrEqual(BLOCKS * BLOCK_TOKENS);
+});
+
+test("a step that is run again begins where its sequences stood", () => {
+  const slots = new SequenceSlots(4);
+  const arrays = new StepArrays();
+  const row = (token: number, position: number, sequence: number) => {
+    arrays.rows.set([token, position, sequence, 1], 4 * arrays.n_rows++);
+  };
+  arrays.tables.set([7, 3]);
+  arrays.starts.set([0, 1, 2]);
+  arrays.n_sequences = 2;
+  row(5, 0, 0);
+  row(6, 0, 1);
+  const first = slots.assign(arrays);
+  expect([...first.forgets]).toEqual([]);
+  arrays.n_rows = 0;
+  row(8, 1, 0);
+  row(9, 1, 1);
+  for (const _ of ["cancelled", "again"]) {
+    const { slots: same, forgets } = slots.assign(arrays);
+    expect([...same]).toEqual([...first.slots]);
+    expect([...forgets]).toEqual([same[0]!, 1, same[1]!, 1]);
+  }
 });
