@@ -14,7 +14,7 @@ import { BATCH_ROWS } from "./engine/scheduler.ts";
 const CALLS = 10_000;
 /** The fastest of them counts: other work on the machine takes whole slices of time. */
 const CALL_ROUNDS = 20;
-const LOOP_STEPS = 2000;
+const LOOP_STEPS = 500;
 
 /** Microseconds of a checked call of four arguments that does next to nothing. */
 export function ffiMicroseconds(now_ms: () => number): number {

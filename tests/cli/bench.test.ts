@@ -74,7 +74,8 @@ test("kernel: the shares are of one whole step, and each kernel has its limit", 
 describe("infer", () => {
   test("every figure of a small model, with the limits that apply", async () => {
     const shape = ["--preset", "demo", "--prompt", "16", "--decode", "16", "--parallel", "3"];
-    const outcome = await run("infer", ...shape, "--threads", "1", "--repeat", "1", "--json");
+    const once = ["--threads", "1", "--repeat", "1", "--all-heads", "--json"];
+    const outcome = await run("infer", ...shape, ...once);
     expect(outcome.code).toBe(0);
     const report = benchReportSchema.parse(oneDocument(outcome));
     const named = new Map(report.results.map((result) => [result.name, result]));
@@ -87,6 +88,12 @@ describe("infer", () => {
     const speedup = named.get("parallel_3_speedup")!;
     expect(speedup.value * decode.value).toBeCloseTo(named.get("parallel_tokens_per_s")!.value, 6);
     expect(named.get("resident_mib")!.limit_name).toBe("file");
+    // Coarser weights move the answers more; none of them far.
+    const [int8, int4] = [8, 4].map((bits) => named.get(`head_int${bits}_kl`)!.value);
+    expect(int8!).toBeLessThan(int4!);
+    expect(int4!).toBeLessThan(0.1);
+    expect(named.get("rounding_llamacpp_top1")!.value).toBeGreaterThan(0.5);
+    expect(named.get("decode_int8_tokens_per_s")!.value).toBeGreaterThan(0);
   });
 
   test("mistakes are refused", async () => {

@@ -165,6 +165,28 @@ describe("generating", () => {
     }
   });
 
+  test("an engine with llama.cpp's rounding answers too, batch or no batch", async () => {
+    const file = path.join(folder, "tq2.gguf");
+    await exportGguf({ config, params, tokenizer, type: "TQ2_0", name: "m", path: file });
+    const other = await loadModel(file, { threads: 1 });
+    const rounded = openEngine(other, { rounding: "llamacpp" });
+    const ask = (seed: number) =>
+      generateText(rounded, { ...options, sampling: { temperature: 0.7, seed } });
+    const alone = await ask(3);
+    const crowd = await Promise.all([3, 4, 5].map(ask));
+    await rounded.engine.close();
+    other.close();
+    expect(crowd[0]!.text).toBe(alone.text);
+    expect(crowd[1]!.text).not.toBe(alone.text);
+  });
+
+  test("a rounding that is not defined for the file fails the request by name", async () => {
+    const other = openEngine(loaded, { rounding: "llamacpp" });
+    const error = await errorOf(generateText(other, options));
+    await other.engine.close();
+    expect([error.code, error.message.includes("I2_S")]).toEqual(["UNSUPPORTED", true]);
+  });
+
   test("a stop string ends the computing with its last token", async () => {
     const sampling = { temperature: 0 };
     const before = text_engine.engine.stats().completion_tokens;
