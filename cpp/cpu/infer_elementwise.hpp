@@ -4,9 +4,9 @@
 // for the whole build.
 #pragma once
 #include <algorithm>
+#include <cmath>
 
 #include "infer_kernels.hpp"
-#include "infer_math.hpp"
 
 namespace magnet::elementwise {
 
@@ -70,49 +70,6 @@ MG_INLINE void quantize_blocks(const float* x, uint32_t n, const Int8Rows& out, 
 
 MG_INLINE void norm_apply(const float* x, const float* w, float r, uint32_t n, float* y) {
   for (uint32_t i = 0; i < n; i++) y[i] = x[i] * r * w[i];
-}
-
-MG_INLINE void swiglu(float* gate, const float* up, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) {
-    const float g = gate[i];
-    gate[i] = g / (1.0f + exp_f32(-g)) * up[i];
-  }
-}
-
-/** gate = relu(gate)^2 * up */
-MG_INLINE void relu_squared(float* gate, const float* up, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) {
-    const float g = gate[i] > 0.0f ? gate[i] : 0.0f;
-    gate[i] = g * g * up[i];
-  }
-}
-
-MG_INLINE void softmax(float* x, float scale, uint32_t n) {
-  float m = x[0] * scale;
-  for (uint32_t i = 0; i < n; i++) {
-    x[i] *= scale;
-    m = x[i] > m ? x[i] : m;
-  }
-  for (uint32_t i = 0; i < n; i++) x[i] = exp_f32(x[i] - m);
-  double lanes[8] = {};
-  uint32_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (uint32_t l = 0; l < 8; l++) lanes[l] += static_cast<double>(x[i + l]);
-  for (; i < n; i++) lanes[i % 8] += static_cast<double>(x[i]);
-  const double sum = ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
-                     ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
-  const float inverse = static_cast<float>(1.0 / sum);
-  for (i = 0; i < n; i++) x[i] *= inverse;
-}
-
-MG_INLINE double sum_exp(const float* x, float max, uint32_t n) {
-  double lanes[8] = {};
-  uint32_t i = 0;
-  for (; i + 8 <= n; i += 8)
-    for (uint32_t l = 0; l < 8; l++) lanes[l] += static_cast<double>(exp_f32(x[i + l] - max));
-  for (; i < n; i++) lanes[i % 8] += static_cast<double>(exp_f32(x[i] - max));
-  return ((lanes[0] + lanes[4]) + (lanes[1] + lanes[5])) +
-         ((lanes[2] + lanes[6]) + (lanes[3] + lanes[7]));
 }
 
 /** 32 lanes to one float. */

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "infer_elementwise.hpp"
 #include "infer_llamacpp.hpp"
 #include "infer_pass.hpp"
 #include "infer_rows.hpp"
@@ -83,19 +82,14 @@ void Pass::norm_row(const float* x, const std::vector<float>& w, uint32_t n, flo
   kernels_.norm_apply(x, w.data(), 1.0f / std::sqrt(mean + c_.norm_eps), n, y);
 }
 
-namespace {
-void relu_squared(float* gate, const float* up, uint32_t n) {
-  elementwise::relu_squared(gate, up, n);
-}
-}  // namespace
-
 /** Gate, up and their product; where all are at hand, piece by piece while it is in the cache. */
 void Pass::feed_forward(const Layer& l) {
   float* const gate = s_.gate.reserve(int64_t{n_} * c_.d_ff);
   float* const up = s_.up.reserve(int64_t{n_} * c_.d_ff);
-  const auto activate = model_.activation == Activation::relu_squared ? relu_squared
-                        : llamacpp_                                   ? kernels_.llamacpp.swiglu
-                                                                      : silu_gate;
+  const bool relu = model_.activation == Activation::relu_squared;
+  const auto activate = relu        ? relu_squared_gate
+                        : llamacpp_ ? kernels_.llamacpp.swiglu
+                                    : silu_gate;
   if (llamacpp_) {
     multiply({{l.gate, gate}, {l.up, up}});
     for_rows([&](uint32_t t) {

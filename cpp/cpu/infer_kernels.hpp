@@ -6,28 +6,19 @@
 
 #include "infer_model.hpp"
 
+#define MG_INLINE inline __attribute__((always_inline))
+
 namespace magnet {
 
 struct Kernels {
   float (*dot)(const float* a, const float* b, uint32_t n);
   float (*dot_half)(const uint16_t* a, const float* b, uint32_t n);
-  /** out[j] = sum over t of p[t] * v[t * stride + j], in order of t; width columns. */
-  void (*weighted)(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
-                   float* out);
-  void (*weighted_half)(const uint16_t* v, uint64_t stride, const float* p, uint32_t n,
-                        uint32_t width, float* out);
   /** q = rint(x * 127/max(max|x|, 1e-5)) for row t of `out`. */
   void (*quantize)(const float* x, uint32_t n, const Int8Rows& out, uint32_t t);
   /** Q8_K: one signed scale per 256 columns; n is a multiple of 256. */
   void (*quantize_blocks)(const float* x, uint32_t n, const Int8Rows& out, uint32_t t);
   /** y = x * (1/sqrt(mean_square + eps)) * w */
   void (*norm_apply)(const float* x, const float* w, float r, uint32_t n, float* y);
-  /** gate = gate / (1 + exp(-gate)) * up */
-  void (*swiglu)(float* gate, const float* up, uint32_t n);
-  /** x = exp(x * scale - max) / sum, sum in double in order of the lanes. */
-  void (*softmax)(float* x, float scale, uint32_t n);
-  /** Sum of exp(x - max), in double, k % 8 lanes. */
-  double (*sum_exp)(const float* x, float max, uint32_t n);
   /** Rounds to binary16 and back. */
   void (*round_half)(float* x, uint32_t n);
   void (*to_half_row)(const float* x, uint32_t n, uint16_t* out);

@@ -50,43 +50,8 @@ MG_AVX2 float dot_of(const A* a, const float* b, uint32_t n) {
 MG_AVX2 float dot(const float* a, const float* b, uint32_t n) { return dot_of(a, b, n); }
 MG_AVX2 float dot_half(const uint16_t* a, const float* b, uint32_t n) { return dot_of(a, b, n); }
 
-template <class V, int L>
-MG_AVX2 inline void weighted_columns(const V* v, uint64_t stride, const float* p, uint32_t n,
-                                     float* out) {
-  __m256 sums[L];
-  for (int l = 0; l < L; l++) sums[l] = _mm256_setzero_ps();
-  for (uint32_t t = 0; t < n; t++) {
-    const __m256 weight = _mm256_broadcast_ss(p + t);
-    for (int l = 0; l < L; l++)
-      sums[l] = _mm256_fmadd_ps(weight, load_floats(v + t * stride + 8 * l), sums[l]);
-  }
-  for (int l = 0; l < L; l++) _mm256_storeu_ps(out + 8 * l, sums[l]);
-}
-
 MG_AVX2 inline float one_float(float v) { return v; }
 MG_AVX2 inline float one_float(uint16_t v) { return from_half(v); }
-
-template <class V>
-MG_AVX2 void weighted_of(const V* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
-                         float* out) {
-  uint32_t j = 0;
-  for (; j + 64 <= width; j += 64) weighted_columns<V, 8>(v + j, stride, p, n, out + j);
-  for (; j + 8 <= width; j += 8) weighted_columns<V, 1>(v + j, stride, p, n, out + j);
-  for (; j < width; j++) {
-    float sum = 0;
-    for (uint32_t t = 0; t < n; t++) sum = std::fma(p[t], one_float(v[t * stride + j]), sum);
-    out[j] = sum;
-  }
-}
-
-MG_AVX2 void weighted(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
-                      float* out) {
-  weighted_of(v, stride, p, n, width, out);
-}
-MG_AVX2 void weighted_half(const uint16_t* v, uint64_t stride, const float* p, uint32_t n,
-                           uint32_t width, float* out) {
-  weighted_of(v, stride, p, n, width, out);
-}
 
 MG_AVX2 void quantize(const float* x, uint32_t n, const Int8Rows& out, uint32_t t) {
   elementwise::quantize(x, n, out, t);
@@ -96,11 +61,6 @@ MG_AVX2 void quantize_blocks(const float* x, uint32_t n, const Int8Rows& out, ui
 }
 MG_AVX2 void norm_apply(const float* x, const float* w, float r, uint32_t n, float* y) {
   elementwise::norm_apply(x, w, r, n, y);
-}
-MG_AVX2 void swiglu(float* gate, const float* up, uint32_t n) { elementwise::swiglu(gate, up, n); }
-MG_AVX2 void softmax(float* x, float scale, uint32_t n) { elementwise::softmax(x, scale, n); }
-MG_AVX2 double sum_exp(const float* x, float max, uint32_t n) {
-  return elementwise::sum_exp(x, max, n);
 }
 
 MG_AVX2 inline __m128i half_of(const float* x) {
@@ -137,10 +97,8 @@ MG_AVX2 void llamacpp_swiglu(float* gate, const float* up, uint32_t n) {
 MG_AVX2 void llamacpp_softmax(float* x, float scale, uint32_t n) { llamacpp::softmax(x, scale, n); }
 }  // namespace
 
-const Kernels avx2_kernels = {dot, dot_half,
-                              weighted,   weighted_half,  quantize,     quantize_blocks,
-                              norm_apply, swiglu,         softmax,      sum_exp,
-                              round_half, to_half_row,    from_half_row,
+const Kernels avx2_kernels = {dot, dot_half, quantize, quantize_blocks, norm_apply, round_half,
+                              to_half_row, from_half_row,
                               {llamacpp_dot_of<float>, llamacpp_dot_of<uint16_t>, llamacpp_swiglu,
                                llamacpp_softmax}};
 

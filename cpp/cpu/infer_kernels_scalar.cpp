@@ -18,24 +18,6 @@ float dot_half(const uint16_t* a, const float* b, uint32_t n) {
   return elementwise::fold32(lanes);
 }
 
-void weighted(const float* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
-              float* out) {
-  for (uint32_t j = 0; j < width; j++) {
-    float sum = 0;
-    for (uint32_t t = 0; t < n; t++) sum = std::fma(p[t], v[t * stride + j], sum);
-    out[j] = sum;
-  }
-}
-
-void weighted_half(const uint16_t* v, uint64_t stride, const float* p, uint32_t n, uint32_t width,
-                   float* out) {
-  for (uint32_t j = 0; j < width; j++) {
-    float sum = 0;
-    for (uint32_t t = 0; t < n; t++) sum = std::fma(p[t], from_half(v[t * stride + j]), sum);
-    out[j] = sum;
-  }
-}
-
 void quantize(const float* x, uint32_t n, const Int8Rows& out, uint32_t t) {
   elementwise::quantize(x, n, out, t);
 }
@@ -45,9 +27,6 @@ void quantize_blocks(const float* x, uint32_t n, const Int8Rows& out, uint32_t t
 void norm_apply(const float* x, const float* w, float r, uint32_t n, float* y) {
   elementwise::norm_apply(x, w, r, n, y);
 }
-void swiglu(float* gate, const float* up, uint32_t n) { elementwise::swiglu(gate, up, n); }
-void softmax(float* x, float scale, uint32_t n) { elementwise::softmax(x, scale, n); }
-double sum_exp(const float* x, float max, uint32_t n) { return elementwise::sum_exp(x, max, n); }
 void round_half(float* x, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) x[i] = from_half(to_half(x[i]));
 }
@@ -73,10 +52,8 @@ void llamacpp_swiglu(float* gate, const float* up, uint32_t n) { llamacpp::swigl
 void llamacpp_softmax(float* x, float scale, uint32_t n) { llamacpp::softmax(x, scale, n); }
 }  // namespace
 
-const Kernels scalar_kernels = {dot, dot_half,
-                                weighted,   weighted_half,  quantize,     quantize_blocks,
-                                norm_apply, swiglu,         softmax,      sum_exp,
-                                round_half, to_half_row,    from_half_row,
+const Kernels scalar_kernels = {dot, dot_half, quantize, quantize_blocks, norm_apply, round_half,
+                                to_half_row, from_half_row,
                                 {llamacpp_dot_of<float>, llamacpp_dot_of<uint16_t>, llamacpp_swiglu,
                                  llamacpp_softmax}};
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "infer_math.hpp"
+#include "infer_kernels.hpp"
 #include "quants.hpp"
 
 namespace magnet::llamacpp {

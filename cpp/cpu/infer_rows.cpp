@@ -42,4 +42,8 @@ void silu_gate(float* gate, const float* up, uint32_t n) {
   MAGNET_DISPATCH(silu_gate_row, gate, up, n);
 }
 
+void relu_squared_gate(float* gate, const float* up, uint32_t n) {
+  MAGNET_DISPATCH(relu_squared_row, gate, up, n);
+}
+
 }  // namespace magnet

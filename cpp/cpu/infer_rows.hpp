@@ -24,5 +24,7 @@ void norm_and_quantize(const NormedRow& row, const Int8Rows& out, uint32_t t, bo
 void add_row(float* x, const float* delta, uint32_t n);
 /** gate = gate / (1 + e^-gate) * up */
 void silu_gate(float* gate, const float* up, uint32_t n);
+/** gate = max(gate, 0)^2 * up */
+void relu_squared_gate(float* gate, const float* up, uint32_t n);
 
 }  // namespace magnet
