@@ -5,6 +5,7 @@
 
 #include "aligned_buffer.hpp"
 #include "draw.hpp"
+#include "grammar_handle.hpp"
 
 namespace magnet {
 namespace {
@@ -23,14 +24,33 @@ std::vector<LogitBias> checked_bias(uint64_t vocab, const int32_t* ids, const fl
   return bias;
 }
 
+/** -Inf for every token that is not allowed. */
+void apply(const TokenMask& mask, float* logits, uint64_t vocab) {
+  for (uint64_t first = 0; first < vocab; first += 64) {
+    const uint64_t word = mask.bits[first / 64];
+    if (word == ~uint64_t{0}) continue;
+    const uint64_t end = std::min(vocab, first + 64);
+    if (word == 0) {
+      std::fill(logits + first, logits + end, -HUGE_VALF);
+      continue;
+    }
+    for (uint64_t i = first; i < end; i++)
+      if ((word >> (i - first) & 1) == 0) logits[i] = -HUGE_VALF;
+  }
+}
+
 float* scratch_of(AlignedBuffer<float>& buffer, uint64_t n) {
   return buffer.reserve(static_cast<int64_t>(n));
 }
 
 }  // namespace
 
-Sampler::Sampler(uint64_t vocab, const mg_sampler_options& options, std::vector<LogitBias> bias)
+Sampler::Sampler(uint64_t vocab, const mg_sampler_options& options, std::vector<LogitBias> bias,
+                 std::shared_ptr<Grammar> grammar)
     : vocab_(vocab), options_(options), bias_(std::move(bias)), step_(options.sampling.step) {
+  require(grammar == nullptr || grammar->vocabulary().size() == vocab, MG_E_SHAPE,
+          "the constraint is of another vocabulary");
+  if (grammar != nullptr) constraint_.emplace(std::move(grammar));
   require(vocab > 0 && vocab < (1u << 31), MG_E_INVALID, "the vocabulary has 1 to 2^31 - 1 tokens");
   check_sampling(options.sampling);
   const auto penalty = [](float v) { return v >= -2 && v <= 2; };
@@ -58,10 +78,10 @@ void Sampler::prompt(const int32_t* tokens, uint64_t n) {
 
 bool Sampler::changes_logits() const {
   return !bias_.empty() || (options_.sampling.repetition_penalty != 1.0f && !recent_.empty()) ||
-         !drawn_.empty();
+         !drawn_.empty() || constraint_.has_value();
 }
 
-void Sampler::adjust(float* logits) const {
+void Sampler::adjust(float* logits) {
   for (const LogitBias& b : bias_) logits[b.id] += b.value;
   const float penalty = options_.sampling.repetition_penalty;
   if (penalty != 1.0f) {
@@ -75,6 +95,11 @@ void Sampler::adjust(float* logits) const {
   }
   for (const auto& [id, count] : drawn_)
     logits[id] -= options_.presence_penalty + static_cast<float>(count) * options_.frequency_penalty;
+  if (!constraint_.has_value()) return;
+  const uint64_t drawn = step_ - options_.sampling.step;
+  const uint64_t budget = options_.token_budget;
+  const uint64_t left = budget > drawn ? budget - drawn : 0;
+  apply(*constraint_->mask(static_cast<uint32_t>(left)), logits, vocab_);
 }
 
 void Sampler::accept(int32_t token) {
@@ -100,7 +125,7 @@ Sampler::Drawn Sampler::draw(const float* logits, int32_t* top_ids, float* top_l
     std::copy_n(logits, n, values);
     adjust(values);
     const DrawRow row(values, n, scratch_of(adjusted_maxima, blocks));
-    require(std::isfinite(row.top()), MG_E_NUMERIC, "no token may be drawn: all logits are -Inf");
+    require(std::isfinite(row.top()), MG_E_NUMERIC, "no token may be drawn: the logits of all that are allowed are -Inf");
     token = draw_token(row, options_.sampling, step_);
   } else {
     token = draw_token(raw, options_.sampling, step_);
@@ -114,6 +139,8 @@ Sampler::Drawn Sampler::draw(const float* logits, int32_t* top_ids, float* top_l
       top_logprobs[i] = i < best.size() ? logprob(best[i].value) : 0.0f;
     }
   }
+  if (constraint_.has_value() && !constraint_->accept(token))
+    fail(MG_E_INTERNAL, "the constraint refuses a token that it allowed");
   accept(token);
   return {token, logprob(logits[token])};
 }
@@ -143,9 +170,10 @@ int32_t mg_sampler_create(uint64_t vocab, const mg_sampler_options* options,
     require(options != nullptr && out_sampler != nullptr &&
                 ((bias_ids != nullptr && bias_values != nullptr) || n_bias == 0),
             MG_E_INVALID, "mg_sampler_create: null argument");
-    require(grammar == nullptr, MG_E_UNSUPPORTED, "constraints are not there yet");
-    *out_sampler =
-        new Sampler(vocab, *options, checked_bias(vocab, bias_ids, bias_values, n_bias));
+    std::shared_ptr<Grammar> constraint;
+    if (grammar != nullptr) constraint = static_cast<GrammarHandle*>(grammar)->object;
+    *out_sampler = new Sampler(vocab, *options, checked_bias(vocab, bias_ids, bias_values, n_bias),
+                               std::move(constraint));
     return int32_t{MG_OK};
   });
 }

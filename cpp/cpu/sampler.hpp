@@ -2,11 +2,11 @@
 // constraint. One thread at a time.
 #pragma once
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
-#include "common.hpp"
-#include "live_handle.hpp"
+#include "grammar.hpp"
 
 namespace magnet {
 
@@ -17,8 +17,9 @@ struct LogitBias {
 
 class Sampler : public LiveHandle {
  public:
-  /** Throws MG_E_INVALID naming what is out of range. */
-  Sampler(uint64_t vocab, const mg_sampler_options& options, std::vector<LogitBias> bias);
+  /** grammar: may be null. Throws MG_E_INVALID naming what is out of range. */
+  Sampler(uint64_t vocab, const mg_sampler_options& options, std::vector<LogitBias> bias,
+          std::shared_ptr<Grammar> grammar);
 
   uint64_t vocab() const { return vocab_; }
   /** Tokens of the prompt, for the repetition penalty. */
@@ -42,7 +43,7 @@ class Sampler : public LiveHandle {
 
  private:
   bool changes_logits() const;
-  void adjust(float* logits) const;
+  void adjust(float* logits);
   void remember(int32_t token);
   void accept(int32_t token);
 
@@ -52,6 +53,7 @@ class Sampler : public LiveHandle {
   std::vector<int32_t> recent_;  // a ring once it is full
   size_t oldest_ = 0;
   std::unordered_map<int32_t, uint32_t> drawn_;  // how often; kept where a penalty asks for it
+  std::optional<GrammarRun> constraint_;
   uint64_t step_;
 };
 

@@ -42,17 +42,26 @@ MG_API int32_t mg_sampler_prompt(void* sampler, const int32_t* tokens, uint64_t 
 MG_API int32_t mg_sampler_draw(void* sampler, const float* logits, int32_t* out_token,
                                float* out_logprob, int32_t* out_top_ids, float* out_top_logprobs);
 
-/* ---- constraints (cpp/cpu/grammar*.cpp) ----------------------------------------------------------
- * A grammar over bytes, compiled by src/model/constraint/ from a JSON schema, and the bytes of a
- * vocabulary's tokens. A token is allowed where its bytes lead on to some complete text; the end tokens
- * only where the text is complete. */
+/* ---- constraints (cpp/cpu/vocabulary.cpp, grammar*.cpp) --------------------------------------------
+ * A pushdown automaton over bytes, compiled by src/model/constraint/ from a JSON schema, and the bytes
+ * of a vocabulary's tokens. A token is allowed where its bytes lead on to some complete text that the
+ * vocabulary can write byte by byte; the end tokens only where the text is complete, and after the
+ * first of them nothing else. */
 /* bytes: of all tokens one after the other; ends: (vocab) where each ends; a token without bytes is
- * never allowed, except end_ids. Shared by its grammars. */
+ * never allowed, except end_ids (at least one), whose bytes do not count. Shared by its grammars. */
 MG_API int32_t mg_vocabulary_create(const uint8_t* bytes, uint64_t n_bytes, const uint32_t* ends,
                                     uint64_t vocab, const int32_t* end_ids, uint64_t n_end_ids,
                                     void** out_vocabulary);
 MG_API int32_t mg_vocabulary_free(void* vocabulary);
-/* program: as src/model/constraint/program.ts lays it out; checked. */
+/* program: as src/model/constraint/program.ts lays it out; MG_E_FORMAT where it breaks its layout,
+ * MG_E_UNSUPPORTED where it has no text. Keeps the vocabulary alive. Masks are cached in it: samplers of
+ * one constraint should share one grammar. */
 MG_API int32_t mg_grammar_create(void* vocabulary, const uint8_t* program, uint64_t n_bytes,
                                  void** out_grammar);
 MG_API int32_t mg_grammar_free(void* grammar);
+/* For tests: what may follow a text. out_complete: 1 where it may end there. out_cost: bytes of the
+ * shortest completion. out_mask: (vocab + 7) / 8 bytes, a bit for each token that is allowed with
+ * draws_left draws to come (0: not known); may be null. MG_E_FORMAT where nothing can follow. */
+MG_API int32_t mg_grammar_inspect(void* grammar, const uint8_t* text, uint64_t n_bytes,
+                                  uint32_t draws_left, uint32_t* out_complete, uint32_t* out_cost,
+                                  uint8_t* out_mask);

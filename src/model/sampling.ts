@@ -76,6 +76,8 @@ export interface SamplerOptions {
   top_logprobs?: number;
   /** Tokens that will be drawn at most; with a constraint, the text is closed within them. */
   token_budget?: number;
+  /** Handle of a grammar (Constraints.grammar); the sampler keeps what it needs of it. */
+  grammar?: Address;
   /** Number of the first draw in its sequence. */
   step?: number;
 }
@@ -101,7 +103,13 @@ export class Sampler {
       token_budget: options.token_budget ?? 0,
     };
     const { logit_bias } = sampling;
-    this.#handle = createSampler(vocab_size, native, logit_bias, NULL, options.step ?? 0);
+    this.#handle = createSampler(
+      vocab_size,
+      native,
+      logit_bias,
+      options.grammar ?? NULL,
+      options.step ?? 0,
+    );
     freeForgotten.register(this, this.#handle, this);
   }
 

@@ -6,6 +6,7 @@ import { MagnetError } from "../../core/errors.ts";
 import { chatFormat, textPrompt } from "../../model/chat-format.ts";
 import { encodePartsAsync } from "../../model/chat-template.ts";
 import { paramCount } from "../../model/config.ts";
+import { compileJsonSchema, jsonObjectConstraint } from "../../model/constraint/compile.ts";
 import type { TextEngine } from "../../model/engine/open-engine.ts";
 import {
   openTextModel,
@@ -97,9 +98,8 @@ export function servedModel(
     has_chat_format: chatFormat(tokenizer).name !== "plain",
     fingerprint: `fp_${fingerprint.slice(0, 10)}`,
     answer: (request) => answer(opened, request),
-    constraint: () => {
-      throw new MagnetError("UNSUPPORTED", "response formats are not done", { exit: "usage" });
-    },
+    constraint: (format) =>
+      format.kind === "json_object" ? jsonObjectConstraint() : compileJsonSchema(format.schema),
     promptTokens: (text, signal, cut) =>
       textTokens(tokenizer, text, { context: engine.context, signal, cut }),
     embed: (tokens, signal) => engine.embed(tokens, signal),

@@ -6,6 +6,7 @@ import { MagnetError } from "../../core/errors.ts";
 import { BitnetCpp, type BitnetCppOptions } from "../../native/bitnet-cpp.ts";
 import { type Address, floatsAt } from "../../native/ffi.ts";
 import { drawToken, liveHandles, TOP_LOGPROBS_MAX } from "../../native/sample.ts";
+import type { Constraints } from "../constraint/constraints.ts";
 import type { SamplerRequest, StepBackend, StepResults, StepSampler } from "./backend.ts";
 import { BLOCK_TOKENS } from "./block-store.ts";
 import { BATCH_ROWS } from "./scheduler.ts";
@@ -22,6 +23,8 @@ export interface BitnetCppBackendOptions extends Pick<BitnetCppOptions, "threads
   context: number;
   /** The bits that --rounding llamacpp repeats need it off. */
   flash_attention: boolean;
+  /** Of the model's tokenizer; closed with the backend. */
+  constraints: Constraints;
 }
 
 export class BitnetCppBackend implements StepBackend {
@@ -31,6 +34,7 @@ export class BitnetCppBackend implements StepBackend {
   readonly blocks: number;
   readonly #library: BitnetCpp;
   readonly #slots: SequenceSlots;
+  readonly #constraints: Constraints;
   /** Not known to be done: those of a failed step are done again with the next. */
   #forgets = new Int32Array(0);
   readonly #logits = new BigUint64Array(BATCH_ROWS);
@@ -42,8 +46,13 @@ export class BitnetCppBackend implements StepBackend {
     hidden: new Float32Array(0),
   };
 
-  private constructor(library: BitnetCpp, blocks: number, slots: number, context: number) {
+  private constructor(
+    library: BitnetCpp,
+    slots: number,
+    { blocks, context, constraints }: BitnetCppBackendOptions,
+  ) {
     this.context = Math.min(library.context, context);
+    this.#constraints = constraints;
     this.vocab_size = library.vocab_size;
     this.d_model = library.width;
     this.blocks = blocks;
@@ -60,11 +69,11 @@ export class BitnetCppBackend implements StepBackend {
       batch_rows: BATCH_ROWS,
       ...{ sequences, threads, flash_attention },
     });
-    return new BitnetCppBackend(library, blocks, sequences, options.context);
+    return new BitnetCppBackend(library, sequences, options);
   }
 
   createSampler(request: SamplerRequest): StepSampler {
-    return stepSampler(this.vocab_size, request);
+    return stepSampler(this.vocab_size, request, this.#constraints);
   }
 
   async step(arrays: StepArrays, signal: AbortSignal): Promise<StepResults> {
@@ -102,6 +111,7 @@ export class BitnetCppBackend implements StepBackend {
   }
 
   close(): void {
+    this.#constraints.close();
     this.#library.close();
   }
 }

@@ -4,7 +4,9 @@
  */
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
+import { endTokens } from "../chat-format.ts";
 import { type ModelConfig, parseModelConfig } from "../config.ts";
+import { Constraints } from "../constraint/constraints.ts";
 import { GgufFile } from "../gguf-file.ts";
 import { ggufTokenizer, type LoadOptions, modelKind } from "../load-model.ts";
 import { BitnetCppBackend } from "./bitnet-cpp-backend.ts";
@@ -65,6 +67,7 @@ export async function openBitnetCpp(
       ...{ sequences_max, threads: options.threads ?? 0 },
       context: options.context ?? config.context,
       flash_attention: options.rounding !== "llamacpp",
+      constraints: new Constraints(tokenizer, endTokens(tokenizer)),
     });
     const engine = new BatchEngine(backend, { ...options, sequences_max, prefix_cache: false });
     const name = path.parse(path.resolve(model)).name;

@@ -5,6 +5,7 @@
 import { liveHandles, TOP_LOGPROBS_MAX } from "../../native/sample.ts";
 import { BATCH_ROWS_MAX, batchStep, KvPool } from "../batch.ts";
 import type { ModelConfig } from "../config.ts";
+import type { Constraints } from "../constraint/constraints.ts";
 import type { InferenceModel, Rounding } from "../inference.ts";
 import { availableMemoryBytes, requireMemory } from "../memory.ts";
 import type { SamplerRequest, StepBackend, StepResults, StepSampler } from "./backend.ts";
@@ -60,9 +61,18 @@ export class NativeBackend implements StepBackend {
   readonly #pool: KvPool;
   readonly #rounding: Rounding;
   readonly #results: StepResults;
+  readonly #constraints: Constraints | undefined;
 
-  /** The model stays the caller's, and open as long as the backend. */
-  constructor(model: InferenceModel, options: NativeBackendOptions = {}) {
+  /**
+   * The model stays the caller's, and open as long as the backend. constraints: of the model's
+   * vocabulary, closed with the backend; without them constrained requests are refused.
+   */
+  constructor(
+    model: InferenceModel,
+    options: NativeBackendOptions = {},
+    constraints?: Constraints,
+  ) {
+    this.#constraints = constraints;
     const { context, vocab_size, d_model } = model.config;
     this.#model = model;
     this.context = Math.min(context, options.context ?? context);
@@ -81,7 +91,7 @@ export class NativeBackend implements StepBackend {
   }
 
   createSampler(request: SamplerRequest): StepSampler {
-    return stepSampler(this.vocab_size, request);
+    return stepSampler(this.vocab_size, request, this.#constraints);
   }
 
   async step(arrays: StepArrays, signal: AbortSignal): Promise<StepResults> {
@@ -98,6 +108,7 @@ export class NativeBackend implements StepBackend {
   }
 
   close(): void {
+    this.#constraints?.close();
     this.#pool.close();
   }
 }

@@ -1,5 +1,8 @@
 /** An engine for an opened model. */
+import { endTokens } from "../chat-format.ts";
+import { Constraints } from "../constraint/constraints.ts";
 import type { InferenceModel } from "../inference.ts";
+import { Tokenizer } from "../tokenizer.ts";
 import { BatchEngine } from "./engine.ts";
 import { NativeBackend } from "./native-backend.ts";
 import type { Engine, EngineOptions } from "./types.ts";
@@ -19,6 +22,8 @@ export function openEngine<T>(
   options: EngineOptions = {},
 ): TextEngine<T> {
   const { model, tokenizer } = loaded;
-  const backend = new NativeBackend(model, options);
+  const constraints =
+    tokenizer instanceof Tokenizer ? new Constraints(tokenizer, endTokens(tokenizer)) : undefined;
+  const backend = new NativeBackend(model, options, constraints);
   return { engine: new BatchEngine(backend, options), tokenizer };
 }
