@@ -58,48 +58,75 @@ inline void finish(const PackedTernary& w, uint32_t panel, uint32_t h, const Int
 
 constexpr uint64_t AHEAD = 4096;
 /**
- * Blocks between two widenings of one_token. `low` gets two groups of codes a block (of at most
+ * Blocks between two widenings of few_tokens. `low` gets two groups of codes a block (of at most
  * 2 * 2 * 128 a product pair), `high` two of codes times 4: 8 blocks are 16 * 2048 = 2^15, which
  * only the negative end reaches, and int16 holds that.
  */
 constexpr uint32_t FOLD = 8;
 
-/** One token and one panel. Odd groups stay two bits up in their byte, and sum 4 times too much. */
-void one_token(const PackedTernary& w, uint32_t panel, const Int8Rows& x, uint32_t t, float* y,
-               uint32_t y_stride) {
-  const uint8_t* codes = w.codes + panel * w.panel_bytes();
-  const int8_t* q = x.q + uint64_t{t} * x.stride;
+/** FOLD blocks (or fewer) of T tokens and H halves of a panel, 8 rows each. Odd groups stay two bits
+ * up in their byte, so everything is summed 4 times. */
+template <uint32_t T, uint32_t H>
+inline void fold_blocks(const uint8_t* codes, const int8_t* q, uint64_t stride, uint32_t blocks,
+                        __m256i (&wide)[T][H]) {
   const __m256i mask = _mm256_set1_epi8(0x03);
   const __m256i mask_up = _mm256_set1_epi8(0x0c);
-  __m256i wide[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-  for (uint32_t start = 0; start < w.blocks; start += FOLD) {
-    const uint32_t count = std::min(FOLD, w.blocks - start);
-    __m256i low[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    __m256i high[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-    for (uint32_t b = 0; b < count; b++, codes += PANEL_BLOCK_BYTES, q += PANEL_COLUMNS) {
-      _mm_prefetch(reinterpret_cast<const char*>(codes + AHEAD), _MM_HINT_T0);
-      const __m256i four[4] = {four_of(q), four_of(q + 4), four_of(q + 8), four_of(q + 12)};
+  __m256i low[T][H], high[T][H];
+#pragma GCC unroll 4
+  for (uint32_t t = 0; t < T; t++)
 #pragma GCC unroll 2
-      for (int h = 0; h < 2; h++) {
-        const __m256i block = load8(codes + 32 * h);
-        const __m256i shifted = _mm256_srli_epi16(block, 4);
-        add_products(low[h], _mm256_and_si256(block, mask), four[0]);
-        add_products(high[h], _mm256_and_si256(block, mask_up), four[1]);
-        add_products(low[h], _mm256_and_si256(shifted, mask), four[2]);
-        add_products(high[h], _mm256_and_si256(shifted, mask_up), four[3]);
+    for (uint32_t h = 0; h < H; h++) low[t][h] = high[t][h] = _mm256_setzero_si256();
+  for (uint32_t b = 0; b < blocks; b++, codes += PANEL_BLOCK_BYTES, q += PANEL_COLUMNS) {
+    _mm_prefetch(reinterpret_cast<const char*>(codes + AHEAD), _MM_HINT_T0);
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < H; h++) {
+      const __m256i block = load8(codes + 32 * h);
+      const __m256i shifted = _mm256_srli_epi16(block, 4);
+      const __m256i groups[4] = {
+          _mm256_and_si256(block, mask), _mm256_and_si256(block, mask_up),
+          _mm256_and_si256(shifted, mask), _mm256_and_si256(shifted, mask_up)};
+#pragma GCC unroll 4
+      for (uint32_t t = 0; t < T; t++) {
+        add_products(low[t][h], groups[0], four_of(q + t * stride));
+        add_products(high[t][h], groups[1], four_of(q + t * stride + 4));
+        add_products(low[t][h], groups[2], four_of(q + t * stride + 8));
+        add_products(high[t][h], groups[3], four_of(q + t * stride + 12));
       }
     }
-#pragma GCC unroll 2
-    for (int h = 0; h < 2; h++) {
-      const __m256i l = _mm256_madd_epi16(low[h], _mm256_set1_epi16(4));
-      const __m256i u = _mm256_madd_epi16(high[h], _mm256_set1_epi16(1));
-      wide[h] = _mm256_add_epi32(wide[h], _mm256_add_epi32(l, u));
-    }
   }
+#pragma GCC unroll 4
+  for (uint32_t t = 0; t < T; t++)
 #pragma GCC unroll 2
-  for (uint32_t h = 0; h < 2; h++)
-    finish(w, panel, h, x, t, _mm256_srai_epi32(wide[h], 2), y, y_stride);
+    for (uint32_t h = 0; h < H; h++) {
+      const __m256i l = _mm256_madd_epi16(low[t][h], _mm256_set1_epi16(4));
+      const __m256i u = _mm256_madd_epi16(high[t][h], _mm256_set1_epi16(1));
+      wide[t][h] = _mm256_add_epi32(wide[t][h], _mm256_add_epi32(l, u));
+    }
 }
+
+/** T tokens from t0 and H halves of a panel from `half`, codes unpacked as they come. */
+template <uint32_t T, uint32_t H>
+void few_tokens(const PackedTernary& w, uint32_t panel, uint32_t half, const Int8Rows& x,
+                uint32_t t0, float* y, uint32_t y_stride) {
+  const uint8_t* const codes = w.codes + panel * w.panel_bytes() + 32 * half;
+  const int8_t* const q = x.q + uint64_t{t0} * x.stride;
+  __m256i wide[T][H];
+#pragma GCC unroll 4
+  for (uint32_t t = 0; t < T; t++)
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < H; h++) wide[t][h] = _mm256_setzero_si256();
+  for (uint32_t b = 0; b < w.blocks; b += FOLD)
+    fold_blocks<T, H>(codes + b * PANEL_BLOCK_BYTES, q + b * PANEL_COLUMNS, x.stride,
+                      std::min(FOLD, w.blocks - b), wide);
+#pragma GCC unroll 4
+  for (uint32_t t = 0; t < T; t++)
+#pragma GCC unroll 2
+    for (uint32_t h = 0; h < H; h++)
+      finish(w, panel, half + h, x, t0 + t, _mm256_srai_epi32(wide[t][h], 2), y, y_stride);
+}
+
+/** One half of a panel at a time: both would leave too few registers. */
+constexpr std::array FEW{few_tokens<1, 1>, few_tokens<2, 1>, few_tokens<3, 1>, few_tokens<4, 1>};
 
 constexpr uint32_t TILE = 4;           // tokens: 8 accumulators, 2 of codes, activations, products
 constexpr uint32_t GROUP_BYTES = 64;   // one code in a byte: 16 rows x 4 columns
@@ -175,10 +202,13 @@ void many_tokens(const PackedTernary& w, uint32_t panel, const Int8Rows& x, uint
 void product(const PackedTernary& w, uint32_t panel_begin, uint32_t panel_end, const Int8Rows& x,
              uint32_t n, float* y, uint32_t y_stride) {
   for (uint32_t p = panel_begin; p < panel_end; p++)
-    if (n == 1)
-      one_token(w, p, x, 0, y, y_stride);
-    else
+    if (n == 1) {
+      few_tokens<1, 2>(w, p, 0, x, 0, y, y_stride);
+    } else if (n <= FEW.size()) {
+      for (uint32_t half = 0; half < 2; half++) FEW[n - 1](w, p, half, x, 0, y, y_stride);
+    } else {
       many_tokens(w, p, x, n, y, y_stride);
+    }
 }
 
 /** Scales of block b of rows 8h..8h+7 of a panel. */

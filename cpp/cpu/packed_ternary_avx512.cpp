@@ -7,6 +7,7 @@
 
 #include "aligned_buffer.hpp"
 #include "packed_ternary.hpp"
+#include "packed_ternary_amx.hpp"
 #include "x86_intrinsics.hpp"
 
 #pragma GCC push_options
@@ -215,8 +216,9 @@ void many_tokens(const PackedTernary& w, uint32_t panel, bool second, const Int8
 
 void product(const PackedTernary& w, uint32_t panel_begin, uint32_t panel_end, const Int8Rows& x,
              uint32_t n, float* y, uint32_t y_stride) {
-  uint32_t p = panel_begin;
-  for (; p < panel_end; p += 2) {
+  if (n >= TILE_TOKENS_MIN && has_tiles())
+    return tile_product(w, panel_begin, panel_end, x, n, y, y_stride);
+  for (uint32_t p = panel_begin; p < panel_end; p += 2) {
     const bool two = p + 2 <= panel_end;
     if (n > FEW)
       many_tokens(w, p, two, x, n, y, y_stride);

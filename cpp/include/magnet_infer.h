@@ -81,6 +81,10 @@ MG_API int32_t mg_infer_free(void* model);
 MG_API int32_t mg_infer_config(void* model, mg_model_config* out);
 /* bytes_weights: bytes read for one decoded token (ternary codes, scales, norms and head). */
 MG_API int32_t mg_infer_bytes(void* model, uint64_t* out_bytes_weights);
+/* Seconds of one product of random weights (rows, cols) with n rows of activations, in each of `repeat`
+ * rounds over 256 MiB of such matrices, and the bytes of one. kind: 0 ternary, 1 Q6_K, 2 int8, 3 int4. */
+MG_API int32_t mg_bench_product(uint32_t kind, uint32_t rows, uint32_t cols, uint32_t n, uint32_t threads,
+                                uint32_t repeat, double* out_seconds, uint64_t* out_bytes);
 
 enum { MG_ROUNDING_BITNET = 0, MG_ROUNDING_LLAMACPP = 1 };
 typedef struct mg_session_options {  /* 16 bytes */

@@ -56,8 +56,7 @@ magnet::PackedHead head_of(HeadFormat format, uint32_t rows, uint32_t cols, bool
     magnet::set_head_row_q6k(head, r, blocks.data());
     std::vector<float> packed(cols), file(cols);
     magnet::head_row(head, r, packed.data());
-    for (uint32_t b = 0; b < cols / 256; b++)
-      magnet::unpack_q6k_block(blocks.data() + 210 * b, file.data() + 256 * b);
+    CHECK(mg_unpack_tensor(MG_TYPE_Q6_K, blocks.data(), blocks.size(), 1, cols, file.data()));
     if (packed != file) stop("a packed row is not the file's", 0);
   }
   return head;

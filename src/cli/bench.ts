@@ -7,6 +7,7 @@ import { type BenchShape, benchShape, SHAPE_NAMES, type ShapeName } from "../mod
 import { type BenchOptions, benchTrain, type TrainReport } from "../model/bench-train.ts";
 import { infer } from "./bench/infer.ts";
 import { COMPARE_FLAGS, limitsText, measure, percent, resultsTable } from "./bench/output.ts";
+import { product } from "./bench/product.ts";
 import { defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import { type Output, table } from "./frame/output.ts";
 
@@ -102,4 +103,4 @@ const kernel = defineCommand({
   },
 });
 
-export const bench = defineGroup("Measures this machine", { train, kernel, infer });
+export const bench = defineGroup("Measures this machine", { train, kernel, product, infer });

@@ -4,7 +4,7 @@
  */
 import path from "node:path";
 import { ENGINES } from "../model/engine/open-text-model.ts";
-import { ROUNDINGS } from "../model/inference.ts";
+import { HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
 import type { AnswerSource } from "./chat/answer-source.ts";
 import { Conversation } from "./chat/conversation.ts";
 import { LineHistory } from "./chat/history.ts";
@@ -25,6 +25,7 @@ const FLAGS = {
   ...SAMPLING_FLAGS,
   stop: { type: "list", value: "TEXT", summary: "ends the answer" },
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
+  head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
   engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   tokenizer: { type: "string", value: "FILE", summary: "a tokenizer.json (must be the model's)" },
@@ -92,7 +93,7 @@ async function sourceOf(
   flags: ChatFlags,
   settings: ChatSettings,
 ): Promise<AnswerSource> {
-  const { url, engine, threads, tokenizer } = flags;
+  const { url, engine, threads, head, tokenizer } = flags;
   if (url !== undefined) {
     const api_key = apiKeyOf(flags.api_key_file);
     const server = { url, ...(api_key === undefined ? {} : { api_key }) };
@@ -101,7 +102,7 @@ async function sourceOf(
   if (model === undefined)
     throw usageError("MISSING_ARGUMENT", "magnet chat needs MODEL", "name a model, or --url URL");
   const given = tokenizer === undefined ? {} : { tokenizer };
-  return localSource(model, settings, { engine, threads, ...given });
+  return localSource(model, settings, { engine, threads, head, ...given });
 }
 
 export const chat = defineCommand({

@@ -1,7 +1,7 @@
 /** `magnet eval`: how well a trained model predicts a text, and its raw logits. */
 import { evaluatePairsOfModel } from "../model/align-from-files.ts";
 import { evaluateCheckpoint } from "../model/evaluate-checkpoint.ts";
-import { evalLogits, ROUNDINGS } from "../model/inference.ts";
+import { evalLogits, HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
 import { loadModel } from "../model/load-model.ts";
 import { PAIR_FORMATS } from "../model/preference-pairs.ts";
 import { type Context, defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
@@ -114,10 +114,11 @@ const logits = defineCommand({
   flags: {
     tokens: { type: "string", value: "IDS", required: true, summary: "parted by commas" },
     rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
+    head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
     threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   },
   async run({ out, signal }, { args, flags }) {
-    const loaded = await loadModel(args.model, { threads: flags.threads });
+    const loaded = await loadModel(args.model, { threads: flags.threads, head: flags.head });
     try {
       const { vocab_size } = loaded.config;
       const tokens = parseIds(flags.tokens, vocab_size);

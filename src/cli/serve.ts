@@ -13,7 +13,7 @@ import type { ServedModel } from "../http/serve/served-model.ts";
 import { type RunningServer, startServer } from "../http/serve/start-server.ts";
 import { ENGINES } from "../model/engine/open-text-model.ts";
 import type { EngineOptions } from "../model/engine/types.ts";
-import { ROUNDINGS } from "../model/inference.ts";
+import { HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
 import { stdinClosed, writeReadyFile } from "./ready-file.ts";
@@ -49,6 +49,7 @@ const FLAGS = {
   },
   queue: { type: "integer", min: 0, max: 100_000, default: 256, summary: "requests that may wait" },
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
+  head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
   engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   "requests-per-minute": {
@@ -107,7 +108,7 @@ function engineOptions({
 
 /** The models as the server loads them; `loaded` gets each one that is there, for the banner. */
 function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): ModelSource[] {
-  const { name: names, engine, threads, tokenizer } = flags;
+  const { name: names, engine, threads, head, tokenizer } = flags;
   if (names.length > paths.length)
     throw usageError(
       "BAD_VALUE",
@@ -122,7 +123,7 @@ function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): M
         hint: "MODEL is a .gguf file, a run folder, a checkpoint or a Hugging Face folder",
       });
     const { id, load } = modelSource(place, {
-      ...{ engine, threads, ...options, version: packageJson.version },
+      ...{ engine, threads, head, ...options, version: packageJson.version },
       id: names[i] ?? nameOf(place),
       ...(tokenizer === undefined ? {} : { tokenizer_path: tokenizer }),
     });

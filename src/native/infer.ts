@@ -47,6 +47,7 @@ export const inferAsync = bindAsync({
     "buffer",
     "cancel",
   ],
+  mg_bench_product: ["u32", "u32", "u32", "u32", "u32", "u32", "buffer", "buffer"],
   mg_session_eval: ["handle", "buffer", "u64", "u64", "buffer", "cancel"],
   mg_session_decode: ["buffer", "buffer", "u64", "buffer", "cancel"],
 });

@@ -103,3 +103,22 @@ describe("infer", () => {
     expect((await run("infer", "--preset", "none")).code).toBe(2);
   });
 });
+
+describe("product", () => {
+  const shape = ["--preset", "demo", "--threads", "1", "--repeat", "2"];
+  test("one token is bound by memory, many by the integer units", async () => {
+    const outcome = await run("product", ...shape, "--tokens", "1,64", "--json");
+    expect(outcome.code).toBe(0);
+    const { results } = benchReportSchema.parse(oneDocument(outcome));
+    const named = new Map(results.map((result) => [result.name, result]));
+    expect(named.get("ternary_gate/1")!.limit_name).toBe("memory");
+    expect(named.get("ternary_gate/64")!.limit_name).toBe("integer peak");
+    expect([...named.keys()].filter((name) => name.startsWith("head_int8/"))).toHaveLength(2);
+    for (const { value, n } of results) expect(value > 0 && n === 2).toBe(true);
+  });
+
+  test("numbers of tokens that make no sense are refused", async () => {
+    const outcome = await run("product", ...shape, "--tokens", "1,x", "--json");
+    expect(errorDocument(outcome).code).toBe("BAD_VALUE");
+  });
+});

@@ -2,12 +2,14 @@
 import { chatFormat } from "../../model/chat-format.ts";
 import { type EngineName, openTextModel } from "../../model/engine/open-text-model.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
+import type { HeadFormat } from "../../model/inference.ts";
 import type { AnswerSource } from "./answer-source.ts";
 import { type ChatSettings, samplingOf } from "./settings.ts";
 
 export interface LocalOptions {
   engine: EngineName;
   threads: number;
+  head: HeadFormat;
   tokenizer?: string;
 }
 
@@ -17,9 +19,9 @@ export async function localSource(
   { rounding, complete }: ChatSettings,
   options: LocalOptions,
 ): Promise<AnswerSource> {
-  const { engine, threads, tokenizer } = options;
+  const { engine, threads, head, tokenizer } = options;
   const path = tokenizer === undefined ? {} : { tokenizer_path: tokenizer };
-  const loaded = await openTextModel(model, { engine, threads, rounding, ...path });
+  const loaded = await openTextModel(model, { engine, threads, rounding, head, ...path });
   const { reason } = chatFormat(loaded.tokenizer);
   const plain = `${reason}: it is asked as a plain dialogue (User: ... Assistant: ...)`;
   return {

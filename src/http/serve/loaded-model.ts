@@ -77,8 +77,8 @@ async function serveModel(
   const opened = await openTextModel(model_path, options);
   const created_s = Math.floor(stat.mtimeMs / 1000);
   // Whatever changes the last bits is part of what answers are reproduced by.
-  const { engine = "magnet", rounding = "bitnet", version } = options;
-  const arithmetic = canonicalJson({ version, engine, rounding });
+  const { engine = "magnet", rounding = "bitnet", head = "file", version } = options;
+  const arithmetic = canonicalJson({ version, engine, rounding, head });
   return servedModel(opened, { id, ...files, created_s, arithmetic });
 }
 

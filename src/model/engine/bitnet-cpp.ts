@@ -57,6 +57,11 @@ export async function openBitnetCpp(
       hint: `export it: magnet export gguf ${model} --out FILE`,
       exit: "usage",
     });
+  if (options.head !== undefined && options.head !== "file")
+    throw new MagnetError("BAD_HEAD", "the engine bitnet.cpp computes with the file's head", {
+      hint: "leave --head out, or take --engine magnet",
+      exit: "usage",
+    });
   const sequences_max = Math.min(options.sequences_max ?? SEQUENCES_DEFAULT, SEQUENCES_MAX);
   const gguf = await GgufFile.open(model);
   try {
