@@ -8,7 +8,7 @@ import { HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
 import type { AnswerSource } from "./chat/answer-source.ts";
 import { Conversation } from "./chat/conversation.ts";
 import { LineHistory } from "./chat/history.ts";
-import { apiKeyOf } from "./chat/input-files.ts";
+import { apiKeyOf, schemaOf } from "./chat/input-files.ts";
 import { localSource } from "./chat/local-source.ts";
 import { MESSAGE_BYTES_MAX, type MessageInput, pipedInput } from "./chat/message-input.ts";
 import { remoteSource } from "./chat/remote-source.ts";
@@ -23,6 +23,7 @@ const FLAGS = {
   complete: { type: "boolean", summary: "go on with the text instead of answering it" },
   system: { type: "string", value: "TEXT", summary: "put before the first question" },
   ...SAMPLING_FLAGS,
+  schema: { type: "string", value: "FILE", summary: "a JSON schema that every answer follows" },
   stop: { type: "list", value: "TEXT", summary: "ends the answer" },
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
   head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
@@ -50,6 +51,7 @@ const settingsOf = (flags: ChatFlags): ChatSettings => ({
   stop: flags.stop,
   rounding: flags.rounding,
   complete: flags.complete,
+  ...(flags.schema === undefined ? {} : { schema: schemaOf(flags.schema) }),
 });
 
 /** Typed lines are remembered in the data folder. */

@@ -1,5 +1,6 @@
 /** Answers of a model in this process. */
 import { chatFormat } from "../../model/chat-format.ts";
+import { compileJsonSchema } from "../../model/constraint/compile.ts";
 import { type EngineName, openTextModel } from "../../model/engine/open-text-model.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
 import type { HeadFormat } from "../../model/inference.ts";
@@ -13,13 +14,17 @@ export interface LocalOptions {
   tokenizer?: string;
 }
 
-/** Opens the model for a chat that begins with these settings. Throws what openTextModel does. */
+/**
+ * Opens the model for a chat that begins with these settings. Throws what openTextModel does, and
+ * UNSUPPORTED_SCHEMA before the model is opened.
+ */
 export async function localSource(
   model: string,
-  { rounding, complete }: ChatSettings,
+  { rounding, complete, schema }: ChatSettings,
   options: LocalOptions,
 ): Promise<AnswerSource> {
   const { engine, threads, head, tokenizer } = options;
+  const constraint = schema === undefined ? undefined : compileJsonSchema(schema);
   const path = tokenizer === undefined ? {} : { tokenizer_path: tokenizer };
   const loaded = await openTextModel(model, { engine, threads, rounding, head, ...path });
   const { reason } = chatFormat(loaded.tokenizer);
@@ -37,6 +42,7 @@ export async function localSource(
         : ({ mode: "chat", messages } as const);
       const rest: Omit<GenerateOptions, "mode"> = {
         ...{ max_tokens, stop, signal },
+        ...(constraint === undefined ? {} : { constraint }),
       };
       const pieces = generate(loaded, { ...subject, ...rest, sampling: samplingOf(settings) });
       for (;;) {

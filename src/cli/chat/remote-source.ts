@@ -23,18 +23,30 @@ async function modelOf(server: CompletionServer, named: string | undefined, sign
   });
 }
 
+function formatOf(schema: unknown, complete: boolean): object {
+  if (complete)
+    throw usageError(
+      "SCHEMA_NEEDS_CHAT",
+      "servers take a schema in a chat only",
+      "leave out --complete, or ask the model in this process",
+    );
+  return { type: "json_schema", json_schema: { name: "answer", schema, strict: true } };
+}
+
 /**
  * What goes into the request. Options that OpenAI's API does not have are sent only where they do
  * something, so that a strict server of others is not asked for them.
  */
 function requestOf(settings: ChatSettings): Record<string, unknown> {
   const { temperature, top_p, seed, max_tokens, stop, top_k, min_p, repetition_penalty } = settings;
+  const { schema, complete } = settings;
   return {
     ...{ temperature, top_p, seed, max_tokens },
     ...(stop.length > 0 ? { stop } : {}),
     ...(top_k !== 0 ? { top_k } : {}),
     ...(min_p > 0 ? { min_p } : {}),
     ...(repetition_penalty !== 1 ? { repetition_penalty } : {}),
+    ...(schema === undefined ? {} : { response_format: formatOf(schema, complete) }),
   };
 }
 

@@ -26,6 +26,8 @@ export interface ChatSettings {
   max_tokens: number;
   stop: readonly string[];
   rounding: Rounding;
+  /** A JSON schema that answers follow. */
+  schema?: unknown;
   /** Go on with the last message's text instead of answering it. */
   complete: boolean;
 }
