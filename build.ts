@@ -5,6 +5,8 @@
  * folder of bitnet.cpp or llama.cpp, adds the engine `bitnet.cpp` (src/native/bitnet-cpp.ts). `bun build.ts
  * --target aarch64` cross-compiles into build/aarch64/ and dist/magnet-aarch64; the executable needs
  * Bun's runtime for that target, of the version that builds (AARCH64_RUNTIME says where it is).
+ * `bun build.ts --target sanitized` makes the fuzz driver build/sanitized/fuzz-gguf instead: the
+ * library's code with the address and undefined-behaviour sanitizers.
  */
 import { execFile } from "node:child_process";
 import fs from "node:fs";
@@ -27,6 +29,10 @@ interface Target {
   /** The executable, and the Bun that goes into it; the running one where it is absent. */
   executable: string;
   runtime?: string;
+  /** Flags that come after the common ones. */
+  flags?: string[];
+  /** A program of our own in place of the library: what its file names in cpp/tests start with. */
+  program?: string;
 }
 const TARGETS = {
   host: {
@@ -43,6 +49,21 @@ const TARGETS = {
     runtime:
       process.env.AARCH64_RUNTIME ??
       path.join(root, "node_modules/@oven/bun-linux-aarch64/bin/bun"),
+  },
+  sanitized: {
+    compiler: process.env.CXX ?? "g++",
+    compilerPackage: "g++",
+    folder: path.join(buildDir, "sanitized"),
+    executable: path.join(buildDir, "sanitized/fuzz-gguf"),
+    // With sanitizers GCC 12 warns about its own intrinsics.
+    flags: [
+      "-O1",
+      "-g1",
+      "-Wno-error",
+      "-fsanitize=address,undefined",
+      "-fno-sanitize-recover=all",
+    ],
+    program: "fuzz_",
   },
 } satisfies Record<string, Target>;
 
@@ -130,35 +151,59 @@ function isStale(object: string): boolean {
     .some((f) => mtime(f) === 0 || mtime(f) > built);
 }
 
-async function buildLibrary(target: Target): Promise<void> {
-  const libraryPath = path.join(target.folder, "libmagnet_cpu.so");
-  const objects = path.join(target.folder, "obj");
-  fs.mkdirSync(objects, { recursive: true });
-  const flagsFile = path.join(objects, "flags");
-  const flags = [target.compiler, ...COMPILE_FLAGS, ...LINK_FLAGS].join(" ");
+/** Compiles what is stale; returns all object files. */
+async function compileAll(target: Target): Promise<string[]> {
+  const folder = path.join(target.folder, "obj");
+  fs.mkdirSync(folder, { recursive: true });
+  const flagsFile = path.join(folder, "flags");
+  const compileFlags = [...COMPILE_FLAGS, ...(target.flags ?? [])];
+  const flags = [target.compiler, ...compileFlags, ...LINK_FLAGS].join(" ");
   const sameFlags = fs.existsSync(flagsFile) && fs.readFileSync(flagsFile, "utf8") === flags;
-  const files = sources("cpp", /\.cpp$/).filter((file) => !file.startsWith(bitnetSources));
+  const prefix = target.program;
+  const isOfProgram = (name: string) => prefix !== undefined && name.startsWith(prefix);
+  const tests = fs.readdirSync(path.join(root, "cpp/tests")).filter((n) => n.endsWith(".cpp"));
+  const program = tests.filter(isOfProgram).map((name) => path.join(root, "cpp/tests", name));
+  const own = sources("cpp", /\.cpp$/).filter((file) => !file.startsWith(bitnetSources));
+  const files = [...own, ...program];
   const objectOf = (file: string) =>
-    path.join(objects, `${path.relative(root, file).replaceAll(path.sep, "_")}.o`);
+    path.join(folder, `${path.relative(root, file).replaceAll(path.sep, "_")}.o`);
   const stale = files.filter((f) => !sameFlags || isStale(objectOf(f)));
-  const current = new Set(files.map(objectOf));
-  for (const f of fs.readdirSync(objects))
-    if (/\.o(\.d)?$/.test(f) && !current.has(path.join(objects, f.replace(/\.d$/, ""))))
-      fs.rmSync(path.join(objects, f));
-  const inputs = [...files.map(objectOf), path.join(root, "cpp/exports.map")];
-  if (stale.length === 0 && mtime(libraryPath) >= Math.max(...inputs.map(mtime))) return;
-  const into = path.relative(root, libraryPath);
-  say(`compiling ${stale.length} of ${files.length} C++ files for ${into}`);
+  const objects = files.map(objectOf);
+  const current = new Set(objects);
+  for (const f of fs.readdirSync(folder))
+    if (/\.o(\.d)?$/.test(f) && !current.has(path.join(folder, f.replace(/\.d$/, ""))))
+      fs.rmSync(path.join(folder, f));
+  if (stale.length > 0)
+    say(
+      `compiling ${stale.length} of ${files.length} C++ files for ${path.relative(root, target.folder)}`,
+    );
   await inParallel(stale, os.availableParallelism(), async (file) => {
     const object = objectOf(file);
     const dependencies = ["-MMD", "-MF", `${object}.d`];
     const source = path.relative(root, file);
-    await compile(target, [...COMPILE_FLAGS, ...dependencies, "-c", source, "-o", `${object}.tmp`]);
+    await compile(target, [...compileFlags, ...dependencies, "-c", source, "-o", `${object}.tmp`]);
     fs.renameSync(`${object}.tmp`, object);
   });
-  await compile(target, [...files.map(objectOf), ...LINK_FLAGS, "-o", `${libraryPath}.tmp`]);
-  fs.renameSync(`${libraryPath}.tmp`, libraryPath);
   fs.writeFileSync(flagsFile, flags);
+  return objects;
+}
+
+/** Links the objects, unless the file is there and newer than all of them. */
+async function link(target: Target, objects: string[], file: string, flags: string[]) {
+  const inputs = [...objects, path.join(root, "cpp/exports.map")];
+  if (mtime(file) >= Math.max(...inputs.map(mtime))) return;
+  await compile(target, [...objects, ...flags, "-o", `${file}.tmp`]);
+  fs.renameSync(`${file}.tmp`, file);
+}
+
+async function buildLibrary(target: Target): Promise<void> {
+  const file = path.join(target.folder, "libmagnet_cpu.so");
+  await link(target, await compileAll(target), file, LINK_FLAGS);
+}
+
+async function buildProgram(target: Target): Promise<void> {
+  const flags = [...(target.flags ?? []), "-lpthread", "-ldl"];
+  await link(target, await compileAll(target), target.executable, flags);
 }
 
 const bitnetSources = path.join(root, "cpp/bitnet_cpp");
@@ -283,16 +328,20 @@ async function buildBinary(target: Target): Promise<void> {
 function chosenTarget(): Target {
   const at = process.argv.indexOf("--target");
   const name = at < 0 ? "host" : process.argv[at + 1];
-  if (name === "host" || name === "aarch64") return TARGETS[name];
+  if (name === "host" || name === "aarch64" || name === "sanitized") return TARGETS[name];
   throw new Error(`--target ${name ?? ""}: it is one of ${Object.keys(TARGETS).join(", ")}`);
 }
 
 try {
   const target = chosenTarget();
-  await buildLibrary(target);
-  await buildBitnetShim(target);
-  buildDemoText();
-  if (!process.argv.includes("--library-only")) await buildBinary(target);
+  if (target.program !== undefined) {
+    await buildProgram(target);
+  } else {
+    await buildLibrary(target);
+    await buildBitnetShim(target);
+    buildDemoText();
+    if (!process.argv.includes("--library-only")) await buildBinary(target);
+  }
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
   process.exit(1);

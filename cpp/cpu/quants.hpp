@@ -61,6 +61,9 @@ void pack_tq2_block(const int8_t* trits, uint16_t scale, uint8_t* out);
 void pack_tq1_block(const int8_t* trits, uint16_t scale, uint8_t* out);
 /** 128 trits to 32 bytes. */
 void pack_i2s_block(const int8_t* trits, uint8_t* out);
+/** 256 finite weights to 210 bytes of Q6_K, with the least squared error that a search finds. Their
+ * magnitude is below 10^8 (a scale is an f16). */
+void pack_q6k_block(const float* x, uint8_t* out);
 /** The inverses. A two-bit code of 3 (never written) reads as +2 - 1 = 2: refused by returning
  * false. */
 bool unpack_tq2_block(const uint8_t* in, int8_t* trits, uint16_t* scale);

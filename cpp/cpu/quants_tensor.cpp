@@ -1,10 +1,13 @@
 // Packing and unpacking of whole tensors (mg_pack_*): ternarise with the training formula, regroup
 // rows for interleaved rotary pairs where the format wants them, and pack row by row with a buffer
 // of one row.
+#include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "dense_matrix.hpp"
 #include "quants.hpp"
+#include "thread_pool.hpp"
 
 namespace magnet {
 namespace {
@@ -52,6 +55,13 @@ void pack_ternary_row(uint32_t type, const int8_t* trits, uint64_t cols, float s
 }
 
 void pack_float_row(uint32_t type, const float* w, uint64_t cols, uint8_t* out) {
+  if (type == MG_TYPE_Q6_K) {
+    for (uint64_t i = 0; i < cols; i++)
+      if (!(std::fabs(w[i]) < 1e8f))
+        fail(MG_E_NUMERIC, "a weight of %g does not fit into Q6_K", static_cast<double>(w[i]));
+    for (uint64_t b = 0; b < cols / 256; b++) pack_q6k_block(w + 256 * b, out + 210 * b);
+    return;
+  }
   if (type == MG_TYPE_F32) {
     std::memcpy(out, w, 4 * cols);
     return;
@@ -118,8 +128,8 @@ int32_t mg_pack_tensor(uint32_t type, uint32_t ternary, uint32_t heads, const fl
             "mg_pack_tensor: wrong output size");
     require(heads == 0 || (rows % heads == 0 && rows / heads % 2 == 0), MG_E_SHAPE,
             "mg_pack_tensor: rows are not heads x an even head dimension");
-    require(ternary != 0 || type == MG_TYPE_F16 || type == MG_TYPE_F32, MG_E_UNSUPPORTED,
-            "only F16 and F32 hold weights that are not ternary");
+    require(ternary != 0 || type == MG_TYPE_F16 || type == MG_TYPE_F32 || type == MG_TYPE_Q6_K,
+            MG_E_UNSUPPORTED, "weights that are not ternary are packed as F16, F32 or Q6_K");
     const float scale = ternary != 0 ? ternary_scale(weights, rows * cols) : 1.0f;
     require(std::isfinite(scale), MG_E_NUMERIC, "the weights hold NaN or infinity");
     const bool has_half_scale =
@@ -128,16 +138,19 @@ int32_t mg_pack_tensor(uint32_t type, uint32_t ternary, uint32_t heads, const fl
             "the weights' mean magnitude does not fit into F16 (limit 65504)");
     const BlockLayout layout = block_layout(type);
     const uint64_t row_bytes = cols / layout.elements * layout.bytes;
-    std::vector<int8_t> trits(ternary != 0 ? cols : 0);
-    for (uint64_t r = 0; r < rows; r++) {
+    const auto pack_row = [&](uint64_t r, std::vector<int8_t>& trits) {
       const float* row = weights + source_row(r, rows, heads) * cols;
-      if (ternary != 0) {
-        ternarize(row, cols, scale, trits.data());
-        pack_ternary_row(type, trits.data(), cols, scale, out + r * row_bytes);
-      } else {
-        pack_float_row(type, row, cols, out + r * row_bytes);
-      }
-    }
+      if (ternary == 0) return pack_float_row(type, row, cols, out + r * row_bytes);
+      ternarize(row, cols, scale, trits.data());
+      pack_ternary_row(type, trits.data(), cols, scale, out + r * row_bytes);
+    };
+    // Only the search for Q6_K takes longer than the disk does.
+    const uint32_t threads = type == MG_TYPE_Q6_K ? resolve_threads(0) : 1;
+    parallel_for(threads, static_cast<int64_t>(rows), [&](int64_t begin, int64_t end, uint32_t) {
+      const FloatEnvironment environment;
+      std::vector<int8_t> trits(ternary != 0 ? cols : 0);
+      for (int64_t r = begin; r < end; r++) pack_row(static_cast<uint64_t>(r), trits);
+    });
     if (type == MG_TYPE_I2_S) {
       std::memset(out + rows * row_bytes, 0, 32);
       std::memcpy(out + rows * row_bytes, &scale, 4);

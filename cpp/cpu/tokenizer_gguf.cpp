@@ -48,7 +48,7 @@ class Reader {
 
   std::unique_ptr<mg_tokenizer> read() {
     require_text("tokenizer.ggml.model", "gpt2");
-    require_text("tokenizer.ggml.pre", "llama-bpe");
+    check_pre_tokenizer();
     read_tokens();
     read_merges();
     Vocabulary v{};
@@ -70,6 +70,17 @@ class Reader {
     if (found != wanted)
       fail(MG_E_FORMAT, "GGUF: %s is %.*s, not %s", key,
            static_cast<int>(std::min<size_t>(found.size(), 64)), found.data(), wanted);
+  }
+
+  /** Names of Llama-3's pattern in llama.cpp. BitNet-2B-4T's files, of two architectures that nothing
+   * else has, state none although they have Llama-3's vocabulary. */
+  void check_pre_tokenizer() {
+    const std::string_view arch = file_.text_or("general.architecture", "");
+    const bool unstated = file_.value("tokenizer.ggml.pre") == nullptr;
+    if (unstated && (arch == "bitnet-b1.58" || arch == "bitnet-25")) return;
+    const std::string_view name = file_.text_or("tokenizer.ggml.pre", "missing");
+    if (name == "llama3" || name == "llama-v3") return;
+    require_text("tokenizer.ggml.pre", "llama-bpe");
   }
 
   /** Fills `normal_` where the file states types. */

@@ -20,7 +20,7 @@ MG_API int32_t mg_pack_size(uint32_t type, uint64_t rows, uint64_t cols, uint64_
 /* Packs latent float32 weights (rows, cols) into `out` (bytes as mg_pack_size says).
  * ternary = 1: ternarises first, per tensor: s = 1/max(mean|w|, 1e-5), t = clamp(rint(w*s), -1, 1), and
  * stores t times the scale max(mean|w|, 1e-5) (rounded to f16 where the type keeps an f16 scale).
- * ternary = 0: only for F16 and F32. heads > 0: rows are regrouped for interleaved rotary pairs, for each
+ * ternary = 0: only for F16, F32 and Q6_K (least squared error by search, on all CPUs). heads > 0: rows are regrouped for interleaved rotary pairs, for each
  * of `heads` heads: out row 2j = in row j, out row 2j+1 = in row j + hd/2. out_scale may be null. */
 MG_API int32_t mg_pack_tensor(uint32_t type, uint32_t ternary, uint32_t heads, const float* weights,
                               uint64_t rows, uint64_t cols, uint8_t* out, uint64_t out_bytes,

@@ -2,7 +2,14 @@
 import path from "node:path";
 import { formatBytes } from "../core/bytes.ts";
 import { requireReplaceable } from "../core/read-file.ts";
-import { EXPORT_TYPES, type ExportType, exportGguf } from "../model/export-gguf.ts";
+import {
+  defaultEmbedding,
+  EMBEDDING_TYPES,
+  type EmbeddingType,
+  EXPORT_TYPES,
+  type ExportType,
+  exportGguf,
+} from "../model/export-gguf.ts";
 import { exportHf } from "../model/export-hf.ts";
 import { loadLatentModel } from "../model/load-model.ts";
 import { defineCommand, defineGroup } from "./frame/command.ts";
@@ -37,6 +44,11 @@ const gguf = defineCommand({
       options: TYPES,
       summary: "of the weights (default tq2_0; f16 for a model without quantisation)",
     },
+    embedding: {
+      type: "choice",
+      options: EMBEDDING_TYPES.map((type) => type.toLowerCase()),
+      summary: "of embedding and head (default q6_k with tq types and widths that fit, else f16)",
+    },
     out: {
       type: "string",
       value: "FILE",
@@ -53,18 +65,22 @@ const gguf = defineCommand({
     let progress: ReturnType<Output["progress"]> | undefined;
     const type_name = flags.type ?? (config.quant === "none" ? "f16" : "tq2_0");
     const type = type_name.toUpperCase() as ExportType;
+    const embedding_name = flags.embedding ?? defaultEmbedding(config, type).toLowerCase();
+    const embedding = embedding_name.toUpperCase() as EmbeddingType;
     const onTensor = (done: number, total: number) => {
       progress ??= out.progress({ label: "export", total, unit: "tensors" });
       progress.update(done);
     };
     const digest = await exportGguf({
-      ...{ config, params, tokenizer, type, name, onTensor },
+      ...{ config, params, tokenizer, type, embedding, name, onTensor },
       path: flags.out,
     });
     progress?.end();
-    const data = { format: "gguf", type: type_name, name, path: flags.out, ...digest };
+    const types = { type: type_name, embedding: embedding_name };
+    const data = { format: "gguf", ...types, name, path: flags.out, ...digest };
+    const kind = `${type_name}, embedding ${embedding_name}`;
     const size = formatBytes(digest.size_bytes);
-    out.result("export", data, `${flags.out}: ${type_name}, ${size}, sha256 ${digest.sha256}`);
+    out.result("export", data, `${flags.out}: ${kind}, ${size}, sha256 ${digest.sha256}`);
   },
 });
 

@@ -3,7 +3,7 @@
  * interleaved) for the plain one. Ternary weights as TQ2_0, TQ1_0 (both load in llama.cpp), I2_S
  * (bitnet.cpp, x86) or F16; those of a float model (quant "none") as F16 in either arch, whose graphs
  * in llama.cpp compute what a weight's type says: arch bitnet multiplies with a scale only where a
- * file has one. The embedding, which is also the head, as F16; norms as F32. Streamed
+ * file has one. The embedding, which is also the head, as F16 or Q6_K; norms as F32. Streamed
  * tensor by tensor.
  */
 import { MagnetError } from "../core/errors.ts";
@@ -19,11 +19,18 @@ import type { Tokenizer } from "./tokenizer.ts";
 export const EXPORT_TYPES = ["TQ2_0", "TQ1_0", "I2_S", "F16"] as const;
 export type ExportType = (typeof EXPORT_TYPES)[number];
 
+/**
+ * Types that the embedding is exported in. Q6_K has 6.56 bits a weight: with a vocabulary of 128,256
+ * the embedding is most of a small model's file and of the bytes read for a token.
+ */
+export const EMBEDDING_TYPES = ["F16", "Q6_K"] as const;
+export type EmbeddingType = (typeof EMBEDDING_TYPES)[number];
+
 /** general.file_type of each type. */
 const FILE_TYPES: Record<ExportType, number> = { F16: 1, TQ1_0: 36, TQ2_0: 37, I2_S: 40 };
 /** Columns must be a multiple of this. */
-const COLUMN_MULTIPLES: Record<ExportType, number> = { F16: 1, TQ1_0: 256, TQ2_0: 256, I2_S: 128 };
-const BLOCK_BYTES: Record<ExportType, number> = { F16: 2, TQ1_0: 54, TQ2_0: 66, I2_S: 32 };
+const COLUMN_MULTIPLES = { F16: 1, Q6_K: 256, TQ1_0: 256, TQ2_0: 256, I2_S: 128 } as const;
+const BLOCK_BYTES = { F16: 2, Q6_K: 210, TQ1_0: 54, TQ2_0: 66, I2_S: 32 } as const;
 
 export interface ExportGgufOptions {
   config: ModelConfig;
@@ -31,6 +38,8 @@ export interface ExportGgufOptions {
   params: Float32Array;
   tokenizer: Tokenizer;
   type: ExportType;
+  /** F16 unless given. */
+  embedding?: EmbeddingType;
   /** general.name */
   name: string;
   /** The file; replaced in one step if it exists. */
@@ -97,6 +106,26 @@ export function checkExportType(config: ModelConfig, type: ExportType): void {
     );
 }
 
+/**
+ * What `magnet export` takes where nobody chooses: Q6_K beside the ternary types that llama.cpp reads
+ * (it makes the same choice for them), F16 where rows are no whole blocks and where the export is to
+ * lose nothing.
+ */
+export function defaultEmbedding(config: ModelConfig, type: ExportType): EmbeddingType {
+  const is_ternary = type === "TQ1_0" || type === "TQ2_0";
+  return is_ternary && config.d_model % COLUMN_MULTIPLES.Q6_K === 0 ? "Q6_K" : "F16";
+}
+
+function checkEmbedding(config: ModelConfig, embedding: EmbeddingType): void {
+  const multiple = COLUMN_MULTIPLES[embedding];
+  if (config.d_model % multiple === 0) return;
+  throw new MagnetError(
+    "EXPORT_SHAPE",
+    `an embedding of ${embedding} needs a multiple of ${multiple} columns, but d_model is ${config.d_model}`,
+    { hint: "export with --embedding f16" },
+  );
+}
+
 /** The file's metadata but for the tokenizer. */
 export function ggufConfigEntries(
   config: ModelConfig,
@@ -137,8 +166,8 @@ function rotaryHeads(config: ModelConfig, name: string): number {
 function tensorSource(options: ExportGgufOptions, info: TensorInfo): GgufTensorSource {
   const { config, params, type: ternaryType } = options;
   const { name, offset, rows, cols, is_matrix, is_ternary } = info;
-  const type: GgmlType = is_ternary ? ternaryType : is_matrix ? "F16" : "F32";
-  const layout = is_ternary ? ternaryType : "F16";
+  const layout = is_ternary ? ternaryType : (options.embedding ?? "F16");
+  const type: GgmlType = is_matrix ? layout : "F32";
   const size_bytes = is_matrix
     ? (rows * cols * BLOCK_BYTES[layout]) / COLUMN_MULTIPLES[layout] + (type === "I2_S" ? 32 : 0)
     : 4 * cols;
@@ -174,6 +203,7 @@ function tensorSource(options: ExportGgufOptions, info: TensorInfo): GgufTensorS
 export async function exportGguf(options: ExportGgufOptions): Promise<FileDigest> {
   const { config, params, tokenizer, type, name, path, disk = hostFileSystem } = options;
   checkExportType(config, type);
+  checkEmbedding(config, options.embedding ?? "F16");
   if (tokenizer.vocab_size !== config.vocab_size)
     throw new MagnetError(
       "TOKENIZER_MISMATCH",

@@ -12,7 +12,11 @@ import { infer, inferAsync } from "../native/infer.ts";
 export const GGML_TYPES = {
   F32: 0,
   F16: 1,
+  Q4_0: 2,
+  Q8_0: 8,
+  Q4_K: 12,
   Q6_K: 14,
+  BF16: 30,
   TQ1_0: 34,
   TQ2_0: 35,
   I2_S: 36,

@@ -4,13 +4,14 @@ import { seededRandom } from "../../src/core/random.ts";
 import { EXPORT_TYPES, type ExportType } from "../../src/model/export-gguf.ts";
 import { GGML_TYPES } from "../../src/model/gguf-file.ts";
 import { inferAsync } from "../../src/native/infer.ts";
+import { ggmlDequantise, ggmlQuantise } from "./ggml-quants.ts";
 
 const SEED = 42;
 const random = seededRandom(SEED);
 
-async function pack(type: keyof typeof GGML_TYPES, weights: Float32Array, rows: number, heads = 0) {
+async function pack(type: ExportType | "F32", weights: Float32Array, rows: number, heads = 0) {
   const cols = weights.length / rows;
-  const blockBytes = { TQ2_0: 66 / 256, TQ1_0: 54 / 256, I2_S: 1 / 4, F16: 2, F32: 4, Q6_K: 0 };
+  const blockBytes = { TQ2_0: 66 / 256, TQ1_0: 54 / 256, I2_S: 1 / 4, F16: 2, F32: 4 };
   const out = new Uint8Array(rows * cols * blockBytes[type] + (type === "I2_S" ? 32 : 0));
   const scale = new Float32Array(1);
   const id = GGML_TYPES[type];
@@ -181,3 +182,18 @@ describe("packing", () => {
 test("every type that can be exported has a test above", () => {
   expect([...EXPORT_TYPES].sort()).toEqual(Object.keys(PACKERS).sort() as ExportType[]);
 });
+
+test.each(["F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"] as const)(
+  "%s unpacks to llama.cpp's bits",
+  async (type) => {
+    const [rows, cols] = [8, 1024];
+    const weights = Float32Array.from({ length: rows * cols }, () => random.next() ** 3 - 0.2);
+    const packed = ggmlQuantise(GGML_TYPES[type], weights, cols);
+    const out = new Float32Array(rows * cols);
+    await inferAsync.mg_unpack_tensor(
+      undefined,
+      ...([GGML_TYPES[type], packed, packed.length, rows, cols, out] as const),
+    );
+    expect(out).toEqual(new Float32Array(ggmlDequantise(GGML_TYPES[type], packed, out.length)));
+  },
+);

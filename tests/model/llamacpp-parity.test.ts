@@ -15,10 +15,10 @@ import { promisify } from "node:util";
 import { seededRandom } from "../../src/core/random.ts";
 import type { ModelConfig } from "../../src/model/config.ts";
 import { type ExportType, exportGguf } from "../../src/model/export-gguf.ts";
-import { GgufFile } from "../../src/model/gguf-file.ts";
+import { type GgmlType, GgufFile } from "../../src/model/gguf-file.ts";
 import { evalLogits, InferenceModel } from "../../src/model/inference.ts";
 import type { Tokenizer } from "../../src/model/tokenizer.ts";
-import { replaceEmbedding } from "./q6k-embedding.ts";
+import { replaceEmbedding } from "./replace-embedding.ts";
 import {
   bookTokenizer,
   maxDifference,
@@ -98,6 +98,7 @@ async function llamaCpp(jobs: Job[]): Promise<Answers> {
 /** What the two may differ by at most; in fact nothing. */
 const LIMIT = 1e-3;
 
+const largest = (row: Float32Array) => row.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
 const argmax = (row: Float32Array) => row.reduce((best, v, i) => (v > row[best]! ? i : best), 0);
 
 /** Positions where both disagree on the best token although it leads by over twice the limit. */
@@ -120,13 +121,16 @@ const WIDE = { ...SMALL, d_model: 512, n_heads: 8, d_ff: 1280, rope_theta: 500_0
 /** Heads and rows that are no multiples of 32; F16 only. */
 const ODD = { ...SMALL, d_model: 120, n_heads: 3, n_kv_heads: 1, head_dim: 40, d_ff: 333 };
 
+/** What embedding and head may be beside F16. */
+const EMBEDDINGS = ["Q6_K", "F32", "BF16", "Q8_0", "Q4_0", "Q4_K"] as const;
+
 interface Case {
   weights: string;
   config: ModelConfig;
   params: () => Promise<Float32Array>;
   types: readonly ExportType[];
-  /** The embedding is replaced by one of other bits per weight than we write. */
-  q6k_embedding?: boolean;
+  /** The embedding, which is the head too, is replaced by one of a type that we only read. */
+  embedding?: GgmlType;
 }
 const cases: Case[] = (["bitnet", "llama"] as const).flatMap((variant) => {
   const random = (name: string, base: ModelConfig, seed: number, types: readonly ExportType[]) => {
@@ -142,7 +146,10 @@ const cases: Case[] = (["bitnet", "llama"] as const).flatMap((variant) => {
     random("odd", ODD, 7, ["F16"]),
     // Not ternary at all: arch llama, and arch bitnet without scales beside its weights.
     random("plain", { ...SMALL, quant: "none" }, 9, ["F16"]),
-    { ...random("wide, Q6_K embedding", WIDE, 8, TERNARY), q6k_embedding: true },
+    ...EMBEDDINGS.map((embedding, i) => ({
+      ...random(`wide, ${embedding} embedding`, WIDE, 8 + i, i === 0 ? TERNARY : ["TQ2_0"]),
+      embedding,
+    })),
     { weights: `${variant}, small, briefly trained`, config, params, types: TYPES },
   ];
 });
@@ -151,6 +158,8 @@ const runs = cases.flatMap((c) => c.types.map((type) => ({ ...c, type, name: c.w
 let tokenizer: Tokenizer;
 let answers: Answers;
 const ours: Float32Array[] = [];
+/** The same files in the default rounding. */
+const defaults: Float32Array[] = [];
 const jobs: Job[] = [];
 
 beforeAll(async () => {
@@ -158,16 +167,17 @@ beforeAll(async () => {
   const ids = tokenizer.encode(`${TEXT} a little and see the watery part of the world.`);
   const tokens = Int32Array.of(tokenizer.bos_id!, ...ids);
   expect(tokens.length).toBeGreaterThan(32); // beyond one group of lanes
-  for (const { weights, config, params, types, q6k_embedding } of cases) {
+  for (const { weights, config, params, types, embedding } of cases) {
     const latent = await params();
     for (const type of types) {
       const file = path.join(folder, `${jobs.length}.gguf`);
       await exportGguf({ config, params: latent, tokenizer, type, name: weights, path: file });
-      if (q6k_embedding) await replaceEmbedding(file, 9);
+      if (embedding) await replaceEmbedding(file, embedding, 9);
       const gguf = await GgufFile.open(file);
       const model = await InferenceModel.fromGguf(gguf, 1);
       gguf.close();
       ours.push(await evalLogits(model, tokens, "llamacpp"));
+      defaults.push(await evalLogits(model, tokens));
       model.close();
       jobs.push({ model: file, tokens: [...tokens], texts: TEXTS, out: `${file}.f32` });
     }
@@ -186,11 +196,42 @@ test.each(runs.map((run, i) => [run.type, run.name, i] as const))(
     const theirs = new Float32Array(bytes.buffer, 0, bytes.length / 4);
     expect(maxDifference(ours[i]!, theirs)).toBeLessThanOrEqual(LIMIT);
     expect(greedyDisagreements(ours[i]!, theirs, SMALL.vocab_size)).toBe(0);
-    // A Q6_K head is multiplied in floats here, in integers there: the logits' own last bits.
-    const bits = runs[i]!.q6k_embedding ? 1e-5 : 0;
+    // Heads in blocks are multiplied in floats here, in integers there: the logits' own last bits.
+    const { embedding } = runs[i]!;
+    const bits = embedding === undefined || embedding === "F32" ? 0 : 1e-5 * largest(theirs);
     expect(maxDifference(ours[i]!, theirs)).toBeLessThanOrEqual(bits);
   },
 );
+
+/** Of the rows of `b` from those of `a`: mean divergence, and how often the best token is the same. */
+function agreement(a: Float32Array, b: Float32Array, vocab: number): { kl: number; top1: number } {
+  const logSoftmax = (row: Float32Array) => {
+    const total = row.reduce((sum, v) => sum + Math.exp(v), 0);
+    return row.map((v) => v - Math.log(total));
+  };
+  let [kl, same] = [0, 0];
+  for (let at = 0; at < a.length; at += vocab) {
+    const [p, q] = [a, b].map((rows) => logSoftmax(rows.subarray(at, at + vocab)));
+    kl += p!.reduce((sum, log_p, i) => sum + Math.exp(log_p) * (log_p - q![i]!), 0);
+    same += argmax(p!) === argmax(q!) ? 1 : 0;
+  }
+  const rows = a.length / vocab;
+  return { kl: kl / rows, top1: same / rows };
+}
+
+test("the default rounding is near llama.cpp's: divergence and best tokens", () => {
+  const rows = runs.map((run, i) => ({
+    run,
+    ...agreement(ours[i]!, defaults[i]!, SMALL.vocab_size),
+  }));
+  for (const { run, kl, top1 } of rows)
+    if (run.embedding !== undefined || run.name.includes("trained"))
+      process.stderr.write(
+        `default against llamacpp rounding, ${run.type}, ${run.name}: KL ${kl.toExponential(1)}, ` +
+          `top-1 ${(100 * top1).toFixed(1)}%\n`,
+      );
+  expect(Math.max(...rows.map(({ kl }) => kl))).toBeLessThan(0.01);
+});
 
 test("TQ1_0 and TQ2_0 give identical logits", () => {
   const at = (name: string, type: ExportType) =>

@@ -1,23 +1,21 @@
 /**
- * A GGUF file whose token embedding is Q6_K, as quantised files of others have it: ours with that
- * one tensor replaced by random blocks of the format.
+ * A GGUF file whose token embedding has a type that we do not write, as quantised files of others have
+ * it: ours with that one tensor replaced by what llama.cpp's own quantiser makes of random weights.
  */
 import fs from "node:fs";
 import { seededRandom } from "../../src/core/random.ts";
-import { GGML_TYPES, GgufFile } from "../../src/model/gguf-file.ts";
+import { GGML_TYPES, type GgmlType, GgufFile } from "../../src/model/gguf-file.ts";
+import { ggmlQuantise } from "./ggml-quants.ts";
 
 const EMBEDDING = "token_embd.weight";
-const BLOCK = { elements: 256, bytes: 210 };
 const padded = (n: number) => Math.ceil(n / 32) * 32;
 
-/** Random 6-bit codes and scales; weights of some 0.05. */
-function randomBlocks(blocks: number, seed: number): Uint8Array {
+/** Weights of some 0.05, packed. */
+function randomEmbedding(type: GgmlType, rows: number, cols: number, seed: number): Uint8Array {
   const random = seededRandom(seed);
-  const bytes = random.bytes(blocks * BLOCK.bytes);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  for (let b = 0; b < blocks; b++)
-    view.setFloat16(BLOCK.bytes * b + 208, 4e-5 * (1 + random.next()), true);
-  return bytes;
+  const weights = Float32Array.from({ length: rows * cols }, () => 0.1 * (random.next() - 0.5));
+  if (type === "F32") return new Uint8Array(weights.buffer);
+  return ggmlQuantise(GGML_TYPES[type], weights, cols);
 }
 
 function tableEntry(name: string, dims: readonly number[], type: number, offset: number): Buffer {
@@ -33,7 +31,7 @@ function tableEntry(name: string, dims: readonly number[], type: number, offset:
 }
 
 /** Rewrites `file`; everything but the embedding stays as it is. */
-export async function replaceEmbedding(file: string, seed: number): Promise<void> {
+export async function replaceEmbedding(file: string, type: GgmlType, seed: number): Promise<void> {
   const bytes = fs.readFileSync(file);
   const gguf = await GgufFile.open(file);
   const tensors = gguf.tensors().map((t) => ({ ...t, data: gguf.tensorBytes(t.name) }));
@@ -48,9 +46,9 @@ export async function replaceEmbedding(file: string, seed: number): Promise<void
   for (const tensor of tensors) {
     const { name, rows, cols } = tensor;
     const replaced = name === EMBEDDING;
-    const type = replaced ? GGML_TYPES.Q6_K : tensor.type;
-    const packed = replaced ? randomBlocks((rows * cols) / BLOCK.elements, seed) : tensor.data;
-    table.push(tableEntry(name, rows === 1 ? [cols] : [cols, rows], type, offset));
+    const id = replaced ? GGML_TYPES[type] : tensor.type;
+    const packed = replaced ? randomEmbedding(type, rows, cols, seed) : tensor.data;
+    table.push(tableEntry(name, rows === 1 ? [cols] : [cols, rows], id, offset));
     data.push(packed, new Uint8Array(padded(packed.length) - packed.length));
     offset += padded(packed.length);
   }
