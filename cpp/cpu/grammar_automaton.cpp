@@ -8,8 +8,9 @@ namespace {
 /** Readings of one text that are followed at once; later ones are dropped, which loses texts but
  * never allows a wrong one. */
 constexpr size_t STACKS_MAX = 1024;
-/** Steps of one draw: about a second. An ordinary draw takes some thousands. */
-constexpr uint64_t WORK_MAX = 20'000'000;
+/** Steps of one draw: some tenths of a second, in which other sequences wait. An ordinary draw takes
+ * some thousands. */
+constexpr uint64_t WORK_MAX = 4'000'000;
 /** A fresh automaton takes over beyond these: about 8 MiB each. */
 constexpr size_t SPOTS_MAX = 6'000;
 constexpr size_t NODES_MAX = 100'000;

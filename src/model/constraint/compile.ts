@@ -37,12 +37,19 @@ const without = (schema: JsonObject, ...keywords: string[]): JsonObject =>
   Object.fromEntries(Object.entries(schema).filter(([key]) => !keywords.includes(key)));
 const says = (schema: JsonObject): boolean => Object.keys(schema).some(restricts);
 
+const tooManyMerges = (pointer: string) =>
+  refuse(pointer, "merging its $ref, allOf and anyOf takes too many steps", {
+    hint: "write the schema with less allOf, or name fewer alternatives within it",
+  });
+
 class SchemaCompiler {
   readonly #root: Schema;
   readonly #builder = new ProgramBuilder();
   readonly #json = new JsonRules(this.#builder);
   /** By the schema itself, or, where it was made by merging, by its text. */
   readonly #rules = new Map<Schema | string, State>();
+  #merge_steps = 0;
+  #merged_chars = 0;
 
   constructor(root: Schema) {
     this.#root = root;
@@ -63,7 +70,7 @@ class SchemaCompiler {
   rule(schema: Schema, pointer: string): MaybeState {
     if (schema === false) return null;
     if (schema === true) return this.#json.value();
-    const key = schema.allOf === undefined ? schema : JSON.stringify(schema);
+    const key = schema.allOf === undefined ? schema : this.#textOf(schema, pointer);
     const known = this.#rules.get(key);
     if (known !== undefined) return known;
     if (this.#rules.size >= LIMITS.rules_max)
@@ -72,6 +79,13 @@ class SchemaCompiler {
     this.#rules.set(key, reserved);
     this.#builder.define(reserved, this.#branches(schema, pointer));
     return reserved;
+  }
+
+  #textOf(schema: JsonObject, pointer: string): string {
+    const text = JSON.stringify(schema);
+    this.#merged_chars += text.length;
+    if (this.#merged_chars > LIMITS.merged_chars_max) throw tooManyMerges(pointer);
+    return text;
   }
 
   #target(ref: string, pointer: string): [Schema, string] {
@@ -105,6 +119,7 @@ class SchemaCompiler {
       throw refuse(pointer, "$ref and allOf lead to each other without end");
     checkKeywords(schema, pointer);
     if (schema.$ref === undefined && schema.allOf === undefined) return schema;
+    if (++this.#merge_steps > LIMITS.merge_steps_max) throw tooManyMerges(pointer);
     const rest = without(schema, "$ref", "allOf");
     const parts: [Schema, string][] = says(rest) ? [[rest, pointer]] : [];
     if (schema.$ref !== undefined) parts.push(this.#target(schema.$ref as string, pointer));
@@ -331,18 +346,20 @@ class SchemaCompiler {
   }
 }
 
-/** Size and depth, before anything recurses. */
+/** Size and depth, before anything recurses or is copied. */
 function checkSize(schema: unknown): void {
-  let values = 0;
+  let values = 1;
   const open: [value: unknown, depth: number][] = [[schema, 1]];
   for (let item = open.pop(); item !== undefined; item = open.pop()) {
     const [value, depth] = item;
-    if (++values > LIMITS.schema_values_max)
-      throw refuse("", `it has more than ${LIMITS.schema_values_max} values`);
-    if (depth > LIMITS.schema_depth_max)
+    if (typeof value !== "object" || value === null) continue;
+    if (depth >= LIMITS.schema_depth_max)
       throw refuse("", `it is nested more than ${LIMITS.schema_depth_max} levels deep`);
-    if (typeof value === "object" && value !== null)
-      for (const inner of Object.values(value)) open.push([inner, depth + 1]);
+    const inner: unknown[] = Array.isArray(value) ? value : Object.values(value);
+    values += inner.length;
+    if (values > LIMITS.schema_values_max)
+      throw refuse("", `it has more than ${LIMITS.schema_values_max} values`);
+    for (const part of inner) open.push([part, depth + 1]);
   }
   if (JSON.stringify(schema).length > LIMITS.schema_bytes_max)
     throw refuse("", `it is longer than ${LIMITS.schema_bytes_max} bytes`);

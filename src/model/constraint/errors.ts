@@ -1,7 +1,14 @@
 /** How schemas are refused: by the place in the schema (a JSON pointer) and the keyword. */
 import { MagnetError } from "../../core/errors.ts";
 
-const place = (pointer: string): string => (pointer === "" ? "schema" : `schema at ${pointer}`);
+/** Longer pointers are cut in messages. */
+const POINTER_MAX = 200;
+
+function place(pointer: string): string {
+  if (pointer === "") return "schema";
+  const cut = pointer.length > POINTER_MAX;
+  return `schema at ${cut ? `${pointer.slice(0, POINTER_MAX)}...` : pointer}`;
+}
 
 /** A schema that is well-formed, but not of the subset. */
 export function refuse(

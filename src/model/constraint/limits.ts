@@ -12,9 +12,13 @@ export const LIMITS = {
   /** UTF-8 of a property's name. */
   name_bytes_max: 512,
   /** Rules, that is, distinct subschemas; merging (allOf) can make more of them than are written. */
-  rules_max: 4_000,
-  /** States of the program: a fifth of a second of compilation at worst. */
-  states_max: 50_000,
+  rules_max: 2_000,
+  /** Schemas looked at while $ref and allOf are merged: they can name each other 2^n times. */
+  merge_steps_max: 10_000,
+  /** Characters of merged schemas, which are told apart by their text. */
+  merged_chars_max: 1 << 21,
+  /** States of the program: some tenths of a second of compilation at worst. */
+  states_max: 25_000,
   /** States of one pattern's automaton, its bounded repeats written out. */
   pattern_states_max: 2_000,
   pattern_bytes_max: 4_096,
