@@ -159,6 +159,8 @@ void set_int4_group(PackedHead& head, uint32_t row, uint32_t col, const float* x
       std::max_element(x, x + n, [](float a, float b) { return std::fabs(a) < std::fabs(b); });
   const uint16_t half = to_half(*most / -8.0f);
   const float step = from_half(half);
+  require(std::isfinite(step), MG_E_NUMERIC,
+          "a head with weights above 524032 does not fit into int4; take int8");
   uint8_t* const panel = head.codes + uint64_t{row / ROWS} * head.panel_codes;
   for (uint32_t i = 0; i < n; i++) {
     const float q = step == 0 ? 0 : std::rint(x[i] / step);
@@ -277,7 +279,12 @@ void head_row(const PackedHead& head, uint32_t row, float* out) {
 void quantize_int15(const float* x, uint32_t n, const Int15Rows& out, uint32_t t) {
   constexpr float MOST = 127 * 128 + 63;
   float most = 1e-30f;
-  for (uint32_t c = 0; c < n; c++) most = std::fabs(x[c]) > most ? std::fabs(x[c]) : most;
+  uint32_t bad = 0;
+  for (uint32_t c = 0; c < n; c++) {
+    const float magnitude = std::fabs(x[c]);
+    most = magnitude > most ? magnitude : most;
+    bad |= static_cast<uint32_t>(!(magnitude < HUGE_VALF));
+  }
   const float inverse = MOST / most;
   int8_t* const high = out.high + uint64_t{t} * out.stride;
   int8_t* const low = out.low + uint64_t{t} * out.stride;
@@ -286,7 +293,7 @@ void quantize_int15(const float* x, uint32_t n, const Int15Rows& out, uint32_t t
   for (uint32_t c = 0; c < out.stride; c += 16) {
     int32_t pairs[2][2] = {};
     for (uint32_t i = c; i < c + 16; i++) {
-      // NaN becomes -MOST instead of an undefined conversion.
+      // NaN becomes MOST instead of an undefined conversion; the row's scale tells of it.
       float v = i < n ? std::rint(x[i] * inverse) : 0.0f;
       v = v < MOST ? v : MOST;
       v = v > -MOST ? v : -MOST;
@@ -306,7 +313,8 @@ void quantize_int15(const float* x, uint32_t n, const Int15Rows& out, uint32_t t
       sums[1] += pairs[1][p];
     }
   }
-  out.scale[t] = 1.0f / inverse;
+  // Integers have no NaN: without this a broken row would give logits that look like any others.
+  out.scale[t] = bad != 0 ? NAN : 1.0f / inverse;
 }
 
 void head_product(const PackedHead& w, uint32_t panel_begin, uint32_t panel_end, const Int15Rows& x,

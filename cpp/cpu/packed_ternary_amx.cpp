@@ -137,6 +137,8 @@ void panels(const PackedTernary& w, uint32_t panel, bool second, const Int8Rows&
   const uint8_t* const codes = w.codes + panel * w.panel_bytes();
   unpack(codes, w.blocks, first);
   if (second) unpack(codes + w.panel_bytes(), w.blocks, other);
+  // The tile loads do not tell g++ 12 that they read memory: the stores have to come first.
+  asm volatile("" ::: "memory");
   for (uint32_t t = 0; t < n; t += 2 * TILE) {
     // The last tiles end with the last token: some tokens are computed twice.
     const uint32_t t0 = std::min(t, n - TILE);

@@ -98,6 +98,22 @@ void product(Digest& digest, HeadFormat format, uint32_t rows, uint32_t cols, ui
   digest.add(y);
 }
 
+/** Activations that are not finite give no logit that could be taken for one. */
+void broken_row(HeadFormat format) {
+  const magnet::PackedHead head = head_of(format, 18, 256, false);
+  Activations a(3, 256);
+  const float broken[] = {NAN, HUGE_VALF, -HUGE_VALF};
+  for (uint32_t t = 0; t < 3; t++) {
+    std::vector<float> x = floats(256);
+    x[100 + t] = broken[t];
+    magnet::quantize_int15(x.data(), 256, a.rows, t);
+  }
+  std::vector<float> y(size_t{3} * head.rows);
+  magnet::head_product(head, 0, head.panels(), a.rows, 3, y.data(), head.rows);
+  for (const float logit : y)
+    if (std::isfinite(logit)) stop("a finite logit of a broken row", static_cast<int>(format));
+}
+
 }  // namespace
 
 void packed_heads() {
@@ -112,6 +128,7 @@ void packed_heads() {
                             : 1 + static_cast<uint32_t>(random_bits() % 700);
       product(digest, format, rows, cols, n, false);
     }
+    broken_row(format);
     product(digest, format, 18, 2048, 2, true);
     product(digest, format, 40, 768, 17, false);
   }
