@@ -124,9 +124,10 @@ void use_vocabulary(void* file, Outcomes& outcomes) {
   require_ok(mg_tokenizer_free(tokenizer), "mg_tokenizer_free");
 }
 
-void use_model(void* file, uint32_t threads, Outcomes& outcomes) {
+void use_model(void* file, uint32_t threads, uint32_t head, Outcomes& outcomes) {
   void* model = nullptr;
-  if (!accepted(mg_infer_from_gguf(file, threads, &model), "mg_infer_from_gguf", outcomes)) return;
+  const int32_t built = mg_infer_from_gguf(file, threads, head, &model);
+  if (!accepted(built, "mg_infer_from_gguf", outcomes)) return;
   outcomes.loaded++;
   mg_model_config config;
   require_ok(mg_infer_config(model, &config), "mg_infer_config");
@@ -198,7 +199,8 @@ void run_case(uint64_t seed, const std::string& folder, Outcomes& outcomes) {
   read_tables(file);
   use_vocabulary(file, outcomes);
   const uint64_t loaded = outcomes.loaded;
-  use_model(file, 1 + static_cast<uint32_t>(random.below(2)), outcomes);
+  const auto threads = 1 + static_cast<uint32_t>(random.below(2));
+  use_model(file, threads, static_cast<uint32_t>(random.below(3)), outcomes);
   if (kind == 0 && !as_file && outcomes.loaded == loaded)
     report("a valid model is refused", 0, last_error());
   require_ok(mg_gguf_free(file), "mg_gguf_free");
