@@ -1,7 +1,8 @@
 /**
- * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed), then
- * embeds it and the demo text into one executable with `bun build --compile`. `bun build.ts
- * --library-only` stops after the library (what `bun test` and development need). BITNET_CPP_DIR, a
+ * Builds dist/magnet: compiles cpp/ with g++ into build/libmagnet_cpu.so (only what changed) and the
+ * contracts into build/contracts.ts, then embeds them and the demo text into one executable with
+ * `bun build --compile`. `bun build.ts --library-only` stops before that (what `bun test`, the type
+ * check and development need). BITNET_CPP_DIR, a
  * folder of bitnet.cpp or llama.cpp, adds the engine `bitnet.cpp` (src/native/bitnet-cpp.ts). `bun build.ts
  * --target aarch64` cross-compiles into build/aarch64/ and dist/magnet-aarch64; the executable needs
  * Bun's runtime for that target, of the version that builds (AARCH64_RUNTIME says where it is).
@@ -14,6 +15,7 @@ import os from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
+import { buildContracts } from "./contracts/build.ts";
 import { bitnetCppFolder } from "./src/native/bitnet-cpp-folder.ts";
 
 const root = import.meta.dir;
@@ -340,6 +342,7 @@ try {
     await buildLibrary(target);
     await buildBitnetShim(target);
     buildDemoText();
+    await buildContracts(say);
     if (!process.argv.includes("--library-only")) await buildBinary(target);
   }
 } catch (error) {
