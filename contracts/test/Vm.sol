@@ -61,6 +61,7 @@ interface Vm {
     function computeCreateAddress(address deployer, uint256 nonce) external pure returns (address);
     function computeCreate2Address(bytes32 salt, bytes32 codeHash, address deployer)
         external pure returns (address);
+    function getCode(string calldata artifact) external view returns (bytes memory);
     function label(address account, string calldata name) external;
     // Fuzzing.
     function assume(bool condition) external pure;
