@@ -87,3 +87,24 @@ struct Values {
     /// SHA-256 of the benchmark suite by which model quality is measured.
     bytes32 benchmarkHash;
 }
+
+/// The part of `Values` that settling and claiming read: two storage slots. `end` is the epoch's end.
+struct EpochPlan {
+    uint64 end;
+    uint96 epochPool;
+    uint96 dailyCap;
+    uint96 annualCap;
+    uint32 commitSeconds;
+    uint32 revealSeconds;
+    uint32 proposerSeconds;
+    uint32 challengeSeconds;
+    uint32 settleSeconds;
+}
+
+/// The part of `Values` that a dispute reads: two storage slots.
+struct DisputePlan {
+    uint32 voteCommitSeconds;
+    uint32 voteRevealSeconds;
+    uint96 challengerBond;
+    uint8 panelSize;
+}
