@@ -29,8 +29,9 @@ interface INodes {
     event Withdrawn(address indexed node, uint256 amount);
     event NotarySeated(address indexed node, uint256 bond);
     event NotaryLeft(address indexed node);
-    /// Half is burned, half goes to the challenger (all is burned where there is none).
-    event Slashed(address indexed node, uint256 amount, address indexed challenger, uint256 reward);
+    /// Half is burned, half goes to the challenger (all is burned where there is none). `bond` is what is
+    /// left at work: from the logs alone everybody must know every node's bond at any block.
+    event Slashed(address indexed node, uint256 amount, uint256 bond, address indexed challenger, uint256 reward);
 
     struct Node {
         bytes32 nodeId;
