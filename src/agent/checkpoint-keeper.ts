@@ -63,6 +63,11 @@ export class CheckpointKeeper {
     return path.join(this.#options.data_dir, "state", "objects.json");
   }
 
+  /** Of an object that this node knows. */
+  manifestOf(cid: Cid): ObjectManifest | undefined {
+    return this.#manifests.get(cid);
+  }
+
   #say(event: KeeperEvent): void {
     this.#options.feed({ type: "keeper", event });
   }

@@ -9,6 +9,7 @@ import { openCertificate } from "../network/certificate.ts";
 import { openPeerDatabase } from "../network/peer-database.ts";
 import { PinStore } from "../network/tls-pins.ts";
 import { createTransport, type Transport } from "../network/transport.ts";
+import { roundProofRequest } from "./ledger/round-proof.ts";
 import { networkConfigHash } from "./network-file.ts";
 import { createNode, type NodeMachine } from "./node.ts";
 import { protocol } from "./protocol.ts";
@@ -30,7 +31,7 @@ export function openNetwork(options: NodeOptions): {
       ...(options.advertise === null ? {} : { advertise: options.advertise }),
       tier: options.tier,
       specs: protocol,
-      requests: [blobGet],
+      requests: [blobGet, roundProofRequest],
       certificate,
       pins: new PinStore(database),
       clock,

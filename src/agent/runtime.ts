@@ -24,6 +24,7 @@ import { openDurableState } from "./durable-state.ts";
 import { createEffects } from "./effects.ts";
 import { createEventLoop } from "./event-loop.ts";
 import { JobRegistry } from "./job-registry.ts";
+import { FactGatherer } from "./ledger/fact-gatherer.ts";
 import { isInUse, neededBlobs } from "./needed-blobs.ts";
 import type { NetworkFile } from "./network-file.ts";
 import type { NodeMachine } from "./node.ts";
@@ -48,6 +49,8 @@ export interface NodeOptions {
   max_disk_bytes: number;
   clock: Clock;
   random: Random;
+  /** Takes part in the network's ledger. */
+  ledger?: { epoch_seconds: number };
 }
 
 /** What a round's training has done so far, for status and progress. */
@@ -67,6 +70,8 @@ export interface RunningNode {
   readonly jobs: JobRegistry;
   readonly history: RoundHistory;
   readonly checkpoints: CheckpointKeeper;
+  /** Null in a network without a ledger. */
+  readonly ledger: FactGatherer | null;
   readonly progress: TrainingProgress | null;
   readonly fetchBlob: FetchBlob;
   /**
@@ -142,6 +147,19 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     feed,
     isNeeded: (hash) => needed().has(hash),
   });
+  const ledger = options.ledger
+    ? new FactGatherer({
+        data_dir,
+        machine,
+        transport,
+        manifestOf: (cid) => checkpoints.manifestOf(cid),
+        epoch_seconds: options.ledger.epoch_seconds,
+        random: options.random,
+        clock,
+        log: roomLog("ledger"),
+      })
+    : null;
+  if (ledger) closers.push(() => ledger.close());
   const sweeper = new BlobSweeper(blobs);
   const tidyUp = async (): Promise<void> => {
     await jobs.retire((job_id) => isInUse(machine, job_id));
@@ -152,15 +170,16 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
   const promoted = ({ job_id, state_hash }: { job_id: Hash; state_hash: Hash }): void => {
     const record = history.promoted(machine, clock.now_ms());
     if (!record) return;
+    ledger?.promoted();
     log.info("round_promoted", { round: record.round, state_hash, view: record.view });
     const unheard = (event: string) => (error: unknown) =>
       log.debug(event, { reason: toMagnetError(error).message });
     jobs
       .run(job_id, (runner) => runner.evaluateState(state_hash))
-      .then(
-        ({ loss, bits_per_byte }) => Object.assign(record, { loss_merged: loss, bits_per_byte }),
-        unheard("merged_state_not_evaluated"),
-      )
+      .then(({ loss, bits_per_byte }) => {
+        Object.assign(record, { loss_merged: loss, bits_per_byte });
+        ledger?.evaluated(record);
+      }, unheard("merged_state_not_evaluated"))
       .then(tidyUp)
       .catch(unheard("blobs_not_swept"));
   };
@@ -182,6 +201,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     step(event, now_ms) {
       const todo = machine.step(event, now_ms);
       history.observe(machine, now_ms);
+      ledger?.observe();
       return todo;
     },
     perform: effects.perform,
@@ -202,6 +222,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
   for (const { state_hash } of current.states) published.publish(state_hash);
   feed({ type: "start", persisted, states: current.states.map(({ state_hash }) => state_hash) });
   await checkpoints.start();
+  ledger?.start();
   if (broken) throw broken;
   const tick_ms = network.timing.heartbeat_ms / TICKS_PER_HEARTBEAT;
   const timer = setInterval(() => feed({ type: "tick" }), tick_ms);
@@ -215,6 +236,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     jobs,
     history,
     checkpoints,
+    ledger,
     fetchBlob,
     failure: failure.promise,
     feed,
