@@ -14,6 +14,11 @@ interface INodes {
     /// The bond is not released yet.
     error StillUnbonding(uint64 releaseTime);
     error NothingToWithdraw();
+    error ZeroAmount();
+    /// The node holds no notary's seat.
+    error NotNotary(address node);
+    /// An epoch that counts with the tier before the last change can still be settled until then.
+    error TierJustChanged(uint64 until);
     /// All 31 notary seats are taken by larger bonds.
     error NoSeat(uint256 leastBondOfSeats);
     /// Not possible while a dispute against the node is open.
@@ -23,7 +28,8 @@ interface INodes {
     error Banned(address node);
 
     event Registered(address indexed node, bytes32 indexed nodeId, Tier tier, uint256 bond);
-    event TierChanged(address indexed node, Tier tier);
+    /// The tier counts from `fromEpoch` on: an epoch's share is computed with one tier.
+    event TierChanged(address indexed node, Tier tier, uint64 fromEpoch);
     event Bonded(address indexed node, uint256 added, uint256 bond);
     event Unbonding(address indexed node, uint256 amount, uint64 releaseTime);
     event Withdrawn(address indexed node, uint256 amount);
@@ -35,6 +41,7 @@ interface INodes {
 
     struct Node {
         bytes32 nodeId;
+        /// In force in the running epoch.
         Tier tier;
         bool registered;
         bool banned;
@@ -46,20 +53,34 @@ interface INodes {
         uint64 releaseTime;
         /// 0: no notary.
         uint256 notaryBond;
+        /// The tier asked for last; in force from `tierFrom` on, `tierBefore` up to then.
+        Tier tierNext;
+        Tier tierBefore;
+        uint64 tierFrom;
+        /// Open disputes against the node.
+        uint256 locks;
     }
 
     /// x, y: the public key. nodeId = sha256(compressed key). Takes `bond` by transferFrom.
     function register(bytes32 x, bytes32 y, Tier tier, uint256 bond) external;
+    /// From the next epoch on; the bond must reach the least of the new tier, and of the old one until
+    /// then. Not while a dispute is open.
     function changeTier(Tier tier) external;
     function addBond(uint256 amount) external;
+    /// Leaves either nothing or at least the tier's least bond. What is on its way out already waits
+    /// again for the whole time. Unbonding everything leaves the notary's seat too.
     function unbond(uint256 amount) external;
     function withdraw() external;
-    /// Takes a notary's seat, the least bonded one's where all are taken. `leaveSeat` unbonds it.
+    /// Takes a notary's seat, the least bonded one's where all are taken; adds to the bond of a seat
+    /// that the caller holds. `leaveSeat` unbonds it.
     function takeSeat(uint256 notaryBond) external;
     function leaveSeat() external;
 
     /// Registered, not banned, bond at least the tier's least.
     function isActive(address node) external view returns (bool);
+    /// The tier that counts for an epoch: exact for every epoch that can still be settled (until then
+    /// a changed tier cannot change again).
+    function tierAt(address node, uint64 epoch) external view returns (Tier);
     function nodeOf(address node) external view returns (Node memory);
     function addressOf(bytes32 nodeId) external view returns (address);
     function isNotary(address node) external view returns (bool);
