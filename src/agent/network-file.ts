@@ -4,6 +4,7 @@
  * local advice and stay outside the hash.
  */
 import { z } from "zod";
+import { deploymentSchema } from "../chain/client/deployment.ts";
 import { canonicalJson, sha256Hex } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import { readSmallText } from "../core/read-file.ts";
@@ -44,6 +45,8 @@ export const networkFileSchema = z.strictObject({
       parity_shards: z.int().min(1).max(64).default(2),
     })
     .prefault({}),
+  /** Where contributions are counted and paid (magnet chain deploy); absent: nowhere. */
+  ledger: deploymentSchema.optional(),
   /** Where to knock first; not part of the configuration hash. */
   bootstrap: z
     .array(z.strictObject({ address: z.string().max(256), public_key: publicKeySchema.optional() }))

@@ -135,6 +135,7 @@ export const join = defineCommand({
     peer: { type: "list", value: "WSS", summary: "address of a node to knock at" },
     listen: { type: "string", value: "HOST:PORT", summary: "where peers connect to; port 0: any" },
     advertise: { type: "string", value: "HOST:PORT", summary: "address that others are told" },
+    rpc: { type: "string", value: "URL", summary: "RPC of the chain that holds the ledger" },
     threads: { type: "integer", min: 0, max: 64, summary: "threads for training; 0: all" },
     "max-disk": { type: "string", value: "SIZE", summary: "disk space magnet may use" },
     attached: {
@@ -153,6 +154,7 @@ export const join = defineCommand({
       "node.advertise": flags.advertise,
       "node.max_disk": flags.max_disk,
       "training.threads": flags.threads,
+      "chain.rpc": flags.rpc,
     });
     const { values } = config;
     const { data_dir } = values.node;

@@ -88,6 +88,18 @@ const serve = z.strictObject({
   ),
 });
 
+const chain = z.strictObject({
+  rpc: setting(
+    "RPC of the chain that holds the network's ledger, for example http://127.0.0.1:8545",
+    text
+      .refine(
+        (value) => value === "" || /^https?:\/\/[^\s/]+/.test(value),
+        "must be an http:// or https:// address",
+      )
+      .default(""),
+  ),
+});
+
 const log = z.strictObject({
   level: setting(
     "least severe level that is logged",
@@ -99,7 +111,7 @@ const log = z.strictObject({
   ),
 });
 
-const sections = { node, network, training, serve, log };
+const sections = { node, network, training, serve, chain, log };
 type Sections = typeof sections;
 export type SectionName = keyof Sections;
 /** All settings by section, checked, with defaults filled in. */
