@@ -180,7 +180,7 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
         if (account.seat != 0) amount += _slashSeat(node, account, bps);
 
         uint256 reward = challenger == address(0) ? 0 : amount / 2;
-        emit Slashed(node, amount, challenger, reward);
+        emit Slashed(node, amount, account.bond, challenger, reward);
         if (amount != reward) token.burn(amount - reward);
         if (reward != 0) IERC20(address(token)).safeTransfer(challenger, reward);
     }
@@ -293,7 +293,7 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
         account.unbonding += amount.toUint96();
         // Never sooner than promised before, even where governance has shortened the time since.
         if (releaseTime > account.releaseTime) account.releaseTime = releaseTime;
-        emit Unbonding(node, amount, account.releaseTime);
+        emit Unbonding(node, amount, account.bond, account.releaseTime);
     }
 
     function _take(uint256 amount) private {

@@ -31,7 +31,8 @@ interface INodes {
     /// The tier counts from `fromEpoch` on: an epoch's share is computed with one tier.
     event TierChanged(address indexed node, Tier tier, uint64 fromEpoch);
     event Bonded(address indexed node, uint256 added, uint256 bond);
-    event Unbonding(address indexed node, uint256 amount, uint64 releaseTime);
+    /// `bond` is what is left at work: the amount may have come from a notary's seat instead.
+    event Unbonding(address indexed node, uint256 amount, uint256 bond, uint64 releaseTime);
     event Withdrawn(address indexed node, uint256 amount);
     event NotarySeated(address indexed node, uint256 bond);
     event NotaryLeft(address indexed node);
