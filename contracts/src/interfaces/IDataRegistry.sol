@@ -38,7 +38,8 @@ interface IDataRegistry {
     function recordOf(uint256 id) external view returns (Record memory);
     function recordByHash(bytes32 contentHash) external view returns (uint256 id);
     function recordCount() external view returns (uint256);
+    /// Only Disputes: a pending record in its window. Returns whom the challenge accuses.
+    function hold(uint256 id) external returns (address contributor);
     /// Only Disputes.
-    function hold(uint256 id) external;
     function release(uint256 id, bool reject) external;
 }

@@ -18,6 +18,14 @@ interface IDisputes {
     error NotSigner(address account);
     error NotDataRegistry(address caller);
     error OwnCase(address caller);
+    /// A dispute about a research job is opened by `IRevenue.contestResult`.
+    error NotRevenue(address caller);
+    /// These are not the settlement's signers.
+    error WrongSigners();
+    /// The node was slashed for this already.
+    error AlreadyPunished(Offence offence, address node, bytes32 subject);
+    /// FalseTier: the subject is the running epoch or the one before, not yet judged for the accused.
+    error SubjectOutOfRange(bytes32 subject);
 
     enum Phase { None, Drawing, VoteCommit, VoteReveal, Guilty, Dismissed, Inconclusive }
 
@@ -42,28 +50,40 @@ interface IDisputes {
         uint256 indexed id, Offence indexed offence, address indexed accused, address challenger,
         bytes32 subject, bytes32 evidenceHash
     );
-    event PanelDrawn(uint256 indexed id, address[] panel);
+    event PanelDrawn(uint256 indexed id, address[] panel, uint64 commitEnd, uint64 revealEnd);
+    /// Nobody drew while the block's hash was to be had: another block was fixed.
+    event DrawPostponed(uint256 indexed id, uint64 drawBlock);
     event VoteCommitted(uint256 indexed id, address indexed notary);
     event VoteRevealed(uint256 indexed id, address indexed notary, bool guilty);
+    /// A notary of the panel that did not vote.
+    event Absent(uint256 indexed id, address indexed notary, uint256 slashed);
     event Resolved(uint256 indexed id, Phase outcome, uint256 slashed);
     /// An offence that the chain itself has seen.
     event Punished(Offence indexed offence, address indexed node, bytes32 subject, address reporter, uint256 slashed);
 
     /// Stakes the challenger's bond by transferFrom. BadRoot (subject = epoch, accused = its proposer)
-    /// holds the settlement; BadData (subject = record id) holds the record.
+    /// holds the settlement; BadData (subject = record id) holds the record. A research job (subject =
+    /// (1 << 255) | id) comes through `IRevenue.contestResult` alone: the challenger is then its requester,
+    /// who gives this contract the allowance for the bond. FalseTier: subject = epoch.
     function challenge(Offence offence, address accused, bytes32 subject, bytes32 evidenceHash)
         external returns (uint256 id);
-    /// Draws the panel by notary bond once `drawBlock` is over; anyone.
-    function drawPanel(uint256 id) external;
+    /// Draws the panel by notary bond once `drawBlock` is over; anyone. `signers`: for BadRoot those of
+    /// the settlement (event `Settled`), who do not judge their own root; else empty. Where no notary is
+    /// left to judge, the dispute ends inconclusive at once.
+    function drawPanel(uint256 id, address[] calldata signers) external;
     /// keccak256(abi.encode(chainid, address(this), id, notary, guilty, salt)).
     function commitVote(uint256 id, bytes32 vote) external;
     function revealVote(uint256 id, bool guilty, bytes32 salt) external;
+    /// After the votes' window, or once all of the panel have voted; anyone. Guilty with 2f + 1 votes of
+    /// a panel of 3f + 1, dismissed where as many have voted otherwise, else inconclusive: the subject
+    /// is then not upheld and nobody but the absent notaries is slashed.
     function resolve(uint256 id) external;
 
     /// Automatic: a commitment on the chain whose reveal window closed unopened.
     function punishNoReveal(uint64 epoch, address node) external;
     /// Automatic: a reveal on the chain that did not match.
     function punishMismatch(uint64 epoch, address node) external;
+    /// In these two an empty signature stands for the commitment on the chain.
     /// Automatic: a gossiped commitment and an opening of it, both signed by the node (EIP-712 domain
     /// "Magnet Disputes", "1": Commit(uint64 epoch,bytes32 commitment), Reveal(uint64 epoch,bytes32
     /// resultHash,uint256 score,bytes32 nonce)), that do not belong together.

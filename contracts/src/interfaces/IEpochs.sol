@@ -34,6 +34,10 @@ interface IEpochs {
     error NotDisputes(address caller);
     error NotChallengeable(uint64 epoch);
     error TreeTooLarge(uint256 count);
+    /// A panel has judged this root bad for this epoch: its old signatures shall not carry it again.
+    error RootRejected(uint64 epoch, bytes32 root);
+    /// An epoch without contributions leaves the root as it is.
+    error RootChanged(bytes32 root, bytes32 expected);
 
     /// A node's own commitment, on the chain.
     event Committed(uint64 indexed epoch, address indexed node, bytes32 commitment);
@@ -43,10 +47,17 @@ interface IEpochs {
     );
     /// Root over the commitments that were gathered by gossip.
     event CommitRoot(uint64 indexed epoch, bytes32 root, uint256 count, address indexed proposer);
+    /// `signers`: the notaries whose signatures carried it, `signaturesNeeded` of them in rising order.
     event Settled(
-        uint64 indexed epoch, bytes32 root, uint256 total, uint256 count, bytes32 dataHash, address indexed proposer
+        uint64 indexed epoch,
+        bytes32 root,
+        uint256 total,
+        uint256 count,
+        bytes32 dataHash,
+        address indexed proposer,
+        address[] signers
     );
-    /// The root was judged bad; what was minted for it is burned, the epoch may be settled again.
+    /// The root was not upheld; what was minted for it is burned, the epoch may be settled again.
     event Rejected(uint64 indexed epoch, bytes32 root);
     event Claimed(address indexed account, uint256 amount, uint256 cumulative);
 
@@ -71,9 +82,11 @@ interface IEpochs {
 
     function commit(uint64 epoch, bytes32 commitment) external;
     function reveal(uint64 epoch, bytes32 resultHash, uint256 score, bytes32 nonce) external;
-    /// First half of the commit window, so that a node that was left out can still commit itself.
+    /// First half of the commit window, so that a node that was left out can still commit itself; its
+    /// first half again is the drawn proposer's, the rest any notary's.
     function commitRoot(uint64 epoch, bytes32 root, uint256 count) external;
-    /// `signatures`: 65 bytes each, by notaries in rising order of address, over `settlementDigest`.
+    /// `signatures`: 65 bytes each, by notaries in rising order of address, over `settlementDigest`. The
+    /// first `signaturesNeeded` are read, further ones ignored.
     function settle(
         uint64 epoch, bytes32 root, uint256 total, uint256 count, bytes32 dataHash, bytes[] calldata signatures
     ) external;
@@ -83,12 +96,16 @@ interface IEpochs {
     /// keccak256 of the commitment's fields for `sender`.
     function commitmentOf(uint64 epoch, address sender, bytes32 resultHash, uint256 score, bytes32 nonce)
         external view returns (bytes32);
-    /// EIP-712 digest that notaries sign (domain "Magnet Epochs", "1").
+    /// EIP-712 digest that notaries sign (domain "Magnet Epochs", "1"): Settlement(uint64 epoch,bytes32
+    /// parent,bytes32 root,uint256 total,uint256 count,bytes32 dataHash). `parent` is the root of the
+    /// newest settlement that was not rejected (zero before the first): cumulative amounts build on it, so
+    /// signatures are worth nothing on top of another.
     function settlementDigest(uint64 epoch, bytes32 root, uint256 total, uint256 count, bytes32 dataHash)
         external view returns (bytes32);
     function commitState(uint64 epoch, address node) external view returns (CommitState);
     function commitmentAt(uint64 epoch, address node) external view returns (bytes32);
     function openCommits(address node) external view returns (uint256);
+    /// Of the last eight epochs that have one (older ones: the events `CommitRoot`).
     function commitRootOf(uint64 epoch) external view returns (bytes32 root, uint256 count);
     /// Start and end of the windows, unix seconds.
     function windowsOf(uint64 epoch)
@@ -102,7 +119,10 @@ interface IEpochs {
     function poolOf(uint64 epoch) external view returns (uint256);
     /// The newest settlement, final or not.
     function lastSettlement() external view returns (Settlement memory);
+    /// Only the newest settlement and the newest final one are kept (older ones: the events `Settled`);
+    /// all zero for any other epoch.
     function settlementOf(uint64 epoch) external view returns (Settlement memory);
+    /// Of the same two: settled, and so for good.
     function isFinal(uint64 epoch) external view returns (bool);
     /// The newest final root; claims are against it.
     function finalRoot() external view returns (bytes32 root, uint64 epoch);
@@ -110,10 +130,12 @@ interface IEpochs {
     /// Sum of the totals of all settlements that were not rejected.
     function cumulativeTotal() external view returns (uint256);
 
-    /// Only Disputes.
-    function hold(uint64 epoch) external;
-    function release(uint64 epoch, bool reject) external;
+    /// Only Disputes: the newest settlement within its challenge window; one dispute at a time. Returns
+    /// whom the challenge accuses.
+    function hold(uint64 epoch) external returns (address proposer);
+    /// Only Disputes. `bar`: the root was judged bad, it cannot be settled for this epoch again.
+    function release(uint64 epoch, bool reject, bool bar) external;
     function punishCommit(uint64 epoch, address node) external;
-    /// Randomness of draws: over the reveals of the last settled epoch.
+    /// Randomness of draws: over the reveals of the last settlement that is final.
     function revealSeed() external view returns (bytes32);
 }
