@@ -20,10 +20,13 @@ interface IMagToken {
     event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
     event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
 
+    /// `Epochs`, for ever.
     function minter() external view returns (address);
     function mint(address to, uint256 amount) external;
     function burn(uint256 amount) external;
+    /// Whether the nonce was used or cancelled.
     function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
+    /// Moves `value` on the payer's signature, between the two times (both exclusive), once a nonce.
     function transferWithAuthorization(
         address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
         uint8 v, bytes32 r, bytes32 s
@@ -32,9 +35,16 @@ interface IMagToken {
         address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
         bytes memory signature
     ) external;
+    /// As above, but only the payee may submit it: nobody can run ahead of a contract that is paid.
     function receiveWithAuthorization(
         address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
         uint8 v, bytes32 r, bytes32 s
     ) external;
+    function receiveWithAuthorization(
+        address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce,
+        bytes memory signature
+    ) external;
+    /// Makes a nonce void that was not used yet.
     function cancelAuthorization(address authorizer, bytes32 nonce, uint8 v, bytes32 r, bytes32 s) external;
+    function cancelAuthorization(address authorizer, bytes32 nonce, bytes memory signature) external;
 }
