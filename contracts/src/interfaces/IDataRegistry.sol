@@ -10,6 +10,9 @@ interface IDataRegistry {
     error NotActive(address node);
     error NotDisputes(address caller);
     error UriTooLong(uint256 length);
+    /// The record's challenge window is over.
+    error WindowOver(uint64 until);
+    error EmptyRecord();
 
     enum State { None, Pending, Challenged, Confirmed, Rejected }
 
@@ -30,8 +33,10 @@ interface IDataRegistry {
     event DataChallenged(uint256 indexed id);
     event DataConfirmed(uint256 indexed id, uint256 provider, uint256 treasury, uint256 burned);
     event DataRejected(uint256 indexed id);
+    /// The challenge came to nothing; the rest of the window runs on.
+    event DataReleased(uint256 indexed id, uint64 challengeEnd);
 
-    /// By an active node; takes the fee of Values.dataFee by transferFrom.
+    /// By an active node; takes the fee of Values.dataFee by transferFrom. The URI has 256 bytes at most.
     function registerData(bytes32 contentHash, uint256 sizeBytes, string calldata uri) external returns (uint256 id);
     /// After the window: splits the fee. The provider's share goes back to the contributor.
     function confirm(uint256 id) external;

@@ -13,6 +13,10 @@ interface IRevenue {
     error DeadlineAhead(uint64 deadline);
     error ZeroAmount();
     error NothingToSweep(address server);
+    error NotDisputes(address caller);
+    /// The requester's time to contest, or to bring a contested job before the panel, is over.
+    error WindowOver(uint64 until);
+    error WindowOpen(uint64 until);
 
     enum JobState { None, Open, Taken, Submitted, Paid, Refunded, Contested }
 
@@ -21,8 +25,13 @@ interface IRevenue {
         address requester;
         address worker;
         uint64 deadline;
-        /// After a submission the requester can contest it until then; later anyone may settle.
+        /// Epoch of its creation: the split in force then is paid.
+        uint64 createdEpoch;
+        /// After a submission the requester can contest it until then, and after contesting bring it
+        /// before the panel until then; later anyone may settle.
         uint64 reviewEnd;
+        /// Before the panel of Disputes.
+        bool held;
         uint256 reward;
         /// SHA-256 of the job's specification, and of the result.
         bytes32 specHash;
@@ -43,10 +52,12 @@ interface IRevenue {
     function takeJob(uint256 id) external;
     function submitResult(uint256 id, bytes32 resultHash) external;
     /// The requester within the review window: pays at once, or contests: a contested job is decided by
-    /// the panel of Disputes (offence BadData, subject = bytes32((1 << 255) | id)).
+    /// the panel of Disputes (offence BadData, subject = bytes32((1 << 255) | id)), where the requester
+    /// must bring it within another window; else the worker is paid.
     function acceptResult(uint256 id) external;
     function contestResult(uint256 id, bytes32 reasonHash) external;
-    /// Pays a submitted job after its review window; refunds an open or late one after its deadline.
+    /// Pays a submitted job, or a contested one that nobody brought before the panel, after its review
+    /// window; refunds an open or late one after its deadline. Anyone.
     function settleJob(uint256 id) external;
     function jobOf(uint256 id) external view returns (Job memory);
     function jobCount() external view returns (uint256);
@@ -57,6 +68,9 @@ interface IRevenue {
     /// Deploys the till if needed and splits what lies in it. Anyone may call.
     function sweep(address server) external returns (uint256 amount);
 
-    /// Only Disputes.
+    /// Only Disputes: a contested job comes before the panel. Returns the worker, who is the accused,
+    /// and the requester, who alone may accuse.
+    function hold(uint256 id) external returns (address worker, address requester);
+    /// Only Disputes: back to the requester, or paid.
     function release(uint256 id, bool refund) external;
 }
