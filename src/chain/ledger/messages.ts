@@ -66,10 +66,9 @@ export const commitSetMessage = defineMessage({
   schema: z.strictObject({
     epoch: epochSchema,
     root: wordSchema,
-    commits: z
-      .array(z.strictObject({ node: addressSchema, commitment: wordSchema }))
-      .min(1)
-      .max(BATCH_MAX),
+    /** In rising order; `commitments` in the same order. */
+    nodes: z.array(addressSchema).min(1).max(BATCH_MAX),
+    commitments: z.array(wordSchema).min(1).max(BATCH_MAX),
   }),
   limit_bytes: BATCH_MAX * 160,
   why: "the leaves of a batch: an address and a hash for each of 16,384 nodes",

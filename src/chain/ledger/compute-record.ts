@@ -1,0 +1,138 @@
+/**
+ * From opened and verified reports to the epoch record: a pure function, so that every node that has
+ * the same reports computes the same bytes. Nothing self-reported counts: of each axis the smaller of
+ * claim and verification is taken, and what an earlier record paid is not paid again.
+ */
+import type { Hash } from "../../core/types.ts";
+import {
+  type EpochRecord,
+  NO_RECORD,
+  type RecordAccount,
+  type RecordEntry,
+  type SealedRecord,
+  sealRecord,
+} from "./epoch-record.ts";
+import type { EpochView, LedgerNode, LedgerPlace, VerifiedReport } from "./ledger-types.ts";
+import { type Evaluation, qualityPoints } from "./quality.ts";
+import {
+  AXES,
+  type AxisAmounts,
+  type ContributionReport,
+  claimedAmounts,
+  pointsOf,
+  scoreOf,
+} from "./report.ts";
+import { divideRewards } from "./rewards.ts";
+
+/** An opened commitment whose report is here and was checked. */
+export interface Contribution {
+  node: LedgerNode;
+  result_hash: Hash;
+  report: ContributionReport;
+  verified: VerifiedReport;
+}
+
+/** The epoch's terms. */
+export type Terms = Pick<EpochView, "epoch" | "pool" | "tier_rewards" | "axis_weights">;
+
+/**
+ * The record of an epoch on top of `base` (the last settled one), or null where nobody contributed:
+ * then nothing is minted and nothing is settled.
+ */
+export function computeRecord(
+  place: LedgerPlace,
+  terms: Terms,
+  base: SealedRecord | null,
+  contributions: readonly Contribution[],
+): SealedRecord | null {
+  const paid = new Map(base?.record.accounts.map((account) => [account.address, account]));
+  const evaluated = base?.record.evaluated_round ?? -1;
+  const evaluations = contributions.flatMap((one) => newEvaluations(one, evaluated));
+  const quality = qualityPoints(evaluations);
+  const found = contributions.map((contribution) => {
+    const { address } = contribution.node;
+    const training = newTraining(contribution, paid.get(address)?.last_round ?? -1);
+    const amounts = countedAmounts(contribution, training.amount, quality.get(address) ?? 0n);
+    const points = pointsOf(amounts);
+    const score = scoreOf(points, terms.axis_weights);
+    return { contribution, points, score, last_round: training.last_round };
+  });
+  const sharing = found.filter(({ score }) => score > 0n);
+  sharing.sort((a, b) => (a.contribution.node.address < b.contribution.node.address ? -1 : 1));
+  const shares = sharing.map(({ contribution: { node }, score }) => ({ ...node, score }));
+  const rewards = divideRewards(terms.pool, shares, terms.tier_rewards);
+  if (rewards.length === 0 || terms.pool === 0n) return null;
+  const entries = sharing.map(({ contribution, points, score }, i): RecordEntry => {
+    const { node, result_hash } = contribution;
+    const { address, tier } = node;
+    const list = AXES.map((axis) => points[axis]);
+    return { address, tier, result_hash, points: list, score, reward: rewards[i]! };
+  });
+  const rounds = new Map(sharing.map((one) => [one.contribution.node.address, one.last_round]));
+  const record: EpochRecord = {
+    version: 1,
+    chain_id: place.chain_id,
+    contract: place.epochs,
+    epoch: terms.epoch,
+    previous: base?.outcome.data_hash ?? NO_RECORD,
+    evaluated_round: highest(evaluated, evaluations),
+    entries,
+    accounts: grownAccounts(base?.record.accounts ?? [], entries, rounds),
+  };
+  return sealRecord(record);
+}
+
+const highest = (start: number, list: readonly { round: number }[]): number =>
+  list.reduce((max, { round }) => Math.max(max, round), start);
+
+/** Evaluations that the report claims, that hold, and that no earlier record paid. */
+function newEvaluations(contribution: Contribution, evaluated: number): Evaluation[] {
+  const { node, report, verified } = contribution;
+  const key = (e: { round: number; state_hash: string; loss_micronats: number }) =>
+    `${e.round}/${e.state_hash}/${e.loss_micronats}`;
+  const claimed = new Set(report.facts.model_quality.map(key));
+  return verified.evaluations
+    .filter((evaluation) => evaluation.round > evaluated && claimed.has(key(evaluation)))
+    .map((evaluation) => ({ ...evaluation, address: node.address, bond: node.bond }));
+}
+
+/** Accepted rounds above the last paid one. */
+function newTraining(
+  { report, verified }: Contribution,
+  after_round: number,
+): { amount: bigint; last_round: number } {
+  const claimed = new Set(report.facts.training_compute.map(({ round }) => round));
+  const fresh = verified.rounds.filter(({ round }) => round > after_round && claimed.has(round));
+  return {
+    amount: fresh.reduce((sum, { amount }) => sum + amount, 0n),
+    last_round: highest(after_round, fresh),
+  };
+}
+
+function countedAmounts(
+  { report, verified }: Contribution,
+  training_compute: bigint,
+  model_quality: bigint,
+): AxisAmounts {
+  const claimed = claimedAmounts(report.facts);
+  const { data_quality, storage, serving } = verified;
+  const found: AxisAmounts = { data_quality, training_compute, model_quality, storage, serving };
+  for (const axis of AXES) if (found[axis] > claimed[axis]) found[axis] = claimed[axis];
+  return found;
+}
+
+/** Everybody who earned before, and whoever earns now. */
+function grownAccounts(
+  before: readonly RecordAccount[],
+  entries: readonly RecordEntry[],
+  rounds: ReadonlyMap<string, number>,
+): RecordAccount[] {
+  const accounts = new Map(before.map((account) => [account.address, account]));
+  for (const { address, reward } of entries) {
+    const old = accounts.get(address);
+    const cumulative = (old?.cumulative ?? 0n) + reward;
+    if (cumulative > 0n)
+      accounts.set(address, { address, cumulative, last_round: rounds.get(address) ?? -1 });
+  }
+  return [...accounts.values()].sort((a, b) => (a.address < b.address ? -1 : 1));
+}
