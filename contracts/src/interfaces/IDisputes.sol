@@ -24,6 +24,8 @@ interface IDisputes {
     error WrongSigners();
     /// The node was slashed for this already.
     error AlreadyPunished(Offence offence, address node, bytes32 subject);
+    /// The subject names somebody else.
+    error WrongAccused(address accused, address expected);
     /// FalseTier: the subject is the running epoch or the one before, not yet judged for the accused.
     error SubjectOutOfRange(bytes32 subject);
 
@@ -75,18 +77,18 @@ interface IDisputes {
     function commitVote(uint256 id, bytes32 vote) external;
     function revealVote(uint256 id, bool guilty, bytes32 salt) external;
     /// After the votes' window, or once all of the panel have voted; anyone. Guilty with 2f + 1 votes of
-    /// a panel of 3f + 1, dismissed where as many have voted otherwise, else inconclusive: the subject
-    /// is then not upheld and nobody but the absent notaries is slashed.
+    /// a panel of 3f + 1, dismissed where as many have voted without that verdict, else inconclusive: the
+    /// subject is then not upheld and nobody but the absent notaries is slashed.
     function resolve(uint256 id) external;
 
     /// Automatic: a commitment on the chain whose reveal window closed unopened.
     function punishNoReveal(uint64 epoch, address node) external;
     /// Automatic: a reveal on the chain that did not match.
     function punishMismatch(uint64 epoch, address node) external;
-    /// In these two an empty signature stands for the commitment on the chain.
     /// Automatic: a gossiped commitment and an opening of it, both signed by the node (EIP-712 domain
     /// "Magnet Disputes", "1": Commit(uint64 epoch,bytes32 commitment), Reveal(uint64 epoch,bytes32
-    /// resultHash,uint256 score,bytes32 nonce)), that do not belong together.
+    /// resultHash,uint256 score,bytes32 nonce)), that do not belong together. Here and in the next an
+    /// empty signature of a commitment stands for the one that the node made on the chain.
     function proveMismatch(
         uint64 epoch, address node, bytes32 commitment, bytes calldata commitSignature,
         bytes32 resultHash, uint256 score, bytes32 nonce, bytes calldata revealSignature

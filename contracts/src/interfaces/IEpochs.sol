@@ -34,6 +34,7 @@ interface IEpochs {
     error NotDisputes(address caller);
     error NotChallengeable(uint64 epoch);
     error TreeTooLarge(uint256 count);
+    error EmptyCommitment();
     /// A panel has judged this root bad for this epoch: its old signatures shall not carry it again.
     error RootRejected(uint64 epoch, bytes32 root);
     /// An epoch without contributions leaves the root as it is.
@@ -131,8 +132,8 @@ interface IEpochs {
     function cumulativeTotal() external view returns (uint256);
 
     /// Only Disputes: the newest settlement within its challenge window; one dispute at a time. Returns
-    /// whom the challenge accuses.
-    function hold(uint64 epoch) external returns (address proposer);
+    /// whom the challenge accuses, and whether it was held before.
+    function hold(uint64 epoch) external returns (address proposer, bool held);
     /// Only Disputes. `bar`: the root was judged bad, it cannot be settled for this epoch again.
     function release(uint64 epoch, bool reject, bool bar) external;
     function punishCommit(uint64 epoch, address node) external;
