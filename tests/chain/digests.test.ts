@@ -78,6 +78,7 @@ test("settlement digests are those of EIP-712", () => {
   const types = {
     Settlement: [
       { name: "epoch", type: "uint64" },
+      { name: "parent", type: "bytes32" },
       { name: "root", type: "bytes32" },
       { name: "total", type: "uint256" },
       { name: "count", type: "uint256" },
@@ -86,17 +87,19 @@ test("settlement digests are those of EIP-712", () => {
   } as const;
   const same = fc.property(
     placeArb,
-    ...([epochArb, wordArb, numberArb, fc.nat(), hashArb] as const),
-    (place, epoch, root, total, count, data_hash) => {
+    ...([epochArb, wordArb, wordArb, numberArb, fc.nat(), hashArb] as const),
+    (place, epoch, parent, root, total, count, data_hash) => {
       const expected = hashTypedData({
         domain: domainOf("Magnet Epochs", place.chain_id, place.epochs),
         ...{ types, primaryType: "Settlement" },
         message: {
-          ...{ root, total, epoch: BigInt(epoch), count: BigInt(count) },
+          ...{ parent, root, total, epoch: BigInt(epoch), count: BigInt(count) },
           dataHash: asWord(data_hash),
         },
       });
-      expect(hex(settlementDigest(place, { epoch, root, total, count, data_hash }))).toBe(expected);
+      expect(hex(settlementDigest(place, { epoch, parent, root, total, count, data_hash }))).toBe(
+        expected,
+      );
     },
   );
   fc.assert(same, { numRuns: 50 });

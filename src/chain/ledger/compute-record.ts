@@ -4,6 +4,7 @@
  * claim and verification is taken, and what an earlier record paid is not paid again.
  */
 import type { Hash } from "../../core/types.ts";
+import { NO_ROOT } from "./digests.ts";
 import {
   type EpochRecord,
   NO_RECORD,
@@ -75,6 +76,7 @@ export function computeRecord(
     contract: place.epochs,
     epoch: terms.epoch,
     previous: base?.outcome.data_hash ?? NO_RECORD,
+    parent: base?.outcome.root ?? NO_ROOT,
     evaluated_round: highest(evaluated, evaluations),
     entries,
     accounts: grownAccounts(base?.record.accounts ?? [], entries, rounds),

@@ -9,7 +9,7 @@ import { encodeWords, hashWord, hex, keccak, keccakText } from "./words.ts";
 const DOMAIN_TYPE =
   "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)";
 const SETTLEMENT_TYPE =
-  "Settlement(uint64 epoch,bytes32 root,uint256 total,uint256 count,bytes32 dataHash)";
+  "Settlement(uint64 epoch,bytes32 parent,bytes32 root,uint256 total,uint256 count,bytes32 dataHash)";
 const COMMIT_TYPE = "Commit(uint64 epoch,bytes32 commitment)";
 const REVEAL_TYPE = "Reveal(uint64 epoch,bytes32 resultHash,uint256 score,bytes32 nonce)";
 const VERSION = "1";
@@ -22,9 +22,14 @@ export interface Opening {
   nonce: Hex;
 }
 
+/** `parent` of the first settlement. */
+export const NO_ROOT: Hex = `0x${"0".repeat(64)}`;
+
 /** What notaries sign about an epoch. */
 export interface Outcome {
   epoch: number;
+  /** Root of the settlement that this one builds on; zero for the first. */
+  parent: Hex;
   root: Hex;
   total: bigint;
   count: number;
@@ -83,9 +88,9 @@ const disputesDomain = ({ chain_id, disputes }: LedgerPlace) =>
 
 /** What a notary signs: `Epochs.settlementDigest`. */
 export function settlementDigest(place: LedgerPlace, outcome: Outcome): Uint8Array {
-  const { epoch, root, total, count, data_hash } = outcome;
+  const { epoch, parent, root, total, count, data_hash } = outcome;
   const type = hex(keccakText(SETTLEMENT_TYPE));
-  const struct = encodeWords(type, epoch, root, total, count, hashWord(data_hash));
+  const struct = encodeWords(type, epoch, parent, root, total, count, hashWord(data_hash));
   return typedDigest(epochsDomain(place), struct);
 }
 

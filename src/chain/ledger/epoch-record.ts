@@ -6,14 +6,14 @@
 import { z } from "zod";
 import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
 import { invariant } from "../../core/errors.ts";
-import { TIERS, type Tier } from "../../core/tiers.ts";
+import { TIERS } from "../../core/tiers.ts";
 import type { Hash } from "../../core/types.ts";
 import { hashSchema, roundSchema } from "../../network/wire-types.ts";
 import type { Outcome } from "./digests.ts";
 import type { Address, Hex } from "./ledger-types.ts";
 import { balanceTree, type MerkleTree } from "./merkle.ts";
 import { AXES, type AxisAmounts } from "./report.ts";
-import { addressSchema, decimalSchema, epochSchema } from "./scalars.ts";
+import { addressSchema, decimalSchema, epochSchema, wordSchema } from "./scalars.ts";
 
 /** Nodes that share in one epoch. */
 export const ENTRIES_MAX = 16_384;
@@ -56,6 +56,8 @@ const recordSchema = z.strictObject({
   epoch: epochSchema,
   /** Hash of the last settled record before this one. */
   previous: hashSchema,
+  /** Root of that record; zero before the first. */
+  parent: wordSchema,
   /** Evaluations of states up to this round were paid; -1 for none. */
   evaluated_round: z.union([roundSchema, z.literal(-1)]),
   /** By rising address. */
@@ -92,6 +94,7 @@ export function sealRecord(record: EpochRecord): SealedRecord {
   const tree = balanceTree(record.accounts);
   const outcome: Outcome = {
     epoch: record.epoch,
+    parent: record.parent,
     root: tree.root,
     total: record.entries.reduce((sum, { reward }) => sum + reward, 0n),
     count: record.accounts.length,
@@ -136,6 +139,3 @@ export function claimOf(
 /** Points of a record's entry by axis. */
 export const axesOf = (entry: RecordEntry): AxisAmounts =>
   Object.fromEntries(AXES.map((axis, i) => [axis, entry.points[i]!])) as AxisAmounts;
-
-/** "gpu_compute" and so on, for tables. */
-export type { Tier };

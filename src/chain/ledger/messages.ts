@@ -38,6 +38,7 @@ export type LedgerReveal = z.infer<typeof ledgerRevealSchema>;
 const outcomeFields = {
   epoch: epochSchema,
   data_hash: hashSchema,
+  parent: wordSchema,
   root: wordSchema,
   total: decimalSchema,
   count: z
@@ -96,14 +97,14 @@ export const recordMessage = defineMessage({
   type: "ledger.record",
   schema: z.strictObject(outcomeFields),
   limit_bytes: 512,
-  why: "two hashes and three numbers; the record is fetched apart",
+  why: "three hashes and three numbers; the record is fetched apart",
 });
 
 export const recordSignatureMessage = defineMessage({
   type: "ledger.signature",
   schema: recordSignatureSchema,
   limit_bytes: 1024,
-  why: "a key, two hashes, three numbers and a signature",
+  why: "a key, three hashes, three numbers and a signature",
 });
 
 export const ledgerRequestMessage = defineMessage({
