@@ -19,14 +19,19 @@ type Middleware = MiddlewareHandler<ServeEnvironment>;
 const OPEN_ROUTES = new Set(["/", "/health", "/ready"]);
 /** Answered at any load. */
 const LIGHT_ROUTES = new Set(["/", "/health", "/ready", "/metrics"]);
+/** What a server that sells to strangers does not show them. */
+const OPERATOR_ROUTE = "/metrics";
 const PREFLIGHT_SECONDS = "600";
 
 /** Refuses foreign names (DNS rebinding) and foreign pages; answers preflights. */
 export function originGuard(options: {
   loopback: boolean;
   cors_origins: readonly string[];
+  /** Of answers, besides ours. */
+  exposed_headers: readonly string[];
 }): Middleware {
   const { loopback, cors_origins } = options;
+  const exposed = ["x-request-id", "retry-after", ...options.exposed_headers].join(", ");
   return async (context, next) => {
     const host = context.req.header("host");
     const name = host === undefined ? undefined : hostName(host);
@@ -43,7 +48,7 @@ export function originGuard(options: {
         "origin_not_allowed",
         "pages of this origin may not use this server; its operator can allow the origin",
       );
-    if (origin !== undefined) allowOrigin(context, origin, cors_origins);
+    if (origin !== undefined) allowOrigin(context, origin, { allowed: cors_origins, exposed });
     if (context.req.method === "OPTIONS" && origin !== undefined) return context.body(null, 204);
     return next();
   };
@@ -52,11 +57,11 @@ export function originGuard(options: {
 function allowOrigin(
   context: Parameters<Middleware>[0],
   origin: string,
-  allowed: readonly string[],
+  { allowed, exposed }: { allowed: readonly string[]; exposed: string },
 ): void {
   context.header("access-control-allow-origin", allowed.includes("*") ? "*" : origin);
   context.header("vary", "Origin");
-  context.header("access-control-expose-headers", "x-request-id, retry-after");
+  context.header("access-control-expose-headers", exposed);
   if (context.req.method !== "OPTIONS") return;
   context.header("access-control-allow-methods", "GET, HEAD, POST, OPTIONS");
   // The origin is trusted: it may send what headers it likes.
@@ -65,14 +70,22 @@ function allowOrigin(
   context.header("access-control-max-age", PREFLIGHT_SECONDS);
 }
 
-/** Asks for an API key where the server has any. */
-export function keyGuard(keys: ApiKeys): Middleware {
+/**
+ * Asks for an API key where the server has any. Where routes are sold, who brings no key may come
+ * in and pays; what the operator alone should see still needs a key, or this machine.
+ */
+export function keyGuard(keys: ApiKeys, { sold }: { sold: boolean }): Middleware {
   return async (context, next) => {
-    if (keys.size === 0) return next();
+    const { path } = context.req;
+    if (keys.size === 0) {
+      const own = isLoopback(context.get("work").address);
+      if (!sold || own || path !== OPERATOR_ROUTE) return next();
+    }
     const given = /^Bearer\s+(\S+)\s*$/i.exec(context.req.header("authorization") ?? "")?.[1];
     const id = given === undefined ? undefined : keys.find(given);
     context.get("work").key_id = id;
-    if (id !== undefined || OPEN_ROUTES.has(context.req.path)) return next();
+    if (id !== undefined || OPEN_ROUTES.has(path)) return next();
+    if (sold && given === undefined && path !== OPERATOR_ROUTE) return next();
     const message =
       given === undefined
         ? "an API key is needed: send it as Authorization: Bearer KEY"

@@ -14,7 +14,13 @@ import { addOpenAiRoutes } from "../openai/routes.ts";
 import { keyGuard, loadGuard, originGuard } from "./admission.ts";
 import { ApiError, toApiError } from "./api-error.ts";
 import { ApiKeys } from "./api-keys.ts";
-import type { ServeContext, ServeEnvironment, ServeHono, ServeParts } from "./context.ts";
+import type {
+  OpenPaidDoor,
+  ServeContext,
+  ServeEnvironment,
+  ServeHono,
+  ServeParts,
+} from "./context.ts";
 import { embedAll } from "./embed-all.ts";
 import type { ServeLimits } from "./limits.ts";
 import { ServeMetrics } from "./metrics.ts";
@@ -41,6 +47,8 @@ export interface ServeAppOptions {
   log: Log;
   version: string;
   resident_bytes(): number;
+  /** Sells routes: who brings no key pays for them. */
+  paid?: OpenPaidDoor | undefined;
 }
 
 /** What the app needs of the connection that a request came by. */
@@ -88,9 +96,15 @@ const seedOf = (random: Random): bigint => Buffer.from(random.bytes(8)).readBigU
 
 function partsOf(options: ServeAppOptions, metrics: ServeMetrics): ServeParts {
   const { limits, random } = options;
+  const bytes = async (context: ServeContext) => {
+    const read = context.get("bytes") ?? (await readBody(context.req.raw, limits));
+    context.set("bytes", read);
+    return read;
+  };
   return {
     ...{ models: options.models, clock: options.clock, random, version: options.version },
-    body: async (context) => parseStrictJson(await readBody(context.req.raw, limits)),
+    bytes,
+    body: async (context) => context.get("body") ?? parseStrictJson(await bytes(context)),
     randomSeed: () => seedOf(random),
     job: (model, work, choices) => ({ model, work, choices, limits, metrics }),
     embed: embedAll,
@@ -122,7 +136,7 @@ function addOperatorRoutes(app: ServeHono, options: ServeAppOptions, metrics: Se
 function notFound(context: ServeContext): never {
   const { method, path } = context.req;
   const methods = methodsOf(path);
-  if (methods.length > 0)
+  if (methods.length > 0 && !methods.includes(method))
     throw new ApiError(405, "method_not_allowed", `${path} takes ${methods.join(", ")}`, {
       headers: { allow: methods.join(", ") },
     });
@@ -149,11 +163,14 @@ export function createServeApp(options: ServeAppOptions): ServeApp {
     context.set("work", context.env.work);
     return next();
   });
-  app.use(originGuard(options));
-  app.use(keyGuard(keys));
+  const parts = partsOf(options, metrics);
+  const paid = options.paid?.(parts, metrics.registry);
+  app.use(originGuard({ ...options, exposed_headers: paid?.exposed_headers ?? [] }));
+  app.use(keyGuard(keys, { sold: paid !== undefined }));
   const inWork = () => table.all;
   app.use(loadGuard({ limits, clock, inWork, stopping: () => table.stopping }));
-  const parts = partsOf(options, metrics);
+  if (paid) app.use(paid.guard);
+  paid?.addRoutes(app);
   addOperatorRoutes(app, options, metrics);
   addOpenAiRoutes(app, parts);
   addOllamaRoutes(app, parts);

@@ -18,7 +18,8 @@ export interface MetricsOptions {
 }
 
 export class ServeMetrics {
-  readonly #registry = new Registry();
+  /** Where other parts of the server add theirs. */
+  readonly registry = new Registry();
   readonly #requests: Counter<"route" | "method" | "status">;
   readonly #durations: Histogram<"route">;
   readonly #first: Histogram<"model">;
@@ -28,7 +29,7 @@ export class ServeMetrics {
   readonly #in_flight: Gauge;
 
   constructor(private readonly options: MetricsOptions) {
-    const registers = [this.#registry];
+    const registers = [this.registry];
     this.#requests = new Counter({
       name: "magnet_http_requests_total",
       help: "Requests that have ended",
@@ -101,15 +102,15 @@ export class ServeMetrics {
   }
 
   get contentType(): string {
-    return this.#registry.contentType;
+    return this.registry.contentType;
   }
   text(): Promise<string> {
-    return this.#registry.metrics();
+    return this.registry.metrics();
   }
 
   #addProcess(): void {
     const { version, ready, resident_bytes } = this.options;
-    const registers = [this.#registry];
+    const registers = [this.registry];
     new Gauge({
       name: "magnet_build_info",
       help: "Always 1; its label is the version",
@@ -137,7 +138,7 @@ export class ServeMetrics {
   /** Read from the engines when the page is asked for: nothing is counted twice. */
   #addEngine(): void {
     const { models } = this.options;
-    const registers = [this.#registry];
+    const registers = [this.registry];
     type Stats = ReturnType<ServedModel["stats"]>;
     const gauge = (name: string, help: string, value: (stats: Stats) => number) =>
       new Gauge({

@@ -44,6 +44,8 @@ export class RequestWork {
   /** The end is told by the stream that goes on after the response was made. */
   streaming = false;
   cancelled: CancelReason | undefined;
+  /** Called once with the final status, before the request counts as ended. */
+  onOutcome: ((status: number) => void) | undefined;
   readonly #abort = new AbortController();
   readonly #started_ms: number;
   #ended = false;
@@ -128,6 +130,7 @@ export class RequestWork {
   end(status: number): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.onOutcome?.(status);
     const { log, metrics, method } = this.options;
     const { route, id, model, key_id, cancelled } = this;
     const duration_ms = Math.round(this.elapsed_ms * 10) / 10;

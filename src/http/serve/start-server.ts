@@ -8,6 +8,7 @@ import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { type Log, roomLog } from "../../core/log.ts";
 import { type Random, systemRandom } from "../../core/random.ts";
 import { createServeApp, type ServeApp } from "./app.ts";
+import type { OpenPaidDoor } from "./context.ts";
 import { DEFAULT_LIMITS, IDLE_TIMEOUT_S, type ServeLimits } from "./limits.ts";
 import { ModelHost, type ModelSource } from "./model-host.ts";
 import { isLoopback } from "./origin-check.ts";
@@ -27,6 +28,8 @@ export interface StartServerOptions {
   monotonic_ms?: () => number;
   random?: Random;
   log?: Log;
+  /** Sells routes; then another machine's address needs no key. */
+  paid?: OpenPaidDoor;
 }
 
 export interface RunningServer {
@@ -54,7 +57,7 @@ async function settledWithin(work: Promise<unknown>, limit_ms: number): Promise<
 function checkExposure(host: string, keys: readonly string[]): void {
   if (isLoopback(host) || keys.length > 0) return;
   throw new MagnetError("KEY_NEEDED", `${host} can be reached from other machines`, {
-    hint: "give API keys (a file with one a line, or MAGNET_API_KEYS), or listen on 127.0.0.1",
+    hint: "give API keys (a file with one a line, or MAGNET_API_KEYS), sell (--paid), or listen on 127.0.0.1",
     exit: "config",
   });
 }
@@ -91,11 +94,12 @@ export async function startServer(options: StartServerOptions): Promise<RunningS
   const { host = "127.0.0.1", port, api_keys = [], cors_origins = [], version } = options;
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const log = options.log ?? roomLog("http");
-  checkExposure(host, api_keys);
+  if (options.paid === undefined) checkExposure(host, api_keys);
   const models = new ModelHost(options.models);
   const app = createServeApp({
     ...{ models, api_keys, cors_origins, limits, version, log },
     loopback: isLoopback(host),
+    paid: options.paid,
     clock: options.clock ?? systemClock,
     monotonic_ms: options.monotonic_ms ?? (() => performance.now()),
     random: options.random ?? systemRandom,
