@@ -16,10 +16,9 @@ interface IDisputes {
     /// Too early: the draw's block lies ahead.
     error NotYet(uint256 blockNumber);
     error NotSigner(address account);
-    error NotDataRegistry(address caller);
     error OwnCase(address caller);
-    /// A dispute about a research job is opened by `IRevenue.contestResult`.
-    error NotRevenue(address caller);
+    /// Only a job's requester brings it before the panel.
+    error NotRequester(address caller, address requester);
     /// These are not the settlement's signers.
     error WrongSigners();
     /// The node was slashed for this already.
@@ -64,9 +63,9 @@ interface IDisputes {
     event Punished(Offence indexed offence, address indexed node, bytes32 subject, address reporter, uint256 slashed);
 
     /// Stakes the challenger's bond by transferFrom. BadRoot (subject = epoch, accused = its proposer)
-    /// holds the settlement; BadData (subject = record id) holds the record. A research job (subject =
-    /// (1 << 255) | id) comes through `IRevenue.contestResult` alone: the challenger is then its requester,
-    /// who gives this contract the allowance for the bond. FalseTier: subject = epoch.
+    /// holds the settlement; BadData (subject = record id) holds the record. BadData of a research
+    /// job (subject = (1 << 255) | id, accused = its worker) is for the requester alone, after
+    /// `IRevenue.contestResult`. FalseTier: subject = the running epoch or the one before.
     function challenge(Offence offence, address accused, bytes32 subject, bytes32 evidenceHash)
         external returns (uint256 id);
     /// Draws the panel by notary bond once `drawBlock` is over; anyone. `signers`: for BadRoot those of

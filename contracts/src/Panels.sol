@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import {IDisputes} from "./interfaces/IDisputes.sol";
+
+/// The notaries who judge a dispute, and their votes: first hashed, then opened, so that nobody votes
+/// after another's lead. A panel has 3f + 1 seats, at most 31: every loop here is bounded by that.
+abstract contract Panels is IDisputes {
+    enum Ballot {
+        None,
+        Committed,
+        Guilty,
+        Innocent
+    }
+
+    /// One slot.
+    struct Juror {
+        address notary;
+        Ballot ballot;
+    }
+
+    /// One slot.
+    struct Count {
+        uint40 commitEnd;
+        uint40 revealEnd;
+        /// What the accused is slashed if guilty, what a juror is who did not vote.
+        uint16 bps;
+        uint16 absentBps;
+        uint8 committed;
+        uint8 guilty;
+        uint8 innocent;
+    }
+
+    mapping(uint256 id => Juror[]) private _panels;
+    mapping(uint256 id => Count) internal _counts;
+    mapping(uint256 id => mapping(address notary => bytes32)) private _votes;
+
+    /// @inheritdoc IDisputes
+    function panelOf(uint256 id) external view returns (address[] memory panel) {
+        Juror[] storage jurors = _panels[id];
+        panel = new address[](jurors.length);
+        for (uint256 i = 0; i < panel.length; ++i) {
+            panel[i] = jurors[i].notary;
+        }
+    }
+
+    /// Seats a panel of at most `most` from the candidates, without repetition, each seat by the bonds of
+    /// those who are left: identities that share a bond are together drawn as often as one that holds it.
+    /// Draws from the arrays given, which are used up. Returns the panel, empty where nobody weighs.
+    function _seat(
+        uint256 id,
+        bytes32 seed,
+        uint256 most,
+        address[] memory candidates,
+        uint256[] memory bonds
+    ) internal returns (address[] memory panel) {
+        uint256 total = 0;
+        uint256 left = 0;
+        for (uint256 i = 0; i < bonds.length; ++i) {
+            if (bonds[i] == 0) continue;
+            total += bonds[i];
+            (candidates[left], bonds[left]) = (candidates[i], bonds[i]);
+            ++left;
+        }
+        if (most > left) most = left;
+        // The largest 3f + 1 that is not more than `most`.
+        uint256 size = most == 0 ? 0 : most - ((most - 1) % 3);
+        panel = new address[](size);
+        for (uint256 j = 0; j < size; ++j) {
+            uint256 target = uint256(keccak256(abi.encode(seed, j))) % total;
+            uint256 i = 0;
+            while (target >= bonds[i]) {
+                target -= bonds[i];
+                ++i;
+            }
+            panel[j] = candidates[i];
+            _panels[id].push(Juror(candidates[i], Ballot.None));
+            total -= bonds[i];
+            --left;
+            (candidates[i], bonds[i]) = (candidates[left], bonds[left]);
+        }
+    }
+
+    function _commitVote(uint256 id, bytes32 vote) internal {
+        Juror storage juror = _juror(id, msg.sender);
+        if (juror.ballot != Ballot.None) revert AlreadyVoted(msg.sender);
+        juror.ballot = Ballot.Committed;
+        _votes[id][msg.sender] = vote;
+        _counts[id].committed += 1;
+        emit VoteCommitted(id, msg.sender);
+    }
+
+    function _revealVote(uint256 id, bool guilty, bytes32 salt) internal {
+        Juror storage juror = _juror(id, msg.sender);
+        if (juror.ballot == Ballot.None) revert VoteDoesNotMatch();
+        if (juror.ballot != Ballot.Committed) revert AlreadyVoted(msg.sender);
+        // Names the voter: a copied hash opens for nobody else.
+        bytes32 vote =
+            keccak256(abi.encode(block.chainid, address(this), id, msg.sender, guilty, salt));
+        if (vote != _votes[id][msg.sender]) revert VoteDoesNotMatch();
+        juror.ballot = guilty ? Ballot.Guilty : Ballot.Innocent;
+        if (guilty) _counts[id].guilty += 1;
+        else _counts[id].innocent += 1;
+        emit VoteRevealed(id, msg.sender, guilty);
+    }
+
+    /// Everybody has voted: no later vote can be led by an opened one.
+    function _allCommitted(uint256 id) internal view returns (bool) {
+        return _counts[id].committed == _panels[id].length;
+    }
+
+    /// Of 3f + 1 jurors at most f are false: 2f + 1 votes hold a majority of true ones.
+    function _verdict(uint256 id) internal view returns (Phase) {
+        Count memory count = _counts[id];
+        uint256 quorum = 2 * ((_panels[id].length - 1) / 3) + 1;
+        if (count.guilty >= quorum) return Phase.Guilty;
+        return uint256(count.guilty) + count.innocent >= quorum
+            ? Phase.Dismissed
+            : Phase.Inconclusive;
+    }
+
+    /// Who did not open a vote; `withheld` tells those who had committed to one.
+    function _absent(uint256 id)
+        internal
+        view
+        returns (address[] memory absent, bool[] memory withheld, uint256 number)
+    {
+        Juror[] storage jurors = _panels[id];
+        absent = new address[](jurors.length);
+        withheld = new bool[](jurors.length);
+        for (uint256 i = 0; i < absent.length; ++i) {
+            Juror memory juror = jurors[i];
+            if (juror.ballot == Ballot.Guilty || juror.ballot == Ballot.Innocent) continue;
+            absent[number] = juror.notary;
+            withheld[number] = juror.ballot == Ballot.Committed;
+            ++number;
+        }
+    }
+
+    function _juror(uint256 id, address notary) private view returns (Juror storage) {
+        Juror[] storage jurors = _panels[id];
+        for (uint256 i = 0; i < jurors.length; ++i) {
+            if (jurors[i].notary == notary) return jurors[i];
+        }
+        revert NotOnPanel(notary);
+    }
+}
