@@ -59,6 +59,9 @@ const SETTINGS = {
   },
 } as const;
 
+/** EIP-170: no chain deploys a contract with more code. */
+const CODE_BYTES_MAX = 24_576;
+
 interface Compiled {
   abi: unknown[];
   evm: {
@@ -70,7 +73,11 @@ interface Compiled {
   };
 }
 interface SolcOutput {
-  errors?: { severity: "error" | "warning" | "info"; formattedMessage: string }[];
+  errors?: {
+    severity: "error" | "warning" | "info";
+    formattedMessage: string;
+    sourceLocation?: { file: string };
+  }[];
   contracts?: Record<string, Record<string, Compiled>>;
 }
 
@@ -111,6 +118,8 @@ function render(name: keyof typeof CONTRACTS, contracts: Record<string, Record<s
   const deployed = hasCode(name) ? deployedBytecode.object : "";
   if (!/^[0-9a-f]*$/.test(code) || (hasCode(name) && code === ""))
     throw new Error(`contracts: ${name} has no code of its own (abstract, or wants a library)`);
+  if (deployed.length / 2 > CODE_BYTES_MAX)
+    throw new Error(`contracts: ${name} has ${deployed.length / 2} bytes of code (EIP-170: 24576)`);
   const immutables = Object.values(deployedBytecode.immutableReferences ?? {})
     .flat()
     .map(({ start, length }) => [start, length])
@@ -150,7 +159,9 @@ export async function buildContracts(say: (text: string) => void): Promise<void>
   const errors = problems.filter(({ severity }) => severity === "error");
   if (errors.length > 0 || output.contracts === undefined)
     throw new Error(`contracts:\n${errors.map((e) => e.formattedMessage).join("\n")}`);
-  for (const { formattedMessage } of problems) say(formattedMessage.trim());
+  // Warnings about OpenZeppelin's own files are not ours to act on.
+  for (const { formattedMessage, sourceLocation } of problems)
+    if (sourceLocation?.file.startsWith("src/")) say(formattedMessage.trim());
   const text = [
     "/** Made by contracts/build.ts from contracts/src; not kept in the repository. */",
     ...names.map((name) => render(name, output.contracts!)),

@@ -117,7 +117,8 @@ export function decodeRevert(data: Hex, what: string, cause?: unknown): RevertEr
     retryable: RETRYABLE.has(name),
     cause,
   };
-  const message = `${what} reverted: ${name}${text === "" ? "" : ` (${text})`}`;
+  const said = name === "Error" ? String(values[0]) : `${name}${text === "" ? "" : ` (${text})`}`;
+  const message = `${what} reverted: ${said}`;
   return new RevertError(code, message, options, { name, args: Object.fromEntries(named) });
 }
 
