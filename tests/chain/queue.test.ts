@@ -2,73 +2,11 @@
  * The queue of transactions against a chain by script: everything is done exactly once whatever
  * happens to the RPC, the chain and the process, and each outcome says why.
  */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import fs from "node:fs";
-import os from "node:os";
-import path from "node:path";
-import fc from "fast-check";
-import type { Hex } from "viem";
+import { describe, expect, test } from "bun:test";
 import { toHex } from "viem";
-import type { QueueEvent, QueueLimits, Submission } from "../../src/chain/client/queue-types.ts";
 import { RpcFailure } from "../../src/chain/client/rpc.ts";
 import { TransactionQueue } from "../../src/chain/client/transaction-queue.ts";
-import { identityOf } from "../../src/network/identity.ts";
-import { Crash, FakeChain } from "./fake-chain.ts";
-
-const signer = identityOf(new Uint8Array(32).fill(7));
-const TARGET = "0x00000000000000000000000000000000000000aa";
-const LIMITS: Partial<QueueLimits> = {
-  replace_after_blocks: 2,
-  confirmations: 3,
-  missing_ms: 1_000_000,
-};
-let folder: string;
-let files = 0;
-beforeAll(() => {
-  folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-queue-"));
-});
-afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
-
-class Bench {
-  readonly chain = new FakeChain();
-  readonly events: QueueEvent[] = [];
-  readonly file = path.join(folder, `${files++}.sqlite`);
-  now_ms = 0;
-  queue = this.open();
-
-  private open(): TransactionQueue {
-    return new TransactionQueue({
-      rpc: this.chain,
-      chain_id: 31337,
-      signer,
-      file: this.file,
-      clock: { now_ms: () => this.now_ms },
-      limits: LIMITS,
-      onEvent: (event) => this.events.push(event),
-    });
-  }
-
-  /** As after kill -9: nothing but the file is left. */
-  async restart(): Promise<void> {
-    this.chain.crash_in = undefined;
-    await this.queue.close();
-    this.queue = this.open();
-  }
-
-  submit(name: string, more: Partial<Submission> = {}): void {
-    const data = toHex(name);
-    this.queue.submit({ key: name, what: name, to: TARGET, data, ...more });
-  }
-
-  kinds(key: string): string {
-    return this.events.flatMap((e) => (e.key === key ? [e.kind] : [])).join(" ");
-  }
-
-  /** How often a call is in the chain. */
-  times(name: string): number {
-    return this.chain.mined.filter(({ data }) => data === toHex(name)).length;
-  }
-}
+import { Bench, LIMITS, signer, TARGET, tick } from "./queue-bench.ts";
 
 describe("one transaction", () => {
   test("queued, sent, mined, confirmed; the same key again changes nothing", async () => {
@@ -392,10 +330,7 @@ describe("the process", () => {
         bench.submit("b");
         Object.assign(bench.chain, { crash_in, crash_after_effect: after_effect });
         for (let i = 0; i < 4; i++) {
-          await bench.queue.tick().catch(async (error) => {
-            if (!(error instanceof Crash)) throw error;
-            await bench.restart();
-          });
+          await tick(bench);
           bench.chain.mine();
         }
         expect([crash_in, bench.times("a"), bench.times("b"), bench.chain.mined.length]).toEqual([
@@ -407,108 +342,4 @@ describe("the process", () => {
         await bench.queue.close();
       }
   });
-});
-
-type Action =
-  | { do: "submit"; deadline: number | null; reverts: boolean }
-  | { do: "tick" | "down" | "up" | "clear_pool" | "foreign" | "restart" }
-  | { do: "mine" | "reorg"; count: number }
-  | { do: "fee"; base_fee: number }
-  | { do: "crash"; requests: number; after_effect: boolean };
-const action: fc.Arbitrary<Action> = fc.oneof(
-  {
-    weight: 4,
-    arbitrary: fc.record({
-      do: fc.constant("submit" as const),
-      deadline: fc.option(fc.integer({ min: 1, max: 12 }), { freq: 3 }),
-      reverts: fc.boolean(),
-    }),
-  },
-  { weight: 8, arbitrary: fc.constant({ do: "tick" as const }) },
-  {
-    weight: 3,
-    arbitrary: fc.record({
-      do: fc.constant("mine" as const),
-      count: fc.integer({ min: 1, max: 3 }),
-    }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      do: fc.constant("reorg" as const),
-      count: fc.integer({ min: 1, max: 2 }),
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      do: fc.constant("fee" as const),
-      base_fee: fc.integer({ min: 1, max: 3000 }),
-    }),
-  },
-  {
-    weight: 2,
-    arbitrary: fc.record({
-      do: fc.constant("crash" as const),
-      requests: fc.integer({ min: 0, max: 12 }),
-      after_effect: fc.boolean(),
-    }),
-  },
-  ...(["down", "up", "clear_pool", "restart"] as const).map((name) => ({
-    weight: 1,
-    arbitrary: fc.constant({ do: name }),
-  })),
-);
-
-/** Ticks as a process would: a crash is followed by a new one on the same file. */
-async function tick(bench: Bench): Promise<void> {
-  await bench.queue.tick().catch(async (error) => {
-    if (!(error instanceof Crash)) throw error;
-    await bench.restart();
-  });
-}
-
-async function perform(bench: Bench, step: Action, index: number): Promise<void> {
-  const { chain } = bench;
-  if (step.do === "submit") {
-    const name = `${step.reverts ? "\u00ff" : "t"}${index}`;
-    const data: Hex = step.reverts ? `0xff${toHex(name).slice(2)}` : toHex(name);
-    const deadline = step.deadline === null ? {} : { deadline_s: chain.time_s + step.deadline };
-    bench.submit(`t${index}`, { data, gas: 60_000n, ...deadline });
-  } else if (step.do === "tick") await tick(bench);
-  else if (step.do === "mine") chain.mine(step.count);
-  else if (step.do === "reorg") chain.reorganise(step.count, ({ nonce }) => nonce % 2 === 0);
-  else if (step.do === "fee") chain.base_fee = BigInt(step.base_fee);
-  else if (step.do === "crash")
-    Object.assign(chain, { crash_in: step.requests, crash_after_effect: step.after_effect });
-  else if (step.do === "restart") await bench.restart();
-  else if (step.do === "clear_pool") chain.pool.clear();
-  else chain.down = step.do === "down";
-}
-
-test("whatever happens, each transaction is in the chain exactly once, or says why not", async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(action, { minLength: 5, maxLength: 40 }), async (steps) => {
-      const bench = new Bench();
-      for (const [index, step] of steps.entries()) await perform(bench, step, index);
-      Object.assign(bench.chain, { down: false, crash_in: undefined, base_fee: 1n });
-      for (let i = 0; i < 60 && bench.queue.live().length > 0; i++) {
-        await tick(bench);
-        bench.chain.mine();
-      }
-      expect(bench.queue.live()).toEqual([]);
-      for (const [index, step] of steps.entries()) {
-        if (step.do !== "submit") continue;
-        const { state, data, reason } = bench.queue.get(`t${index}`)!;
-        const times = bench.chain.mined.filter((t) => t.data === data).length;
-        const expected = state === "dropped" ? 0 : 1;
-        expect({ index, state, times }).toEqual({ index, state, times: expected });
-        if (state === "dropped") expect(step.deadline).not.toBeNull();
-        else expect(state).toBe(step.reverts ? "reverted" : "mined");
-        if (state !== "mined") expect(reason!.code).not.toBe("");
-      }
-      await bench.queue.close();
-    }),
-    { numRuns: Number(process.env.QUEUE_RUNS ?? 60) },
-  );
 });
