@@ -1,0 +1,238 @@
+/**
+ * eth_call and eth_estimateGas: runs a call on a copy of some block's state and keeps nothing. Gas is
+ * counted as for a real transaction: intrinsic gas, warm addresses, refunds.
+ */
+import { EVMError } from "@ethereumjs/evm";
+import { Account, Address } from "@ethereumjs/util";
+import type { VM } from "@ethereumjs/vm";
+import type { EmbeddedChain } from "./chain.ts";
+import { type BlockSetting, blockOf, openVm } from "./execute.ts";
+import { fromHex, type Hex, toHex } from "./hex.ts";
+import { CHAIN_LIMITS } from "./limits.ts";
+import { revertReason } from "./revert-reason.ts";
+import { RpcError, refused } from "./rpc-error.ts";
+import type { ChainState } from "./state.ts";
+
+/** An unsigned transaction as the caller described it. */
+export interface CallRequest {
+  from: Hex;
+  /** Absent: a contract is created. */
+  to?: Hex | undefined;
+  data: Uint8Array;
+  value: bigint;
+  gas?: bigint | undefined;
+  /** 0: gas costs nothing, and the base fee counts as 0. */
+  gas_price: bigint;
+  access_list: { address: Hex; slots: Hex[] }[];
+}
+
+/** Accounts as they should be for this call alone. */
+export type StateOverrides = Record<
+  Hex,
+  {
+    balance?: bigint;
+    nonce?: bigint;
+    code?: Uint8Array;
+    /** Replaces the whole storage, or only the slots that it names. */
+    state?: Record<Hex, Hex>;
+    state_diff?: Record<Hex, Hex>;
+  }
+>;
+
+/** Where a call runs: a block's surroundings, and the state it starts from. */
+export interface CallPlace {
+  setting: BlockSetting;
+  state_root: Uint8Array;
+  overrides?: StateOverrides | undefined;
+}
+
+export interface CallOutcome {
+  /** What the sender of such a transaction would pay for. */
+  gas_used: bigint;
+  /** The same before the refund: the transaction needs it to run. */
+  gas_needed: bigint;
+  returned: Uint8Array;
+  /** Undefined where the call succeeded. */
+  failure: string | undefined;
+}
+
+/** Cancun's intrinsic gas (EIP-2028, EIP-2930, EIP-3860). */
+export function intrinsicGas({
+  to,
+  data,
+  access_list,
+}: Pick<CallRequest, "to" | "data" | "access_list">): bigint {
+  let gas = 21_000n;
+  for (const byte of data) gas += byte === 0 ? 4n : 16n;
+  if (to === undefined) gas += 32_000n + 2n * BigInt(Math.ceil(data.length / 32));
+  for (const { slots } of access_list) gas += 2400n + 1900n * BigInt(slots.length);
+  return gas;
+}
+
+const addressOf = (text: Hex) => new Address(fromHex(text));
+
+async function override(state: ChainState, overrides: StateOverrides): Promise<void> {
+  for (const [key, given] of Object.entries(overrides)) {
+    const place = addressOf(key as Hex);
+    const account = state.accountOf(key) ?? new Account();
+    if (given.balance !== undefined) account.balance = given.balance;
+    if (given.nonce !== undefined) account.nonce = given.nonce;
+    await state.putAccount(place, account);
+    if (given.code !== undefined) await state.putCode(place, given.code);
+    if (given.state !== undefined) await state.clearStorage(place);
+    for (const [slot, value] of Object.entries({ ...given.state, ...given.state_diff }))
+      await state.putStorage(place, fromHex(slot), fromHex(value));
+  }
+}
+
+/** The sender pays for its gas beforehand, as in a transaction. Throws where it cannot. */
+async function payForGas(state: ChainState, call: CallRequest, gas: bigint): Promise<void> {
+  const account = state.accountOf(call.from) ?? new Account();
+  const cost = gas * call.gas_price;
+  if (account.balance < cost + call.value)
+    throw refused(
+      `insufficient funds for gas * price + value: address ${call.from} have ${account.balance} want ${cost + call.value}`,
+    );
+  if (cost === 0n) return;
+  account.balance -= cost;
+  await state.putAccount(addressOf(call.from), account);
+}
+
+function warm(vm: VM, setting: ReturnType<typeof blockOf>, call: CallRequest): void {
+  const { journal, precompiles } = vm.evm as unknown as {
+    journal: {
+      cleanJournal(): void;
+      addAlwaysWarmAddress(address: string): void;
+      addAlwaysWarmSlot(address: string, slot: string): void;
+    };
+    precompiles: Map<string, unknown>;
+  };
+  journal.cleanJournal();
+  for (const address of precompiles.keys()) journal.addAlwaysWarmAddress(address);
+  journal.addAlwaysWarmAddress(call.from);
+  if (call.to !== undefined) journal.addAlwaysWarmAddress(call.to);
+  journal.addAlwaysWarmAddress(setting.header.coinbase.toString());
+  for (const { address, slots } of call.access_list) {
+    journal.addAlwaysWarmAddress(address);
+    for (const slot of slots) journal.addAlwaysWarmSlot(address, slot);
+  }
+}
+
+/** A state and an EVM on it, to run one request's calls in; each call leaves it as it was. */
+export class CallRunner {
+  readonly #state: ChainState;
+  readonly #vm: VM;
+  readonly #setting: BlockSetting;
+
+  private constructor(state: ChainState, vm: VM, setting: BlockSetting) {
+    this.#state = state;
+    this.#vm = vm;
+    this.#setting = setting;
+  }
+
+  static async open(chain: EmbeddedChain, place: CallPlace): Promise<CallRunner> {
+    const state = chain.stateAt(place.state_root);
+    if (place.overrides !== undefined) await override(state, place.overrides);
+    const vm = await openVm(state, chain.common, (number) => chain.hashOf(number));
+    return new CallRunner(state, vm, place.setting);
+  }
+
+  /** Throws RpcError where the call cannot even begin. */
+  async run(call: CallRequest, gas: bigint): Promise<CallOutcome> {
+    const intrinsic = intrinsicGas(call);
+    if (gas < intrinsic)
+      return {
+        ...{ gas_used: gas, gas_needed: gas, returned: new Uint8Array(0) },
+        failure: `intrinsic gas too low: gas ${gas}, minimum needed ${intrinsic}`,
+      };
+    await this.#state.checkpoint();
+    try {
+      await payForGas(this.#state, call, gas);
+      return await this.#execute(call, gas, intrinsic);
+    } finally {
+      await this.#state.revert();
+    }
+  }
+
+  async #execute(call: CallRequest, gas: bigint, intrinsic: bigint): Promise<CallOutcome> {
+    const base_fee = call.gas_price === 0n ? 0n : this.#setting.base_fee;
+    const block = blockOf({ ...this.#setting, base_fee }, this.#vm.common);
+    warm(this.#vm, block, call);
+    const caller = addressOf(call.from);
+    const { execResult } = await this.#vm.evm.runCall({
+      ...{ block, caller, origin: caller, gasPrice: call.gas_price, gasLimit: gas - intrinsic },
+      ...(call.to === undefined ? {} : { to: addressOf(call.to) }),
+      ...{ data: call.data, value: call.value },
+    });
+    const needed = intrinsic + execResult.executionGasUsed;
+    const refund = execResult.gasRefund ?? 0n;
+    const refunded = refund < needed / 5n ? refund : needed / 5n;
+    return {
+      ...{ gas_used: needed - refunded, gas_needed: needed, returned: execResult.returnValue },
+      failure: execResult.exceptionError?.error,
+    };
+  }
+}
+
+/** The failure as clients expect it: reverts carry their data. */
+function failureOf({ failure, returned }: CallOutcome): RpcError {
+  if (failure !== EVMError.errorMessages.REVERT) return refused(failure ?? "the call failed");
+  const reason = revertReason(returned);
+  const message = reason === undefined ? "execution reverted" : `execution reverted: ${reason}`;
+  return new RpcError("reverted", message, toHex(returned));
+}
+
+/** Math.min does not take bigints. */
+const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+
+/** What the call returns. Throws RpcError with the revert's data. */
+export async function callOnce(
+  chain: EmbeddedChain,
+  place: CallPlace,
+  call: CallRequest,
+): Promise<Uint8Array> {
+  const runner = await CallRunner.open(chain, place);
+  const gas = least(call.gas ?? CHAIN_LIMITS.call_gas, CHAIN_LIMITS.call_gas);
+  const outcome = await runner.run(call, gas);
+  if (outcome.failure !== undefined) throw failureOf(outcome);
+  return outcome.returned;
+}
+
+/** Most gas that the sender may and can pay for. */
+function gasCeiling(chain: EmbeddedChain, place: CallPlace, call: CallRequest): bigint {
+  const most = least(call.gas ?? chain.genesis.gas_limit, chain.genesis.gas_limit);
+  if (call.gas_price === 0n) return most;
+  const given = place.overrides?.[call.from]?.balance;
+  const balance = given ?? chain.stateAt(place.state_root).accountOf(call.from)?.balance ?? 0n;
+  if (balance < call.value) return most; // running it says what is missing
+  return least(most, (balance - call.value) / call.gas_price);
+}
+
+/**
+ * The least gas limit that the call succeeds with. A call may need more than it uses: a refund comes
+ * only at its end, and each inner call gets at most 63/64 of what is left. So the limit is searched
+ * by running. Throws RpcError where no limit is enough.
+ */
+export async function estimateGas(
+  chain: EmbeddedChain,
+  place: CallPlace,
+  call: CallRequest,
+): Promise<bigint> {
+  const runner = await CallRunner.open(chain, place);
+  let enough = gasCeiling(chain, place, call);
+  const first = await runner.run(call, enough);
+  if (first.failure !== undefined) throw failureOf(first);
+  const works = async (gas: bigint) => (await runner.run(call, gas)).failure === undefined;
+  if (first.gas_needed >= enough || (await works(first.gas_needed)))
+    return least(first.gas_needed, enough);
+  let short = first.gas_needed;
+  // Usually a little more is enough: tried before the whole range is halved.
+  const guess = ((first.gas_needed + 2300n) * 64n) / 63n;
+  if (guess < enough && (await works(guess))) enough = guess;
+  while (enough - short > 1n) {
+    const middle = (enough + short) / 2n;
+    if (await works(middle)) enough = middle;
+    else short = middle;
+  }
+  return enough;
+}
