@@ -45,6 +45,8 @@ export interface ChainOptions {
   gas_limit?: bigint | undefined;
   /** Seconds between blocks; 0: a block at once for what arrives. */
   block_time_s?: number | undefined;
+  /** Reads only: makes no block of what waits, and keeps nothing. */
+  read_only?: boolean | undefined;
   /** Allows the methods that move the chain's time; for tests. */
   allow_time_travel?: boolean | undefined;
   clock?: Clock | undefined;
@@ -119,6 +121,7 @@ export class EmbeddedChain {
     this.block_time_s = options.block_time_s ?? 0;
     this.allow_time_travel = options.allow_time_travel ?? false;
     this.#state = new ChainState(store);
+    this.#closing = options.read_only ?? false;
   }
 
   /**
@@ -149,6 +152,7 @@ export class EmbeddedChain {
       this.#head = this.store.header(height)!;
     }
     await this.#reset();
+    if (this.#closing) return; // it only reads
     const dropped: string[] = [];
     for (const raw of this.store.waiting()) {
       const transaction = decodeTransaction(raw, this.common);
@@ -359,10 +363,10 @@ export class EmbeddedChain {
 
   /** Answers who still waits, then closes the file. */
   async close(): Promise<void> {
-    if (this.#closing) return;
     this.#closing = true;
     clearInterval(this.#timer);
     while (this.#working !== undefined) await this.#working;
+    if (this.#closed) return;
     this.#closed = true;
     this.store.close();
   }

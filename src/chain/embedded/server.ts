@@ -193,6 +193,19 @@ function checkExposure(host: string, tokens: readonly string[]): void {
   });
 }
 
+/** How long running requests may take at the end, and then their last bytes to their readers. */
+const GRACE_MS = 10_000;
+const LAST_BYTES_MS = 500;
+
+async function within(work: Promise<unknown>, limit_ms: number): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, limit_ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}
+
 /** Opens the port. Throws KEY_NEEDED, BAD_API_KEY, PORT_IN_USE, BAD_ADDRESS. */
 export function serveChain(chain: EmbeddedChain, options: ServeChainOptions = {}): RunningChain {
   const { host = "127.0.0.1", port = 0, tokens = [], origins = [] } = options;
@@ -200,6 +213,8 @@ export function serveChain(chain: EmbeddedChain, options: ServeChainOptions = {}
   const gate: Gate = { loopback: isLoopback(host), tokens: tokens.map(digest), origins };
   const methods = rpcMethods(chain);
   let running = 0;
+  let stopping: Promise<void> | undefined;
+  const onIdle = new Set<() => void>();
   const fetch = async (request: Request): Promise<Response> => {
     const denied = refusal(request, gate);
     const headers = corsHeaders(request, gate);
@@ -222,6 +237,7 @@ export function serveChain(chain: EmbeddedChain, options: ServeChainOptions = {}
       });
     } finally {
       running--;
+      if (running === 0) for (const idle of onIdle) idle();
     }
   };
   let server: ReturnType<typeof Bun.serve>;
@@ -240,8 +256,15 @@ export function serveChain(chain: EmbeddedChain, options: ServeChainOptions = {}
   log.info("chain_listening", { url, chain_id: chain.chain_id, tokens: tokens.length });
   return {
     url,
-    async stop() {
-      await server.stop(false);
+    stop() {
+      stopping ??= (async () => {
+        const sent = server.stop(false);
+        if (running > 0)
+          await within(new Promise<void>((resolve) => onIdle.add(resolve)), GRACE_MS);
+        await within(sent, LAST_BYTES_MS);
+        await server.stop(true);
+      })();
+      return stopping;
     },
   };
 }

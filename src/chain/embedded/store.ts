@@ -284,7 +284,12 @@ export class ChainStore implements StateStore {
     });
     const text = `SELECT number, position FROM events WHERE ${where.join(" AND ")}
       ORDER BY number, position LIMIT ${limit}`;
-    return this.#database.prepare(text).all(...values) as EventPlace[];
+    const statement = this.#database.prepare(text);
+    try {
+      return statement.all(...values) as EventPlace[];
+    } finally {
+      statement.finalize(); // an open statement would hold the file after close
+    }
   }
 
   /** Raw transactions that wait for a block, in the order of their arrival. */
