@@ -191,7 +191,7 @@ export type LedgerEvent =
   | { type: "record_failed"; data_hash: Hash; reason: string }
   /** Answers `submit`. */
   | { type: "transaction"; key: string; status: TransactionStatus; reason: string }
-  /** Evidence of a third offence kind (false tier, bad data): raise a dispute. */
+  /** Evidence of an offence that the machine does not see itself (false tier, bad data): a dispute. */
   | { type: "accuse"; offence: Offence; accused: Address; subject: Hex; evidence_hash: Hash }
   /** Answers `judge_dispute`. */
   | { type: "dispute_judged"; id: number; guilty: boolean };
@@ -213,7 +213,8 @@ export type LedgerCall =
     }
   | { method: "claim"; account: Address; cumulative: bigint; proof: readonly Hex[] }
   | { method: "challenge"; offence: Offence; accused: Address; subject: Hex; evidence_hash: Hex }
-  | { method: "drawPanel"; id: number }
+  /** `signers` of the settlement under dispute, empty for other offences. */
+  | { method: "drawPanel"; id: number; signers: readonly Address[] }
   | { method: "commitVote"; id: number; vote: Hex }
   | { method: "revealVote"; id: number; guilty: boolean; salt: Hex }
   | { method: "resolve"; id: number }
@@ -317,8 +318,14 @@ export interface LedgerStatus {
   address: Address;
   active: boolean;
   claimed: string;
-  /** Earned under the newest final record and not claimed yet. */
-  claimable: string;
+  /** Earned under the newest final record and not claimed yet; null while that is not here. */
+  claimable: string | null;
   epochs: EpochStatus[];
-  disputes: { id: number; offence: Offence; phase: DisputePhase; reason: string }[];
+  disputes: {
+    id: number;
+    offence: Offence;
+    phase: DisputePhase;
+    accused: Address;
+    reason: string;
+  }[];
 }

@@ -1,11 +1,12 @@
 /**
  * Messages of the ledger: signed commitments and openings that are gossiped in batch mode, reports,
- * the computed record and the notaries' signatures over it. Everything is repeated until the chain
+ * and the notaries' signatures over the computed record (which is fetched apart, by hash). Everything is repeated until the chain
  * has moved on; a lost message costs time, never a share.
  */
 import { z } from "zod";
 import { defineMessage } from "../../network/protocol.ts";
 import { hashSchema, publicKeySchema, signatureSchema } from "../../network/wire-types.ts";
+import { ACCOUNTS_MAX } from "./epoch-record.ts";
 import { REPORT_BYTES_MAX } from "./report.ts";
 import { addressSchema, decimalSchema, epochSchema, wordSchema } from "./scalars.ts";
 
@@ -34,22 +35,14 @@ export const ledgerRevealSchema = z.strictObject({
 });
 export type LedgerReveal = z.infer<typeof ledgerRevealSchema>;
 
-/** What a computed record comes to: everything that `settlementDigest` covers. */
-const outcomeFields = {
+/** A notary's signature over the record that it computed itself, and what it covers. */
+export const recordSignatureSchema = z.strictObject({
   epoch: epochSchema,
   data_hash: hashSchema,
   parent: wordSchema,
   root: wordSchema,
   total: decimalSchema,
-  count: z
-    .int()
-    .min(1)
-    .max(BATCH_MAX * 16),
-};
-
-/** A notary's signature over the record that it computed itself. */
-export const recordSignatureSchema = z.strictObject({
-  ...outcomeFields,
+  count: z.int().min(1).max(ACCOUNTS_MAX),
   public_key: publicKeySchema,
   signature: signatureSchema,
 });
@@ -93,13 +86,6 @@ export const reportMessage = defineMessage({
   why: "one report of at most 192 KiB",
 });
 
-export const recordMessage = defineMessage({
-  type: "ledger.record",
-  schema: z.strictObject(outcomeFields),
-  limit_bytes: 512,
-  why: "three hashes and three numbers; the record is fetched apart",
-});
-
 export const recordSignatureMessage = defineMessage({
   type: "ledger.signature",
   schema: recordSignatureSchema,
@@ -124,7 +110,6 @@ export const ledgerMessages = [
   commitSetMessage,
   ledgerRevealMessage,
   reportMessage,
-  recordMessage,
   recordSignatureMessage,
   ledgerRequestMessage,
 ] as const;
