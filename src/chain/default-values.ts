@@ -74,6 +74,49 @@ export const DEFAULT_VALUES: Values = {
   benchmarkHash: `0x${"00".repeat(32)}`,
 };
 
+/** How the token's holders change values: the constructor arguments of governor and timelock. */
+export interface Governance {
+  /** From a proposal to its vote, and the vote's length, seconds. */
+  voting_delay_s: number;
+  voting_period_s: number;
+  /** From a vote that passed to its effect. */
+  timelock_delay_s: number;
+  /** Votes that a proposer needs; the quorum as a share of the votes there are, and at least. */
+  proposal_threshold: bigint;
+  quorum_percent: number;
+  quorum_floor: bigint;
+}
+
+export const DEFAULT_GOVERNANCE: Governance = {
+  voting_delay_s: 3600,
+  voting_period_s: 3 * 86_400,
+  timelock_delay_s: 86_400,
+  proposal_threshold: 100n * MAG,
+  quorum_percent: 10,
+  quorum_floor: 1000n * MAG,
+};
+
+const WINDOWS = [
+  "commitSeconds",
+  "revealSeconds",
+  "proposerSeconds",
+  "challengeSeconds",
+  "settleSeconds",
+  "voteCommitSeconds",
+  "voteRevealSeconds",
+  "unbondingSeconds",
+  "dataChallengeSeconds",
+] as const;
+
+/** The default values for epochs of another length: every window in proportion, at least 1 s. */
+export function defaultValues(epoch_seconds = DEFAULT_EPOCH_SECONDS): Values {
+  const scaled = WINDOWS.map((name) => {
+    const window_s = (DEFAULT_VALUES[name] * epoch_seconds) / DEFAULT_EPOCH_SECONDS;
+    return [name, Math.max(1, Math.round(window_s))];
+  });
+  return { ...DEFAULT_VALUES, ...Object.fromEntries(scaled) };
+}
+
 /** Base units as a decimal string, or an amount with its unit: "1000 MAG". */
 const amount = z.string().transform((text, context) => {
   if (/^\d{1,29}$/.test(text)) return BigInt(text);
@@ -89,8 +132,8 @@ const split = z
   .refine((s) => s.provider + s.treasury + s.burned === 10_000, "must sum to 10000");
 const five = <T extends z.ZodType>(item: T) => z.tuple([item, item, item, item, item]);
 
-/** The file's fields: those of `Values` in snake_case, all optional. */
-const valuesFile = z
+/** The file's fields: those of `Values` in snake_case, and governance; all optional. */
+const settingsFile = z
   .strictObject({
     epoch_pool: amount,
     daily_cap: amount,
@@ -114,60 +157,88 @@ const valuesFile = z
     data_fee: amount,
     panel_size: z.int().min(1).max(31),
     benchmark_hash: z.string().regex(/^0x[0-9a-f]{64}$/, "0x and 64 lower-case hexadecimal digits"),
+    governance: z
+      .strictObject({
+        voting_delay_s: seconds,
+        voting_period_s: seconds.min(1),
+        timelock_delay_s: seconds,
+        proposal_threshold: amount,
+        quorum_percent: z.int().min(1).max(100),
+        quorum_floor: amount,
+      })
+      .partial(),
   })
   .partial();
+
+/** What a file of values says. */
+export interface Settings {
+  values: Values;
+  governance: Governance;
+}
 
 const camel = (name: string) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
 const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 
+const HINT = "magnet chain params show --defaults --json prints every field";
+const withoutUndefined = (fields: object) =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+
 /** `base` with the fields that a parsed JSON document names. Throws VALUES_INVALID. */
-export function mergeValues(document: unknown, where: string, base = DEFAULT_VALUES): Values {
-  const parsed = valuesFile.safeParse(document);
+export function mergeSettings(document: unknown, where: string, base: Settings): Settings {
+  const parsed = settingsFile.safeParse(document);
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     const field = issue.path.join(".") || "document";
     throw new MagnetError("VALUES_INVALID", `${where}: ${field}: ${issue.message}`, {
-      hint: "magnet chain params show --defaults --json prints every field",
+      hint: HINT,
       exit: "config",
     });
   }
-  const { splits, ...rest } = parsed.data;
-  const given = Object.entries(rest).filter(([, value]) => value !== undefined);
-  return {
-    ...base,
+  const { splits, governance, ...rest } = parsed.data;
+  const given = Object.entries(withoutUndefined(rest));
+  const values = {
+    ...base.values,
     ...Object.fromEntries(given.map(([name, value]) => [camel(name), value])),
     ...(splits && { splits: [splits.data_fee, splits.research_job, splits.api_income] }),
-  };
+  } as Values;
+  return { values, governance: { ...base.governance, ...withoutUndefined(governance ?? {}) } };
 }
 
 /** A file of at most 64 KiB: a few lines of numbers. */
 const FILE_LIMIT_BYTES = 64 << 10;
 
 /** Reads `--values FILE`. Throws VALUES_INVALID and the system's own failures. */
-export function readValues(file: string, base = DEFAULT_VALUES): Values {
+export function readSettings(file: string, base: Settings): Settings {
   const text = readSmallText(file, FILE_LIMIT_BYTES);
   let document: unknown;
   try {
     document = JSON.parse(text);
   } catch (error) {
     throw new MagnetError("VALUES_INVALID", `${file} is not JSON`, {
-      hint: "magnet chain params show --defaults --json prints every field",
+      hint: HINT,
       exit: "config",
       cause: error,
     });
   }
-  return mergeValues(document, file, base);
+  return mergeSettings(document, file, base);
 }
+
+const jsonValue = (value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map(jsonValue);
+  return typeof value === "bigint" ? String(value) : value;
+};
 
 /** Values as JSON: snake_case, amounts in base units as decimal strings. */
 export function valuesToJson(values: Values): Record<string, unknown> {
-  const text = (value: unknown): unknown =>
-    Array.isArray(value) ? value.map(text) : typeof value === "bigint" ? String(value) : value;
   const [data_fee, research_job, api_income] = values.splits;
   return Object.fromEntries(
     Object.entries(values).map(([name, value]) => [
       snake(name),
-      name === "splits" ? { data_fee, research_job, api_income } : text(value),
+      name === "splits" ? { data_fee, research_job, api_income } : jsonValue(value),
     ]),
   );
 }
+
+/** Governance as JSON, in the same manner. */
+export const governanceToJson = (governance: Governance): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(governance).map(([name, value]) => [name, jsonValue(value)]));
