@@ -4,7 +4,7 @@
  */
 import fs from "node:fs";
 import path from "node:path";
-import type { Hex } from "viem";
+import { type Address, getContractAddress, type Hex } from "viem";
 import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
 import { MagnetError } from "../../core/errors.ts";
@@ -25,6 +25,7 @@ import { onChain } from "./errors.ts";
 import { Ledger } from "./ledger.ts";
 import type { Entry, Reason } from "./queue-types.ts";
 import type { Rpc } from "./rpc.ts";
+import { nonceTaken } from "./sender.ts";
 import { TransactionQueue, type WaitOptions } from "./transaction-queue.ts";
 import { verifyDeployment } from "./verify-deployment.ts";
 
@@ -129,11 +130,18 @@ function planQueue(options: DeployOptions, plan: PlanFile): TransactionQueue {
   return new TransactionQueue({ rpc, chain_id: plan.chain_id, signer, file, clock });
 }
 
-/** Runs the constructors without sending: a value out of bounds is found before anything is paid. */
+/** Runs the checks of all values without sending: one out of bounds is found before anything is paid. */
 async function rehearse(rpc: Rpc, from: string, steps: PlanStep[]): Promise<void> {
-  for (const { what, contract, data } of steps)
-    if (contract !== undefined)
-      await onChain(what, () => rpc.request("eth_call", [{ from, data }, "latest"]));
+  const { what, data } = steps.find(({ contract }) => contract === "params")!;
+  await onChain(what, () => rpc.request("eth_call", [{ from, data }, "pending"]));
+}
+
+/** A nonce that is used up was ours where the contract lies; of a transfer the nonce is the proof. */
+async function mustBeDone(rpc: Rpc, step: PlanStep, from: Address): Promise<void> {
+  if (step.contract === undefined) return;
+  const address = getContractAddress({ from, nonce: BigInt(step.nonce) });
+  const code = await onChain("code", () => rpc.request<Hex>("eth_getCode", [address, "latest"]));
+  if (code === "0x") throw nonceTaken(step);
 }
 
 /** Sends one step unless it was done by an earlier run whose queue is gone. */
@@ -144,7 +152,10 @@ async function submitStep(queue: TransactionQueue, rpc: Rpc, step: PlanStep, ind
     const count = await onChain("nonce", () =>
       rpc.request<Hex>("eth_getTransactionCount", [queue.address, "latest"]),
     );
-    if (Number(count) > nonce) return undefined;
+    if (Number(count) > nonce) {
+      await mustBeDone(rpc, step, queue.address);
+      return undefined;
+    }
   }
   queue.submit({ key, what, to, data, value, nonce });
   return key;

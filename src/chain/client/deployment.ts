@@ -3,7 +3,9 @@
  * `ledger` in the network file and part of that file's hash, since nodes with different ledgers are
  * different networks. The address of the RPC is each machine's own and not in here.
  */
+import path from "node:path";
 import { z } from "zod";
+import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
 
 const address = z
   .string()
@@ -50,3 +52,13 @@ export type Deployment = z.output<typeof deploymentSchema>;
 /** Address of a contract of the deployment. */
 export const contractAddress = (deployment: Deployment, name: ContractName): `0x${string}` =>
   deployment.contracts[CONTRACT_FIELDS[name]];
+
+/**
+ * The file of transactions of this ledger in a data folder. The node and the commands beside it use
+ * the same one, so that they never give out a nonce twice; another ledger, say after a chain for
+ * development was started anew under the same id, has another.
+ */
+export function queueFile(data_dir: string, deployment: Deployment): string {
+  const id = sha256Hex(canonicalJson(deployment)).slice(0, 12);
+  return path.join(data_dir, "ledger", `transactions-${id}.sqlite`);
+}

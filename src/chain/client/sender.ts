@@ -190,7 +190,7 @@ export const nonceTaken = (entry: Pick<Entry, "what" | "nonce">): MagnetError =>
     "NONCE_TAKEN",
     `${entry.what} had to be transaction ${entry.nonce} of its account`,
     {
-      hint: "the account was used by another program in between",
+      hint: "the account was used by another program in between; a deployment begins again with --anew",
       exit: "chain",
     },
   );
