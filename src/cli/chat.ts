@@ -7,10 +7,12 @@ import { ENGINES } from "../model/engine/open-text-model.ts";
 import { HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
 import type { AnswerSource } from "./chat/answer-source.ts";
 import { Conversation } from "./chat/conversation.ts";
+import { costText } from "./chat/cost-text.ts";
 import { LineHistory } from "./chat/history.ts";
 import { apiKeyOf, schemaOf } from "./chat/input-files.ts";
 import { localSource } from "./chat/local-source.ts";
 import { MESSAGE_BYTES_MAX, type MessageInput, pipedInput } from "./chat/message-input.ts";
+import { checkPayFlags, openPayer, PAY_FLAGS, paySettings, type Question } from "./chat/paying.ts";
 import { remoteSource } from "./chat/remote-source.ts";
 import { type ChatSettings, SAMPLING_FLAGS } from "./chat/settings.ts";
 import { answerDocument, printable, talk } from "./chat/talk.ts";
@@ -36,6 +38,7 @@ const FLAGS = {
     summary: "ask an OpenAI-compatible server; MODEL is its name there",
   },
   "api-key-file": { type: "string", value: "FILE", summary: "key for --url (or MAGNET_API_KEY)" },
+  ...PAY_FLAGS,
   "no-history": { type: "boolean", summary: "do not keep the typed lines for the next chat" },
 } as const;
 type ChatFlags = FlagValues<typeof FLAGS>;
@@ -62,7 +65,7 @@ async function historyOf(context: Context, flags: ChatFlags): Promise<LineHistor
 }
 
 /** A terminal where both ends are one; else lines. */
-async function inputOf(context: Context, flags: ChatFlags): Promise<MessageInput> {
+async function inputOf(context: Context, flags: ChatFlags, asker: Asker): Promise<MessageInput> {
   const terminal = process.stdin.isTTY === true && context.out.options.terminal;
   if (!terminal) {
     if (process.stdin.isTTY) context.out.note("one question a line; /help, /quit");
@@ -71,13 +74,21 @@ async function inputOf(context: Context, flags: ChatFlags): Promise<MessageInput
   const { Terminal } = await import("./chat/terminal.ts");
   const history = await historyOf(context, flags);
   context.out.note("Ctrl-C stops an answer, /help lists the commands, /quit ends");
-  return new Terminal(history, (text) => context.out.note(text));
+  const input = new Terminal(history, (text) => context.out.note(text));
+  asker.ask = (question) => input.ask(question);
+  return input;
+}
+
+/** Where a person can be asked; set once there is such a place. */
+interface Asker {
+  ask: Question;
 }
 
 async function once(context: Context, conversation: Conversation, prompt: string): Promise<void> {
   const { out, signal } = context;
   const answer = await conversation.ask(prompt, signal, (piece) => out.text(printable(piece)));
   out.text("\n");
+  if (answer.paid !== undefined) out.note(costText(answer.paid));
   if (out.json) out.result("chat", answerDocument(conversation, answer), "");
 }
 
@@ -93,13 +104,16 @@ async function sourceOf(
   context: Context,
   model: string | undefined,
   flags: ChatFlags,
-  settings: ChatSettings,
+  { settings, asker }: { settings: ChatSettings; asker: Asker },
 ): Promise<AnswerSource> {
   const { url, engine, threads, head, tokenizer } = flags;
   if (url !== undefined) {
     const api_key = apiKeyOf(flags.api_key_file);
     const server = { url, ...(api_key === undefined ? {} : { api_key }) };
-    return remoteSource(server, model, context.signal);
+    if (!flags.pay) return remoteSource(server, model, context.signal);
+    const { values } = await context.config(paySettings(flags));
+    const payer = await openPayer(context, values, () => asker.ask);
+    return remoteSource(server, model, context.signal, payer);
   }
   if (model === undefined)
     throw usageError("MISSING_ARGUMENT", "magnet chat needs MODEL", "name a model, or --url URL");
@@ -119,6 +133,10 @@ export const chat = defineCommand({
     },
     { command: "magnet chat model.gguf --prompt - < question.txt", does: "ask a file" },
     { command: "magnet chat --url http://127.0.0.1:8080", does: "talk with a server" },
+    {
+      command: "magnet chat --url https://ai.example.org --pay --max-per-session 0.05",
+      does: "pay for its answers, with a limit",
+    },
   ],
   args: { model: { value: "MODEL", summary: "what to talk with", optional: true } },
   flags: FLAGS,
@@ -128,13 +146,18 @@ export const chat = defineCommand({
     if (out.json && flags.prompt === undefined && process.stdin.isTTY === true) throw noPrompt();
     const prompt = flags.prompt === "-" ? await promptFromStdin() : flags.prompt;
     const settings = settingsOf(flags);
-    const source = await sourceOf(context, args.model, flags, settings);
+    checkPayFlags(flags);
+    const asker: Asker = { ask: askerOf(context, prompt) };
+    const source = await sourceOf(context, args.model, flags, { settings, asker });
     try {
       const conversation = new Conversation(source, settings);
       conversation.system = flags.system;
       for (const note of source.notes) out.note(note);
       if (prompt !== undefined) await once(context, conversation, prompt);
-      else if ((await talk(context, conversation, await inputOf(context, flags))) === 0 && out.json)
+      else if (
+        (await talk(context, conversation, await inputOf(context, flags, asker))) === 0 &&
+        out.json
+      )
         throw noPrompt();
     } finally {
       await source.close();
@@ -142,6 +165,16 @@ export const chat = defineCommand({
     return undefined;
   },
 });
+
+/** A single question on a terminal; a conversation's input asks by itself. */
+function askerOf({ out }: Context, prompt: string | undefined): Question {
+  const terminal = process.stdin.isTTY === true && out.options.terminal;
+  if (prompt === undefined || !terminal) return undefined;
+  return async (question) => {
+    const { askOnce } = await import("./chat/ask-once.ts");
+    return askOnce(question);
+  };
+}
 
 async function promptFromStdin(): Promise<string> {
   const bytes = await readStdin(MESSAGE_BYTES_MAX, "ask with less text");

@@ -6,6 +6,7 @@ import packageJson from "../../package.json" with { type: "json" };
 import { parseSize } from "../core/bytes.ts";
 import type { Config } from "../core/config.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
+import type { PaidApi } from "../http/paid/open-paid.ts";
 import { loadApiKeys } from "../http/serve/api-keys.ts";
 import { modelSource } from "../http/serve/loaded-model.ts";
 import type { ModelSource } from "../http/serve/model-host.ts";
@@ -18,6 +19,7 @@ import { type Context, defineCommand, type FlagValues } from "./frame/command.ts
 import { usageError } from "./frame/strict.ts";
 import { stdinClosed, writeReadyFile } from "./ready-file.ts";
 import { type ServeFacts, serveBanner, serveDocument } from "./serve/banner.ts";
+import { checkPaidFlags, openPaid, PAID_FLAGS } from "./serve/paid.ts";
 
 const FLAGS = {
   host: { type: "string", value: "ADDRESS", summary: "where to listen (127.0.0.1)" },
@@ -71,6 +73,7 @@ const FLAGS = {
     default: 10,
     summary: "seconds for running answers at the end",
   },
+  ...PAID_FLAGS,
   attached: {
     type: "boolean",
     summary: "stop when stdin closes: with the program that started it",
@@ -149,18 +152,20 @@ function asListenError(error: unknown, host: string, port: number): MagnetError 
 }
 
 async function open(
-  config: Config["values"]["serve"],
+  config: Config,
   sources: ModelSource[],
   flags: ServeFlags,
-): Promise<{ server: RunningServer; keys: number }> {
-  const { host, port, cors_origins, api_key_file } = config;
+): Promise<{ server: RunningServer; keys: number; paid: PaidApi | undefined }> {
+  const { host, port, cors_origins, api_key_file } = config.values.serve;
   const api_keys = await loadApiKeys({
     file: api_key_file === "" ? undefined : api_key_file,
     environment: process.env.MAGNET_API_KEYS,
   });
+  const paid = flags.paid ? await openPaid(config, flags) : undefined;
   try {
     const server = await startServer({
       ...{ models: sources, host, port, api_keys, cors_origins },
+      ...(paid === undefined ? {} : { paid: paid.door }),
       limits: {
         requests_per_minute: flags.requests_per_minute,
         requests_per_client: flags.requests_at_once,
@@ -168,8 +173,9 @@ async function open(
       },
       version: packageJson.version,
     });
-    return { server, keys: api_keys.length };
+    return { server, keys: api_keys.length, paid };
   } catch (error) {
+    await paid?.close();
     throw asListenError(error, host, port);
   }
 }
@@ -213,6 +219,10 @@ export const serve = defineCommand({
       command: "magnet serve small.gguf large.gguf --port 11434",
       does: "two models, Ollama's port",
     },
+    {
+      command: "magnet serve model.gguf --host 0.0.0.0 --paid --price 0.002 --network net.json",
+      does: "sells answers for MAG",
+    },
   ],
   args: { models: { value: "MODEL", summary: "what to serve", many: true } },
   flags: FLAGS,
@@ -225,22 +235,29 @@ export const serve = defineCommand({
       "serve.port": flags.port,
       "serve.api_key_file": flags.api_key_file,
       "serve.cors_origins": origins,
+      "chain.rpc": flags.rpc,
+      "network.file": flags.network,
     });
+    checkPaidFlags(flags);
     const models: ServedModel[] = [];
     const sources = sourcesOf(args.models, flags, models);
-    const { server, keys } = await open(config.values.serve, sources, flags);
+    const { server, keys, paid } = await open(config, sources, flags);
     const { url } = server;
     const announce = () => {
       const threads = flags.threads === 0 ? os.availableParallelism() : flags.threads;
       const { engine } = flags;
-      const facts: ServeFacts = { url, models, keys, threads, engine };
+      const facts: ServeFacts = { url, models, keys, threads, engine, paid: paid?.offer };
       const names = models.map(({ id }) => id);
       if (flags.ready_file !== undefined) writeReadyFile(flags.ready_file, { url, models: names });
       out.record("serve", serveDocument(facts), () => serveBanner(facts));
     };
     const { signal } = context;
     const until = flags.attached ? AbortSignal.any([signal, stdinClosed()]) : signal;
-    await serveUntil(context, server, { signal: until, announce });
+    try {
+      await serveUntil(context, server, { signal: until, announce });
+    } finally {
+      await paid?.close();
+    }
     return undefined;
   },
 });

@@ -100,6 +100,27 @@ const chain = z.strictObject({
   ),
 });
 
+/** An amount of MAG as `parseMag` reads it. */
+const mag = text.refine(
+  (value) => /^\d{1,18}(\.\d{1,18})?$/.test(value),
+  "must be an amount of MAG, for example 0.05",
+);
+
+const pay = z.strictObject({
+  token: setting(
+    "token that answers are paid with, CHAIN_ID:ADDRESS; of the network file where empty",
+    text
+      .refine(
+        (value) => value === "" || /^\d{1,15}:0x[0-9a-fA-F]{40}$/.test(value),
+        "must be CHAIN_ID:ADDRESS",
+      )
+      .default(""),
+  ),
+  max_per_request: setting("MAG that one answer may cost", mag.default("0.01")),
+  max_per_session: setting("MAG that one run of a command may spend", mag.default("0.1")),
+  max_per_day: setting("MAG that this machine may spend on a day (UTC)", mag.default("1")),
+});
+
 const log = z.strictObject({
   level: setting(
     "least severe level that is logged",
@@ -111,7 +132,7 @@ const log = z.strictObject({
   ),
 });
 
-const sections = { node, network, training, serve, chain, log };
+const sections = { node, network, training, serve, chain, pay, log };
 type Sections = typeof sections;
 export type SectionName = keyof Sections;
 /** All settings by section, checked, with defaults filled in. */

@@ -10,6 +10,8 @@ export interface CompletionServer {
   /** As given: with or without the path /v1. */
   url: string;
   api_key?: string;
+  /** In place of fetch: one that pays, for example. */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
 }
 
 /** Pieces of text, then why it ended. */
@@ -57,8 +59,14 @@ const refused = (message: string, options: { code?: string; status?: number } = 
     return new MagnetError("PROMPT_TOO_LONG", message, { hint: "shorten the prompt" });
   const auth = options.status === 401 || options.status === 403;
   const again = options.status === 429 || options.status === 503;
-  const hint = auth ? "give the server's key with --api-key-file" : undefined;
-  return new MagnetError(auth ? "KEY_REFUSED" : "SERVER_REFUSED", message, {
+  const pay = options.status === 402;
+  const hint = auth
+    ? "give the server's key with --api-key-file"
+    : pay
+      ? "--pay pays for answers, within limits (magnet config show: pay)"
+      : undefined;
+  const name = auth ? "KEY_REFUSED" : pay ? "PAYMENT_NEEDED" : "SERVER_REFUSED";
+  return new MagnetError(name, message, {
     retryable: again,
     exit: auth ? "auth" : again ? "retry" : "failed",
     ...(hint === undefined ? {} : { hint }),
@@ -93,7 +101,8 @@ async function call(
   if (server.api_key !== undefined) headers.authorization = `Bearer ${server.api_key}`;
   let response: Response;
   try {
-    response = await fetch(`${serverBase(server.url)}${route}`, {
+    const send = server.fetch ?? fetch;
+    response = await send(`${serverBase(server.url)}${route}`, {
       method: body === undefined ? "GET" : "POST",
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...{ headers, signal, redirect: "error", timeout: false }, // a long prompt takes its time

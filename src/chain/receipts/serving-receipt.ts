@@ -36,7 +36,8 @@ export const receiptSchema = z.strictObject({
   completion_tokens: tokens,
   /** Seconds since the Unix epoch, by the customer's clock. */
   served_s: z.int().min(0).max(4_102_444_800),
-  signature: z.string().regex(/^0x[0-9a-f]{130}$/, "65 bytes in lower-case hex"),
+  /** r | s | v with v = 27 or 28: 0 and 1 would be a second way to write the same. */
+  signature: z.string().regex(/^0x[0-9a-f]{128}(1b|1c)$/, "65 bytes in lower-case hex"),
 });
 export type ServingReceipt = z.infer<typeof receiptSchema>;
 export type UnsignedReceipt = Omit<ServingReceipt, "schema" | "signature">;

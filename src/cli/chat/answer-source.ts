@@ -9,11 +9,25 @@ export interface AnswerRequest {
   signal: AbortSignal;
 }
 
+/** What an answer was paid with; amounts are decimal base units. */
+export interface PaidFor {
+  /** "0" where an answer was owed from before. */
+  amount: string;
+  transaction: string;
+  nonce: string;
+  redeemed: boolean;
+  /** Spent in this chat, and on this day. */
+  session: string;
+  day: string;
+}
+
 export interface AnswerEnd {
   finish_reason: "stop" | "length";
   /** Null where a server does not say. */
   prompt_tokens: number | null;
   completion_tokens: number | null;
+  /** Absent where nothing was paid. */
+  paid?: PaidFor;
 }
 
 export interface AnswerSource {

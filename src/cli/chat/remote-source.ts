@@ -6,7 +6,8 @@ import {
   streamCompletion,
 } from "../../http/completion-client.ts";
 import { usageError } from "../frame/strict.ts";
-import type { AnswerSource } from "./answer-source.ts";
+import type { AnswerEnd, AnswerSource } from "./answer-source.ts";
+import type { Payer } from "./paying.ts";
 import type { ChatSettings } from "./settings.ts";
 
 /** The model that is meant: the named one, or the server's only one. Throws NO_MODEL. */
@@ -50,11 +51,36 @@ function requestOf(settings: ChatSettings): Record<string, unknown> {
   };
 }
 
+/** An answer that is paid for where the server asks: then acknowledged, or claimed if it broke off. */
+async function* paidAnswer(
+  payer: Payer,
+  server: CompletionServer,
+  body: Record<string, unknown>,
+  signal: AbortSignal,
+): AsyncGenerator<string, AnswerEnd> {
+  const purchase = payer.purchase();
+  const fetch = (url: string, init: RequestInit) => purchase.fetch(url, init);
+  let done = false;
+  try {
+    const end = yield* streamCompletion({ ...server, fetch }, body, signal);
+    done = true;
+    const { prompt_tokens, completion_tokens } = end;
+    // A receipt says what was got: where the server does not count, there is nothing to sign.
+    if (prompt_tokens !== null && completion_tokens !== null)
+      await purchase.answered({ model: String(body.model), prompt_tokens, completion_tokens });
+    const paid = payer.costOf(purchase);
+    return paid === undefined ? end : { ...end, paid };
+  } finally {
+    if (!done) await purchase.failed();
+  }
+}
+
 /** Finds the model; throws what the client does, NO_MODEL, and BAD_URL. */
 export async function remoteSource(
   server: CompletionServer,
   named: string | undefined,
   signal: AbortSignal,
+  payer?: Payer,
 ): Promise<AnswerSource> {
   const model = await modelOf(server, named, signal);
   return {
@@ -65,8 +91,10 @@ export async function remoteSource(
     answer({ messages, settings, signal: stop }) {
       const prompt = messages.at(-1)?.content ?? "";
       const subject = settings.complete ? { prompt } : { messages };
-      return streamCompletion(server, { model, ...subject, ...requestOf(settings) }, stop);
+      const body = { model, ...subject, ...requestOf(settings) };
+      if (payer === undefined) return streamCompletion(server, body, stop);
+      return paidAnswer(payer, server, body, stop);
     },
-    close: async () => undefined,
+    close: async () => payer?.close(),
   };
 }

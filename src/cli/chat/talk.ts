@@ -2,6 +2,7 @@
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { Context } from "../frame/command.ts";
 import type { Answer, Conversation } from "./conversation.ts";
+import { costText } from "./cost-text.ts";
 import type { MessageInput } from "./message-input.ts";
 import { runSlash } from "./slash.ts";
 
@@ -15,7 +16,10 @@ export function answerDocument(conversation: Conversation, answer: Answer): obje
 }
 
 /** Failures that end the turn and not the program; a server may be back for the next question. */
-const TURN_ENDS = new Set(["PROMPT_TOO_LONG", "ENGINE_BUSY", "UNREACHABLE", "SERVER_REFUSED"]);
+const TURN_ENDS = new Set([
+  ...["PROMPT_TOO_LONG", "ENGINE_BUSY", "UNREACHABLE", "SERVER_REFUSED"],
+  ...["PAYMENT_NEEDED", "PAYMENT_DECLINED", "SPENDING_CAP", "BAD_OFFER"],
+]);
 
 type Ask = (signal: AbortSignal, show: (piece: string) => void) => Promise<Answer | undefined>;
 
@@ -82,6 +86,7 @@ function report(out: Context["out"], conversation: Conversation, answer: Answer)
   if (out.json) out.record("chat", answerDocument(conversation, answer));
   else out.text("\n");
   if (answer.finish_reason === "length") out.note("(cut off at the limit of tokens)");
+  if (answer.paid !== undefined) out.note(costText(answer.paid));
   const { dropped_turns } = answer;
   if (dropped_turns > 0)
     out.note(`(the context is full: ${dropped_turns} of the oldest turns are no longer sent)`);

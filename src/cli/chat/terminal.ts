@@ -24,6 +24,8 @@ export class Terminal implements MessageInput {
   /** Messages that were typed while an answer was running. */
   private readonly ready: string[] = [];
   private waiting: ((message: string | undefined) => void) | undefined;
+  /** Who waits for the answer to a question of ours. */
+  private asking: ((line: string) => void) | undefined;
   private pasting = false;
   private closed = false;
   private interrupted_once = false;
@@ -53,6 +55,16 @@ export class Terminal implements MessageInput {
     });
   }
 
+  /** Asks something about the chat itself; "" where the input ended. */
+  ask(question: string): Promise<string> {
+    if (this.closed) return Promise.resolve("");
+    this.lines.setPrompt(question);
+    this.lines.prompt();
+    return new Promise((resolve) => {
+      this.asking = resolve;
+    });
+  }
+
   /** Whom Ctrl-C stops; undefined while nothing is running. */
   answering(turn: AbortController | undefined): void {
     this.turn = turn;
@@ -69,13 +81,24 @@ export class Terminal implements MessageInput {
   };
 
   private onLine(line: string): void {
+    if (this.asking !== undefined) {
+      this.answer(line);
+      return;
+    }
     if (!this.pasting) this.history?.add(line);
     const message = this.block.push(line, this.pasting);
     if (message === undefined) this.prompt();
     else this.give(message);
   }
 
+  private answer(line: string): void {
+    const { asking } = this;
+    this.asking = undefined;
+    asking?.(line);
+  }
+
   private onInterrupt(): void {
+    this.answer("");
     if (this.turn !== undefined) {
       this.turn.abort();
       return;
@@ -98,6 +121,7 @@ export class Terminal implements MessageInput {
     this.closed = true;
     process.stdin.off("keypress", this.onKey);
     process.stderr.write(`${PASTE_OFF}\n`);
+    this.answer("");
     this.turn?.abort();
     this.waiting?.(undefined);
     this.waiting = undefined;

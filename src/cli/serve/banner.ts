@@ -1,5 +1,7 @@
 /** What `magnet serve` says once it answers: for people in lines, for scripts as one document. */
 import { formatBytes } from "../../core/bytes.ts";
+import type { PaidOffer } from "../../http/paid/open-paid.ts";
+import { priceDocument, priceText } from "../../http/paid/prices.ts";
 import type { ServedModel } from "../../http/serve/served-model.ts";
 import { BLOCK_TOKENS } from "../../model/engine/block-store.ts";
 import { kvTokenBytes } from "../../model/engine/native-backend.ts";
@@ -12,6 +14,8 @@ export interface ServeFacts {
   threads: number;
   /** What computes. */
   engine: string;
+  /** What is sold, and where to; undefined where nothing is. */
+  paid: PaidOffer | undefined;
 }
 
 const millions = (count: number) =>
@@ -20,9 +24,11 @@ const millions = (count: number) =>
 const kvTokens = (model: ServedModel) => model.stats().blocks_total * BLOCK_TOKENS;
 
 /** The document magnet.serve/1. */
-export function serveDocument({ url, models, keys, threads, engine }: ServeFacts): object {
+export function serveDocument(facts: ServeFacts): object {
+  const { url, models, keys, threads, engine, paid } = facts;
   return {
     url,
+    ...(paid === undefined ? {} : { paid: paidDocument(paid) }),
     openai_url: `${url}/v1`,
     ollama_url: url,
     models: models.map((model) => ({
@@ -44,6 +50,14 @@ export function serveDocument({ url, models, keys, threads, engine }: ServeFacts
   };
 }
 
+const paidDocument = ({ till, prices }: PaidOffer) => ({
+  network: `eip155:${till.chain_id}`,
+  asset: till.asset,
+  pay_to: till.pay_to,
+  server: till.server,
+  price: priceDocument(prices.all),
+});
+
 function modelLine(model: ServedModel): string {
   const parameters = `${millions(model.parameters)} parameters`;
   const chat = model.has_chat_format ? "" : ", no chat format: asked as a plain dialogue";
@@ -63,8 +77,19 @@ function exampleOf({ url, models, keys }: ServeFacts): string {
   return `curl ${url}/v1/chat/completions${key} -H 'content-type: application/json' -d '${JSON.stringify(body)}'`;
 }
 
+function keyLine(keys: number, paid: boolean): string {
+  if (keys === 0) return paid ? "none: everyone pays" : "none needed";
+  if (paid) return `${keys} known, which pay nothing; others pay`;
+  return `needed (${keys} known): authorization: Bearer KEY`;
+}
+
+const paidRows = ({ till, prices }: PaidOffer): [string, string][] => [
+  ["price", priceText(prices.all)],
+  ["till", `${till.pay_to} on eip155:${till.chain_id}, token ${till.asset}`],
+];
+
 export function serveBanner(facts: ServeFacts): string {
-  const { url, models, keys, threads, engine } = facts;
+  const { url, models, keys, threads, engine, paid } = facts;
   const own = engine === "magnet";
   const rows: [string, string][] = [
     ...models.flatMap((model): [string, string][] => [
@@ -76,7 +101,8 @@ export function serveBanner(facts: ServeFacts): string {
     ["openai", `${url}/v1`],
     ["ollama", url],
     ["metrics", `${url}/metrics`],
-    ["key", keys > 0 ? `needed (${keys} known): authorization: Bearer KEY` : "none needed"],
+    ["key", keyLine(keys, paid !== undefined)],
+    ...(paid === undefined ? [] : paidRows(paid)),
     ["try", exampleOf(facts)],
   ];
   return [...rows.map(([name, value]) => `${name.padEnd(9)} ${value}`), "ready"].join("\n");

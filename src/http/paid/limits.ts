@@ -1,7 +1,7 @@
 /** Limits of the paid API, each with its reason and with what happens at it. */
 
 /** A payment header: an authorization and what it accepts, as base64 of JSON. 400 beyond. */
-export const PAYMENT_HEADER_CHARS_MAX = 16 << 10;
+export const PAYMENT_HEADER_CHARS_MAX = 8 << 10;
 /** A redemption header: two names, a time and a signature. 400 beyond. */
 export const CREDIT_HEADER_CHARS_MAX = 4 << 10;
 /** A serving receipt is a few hundred bytes. 413 beyond. */

@@ -43,9 +43,15 @@ export interface PaidOptions {
   log: Log;
 }
 
+/** What is sold, and where to. */
+export interface PaidOffer {
+  till: Till;
+  prices: PriceList;
+}
+
 export interface PaidApi {
   door: OpenPaidDoor;
-  till: Till;
+  offer: PaidOffer;
   /** Looks at the chain now: its health, interrupted payments, the till when it is time. */
   look(): Promise<void>;
   totals(): Totals;
@@ -117,7 +123,7 @@ export async function openPaidApi(options: PaidOptions): Promise<PaidApi> {
   const watch = new Watch(() => look(options, chain, till, { desk, seen, metrics }), log);
   await watch.now();
   return {
-    ...{ door, till, look: () => watch.now(), totals: () => store.totals() },
+    ...{ door, offer: { till, prices }, look: () => watch.now(), totals: () => store.totals() },
     async close() {
       await watch.stop();
       store.close();

@@ -2,6 +2,9 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { x402HTTPClient } from "@x402/core/client";
+import { ExactEvmScheme } from "@x402/evm/exact/client";
+import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
 import {
   type Address,
   createPublicClient,
@@ -35,9 +38,20 @@ export interface TestChain {
   asset: Address;
   client: ReturnType<typeof publicClient>;
   /** A key with tokens (base units) and ether. */
-  account(tokens?: bigint, ether?: string): Promise<LocalAccount>;
+  account(tokens?: bigint, ether?: string, key?: Hex): Promise<LocalAccount>;
   balance(of: Address): Promise<bigint>;
   rpc(method: string, params?: unknown[]): Promise<unknown>;
+  /** Sends a call and waits until it is mined. */
+  write(account: LocalAccount, call: object): Promise<void>;
+  /** Sends a transaction and does not wait. */
+  send(
+    account: LocalAccount,
+    call: { to: Address; data: Hex; gas: bigint; fee_gwei: bigint },
+  ): Promise<Hex>;
+  /** Gives tokens. */
+  give(to: Address, tokens: bigint): Promise<void>;
+  /** Gives ether. */
+  fund(address: Address): Promise<void>;
   kill(): Promise<void>;
 }
 
@@ -87,17 +101,32 @@ export async function startChain(): Promise<TestChain> {
     await wallet.deployContract({ ...magToken, args: [RICH.address, RICH.address, supply] }),
   );
   const token = { abi: magToken.abi, address: contractAddress! } as const;
+  const give = async (to: Address, tokens: bigint) => {
+    const call = { ...token, functionName: "transfer", args: [to, tokens] } as const;
+    await mined(await wallet.writeContract(call));
+  };
   return {
     ...{ url, client, asset: token.address },
-    async account(tokens = parseEther("1"), ether = "1") {
-      const account = privateKeyToAccount(generatePrivateKey());
+    async account(tokens = parseEther("1"), ether = "1", key = generatePrivateKey()) {
+      const account = privateKeyToAccount(key);
       await mined(await wallet.sendTransaction({ to: account.address, value: parseEther(ether) }));
-      const args = [account.address, tokens] as const;
-      await mined(await wallet.writeContract({ ...token, functionName: "transfer", args }));
+      await give(account.address, tokens);
       return account;
     },
+    give,
+    send: (account, { to, data, gas, fee_gwei }) =>
+      wallet.sendTransaction({
+        ...{ account, to, data, gas },
+        ...{ maxFeePerGas: fee_gwei * 10n ** 9n, maxPriorityFeePerGas: fee_gwei * 10n ** 9n },
+      }),
     balance: (of) => client.readContract({ ...token, functionName: "balanceOf", args: [of] }),
     rpc: (method, params = []) => client.request({ method, params } as never),
+    async write(account, call) {
+      await mined(await wallet.writeContract({ ...call, account } as never));
+    },
+    async fund(to) {
+      await mined(await wallet.sendTransaction({ to, value: parseEther("1") }));
+    },
     async kill() {
       child.kill("SIGKILL");
       await child.exited;
@@ -138,4 +167,51 @@ export async function startPaid(
       await paid.close();
     },
   };
+}
+
+export const network = `eip155:${CHAIN_ID}` as const;
+/** DEFAULT_PRICE's request. */
+export const PRICE = 10n ** 15n;
+export const CHAT = { model: "fake", messages: [{ role: "user", content: "hi" }] };
+export const post = (body: object, headers: Record<string, string> = {}): RequestInit => ({
+  method: "POST",
+  headers: { "content-type": "application/json", ...headers },
+  body: JSON.stringify(body),
+});
+export const chatUrl = ({ url }: { url: string }) => `${url}/v1/chat/completions`;
+export const codeOf = async (response: Response): Promise<string> =>
+  ((await response.json()) as { error: { code: string } }).error.code;
+
+/** x402's client, with the token allowed. */
+function x402For(chain: TestChain, account: LocalAccount): x402Client {
+  const client = new x402Client().register(network, new ExactEvmScheme(account));
+  client.setSpendControls({
+    allowedAssets: [{ network, asset: chain.asset, maxAmountPerPayment: "1000000000000000000" }],
+  } as never);
+  return client;
+}
+
+/** x402's own fetch, unchanged. */
+export const customer = (chain: TestChain, account: LocalAccount): typeof fetch =>
+  wrapFetchWithPayment(fetch, x402For(chain, account)) as typeof fetch;
+
+/** The payment header that x402's client makes for a server's offer. */
+export async function paymentFor(
+  chain: TestChain,
+  account: LocalAccount,
+  server: { url: string },
+  body: object = CHAT,
+): Promise<Record<string, string>> {
+  const offer = await fetch(chatUrl(server), post(body));
+  if (offer.status !== 402) throw new Error(`no offer but ${offer.status}`);
+  const client = x402For(chain, account);
+  const http = new x402HTTPClient(client);
+  const required = http.getPaymentRequiredResponse((name) => offer.headers.get(name));
+  return http.encodePaymentSignatureHeader(await client.createPaymentPayload(required));
+}
+
+/** The authorization in a payment header. */
+export function authorizationIn(headers: Record<string, string>): { from: string; nonce: Hex } {
+  const text = Buffer.from(Object.values(headers)[0]!, "base64").toString("utf8");
+  return JSON.parse(text).payload.authorization;
 }

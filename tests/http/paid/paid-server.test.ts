@@ -1,13 +1,18 @@
 /** The paid API on a real chain, asked by x402's own client. */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import { x402HTTPClient } from "@x402/core/client";
-import { ExactEvmScheme } from "@x402/evm/exact/client";
-import { decodePaymentResponseHeader, wrapFetchWithPayment, x402Client } from "@x402/fetch";
+import { decodePaymentResponseHeader } from "@x402/fetch";
 import type { LocalAccount } from "viem";
 import { fakeModel, piece, RESULT, saying } from "../serve-fixture.ts";
 import {
-  CHAIN_ID,
+  CHAT,
+  chatUrl,
+  codeOf,
+  customer,
+  network,
   type PaidServer,
+  PRICE,
+  paymentFor,
+  post,
   startChain,
   startPaid,
   type TestChain,
@@ -35,46 +40,11 @@ async function start(
   return server;
 }
 
-const network = `eip155:${CHAIN_ID}` as const;
-const PRICE = 10n ** 15n;
-/** x402's client, unchanged; `extra` sees every request. */
-function customer(account = buyer, extra: typeof fetch = fetch): typeof fetch {
-  const client = new x402Client().register(network, new ExactEvmScheme(account));
-  client.setSpendControls({
-    allowedAssets: [{ network, asset: chain.asset, maxAmountPerPayment: "1000000000000000000" }],
-  } as never);
-  return wrapFetchWithPayment(extra, client) as typeof fetch;
-}
-const CHAT = { model: "fake", messages: [{ role: "user", content: "hi" }] };
-const post = (body: object, headers: Record<string, string> = {}): RequestInit => ({
-  method: "POST",
-  headers: { "content-type": "application/json", ...headers },
-  body: JSON.stringify(body),
-});
-const chatUrl = (server: PaidServer) => `${server.url}/v1/chat/completions`;
-/** The payment header that x402's client makes for an offer. */
-async function paymentFor(
-  server: PaidServer,
-  body: object = CHAT,
-): Promise<Record<string, string>> {
-  const offer = await fetch(chatUrl(server), post(body));
-  expect(offer.status).toBe(402);
-  const client = new x402Client().register(network, new ExactEvmScheme(buyer));
-  client.setSpendControls({
-    allowedAssets: [{ network, asset: chain.asset, maxAmountPerPayment: "1000000000000000000" }],
-  } as never);
-  const http = new x402HTTPClient(client);
-  const required = http.getPaymentRequiredResponse((name) => offer.headers.get(name));
-  return http.encodePaymentSignatureHeader(await client.createPaymentPayload(required));
-}
-const codeOf = async (response: Response) =>
-  ((await response.json()) as { error: { code: string } }).error.code;
-
 describe("a paid request", () => {
   test("of x402's own client is answered, and the money has moved", async () => {
     const server = await start();
     const before = await chain.balance(seller.address);
-    const response = await customer()(chatUrl(server), post(CHAT));
+    const response = await customer(chain, buyer)(chatUrl(server), post(CHAT));
     expect(response.status).toBe(200);
     expect(await response.json()).toMatchObject({
       choices: [{ message: { content: "hello world" } }],
@@ -114,7 +84,7 @@ describe("a paid request", () => {
       yield piece("last");
       return RESULT;
     });
-    const response = await customer()(chatUrl(server), post({ ...CHAT, stream: true }));
+    const response = await customer(chain, buyer)(chatUrl(server), post({ ...CHAT, stream: true }));
     const reader = response.body!.getReader();
     const decoder = new TextDecoder();
     let text = "";
@@ -134,7 +104,7 @@ describe("a paid request", () => {
       yield piece("once");
       return RESULT;
     });
-    const headers = await paymentFor(server);
+    const headers = await paymentFor(chain, buyer, server);
     const before = await chain.balance(seller.address);
     const five = await Promise.all(
       Array.from({ length: 5 }, () => fetch(chatUrl(server), post(CHAT, headers))),
