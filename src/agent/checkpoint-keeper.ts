@@ -45,6 +45,8 @@ export interface CheckpointKeeperOptions {
   feed(event: NodeEvent): void;
   /** True for a blob that something else than an object needs: a manifest may name any hash. */
   isNeeded(hash: Hash): boolean;
+  /** Objects besides checkpoints that the network keeps, by the hash of their content. */
+  isKept(content_hash: Hash): boolean;
 }
 
 type PromotedEffect = Extract<NodeEffect, { type: "store_checkpoint" }>;
@@ -125,23 +127,32 @@ export class CheckpointKeeper {
     const others = this.#wanted.filter((hash) => hash !== state_hash);
     this.#wanted = [state_hash, ...others].slice(0, CHECKPOINTS_KEPT);
     this.#dropSuperseded();
-    if (is_leader) this.#store(state_hash).catch((error) => this.#failed("store", error));
+    if (is_leader) this.spread(state_hash);
   }
 
   #dropSuperseded(): void {
     if (this.#wanted.length < CHECKPOINTS_KEPT) return; // after a start: nothing is known yet
     for (const [cid, manifest] of this.#manifests)
-      if (!this.#wanted.includes(manifest.content_hash)) this.#say({ type: "object_dropped", cid });
+      if (!this.#isWanted(manifest.content_hash)) this.#say({ type: "object_dropped", cid });
   }
 
-  async #store(state_hash: Hash): Promise<void> {
+  #isWanted(content_hash: Hash): boolean {
+    return this.#wanted.includes(content_hash) || this.#options.isKept(content_hash);
+  }
+
+  /** Cuts a blob of this disk into shards and lets the keepers spread them. */
+  spread(hash: Hash): void {
+    this.#store(hash).catch((error) => this.#failed("store", error));
+  }
+
+  async #store(content_hash: Hash): Promise<void> {
     const { blobs, code, log } = this.#options;
-    const { cid, manifest } = await putObject(blobs, blobSource(blobs, state_hash), code);
+    const { cid, manifest } = await putObject(blobs, blobSource(blobs, content_hash), code);
     const shards = this.#held(manifest);
     this.#manifests.set(cid, manifest);
     this.#writeIndex();
     this.#publish(cid, shards);
-    log.info("checkpoint_encoded", { cid, shards: shards.length });
+    log.info("object_encoded", { cid, content_hash, shards: shards.length });
     this.#say({ type: "object_added", cid, manifest, shards });
   }
 

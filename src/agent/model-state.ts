@@ -36,18 +36,26 @@ const headerSchema = z.strictObject({
 const bytesOf = (floats: Float32Array) =>
   new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
 
+function headerText(header: z.infer<typeof headerSchema>): Uint8Array {
+  const json = canonicalJson(header);
+  const padding = (ALIGNMENT - ((PREFIX_BYTES + json.length) % ALIGNMENT)) % ALIGNMENT;
+  return new TextEncoder().encode(json + " ".repeat(padding));
+}
+
 /** The parts of the blob in order; they share memory with the state. */
 export function encodeState(state: ModelState): Uint8Array[] {
   const { job_id, rounds_done, params, momentum } = state;
-  const json = canonicalJson({ job_id, n: params.length, rounds_done });
-  const padding = (ALIGNMENT - ((PREFIX_BYTES + json.length) % ALIGNMENT)) % ALIGNMENT;
-  const text = new TextEncoder().encode(json + " ".repeat(padding));
+  const text = headerText({ job_id, n: params.length, rounds_done });
   const head = new Uint8Array(PREFIX_BYTES + text.length);
   head.set(new TextEncoder().encode(MAGIC));
   new DataView(head.buffer).setUint32(8, text.length, true);
   head.set(text, PREFIX_BYTES);
   return [head, bytesOf(params), bytesOf(momentum)];
 }
+
+/** Length of the blob of a state of `n` parameters after so many rounds of a job. */
+export const stateBytes = (header: { job_id: Hash; n: number; rounds_done: number }): number =>
+  PREFIX_BYTES + headerText(header).length + 8 * header.n;
 
 /** Length of the blob of a state with n parameters, an upper bound by less than one block. */
 export const stateBytesMax = (n: number): number => 8 * n + HEADER_LIMIT_BYTES;

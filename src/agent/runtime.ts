@@ -24,7 +24,7 @@ import { openDurableState } from "./durable-state.ts";
 import { createEffects } from "./effects.ts";
 import { createEventLoop } from "./event-loop.ts";
 import { JobRegistry } from "./job-registry.ts";
-import { FactGatherer } from "./ledger/fact-gatherer.ts";
+import { type LedgerJoin, LedgerPart } from "./ledger/ledger-part.ts";
 import { isInUse, neededBlobs } from "./needed-blobs.ts";
 import type { NetworkFile } from "./network-file.ts";
 import type { NodeMachine } from "./node.ts";
@@ -49,8 +49,8 @@ export interface NodeOptions {
   max_disk_bytes: number;
   clock: Clock;
   random: Random;
-  /** Takes part in the network's ledger. */
-  ledger?: { epoch_seconds: number };
+  /** How to take part in the network's ledger, where the network file names one. */
+  ledger?: LedgerJoin;
 }
 
 /** What a round's training has done so far, for status and progress. */
@@ -71,7 +71,7 @@ export interface RunningNode {
   readonly history: RoundHistory;
   readonly checkpoints: CheckpointKeeper;
   /** Null in a network without a ledger. */
-  readonly ledger: FactGatherer | null;
+  readonly ledger: LedgerPart | null;
   readonly progress: TrainingProgress | null;
   readonly fetchBlob: FetchBlob;
   /**
@@ -146,19 +146,18 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     log,
     feed,
     isNeeded: (hash) => needed().has(hash),
+    isKept: (hash) => ledger?.isKept(hash) ?? false,
   });
-  const ledger = options.ledger
-    ? new FactGatherer({
-        data_dir,
-        machine,
-        transport,
-        manifestOf: (cid) => checkpoints.manifestOf(cid),
-        epoch_seconds: options.ledger.epoch_seconds,
-        random: options.random,
-        clock,
-        log: roomLog("ledger"),
-      })
-    : null;
+  const ledger =
+    options.ledger && network.ledger
+      ? new LedgerPart({
+          ...{ data_dir, deployment: network.ledger, join: options.ledger },
+          ...{ identity: options.identity, tier: options.tier, code: network.storage },
+          ...{ machine, transport, blobs, published, fetchBlob },
+          checkpoints: () => checkpoints,
+          ...{ clock, random: options.random },
+        })
+      : null;
   if (ledger) closers.push(() => ledger.close());
   const sweeper = new BlobSweeper(blobs);
   const tidyUp = async (): Promise<void> => {
@@ -222,7 +221,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
   for (const { state_hash } of current.states) published.publish(state_hash);
   feed({ type: "start", persisted, states: current.states.map(({ state_hash }) => state_hash) });
   await checkpoints.start();
-  ledger?.start();
+  await ledger?.start();
   if (broken) throw broken;
   const tick_ms = network.timing.heartbeat_ms / TICKS_PER_HEARTBEAT;
   const timer = setInterval(() => feed({ type: "tick" }), tick_ms);

@@ -4,8 +4,11 @@ import { closeAll } from "../agent/close-all.ts";
 import { lockDataDir } from "../agent/data-lock.ts";
 import { joinedNetwork } from "../agent/joined-network.ts";
 import { keyStorageOf } from "../agent/key-place.ts";
+import type { LedgerJoin } from "../agent/ledger/ledger-part.ts";
+import type { NetworkFile } from "../agent/network-file.ts";
 import { type RunningNode, startNode } from "../agent/runtime.ts";
 import { chooseTier } from "../agent/tier.ts";
+import { parseMag } from "../chain/amounts.ts";
 import { systemClock } from "../core/clock.ts";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
@@ -44,6 +47,36 @@ interface Facts {
   key_backed_up: boolean;
 }
 
+interface StakeFlags {
+  bond: string | undefined;
+  seat: string | undefined;
+  no_claim: boolean;
+}
+
+/**
+ * How the node takes part in its network's ledger. Throws BAD_AMOUNT, and NO_LEDGER where something
+ * of it was asked for and cannot be.
+ */
+function ledgerJoin(
+  network: NetworkFile,
+  rpc_url: string,
+  { bond, seat, no_claim }: StakeFlags,
+): { ledger?: LedgerJoin } {
+  const amount = (text: string | undefined) => (text === undefined ? null : parseMag(text));
+  const stake = { bond: amount(bond), seat: amount(seat) };
+  if (network.ledger && rpc_url !== "") return { ledger: { rpc_url, stake, claims: !no_claim } };
+  if (stake.bond !== null || stake.seat !== null)
+    throw new MagnetError(
+      "NO_LEDGER",
+      network.ledger ? "--bond and --seat need an RPC" : "the network file names no ledger",
+      {
+        hint: network.ledger ? "name it with --rpc URL" : "magnet chain deploy puts one into it",
+        exit: "config",
+      },
+    );
+  return {};
+}
+
 const isMember = ({ options }: RunningNode): boolean =>
   options.network.roster.includes(options.identity.public_key);
 
@@ -61,7 +94,13 @@ function banner(node: RunningNode, facts: Facts): Record<string, unknown> {
     control_url: facts.control_url,
     data_dir,
     key_backed_up: facts.key_backed_up,
+    ledger: node.ledger && { rpc: node.ledger.ledger.rpc.name, account: node.ledger.address },
   };
+}
+
+function ledgerText({ ledger, options }: RunningNode): string {
+  if (ledger) return `${ledger.ledger.rpc.name}, account ${ledger.address}`;
+  return options.network.ledger ? "no part in it: --rpc URL" : "none in this network";
 }
 
 function bannerText(node: RunningNode, facts: Facts): string {
@@ -73,6 +112,7 @@ function bannerText(node: RunningNode, facts: Facts): string {
     `network   ${network.id}, ${network.roster.length} member(s)${vote}`,
     `address   wss://${node.transport.address}`,
     `data      ${data_dir}`,
+    `ledger    ${ledgerText(node)}`,
     ...(facts.key_backed_up ? [] : ["key       not backed up: magnet keys export --out FILE"]),
     "ready",
   ].join("\n");
@@ -122,6 +162,10 @@ export const join = defineCommand({
       command: "magnet join --network net.json --peer wss://10.0.0.5:7700",
       does: "join through a known peer",
     },
+    {
+      command: "magnet join --rpc http://127.0.0.1:8545 --bond 30",
+      does: "take part in the network's ledger",
+    },
   ],
   args: {},
   graceful: true,
@@ -135,9 +179,20 @@ export const join = defineCommand({
     peer: { type: "list", value: "WSS", summary: "address of a node to knock at" },
     listen: { type: "string", value: "HOST:PORT", summary: "where peers connect to; port 0: any" },
     advertise: { type: "string", value: "HOST:PORT", summary: "address that others are told" },
-    rpc: { type: "string", value: "URL", summary: "RPC of the chain that holds the ledger" },
     threads: { type: "integer", min: 0, max: 64, summary: "threads for training; 0: all" },
     "max-disk": { type: "string", value: "SIZE", summary: "disk space magnet may use" },
+    rpc: {
+      type: "string",
+      value: "URL",
+      summary: "RPC of the ledger's chain; without it the node takes no part in the ledger",
+    },
+    bond: {
+      type: "string",
+      value: "MAG",
+      summary: "register, and raise the bond to this amount",
+    },
+    seat: { type: "string", value: "MAG", summary: "take a notary's seat with this bond" },
+    "no-claim": { type: "boolean", summary: "leave rewards on the ledger (magnet chain claim)" },
     attached: {
       type: "boolean",
       summary: "leave when stdin closes: with the program that started it",
@@ -186,6 +241,7 @@ export const join = defineCommand({
         max_disk_bytes: values.node.max_disk,
         clock: systemClock,
         random: systemRandom,
+        ...ledgerJoin(network, values.chain.rpc, flags),
       });
       const announce = (control_url: string) => {
         if (flags.ready_file !== undefined)

@@ -21,6 +21,10 @@ export interface NodeControl {
   peers(): unknown;
   rounds(): unknown;
   storage(): unknown;
+  /** The node's part in the network's ledger. */
+  ledger(): unknown;
+  /** One epoch; null: the newest that is settled. */
+  ledgerEpoch(epoch: number | null): Promise<unknown>;
   /** Imports the named local files as blobs, then announces the job. */
   submitJob(request: unknown): Promise<unknown>;
   /** Path of a local blob, or undefined. */
@@ -72,6 +76,13 @@ function routes(control: NodeControl, token: string): Hono {
   app.get("/v1/peers", (context) => context.json(control.peers() as object));
   app.get("/v1/rounds", (context) => context.json(control.rounds() as object));
   app.get("/v1/storage", (context) => context.json(control.storage() as object));
+  app.get("/v1/ledger", (context) => context.json(control.ledger() as object));
+  app.get("/v1/ledger/epochs/:epoch{latest|[0-9]{1,12}}", async (context) => {
+    const epoch = context.req.param("epoch");
+    return context.json(
+      (await control.ledgerEpoch(epoch === "latest" ? null : Number(epoch))) as object,
+    );
+  });
   app.post("/v1/jobs", async (context) =>
     context.json((await control.submitJob(await bodyOf(context))) as object),
   );

@@ -4,6 +4,8 @@ import path from "node:path";
 import { z } from "zod";
 import { jobSpecSchema } from "../agent/job.ts";
 import { jobOfferOf } from "../agent/job-registry.ts";
+import type { LedgerPart } from "../agent/ledger/ledger-part.ts";
+import { describeEpoch, describeLedger } from "../agent/ledger/ledger-view.ts";
 import type { RunningNode } from "../agent/runtime.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Cid, Hash } from "../core/types.ts";
@@ -109,6 +111,22 @@ function status(node: RunningNode, started_ms: number): object {
   };
 }
 
+/** Throws NO_LEDGER where the node takes no part in one. */
+function ledgerOf({ ledger, options }: RunningNode): LedgerPart {
+  if (ledger) return ledger;
+  const hasOne = options.network.ledger !== undefined;
+  throw new MagnetError(
+    "NO_LEDGER",
+    hasOne ? "this node was started without an RPC" : "this network has no ledger",
+    {
+      hint: hasOne
+        ? "start it with --rpc URL (setting chain.rpc)"
+        : "magnet chain deploy makes one and puts it into the network file",
+      exit: "config",
+    },
+  );
+}
+
 export function nodeControl(node: RunningNode, stop: () => void): NodeControl {
   const started_ms = node.options.clock.now_ms();
   return {
@@ -121,6 +139,8 @@ export function nodeControl(node: RunningNode, stop: () => void): NodeControl {
         holders: object.holders.map((keys) => keys.map(nodeIdOf)),
       })),
     }),
+    ledger: () => describeLedger(ledgerOf(node)),
+    ledgerEpoch: (epoch) => describeEpoch(ledgerOf(node), epoch),
     submitJob: (request) => submitJob(node, request),
     blobPath: (hash) =>
       node.blobs.has(hash as Hash) ? path.resolve(node.blobs.pathOf(hash as Hash)) : undefined,

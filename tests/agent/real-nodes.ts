@@ -10,6 +10,7 @@ import path from "node:path";
 import { type NetworkFile, networkFileSchema } from "../../src/agent/network-file.ts";
 import { type JobSettings, type PreparedJob, prepareJob } from "../../src/agent/prepare-job.ts";
 import { type NodeOptions, type RunningNode, startNode } from "../../src/agent/runtime.ts";
+import type { Deployment } from "../../src/chain/client/deployment.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { seededRandom, systemRandom } from "../../src/core/random.ts";
 import type { NodeControl } from "../../src/http/control-server.ts";
@@ -169,7 +170,7 @@ export class TestNetwork {
   readonly network: NetworkFile;
   readonly folder = makeFolder();
 
-  constructor(members: number, strangers = 0, seed = 1, storage = {}) {
+  constructor(members: number, strangers = 0, seed = 1, storage = {}, ledger?: Deployment) {
     const identities = Array.from({ length: members + strangers }, (_, i) =>
       identityOf(seededRandom(1000 * seed + i).bytes(32)),
     );
@@ -179,6 +180,7 @@ export class TestNetwork {
       roster: identities.slice(0, members).map(({ public_key }) => public_key),
       timing: TIMING,
       storage: { data_shards: 2, parity_shards: 2, ...storage },
+      ...(ledger && { ledger }),
     });
     const all = identities.map(
       (identity, i) => new Member(identity, path.join(this.folder, `node-${i}`), this.network),

@@ -33,6 +33,8 @@ function serve(overrides: Partial<NodeControl> = {}) {
     status: () => ({ phase: "idle" }),
     peers: () => ({ peers: [] }),
     rounds: () => ({ rounds: [] }),
+    ledger: () => ({ ledger: true }),
+    ledgerEpoch: async (epoch) => ({ epoch }),
     storage: () => ({ objects: [] }),
     submitJob: async (request) => {
       calls.push(request);

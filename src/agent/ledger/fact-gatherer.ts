@@ -15,7 +15,7 @@ import type { NodeMachine } from "../node.ts";
 import type { RoundRecord } from "../round-history.ts";
 import { FactStore } from "./fact-store.ts";
 import { RoundArchive } from "./round-archive.ts";
-import { ShardAuditor } from "./shard-auditor.ts";
+import { type AuditDuty, ShardAuditor } from "./shard-auditor.ts";
 
 /** Audits of this node in one epoch, on average: each is the fetch of one shard. */
 const AUDITS_PER_EPOCH = 24;
@@ -29,6 +29,8 @@ export interface GathererOptions {
   random: Random;
   clock: Clock;
   log: Log;
+  /** Whom to audit, as the ledger's epoch says; null while the chain is not known. */
+  duty(): AuditDuty | null;
 }
 
 export class FactGatherer {

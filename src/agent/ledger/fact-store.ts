@@ -14,8 +14,9 @@ import type { RoundProof } from "./round-proof.ts";
 const VERSION = 1;
 const TABLES = `
 CREATE TABLE IF NOT EXISTS rounds (
-  round INTEGER PRIMARY KEY, proof TEXT NOT NULL, bytes INTEGER NOT NULL,
-  noted_ms INTEGER NOT NULL) STRICT;
+  round INTEGER PRIMARY KEY, state_hash TEXT NOT NULL, proof TEXT NOT NULL,
+  bytes INTEGER NOT NULL, noted_ms INTEGER NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS rounds_by_state ON rounds (state_hash);
 CREATE TABLE IF NOT EXISTS evaluations (
   round INTEGER PRIMARY KEY, state_hash TEXT NOT NULL, loss REAL NOT NULL,
   noted_ms INTEGER NOT NULL) STRICT;
@@ -54,32 +55,35 @@ export interface OwnEvaluation {
 }
 
 export class FactStore {
-  readonly #database: Database;
+  /** For the tables of other files of this folder. */
+  readonly database: Database;
   #proof_bytes: number;
 
   /** Opens or creates the file (":memory:" for none). Throws FACTS_UNUSABLE, disk errors. */
   constructor(file: string) {
-    this.#database = openDatabase(file);
-    const sum = this.#database.query("SELECT coalesce(sum(bytes), 0) AS bytes FROM rounds").get();
+    this.database = openDatabase(file);
+    const sum = this.database.query("SELECT coalesce(sum(bytes), 0) AS bytes FROM rounds").get();
     this.#proof_bytes = (sum as { bytes: number }).bytes;
   }
 
   close(): void {
-    this.#database.close();
+    this.database.close();
   }
 
   /** Keeps a proof, checked before; a round has one. */
   addRound(round: number, proof: RoundProof, noted_ms: number): void {
     const text = JSON.stringify(proof);
-    const { changes } = this.#database
-      .query("INSERT OR IGNORE INTO rounds (round, proof, bytes, noted_ms) VALUES (?, ?, ?, ?)")
-      .run(round, text, text.length, noted_ms);
+    const { changes } = this.database
+      .query(
+        "INSERT OR IGNORE INTO rounds (round, state_hash, proof, bytes, noted_ms) VALUES (?, ?, ?, ?, ?)",
+      )
+      .run(round, proof.certificate.result_hash, text, text.length, noted_ms);
     if (changes > 0) this.#proof_bytes += text.length;
     while (this.#proof_bytes > PROOF_BYTES_MAX) this.#dropOldestRound();
   }
 
   #dropOldestRound(): void {
-    const dropped = this.#database
+    const dropped = this.database
       .query(
         "DELETE FROM rounds WHERE round = (SELECT min(round) FROM rounds) RETURNING round, bytes",
       )
@@ -88,30 +92,38 @@ export class FactStore {
   }
 
   round(round: number): RoundProof | undefined {
-    const row = this.#database.query("SELECT proof FROM rounds WHERE round = ?").get(round);
+    const row = this.database.query("SELECT proof FROM rounds WHERE round = ?").get(round);
     return row ? (JSON.parse((row as { proof: string }).proof) as RoundProof) : undefined;
+  }
+
+  /** The first round that promoted this state. */
+  roundOfState(state_hash: Hash): number | undefined {
+    const row = this.database
+      .query("SELECT min(round) AS round FROM rounds WHERE state_hash = ?")
+      .get(state_hash) as { round: number | null };
+    return row.round ?? undefined;
   }
 
   /** Numbers of the proven rounds above `after`, rising. */
   roundsAfter(after: number): number[] {
-    const rows = this.#database
+    const rows = this.database
       .query("SELECT round FROM rounds WHERE round > ? ORDER BY round")
       .all(after) as { round: number }[];
     return rows.map(({ round }) => round);
   }
 
   addEvaluation({ round, state_hash, loss, noted_ms }: OwnEvaluation): void {
-    this.#database
+    this.database
       .query(
         "INSERT OR REPLACE INTO evaluations (round, state_hash, loss, noted_ms) VALUES (?, ?, ?, ?)",
       )
       .run(round, state_hash, loss, noted_ms);
-    this.#database.query("DELETE FROM evaluations WHERE noted_ms < ?").run(noted_ms - KEPT_MS);
+    this.database.query("DELETE FROM evaluations WHERE noted_ms < ?").run(noted_ms - KEPT_MS);
   }
 
   /** Own evaluations of rounds above `after`, rising. */
   evaluationsAfter(after: number): OwnEvaluation[] {
-    return this.#database
+    return this.database
       .query(
         "SELECT round, state_hash, loss, noted_ms FROM evaluations WHERE round > ? ORDER BY round",
       )
@@ -119,17 +131,17 @@ export class FactStore {
   }
 
   addAudit({ holder, cid, shard, size_bytes, passed, reason, at_ms }: Omit<Audit, "id">): void {
-    this.#database
+    this.database
       .query(
         "INSERT INTO audits (holder, cid, shard, size_bytes, passed, reason, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
       )
       .run(holder, cid, shard, size_bytes, passed ? 1 : 0, reason.slice(0, 250), at_ms);
-    this.#database.query("DELETE FROM audits WHERE at_ms < ?").run(at_ms - KEPT_MS);
+    this.database.query("DELETE FROM audits WHERE at_ms < ?").run(at_ms - KEPT_MS);
   }
 
   /** Audits made after the one with this number (0: all that are kept), in their order. */
   auditsAfter(id: number): Audit[] {
-    const rows = this.#database
+    const rows = this.database
       .query(
         "SELECT id, holder, cid, shard, size_bytes, passed, reason, at_ms FROM audits WHERE id > ? ORDER BY id",
       )

@@ -83,40 +83,42 @@ export class RoundArchive {
   }
 
   /**
-   * A round from here, else from the first of `sources` whose proof holds. Undefined where nobody
-   * has one; who sends a false one is scored.
+   * A round from here, else from the first of `sources` whose proof holds. Null where all of them
+   * answered and none has one, undefined where one could not be asked: it may be found later. Who
+   * sends a false one is scored.
    */
   async find(
     round: number,
     sources: readonly PublicKey[],
     now_ms: number,
-  ): Promise<CertifiedRound | undefined> {
-    const { transport, facts, machine } = this.#options;
+  ): Promise<CertifiedRound | null | undefined> {
     const known = this.certified(round);
     if (known) return known;
+    let nothing: null | undefined = null;
     for (const source of sources) {
-      if (source === transport.public_key) continue;
+      if (source === this.#options.transport.public_key) continue;
       try {
-        const { type } = roundProofRequest.request;
-        const answer = await transport.request(
-          source,
-          type,
-          { round },
-          {
-            timeout_ms: FETCH_TIMEOUT_MS,
-          },
-        );
-        const { proof } = roundProofRequest.response.schema.parse(answer);
-        if (!proof) continue;
-        const certified = readRoundProof(proof, machine.election.ballots);
-        if (certified.round !== round) throw falseProof("it is of another round");
-        facts.addRound(round, proof, now_ms);
-        return this.#remember(certified);
+        const found = await this.#ask(source, round, now_ms);
+        if (found) return found;
       } catch (error) {
         if (toMagnetError(error).code === "ROUND_PROOF_INVALID")
-          transport.penalize(source, FALSE_PROOF_POINTS, "false_round_proof");
+          this.#options.transport.penalize(source, FALSE_PROOF_POINTS, "false_round_proof");
+        else nothing = undefined;
       }
     }
-    return undefined;
+    return nothing;
+  }
+
+  async #ask(source: PublicKey, round: number, now_ms: number): Promise<CertifiedRound | null> {
+    const { transport, facts, machine } = this.#options;
+    const { request, response } = roundProofRequest;
+    const limit = { timeout_ms: FETCH_TIMEOUT_MS };
+    const answer = await transport.request(source, request.type, { round }, limit);
+    const { proof } = response.schema.parse(answer);
+    if (!proof) return null;
+    const certified = readRoundProof(proof, machine.election.ballots);
+    if (certified.round !== round) throw falseProof("it is of another round");
+    facts.addRound(round, proof, now_ms);
+    return this.#remember(certified);
   }
 }

@@ -17,6 +17,7 @@ import { defineMessage } from "../../network/protocol.ts";
 import type { RequestSpec } from "../../network/transport-types.ts";
 import { roundSchema } from "../../network/wire-types.ts";
 import { type JobSpec, jobSpecSchema } from "../job.ts";
+import { stateBytes } from "../model-state.ts";
 
 /** As an announcement to 1,024 members, and as a job's specification may be. */
 const ANNOUNCEMENT_MAX = 512 << 10;
@@ -53,12 +54,16 @@ export const roundProofRequest = {
 /** What a proven round says. */
 export interface CertifiedRound {
   round: number;
+  /** Of the certified merge plan. */
+  merge_hash: Hash;
   job_id: Hash;
   inner_steps: number;
   param_count: number;
   /** The promoted state, and the held-out set that it is evaluated on. */
   state_hash: Hash;
   heldout_hash: Hash;
+  /** Length of the state's blob; 0 for a void round, which promotes nothing new. */
+  state_bytes: number;
   /** Whose pseudo-gradients were merged; empty for a void round. */
   contributors: PublicKey[];
 }
@@ -92,13 +97,18 @@ export function readRoundProof(proof: RoundProof, ballots: Ballots): CertifiedRo
   if (sha256Hex(spec) !== plan.job_id) throw falseProof("another job");
   const announced: Announcement = parsed(announcementSchema, announcement, "announcement");
   const job: JobSpec = parsed(jobSpecSchema, spec, "job");
+  const job_id = plan.job_id as Hash;
+  const n = paramCount(job.model);
+  const isVoid = plan.contributors.length === 0;
   return {
     round: plan.round,
-    job_id: plan.job_id as Hash,
+    merge_hash: contentHash(certificate.proposal.content),
+    job_id,
     inner_steps: announced.inner_steps,
-    param_count: paramCount(job.model),
+    param_count: n,
     state_hash: certificate.result_hash as Hash,
     heldout_hash: job.heldout_hash as Hash,
+    state_bytes: isVoid ? 0 : stateBytes({ job_id, n, rounds_done: plan.job_round + 1 }),
     contributors: plan.contributors.map(({ public_key }) => public_key),
   };
 }

@@ -21,9 +21,11 @@ const CHUNK_TIMEOUT_MS = 30_000;
 const INTERVAL_MIN_MS = 50;
 
 /** One shard as a holder claims it. */
-interface Claim {
+export interface Claim {
   holder: PublicKey;
   cid: Cid;
+  /** Of the object that the shard is a part of. */
+  content_hash: Hash;
   shard: number;
   hash: Hash;
   size_bytes: number;
@@ -39,6 +41,15 @@ export interface AuditorOptions {
   log: Log;
   /** Mean time between two audits. */
   mean_ms: number;
+  /** What the ledger asks of this node as an auditor now; null while the chain is not known. */
+  duty(): AuditDuty | null;
+}
+
+export interface AuditDuty {
+  /** Holders that this node may audit in the epoch that runs. */
+  isAssigned(holder: PublicKey): boolean;
+  /** A shard was found whole; `held_s`: what this sample stands for. */
+  passed(claim: Claim, held_s: number): void;
 }
 
 export class ShardAuditor {
@@ -81,20 +92,24 @@ export class ShardAuditor {
       for (const [shard, keys] of holders.entries())
         for (const holder of keys) {
           if (holder === transport.public_key) continue;
-          const claim = { holder, cid, shard, hash: manifest.shards[shard]!, size_bytes };
+          const { content_hash } = manifest;
+          const hash = manifest.shards[shard]!;
+          const claim = { holder, cid, content_hash, shard, hash, size_bytes };
           found.set(holder, [...(found.get(holder) ?? []), claim]);
         }
     }
     return found;
   }
 
-  /** One audit of a random shard of a random holder; false where there is nothing to audit. */
+  /** One audit of a random shard; false where there is nothing to audit. */
   async auditOnce(): Promise<boolean> {
     const { random, facts, clock, log } = this.#options;
-    const holders = [...this.claims().values()];
-    if (holders.length === 0) return false;
-    const claims = holders[random.below(holders.length)]!;
-    const claim = claims[random.below(claims.length)]!;
+    const duty = this.#options.duty();
+    const all = [...this.claims()].filter(([holder]) => duty?.isAssigned(holder) ?? true);
+    const pool = all.flatMap(([, claims]) => claims);
+    // Every shard is as likely as any other: who holds more is audited more often.
+    const claim = pool[random.below(pool.length)];
+    if (!claim) return false;
     const reason = await this.#examine(claim);
     if (this.#stopped) return false;
     const { holder, cid, shard, size_bytes } = claim;
@@ -103,6 +118,8 @@ export class ShardAuditor {
     if (!passed && !this.#isStillClaimed(claim)) return false;
     facts.addAudit({ holder, cid, shard, size_bytes, passed, reason, at_ms: clock.now_ms() });
     log[passed ? "debug" : "warn"]("shard_audited", { holder, cid, shard, passed, reason });
+    // Samples come once in mean_ms on average and hit each of the pool alike.
+    if (passed) duty?.passed(claim, (pool.length * this.#options.mean_ms) / 1000);
     return true;
   }
 

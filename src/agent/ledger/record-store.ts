@@ -1,0 +1,130 @@
+/**
+ * Epoch records and evidence on this node's disk: blobs of the node's store, served to peers under
+ * their SHA-256, and an index of which they are. The newest records are also spread over the network
+ * as erasure-coded objects, by whoever proposed them.
+ */
+import fs from "node:fs";
+import path from "node:path";
+import { z } from "zod";
+import { MagnetError, toMagnetError } from "../../core/errors.ts";
+import type { Log } from "../../core/log.ts";
+import type { Hash, PublicKey } from "../../core/types.ts";
+import type { BlobStore } from "../../storage/blobs.ts";
+import type { FetchBlob } from "../blob-fetcher.ts";
+import { replaceFileSync } from "../durable-state.ts";
+import type { PublishedBlobs } from "../published-blobs.ts";
+
+/** A record names every account that ever earned: 200 bytes each, 100,000 of them. */
+export const RECORD_BYTES_MAX = 64 << 20;
+/** Evidence is a dispute's whole case; older ones are decided. */
+const EVIDENCE_KEPT = 64;
+
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
+const indexSchema = z.strictObject({
+  records: z.array(z.strictObject({ epoch: z.int().min(0), data_hash: hash })),
+  evidence: z.array(hash),
+});
+type Index = {
+  records: { epoch: number; data_hash: Hash }[];
+  evidence: Hash[];
+};
+
+export interface RecordStoreOptions {
+  data_dir: string;
+  blobs: BlobStore;
+  published: PublishedBlobs;
+  fetchBlob: FetchBlob;
+  log: Log;
+}
+
+async function* once(bytes: Uint8Array) {
+  yield bytes;
+}
+
+export class RecordStore {
+  readonly #options: RecordStoreOptions;
+  readonly #file: string;
+  #index: Index = { records: [], evidence: [] };
+
+  constructor(options: RecordStoreOptions) {
+    this.#options = options;
+    this.#file = path.join(options.data_dir, "ledger", "records.json");
+  }
+
+  /** Reads what is here and whole, oldest first, and serves it. */
+  async open(): Promise<Uint8Array[]> {
+    const { blobs, published, log } = this.#options;
+    if (fs.existsSync(this.#file)) {
+      try {
+        const text = fs.readFileSync(this.#file, "utf8");
+        this.#index = indexSchema.parse(JSON.parse(text)) as Index;
+      } catch (error) {
+        // Records are fetched again from peers by the hashes on the chain.
+        log.warn("record_index_unreadable", { reason: toMagnetError(error).message });
+      }
+    }
+    const { records, evidence } = this.#index;
+    this.#index = {
+      records: records.filter(({ data_hash }) => blobs.has(data_hash)),
+      evidence: evidence.filter((one) => blobs.has(one)),
+    };
+    for (const found of this.hashes()) published.publish(found);
+    const sorted = [...this.#index.records].sort((a, b) => a.epoch - b.epoch);
+    return Promise.all(sorted.map(({ data_hash }) => blobs.get(data_hash)));
+  }
+
+  hashes(): Hash[] {
+    return [...this.#index.records.map(({ data_hash }) => data_hash), ...this.#index.evidence];
+  }
+
+  #write(): void {
+    fs.mkdirSync(path.dirname(this.#file), { recursive: true, mode: 0o700 });
+    replaceFileSync(this.#file, JSON.stringify(this.#index));
+  }
+
+  /** Durable and served when it returns. */
+  async storeRecord(epoch: number, data_hash: Hash, bytes: Uint8Array): Promise<void> {
+    await this.#put(data_hash, bytes);
+    const others = this.#index.records.filter((record) => record.data_hash !== data_hash);
+    this.#index.records = [...others, { epoch, data_hash }];
+    this.#write();
+  }
+
+  async storeEvidence(evidence_hash: Hash, bytes: Uint8Array): Promise<void> {
+    await this.#put(evidence_hash, bytes);
+    const others = this.#index.evidence.filter((one) => one !== evidence_hash);
+    const all = [...others, evidence_hash];
+    this.#index.evidence = all.slice(-EVIDENCE_KEPT);
+    this.#write();
+    for (const old of all.slice(0, -EVIDENCE_KEPT)) await this.#remove(old);
+  }
+
+  async #put(name: Hash, bytes: Uint8Array): Promise<void> {
+    await this.#options.blobs.put(once(bytes), name);
+    this.#options.published.publish(name);
+  }
+
+  async drop(data_hashes: readonly Hash[]): Promise<void> {
+    const gone = new Set(data_hashes);
+    this.#index.records = this.#index.records.filter(({ data_hash }) => !gone.has(data_hash));
+    this.#write();
+    for (const data_hash of gone) await this.#remove(data_hash);
+  }
+
+  async #remove(name: Hash): Promise<void> {
+    this.#options.published.withdraw(name);
+    if (this.#options.blobs.has(name)) await this.#options.blobs.delete(name);
+  }
+
+  /** From this disk, else from a peer; the hash is checked. Throws BLOB_UNAVAILABLE. */
+  async fetch(name: Hash, sources: readonly PublicKey[]): Promise<Uint8Array> {
+    const { blobs, fetchBlob, published } = this.#options;
+    if (!blobs.has(name)) {
+      if (sources.length === 0)
+        throw new MagnetError("BLOB_UNAVAILABLE", "no peer is connected", { retryable: true });
+      await fetchBlob(name, sources, { size_max: RECORD_BYTES_MAX });
+    }
+    published.publish(name);
+    return blobs.get(name);
+  }
+}

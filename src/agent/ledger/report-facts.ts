@@ -1,0 +1,100 @@
+/**
+ * What this node puts into its contribution report (paper 13.1): references to facts that every
+ * other node can check. An axis that nobody can check yet stays empty and counts 0.
+ */
+import type {
+  Address,
+  EpochView,
+  LedgerNode,
+  LedgerPlace,
+} from "../../chain/ledger/ledger-types.ts";
+import { type ContributionFacts, EMPTY_FACTS } from "../../chain/ledger/report.ts";
+import type { PublicKey } from "../../core/types.ts";
+import type { AuditBook } from "./audit-book.ts";
+import { type AuditReceipt, auditorsOf, nodeIdHash } from "./audit-receipts.ts";
+import type { FactGatherer } from "./fact-gatherer.ts";
+
+/** As many as a report holds; the newest are kept for the next one. */
+const ROUNDS_MAX = 256;
+const EVALUATIONS_MAX = 64;
+const PROOFS_MAX = 256;
+
+export const MICRONATS = 1e6;
+
+export interface FactContext {
+  place: LedgerPlace;
+  self: { public_key: PublicKey; address: Address };
+  gatherer: FactGatherer;
+  book: AuditBook;
+  /** Of the newest view. */
+  nodeOf(address: Address): LedgerNode | undefined;
+}
+
+/** Rounds above `after_round` into which this node's pseudo-gradient was merged, oldest first. */
+function trainedRounds({ gatherer, self }: FactContext, after_round: number) {
+  const found: ContributionFacts["training_compute"] = [];
+  for (const round of gatherer.facts.roundsAfter(after_round)) {
+    if (found.length === ROUNDS_MAX) break;
+    const certified = gatherer.archive.certified(round);
+    if (!certified?.contributors.includes(self.public_key)) continue;
+    const { merge_hash, inner_steps, param_count } = certified;
+    found.push({ round, merge_hash, inner_steps, parameters: param_count });
+  }
+  return found;
+}
+
+/** Own evaluations of the newest promoted states: older ones have been paid, or came too late. */
+function evaluations({ gatherer }: FactContext): ContributionFacts["model_quality"] {
+  const all = gatherer.facts.evaluationsAfter(-1).slice(-EVALUATIONS_MAX);
+  return all.map(({ round, state_hash, loss }) => ({
+    round,
+    state_hash,
+    loss_micronats: Math.round(loss * MICRONATS),
+  }));
+}
+
+/** For each shard the receipt that stands for most, of those who may audit this node. */
+function storageProofs(context: FactContext, view: EpochView): ContributionFacts["storage"] {
+  const { place, self, book } = context;
+  const allowed = allowedAuditors(place, view, self.address);
+  const best = new Map<string, AuditReceipt>();
+  for (const receipt of book.receiptsOf(view.epoch)) {
+    const shard = `${receipt.object}/${receipt.shard_index}`;
+    if (allowed.has(nodeIdHash(receipt.auditor)) && !best.has(shard)) best.set(shard, receipt);
+  }
+  return [...best.values()]
+    .slice(0, PROOFS_MAX)
+    .map(({ auditor, object, shard_index, size_bytes, held_s, signature }) => ({
+      auditor,
+      object,
+      shard_index,
+      size_bytes,
+      held_s,
+      signature,
+    }));
+}
+
+/** Node ids of the auditors drawn for a holder. */
+export function allowedAuditors(
+  place: LedgerPlace,
+  view: Pick<EpochView, "epoch" | "nodes">,
+  holder: Address,
+): Set<string> {
+  const drawn = new Set(auditorsOf(place, view.epoch, holder, view.nodes));
+  return new Set(
+    view.nodes.filter(({ address }) => drawn.has(address)).map(({ node_id }) => node_id),
+  );
+}
+
+export function gatherFacts(
+  context: FactContext,
+  view: EpochView,
+  after_round: number,
+): ContributionFacts {
+  return {
+    ...EMPTY_FACTS,
+    training_compute: trainedRounds(context, after_round),
+    model_quality: evaluations(context),
+    storage: storageProofs(context, view),
+  };
+}
