@@ -6,7 +6,7 @@ import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC2
 import {IDataRegistry} from "../src/interfaces/IDataRegistry.sol";
 import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {IEpochs} from "../src/interfaces/IEpochs.sol";
-import {Split, Tier, Values} from "../src/interfaces/ILedgerTypes.sol";
+import {Offence, Split, Tier, Values} from "../src/interfaces/ILedgerTypes.sol";
 import {IMagToken} from "../src/interfaces/IMagToken.sol";
 import {INodes} from "../src/interfaces/INodes.sol";
 import {IParams} from "../src/interfaces/IParams.sol";
@@ -55,7 +55,7 @@ abstract contract Ledger is Base {
         for (uint256 i; i < spot.length; ++i) spot[i] = vm.computeCreateAddress(address(this), nonce + i);
         timelock = spot[7];
         address[10] memory made;
-        made[0] = create("MagToken", abi.encode(spot[3], address(this), SUPPLY));
+        made[0] = createToken(spot[3]);
         made[1] = create("Params", abi.encode(timelock, genesis, EPOCH, blockRandomness, values));
         made[2] = create("Nodes", abi.encode(spot[0], spot[1], spot[4]));
         made[3] = create("Epochs", abi.encode(spot[0], spot[1], spot[2], spot[4]));
@@ -70,6 +70,11 @@ abstract contract Ledger is Base {
         disputes = IDisputes(spot[4]);
         registry = IDataRegistry(spot[5]);
         revenue = IRevenue(spot[6]);
+    }
+
+    /// Another token where a play is about tokens; its holder is this contract.
+    function createToken(address minter) internal virtual returns (address) {
+        return create("MagToken", abi.encode(minter, address(this), SUPPLY));
     }
 
     function create(string memory name, bytes memory arguments) internal returns (address made) {
@@ -219,7 +224,7 @@ abstract contract Ledger is Base {
         settleAs(epochs.proposerOf(epoch), epoch, root, total, count);
     }
 
-    /// Two accounts that share all; final at the end. Returns the tree for proofs.
+    /// Settles this tree and waits until it is final. Returns the tree for proofs.
     function settleFor(uint64 epoch, address[] memory accounts, uint256[] memory cumulative)
         internal
         returns (bytes32[] memory tree)
@@ -231,5 +236,54 @@ abstract contract Ledger is Base {
 
     function claimAs(bytes32[] memory tree, address account, uint256 cumulative) internal {
         epochs.claim(account, cumulative, Tree.proof(tree, Tree.leafOf(account, cumulative)));
+    }
+
+    // Disputes.
+
+    function challengeAs(address challenger, Offence offence, address accused, bytes32 subject)
+        internal
+        returns (uint256 id)
+    {
+        vm.prank(challenger);
+        id = disputes.challenge(offence, accused, subject, sha256("evidence"));
+    }
+
+    /// Draws the panel in the first block in which that is possible.
+    function draw(uint256 id) internal returns (address[] memory panel) {
+        vm.roll(uint256(disputes.disputeOf(id).drawBlock) + 1);
+        disputes.drawPanel(id);
+        panel = disputes.panelOf(id);
+    }
+
+    function voteOf(uint256 id, address notary, bool guilty) internal view returns (bytes32) {
+        return keccak256(abi.encode(block.chainid, address(disputes), id, notary, guilty, bytes32("salt")));
+    }
+
+    /// The first `guilty` members of the panel vote so, the others against; then the verdict.
+    function vote(uint256 id, address[] memory panel, uint256 guilty) internal {
+        for (uint256 i; i < panel.length; ++i) {
+            bytes32 hidden = voteOf(id, panel[i], i < guilty);
+            vm.prank(panel[i]);
+            disputes.commitVote(id, hidden);
+        }
+        vm.warp(disputes.disputeOf(id).commitEnd);
+        for (uint256 i; i < panel.length; ++i) {
+            vm.prank(panel[i]);
+            disputes.revealVote(id, i < guilty, "salt");
+        }
+        vm.warp(disputes.disputeOf(id).revealEnd);
+        disputes.resolve(id);
+    }
+
+    /// A whole dispute with one voice.
+    function judge(uint256 id, bool guilty) internal {
+        address[] memory panel = draw(id);
+        vote(id, panel, guilty ? panel.length : 0);
+    }
+
+    /// All that the ledger could take from a node.
+    function stakeOf(address node) internal view returns (uint256) {
+        INodes.Node memory n = nodes.nodeOf(node);
+        return n.bond + n.unbonding + n.notaryBond;
     }
 }
