@@ -135,8 +135,8 @@ abstract contract Ledger is Base {
         nodes.register(bytes32(who.publicKeyX), bytes32(who.publicKeyY), tier, bond);
     }
 
-    /// `count` nodes with a purse each; the first `notaries` take seats with the least bond.
-    function populate(uint256 count, uint256 notaries) internal {
+    /// `count` people with a purse each, by rising address.
+    function gather(uint256 count) internal {
         for (uint256 i; i < count; ++i) people.push(actor(string.concat("person ", vm.toString(i))));
         for (uint256 i = 1; i < count; ++i) {
             for (uint256 j = i; j > 0 && people[j].addr < people[j - 1].addr; --j) {
@@ -145,9 +145,14 @@ abstract contract Ledger is Base {
                 people[j - 1] = lower;
             }
         }
+        for (uint256 i; i < count; ++i) fund(people[i].addr, PURSE);
+    }
+
+    /// `count` nodes; the first `notaries` take seats with the least bond.
+    function populate(uint256 count, uint256 notaries) internal {
+        gather(count);
         seated = notaries;
         for (uint256 i; i < count; ++i) {
-            fund(people[i].addr, PURSE);
             join(people[i], Tier.CpuOnly, 30 * MAG);
             if (i >= notaries) continue;
             vm.prank(people[i].addr);
@@ -209,10 +214,16 @@ abstract contract Ledger is Base {
         for (uint256 i; i < count; ++i) list[i] = signatureOf(people[i], digest);
     }
 
+    /// As the newest settlement names them.
+    address[] internal signers;
+
     function settleAs(address sender, uint64 epoch, bytes32 root, uint256 total, uint256 count) internal {
         bytes32 data = sha256(abi.encode("record", epoch, root));
         bytes32 digest = epochs.settlementDigest(epoch, root, total, count, data);
-        bytes[] memory list = signatures(digest, epochs.signaturesNeeded());
+        uint256 needed = epochs.signaturesNeeded();
+        bytes[] memory list = signatures(digest, needed);
+        delete signers;
+        for (uint256 i; i < needed; ++i) signers.push(people[i].addr);
         vm.prank(sender);
         epochs.settle(epoch, root, total, count, data, list);
     }
@@ -244,14 +255,16 @@ abstract contract Ledger is Base {
         internal
         returns (uint256 id)
     {
+        bytes32 evidence = sha256("evidence");
         vm.prank(challenger);
-        id = disputes.challenge(offence, accused, subject, sha256("evidence"));
+        id = disputes.challenge(offence, accused, subject, evidence);
     }
 
     /// Draws the panel in the first block in which that is possible.
     function draw(uint256 id) internal returns (address[] memory panel) {
         vm.roll(uint256(disputes.disputeOf(id).drawBlock) + 1);
-        disputes.drawPanel(id);
+        bool root = disputes.disputeOf(id).offence == Offence.BadRoot;
+        disputes.drawPanel(id, root ? signers : new address[](0));
         panel = disputes.panelOf(id);
     }
 
@@ -260,7 +273,7 @@ abstract contract Ledger is Base {
     }
 
     /// The first `guilty` members of the panel vote so, the others against; then the verdict.
-    function vote(uint256 id, address[] memory panel, uint256 guilty) internal {
+    function castVotes(uint256 id, address[] memory panel, uint256 guilty) internal {
         for (uint256 i; i < panel.length; ++i) {
             bytes32 hidden = voteOf(id, panel[i], i < guilty);
             vm.prank(panel[i]);
@@ -278,7 +291,7 @@ abstract contract Ledger is Base {
     /// A whole dispute with one voice.
     function judge(uint256 id, bool guilty) internal {
         address[] memory panel = draw(id);
-        vote(id, panel, guilty ? panel.length : 0);
+        castVotes(id, panel, guilty ? panel.length : 0);
     }
 
     /// All that the ledger could take from a node.

@@ -45,7 +45,8 @@ struct Split {
 struct Values {
     /// Minted for an epoch with at least one contribution (Eq. 5: R_pool).
     uint96 epochPool;
-    /// Most that is minted in 86,400 s, and in 365 days, of chain time.
+    /// Most that is minted in a day of 86,400 s and in a year of 365 days of chain time, both counted from
+    /// 1970 (not any 86,400 s: two days meet at midnight).
     uint96 dailyCap;
     uint96 annualCap;
     /// Windows of epoch e, each beginning where the one before ends; the first begins at e's end.

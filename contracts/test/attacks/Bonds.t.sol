@@ -2,8 +2,7 @@
 pragma solidity 0.8.37;
 
 import {INodes} from "../../src/interfaces/INodes.sol";
-import {Tier} from "../../src/interfaces/ILedgerTypes.sol";
-import {Offence} from "../../src/interfaces/ILedgerTypes.sol";
+import {Offence, Tier} from "../../src/interfaces/ILedgerTypes.sol";
 import {Ledger} from "../Ledger.sol";
 import {Vm} from "../Vm.sol";
 
@@ -105,7 +104,7 @@ contract BondAttacks is Ledger {
         nodes.unbond(1);
         vm.stopPrank();
         uint256 before = token.balanceOf(people[0].addr);
-        judge(challengeAs(people[0].addr, Offence.FalseTier, liar, bytes32(uint256(1))), true);
+        judge(challengeAs(people[0].addr, Offence.FalseTier, liar, bytes32(uint256(0))), true);
         eq(nodes.nodeOf(liar).bond, 210 * MAG, "slashed 30%");
         eq(token.balanceOf(people[0].addr) - before, 45 * MAG, "half to the challenger");
         vm.warp(endOf(0));
@@ -114,10 +113,10 @@ contract BondAttacks is Ledger {
 
     /// Who was slashed for everything does not come back under the key.
     function testAttackReturnOfTheBanned() external {
-        populate(8, 7);
+        populate(10, 9);
         settle(0, "bad", 1);
         address accused = epochs.settlementOf(0).proposer;
-        address challenger = people[people[0].addr == accused ? 1 : 0].addr;
+        address challenger = people[9].addr;
         judge(challengeAs(challenger, Offence.BadRoot, accused, bytes32(uint256(0))), true);
         check(nodes.nodeOf(accused).banned && !nodes.isNotary(accused), "out");
         vm.startPrank(accused);

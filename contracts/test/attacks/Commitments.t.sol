@@ -64,6 +64,8 @@ contract CommitmentAttacks is Ledger {
 
     /// Eleven commitments that nobody opened or punished: the eleventh is refused.
     function testAttackHoardingOpenCommits() external {
+        vm.prank(people[0].addr);
+        nodes.addBond(100 * MAG);
         for (uint64 e; e < 10; ++e) {
             toCommit(e);
             commitAs(0, e, RESULT, 5, NONCE);
