@@ -129,7 +129,8 @@ contract Disputes is Panels, Proofs {
             }
             seed = keccak256(abi.encode(seed, hash));
         }
-        (address[] memory seats, uint256[] memory bonds) = nodes.notaries();
+        // As they stood before the draw's block was known: the hash leaves nothing to be arranged.
+        (address[] memory seats, uint256[] memory bonds) = nodes.notariesBefore(c.drawBlock + 1);
         _excludeOwnCase(c, signers, seats, bonds);
         DisputePlan memory plan = params.disputePlan();
         seed = keccak256(abi.encode(seed, id));

@@ -34,6 +34,8 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
         // One slot.
         uint96 unbonding;
         uint64 releaseTime;
+        /// Block in which the notary's bond was last put in or added to.
+        uint40 seatBlock;
     }
 
     uint256 private constant BPS = 10_000;
@@ -150,6 +152,7 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
             index = _freeSeat(bond);
             account.seat = uint8(index + 1);
         }
+        account.seatBlock = block.number.toUint40();
         _writeSeat(index, Seat(msg.sender, bond.toUint96()));
         emit NotarySeated(msg.sender, bond);
         _take(amount);
@@ -236,7 +239,7 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc INodes
-    function notaries() external view returns (address[] memory seats, uint256[] memory bonds) {
+    function notaries() public view returns (address[] memory seats, uint256[] memory bonds) {
         uint256 count = _seatCount;
         seats = new address[](count);
         bonds = new uint256[](count);
@@ -244,6 +247,18 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
             Seat memory seat = _seatAt(i);
             seats[i] = seat.node;
             bonds[i] = seat.bond;
+        }
+    }
+
+    /// @inheritdoc INodes
+    function notariesBefore(uint256 blockNumber)
+        external
+        view
+        returns (address[] memory seats, uint256[] memory bonds)
+    {
+        (seats, bonds) = notaries();
+        for (uint256 i = 0; i < seats.length; ++i) {
+            if (_accounts[seats[i]].seatBlock >= blockNumber) bonds[i] = 0;
         }
     }
 

@@ -4,7 +4,8 @@ pragma solidity 0.8.37;
 import {IDisputes} from "./interfaces/IDisputes.sol";
 
 /// The notaries who judge a dispute, and their votes: first hashed, then opened, so that nobody votes
-/// after another's lead. A panel has 3f + 1 seats, at most 31: every loop here is bounded by that.
+/// after another's lead. A panel has 3f + 1 seats where there are so many, at most 31: every loop here
+/// is bounded by that.
 abstract contract Panels is IDisputes {
     enum Ballot {
         None,
@@ -29,6 +30,8 @@ abstract contract Panels is IDisputes {
         uint8 committed;
         uint8 guilty;
         uint8 innocent;
+        /// Votes that convict.
+        uint8 convicting;
     }
 
     mapping(uint256 id => Juror[]) private _panels;
@@ -62,12 +65,15 @@ abstract contract Panels is IDisputes {
             (candidates[left], bonds[left]) = (candidates[i], bonds[i]);
             ++left;
         }
-        if (most > left) most = left;
-        // The largest 3f + 1 that is not more than `most`.
-        uint256 size = most == 0 ? 0 : most - ((most - 1) % 3);
+        // Fewer seats than wished are all taken: the fewer judge, the more each false one counts.
+        uint256 size = most < left ? most : left;
         panel = new address[](size);
+        _counts[id].convicting = uint8(_convicting(size, candidates.length));
         for (uint256 j = 0; j < size; ++j) {
-            uint256 target = uint256(keccak256(abi.encode(seed, j))) % total;
+            // The share of all bonds at which the seed points, not its remainder: a unit more or less in
+            // the total must not throw the draw elsewhere, or whoever adds units would choose it. Bonds
+            // have 96 bits, 31 of them 101.
+            uint256 target = ((uint256(keccak256(abi.encode(seed, j))) >> 128) * total) >> 128;
             uint256 i = 0;
             while (target >= bonds[i]) {
                 target -= bonds[i];
@@ -109,14 +115,21 @@ abstract contract Panels is IDisputes {
         return _counts[id].committed == _panels[id].length;
     }
 
-    /// Of 3f + 1 jurors at most f are false: 2f + 1 votes hold a majority of true ones.
+    /// Of 3f + 1 jurors at most f are false, so f + 1 acquit: a true one is among them. Of two or three,
+    /// likewise two.
     function _verdict(uint256 id) internal view returns (Phase) {
         Count memory count = _counts[id];
-        uint256 quorum = 2 * ((_panels[id].length - 1) / 3) + 1;
-        if (count.guilty >= quorum) return Phase.Guilty;
-        return uint256(count.guilty) + count.innocent >= quorum
-            ? Phase.Dismissed
-            : Phase.Inconclusive;
+        if (count.guilty >= count.convicting) return Phase.Guilty;
+        uint256 acquitting = (_panels[id].length + 1) / 3 + 1;
+        return count.innocent >= acquitting ? Phase.Dismissed : Phase.Inconclusive;
+    }
+
+    /// 2f + 1 of 3f + 1 jurors; all of two or three, as large panels cannot be filled where a root's
+    /// signers are left out, and among the rest the false are no longer one in three. With four notaries
+    /// one may be false: then no juror convicts alone, or honest signers would lose their bonds to whoever
+    /// is left over to judge them.
+    function _convicting(uint256 size, uint256 seats) private pure returns (uint256) {
+        return size == 1 && seats > 3 ? 2 : (2 * size) / 3 + 1;
     }
 
     /// Who did not open a vote; `withheld` tells those who had committed to one.

@@ -28,7 +28,9 @@ abstract contract Seats {
             total += lanes & MASK;
         }
         if (total == 0) return address(0);
-        uint256 target = uint256(seed) % total;
+        // The share at which the seed points, not its remainder, which a millionth more would throw
+        // elsewhere: a notary could try additions until it is drawn. A total has 62 bits.
+        uint256 target = ((uint256(seed) >> 64) * total) >> 192;
         uint256 index = 0;
         while (target >= weights & MASK) {
             target -= weights & MASK;

@@ -76,8 +76,9 @@ interface IDisputes {
     function commitVote(uint256 id, bytes32 vote) external;
     function revealVote(uint256 id, bool guilty, bytes32 salt) external;
     /// After the votes' window, or once all of the panel have voted; anyone. Guilty with 2f + 1 votes of
-    /// a panel of 3f + 1, dismissed where as many have voted without that verdict, else inconclusive: the
-    /// subject is then not upheld and nobody but the absent notaries is slashed.
+    /// a panel of 3f + 1 (of two or three: with all; of one: only where there are fewer than four
+    /// notaries), dismissed with f + 1 votes for innocent (of two or three: with two), else inconclusive:
+    /// the subject is then not upheld and nobody but the absent notaries is slashed.
     function resolve(uint256 id) external;
 
     /// Automatic: a commitment on the chain whose reveal window closed unopened.

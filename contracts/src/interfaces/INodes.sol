@@ -88,6 +88,10 @@ interface INodes {
     function notaryCount() external view returns (uint256);
     /// At most 31; `bonds` in the same order.
     function notaries() external view returns (address[] memory seats, uint256[] memory bonds);
+    /// As above, with a bond of zero for seats taken or added to in that block or later: once a draw's
+    /// seed is known, nobody can put bond where it would decide the draw.
+    function notariesBefore(uint256 blockNumber)
+        external view returns (address[] memory seats, uint256[] memory bonds);
     /// The notary drawn by bond for `seed`; zero where there is none.
     function drawNotary(bytes32 seed) external view returns (address);
 
