@@ -31,6 +31,16 @@ function refuseOtherNetwork(data_dir: string, kept: NetworkFile, named: string):
 }
 
 /**
+ * The network file that a command reads: the one named (empty: none), else that of the data folder;
+ * undefined where it has joined none.
+ */
+export function joinedNetworkFile(data_dir: string, file: string): string | undefined {
+  if (file !== "") return file;
+  const kept = path.join(data_dir, "network.json");
+  return fs.existsSync(kept) ? kept : undefined;
+}
+
+/**
  * `file` is empty where none was named; `name` is that of a new network. Throws
  * NETWORK_FILE_INVALID, NOT_FOUND, and NETWORK_DIFFERS where the folder has voted in another
  * network.

@@ -183,9 +183,16 @@ const HINT = "magnet chain params show --defaults --json prints every field";
 const withoutUndefined = (fields: object) =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 
+/** A document of `params show --json` has the values in a part of their own. */
+function fieldsOf(document: unknown): unknown {
+  const { values, governance } = (document ?? {}) as { values?: unknown; governance?: unknown };
+  if (typeof values !== "object" || values === null) return document;
+  return { ...values, ...(governance !== undefined && { governance }) };
+}
+
 /** `base` with the fields that a parsed JSON document names. Throws VALUES_INVALID. */
 export function mergeSettings(document: unknown, where: string, base: Settings): Settings {
-  const parsed = settingsFile.safeParse(document);
+  const parsed = settingsFile.safeParse(fieldsOf(document));
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     const field = issue.path.join(".") || "document";

@@ -3,15 +3,45 @@ import { type Group, lazy } from "./frame/command.ts";
 
 export const chain: Group = {
   kind: "group",
-  meta: { description: "the ledger's chain: host, verify" },
+  meta: { description: "the ledger and its chain: deploy, host, stake, disputes, claims" },
   subCommands: {
+    bond: lazy("add to this node's bond", async () => (await import("./chain/stake.ts")).bond),
+    claim: lazy(
+      "claim what has been earned and not been paid",
+      async () => (await import("./chain/claim.ts")).claim,
+    ),
+    deploy: lazy(
+      "put the ledger on a chain and into the network file",
+      async () => (await import("./chain/deploy.ts")).deploy,
+    ),
+    dispute: lazy(
+      "disputes before the notaries: list, show, open, vote",
+      async () => (await import("./chain/dispute.ts")).dispute,
+    ),
     host: lazy(
       "run the embedded chain for development or a private cluster",
       async () => (await import("./chain/host.ts")).host,
     ),
+    params: lazy(
+      "governed values of the ledger: show",
+      async () => (await import("./chain/params.ts")).params,
+    ),
+    register: lazy(
+      "register this machine's key as a node and bond it",
+      async () => (await import("./chain/stake.ts")).register,
+    ),
+    seat: lazy("a notary's seat: take, leave", async () => (await import("./chain/stake.ts")).seat),
+    unbond: lazy(
+      "take from this node's bond",
+      async () => (await import("./chain/stake.ts")).unbond,
+    ),
     verify: lazy(
       "re-execute the embedded chain's log and compare every root",
       async () => (await import("./chain/verify.ts")).verify,
+    ),
+    withdraw: lazy(
+      "pay out what has finished unbonding",
+      async () => (await import("./chain/stake.ts")).withdraw,
     ),
   },
 };

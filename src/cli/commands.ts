@@ -16,7 +16,10 @@ export const COMMANDS: Group = {
       "speed beside the machine's limits: train, kernel",
       async () => (await import("./bench.ts")).bench,
     ),
-    chain: lazy("the ledger's chain: host, verify", async () => (await import("./chain.ts")).chain),
+    chain: lazy(
+      "the ledger and its chain: deploy, host, stake, disputes",
+      async () => (await import("./chain.ts")).chain,
+    ),
     chat: lazy("talk with a model", async () => (await import("./chat.ts")).chat),
     completion: lazy(
       "completion script for bash, zsh or fish",

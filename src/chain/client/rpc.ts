@@ -75,9 +75,25 @@ function reasonOf(error: unknown, timeout_ms: number): string {
   return message ?? String(error);
 }
 
+/** An address that may hold a token: `http://TOKEN@host` is sent as `Authorization: Bearer`. */
+function target(text: string): { url: string; headers: Record<string, string> } {
+  const url = new URL(text);
+  const { username, password } = url;
+  [url.username, url.password] = ["", ""];
+  const headers: Record<string, string> = { "content-type": "application/json" };
+  if (username !== "" && password === "")
+    headers.authorization = `Bearer ${decodeURIComponent(username)}`;
+  else if (username !== "")
+    headers.authorization = `Basic ${btoa(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`)}`;
+  return { url: url.href, headers };
+}
+
 /** One HTTP exchange. Throws what `reasonOf` can name. */
-async function exchange(url: string, body: string, signal: AbortSignal): Promise<Answer> {
-  const headers = { "content-type": "application/json" };
+async function exchange(
+  { url, headers }: ReturnType<typeof target>,
+  body: string,
+  signal: AbortSignal,
+): Promise<Answer> {
   const response = await fetch(url, { method: "POST", headers, body, signal });
   if (Number(response.headers.get("content-length") ?? 0) > ANSWER_BYTES_MAX)
     throw new Error(`an answer above ${ANSWER_BYTES_MAX >> 20} MiB`);
@@ -94,9 +110,13 @@ async function exchange(url: string, body: string, signal: AbortSignal): Promise
   return answer;
 }
 
-/** Opens nothing: the first request does. Throws BAD_RPC_URL. */
+/**
+ * Opens nothing: the first request does. A token for the RPC stands before the host:
+ * `http://TOKEN@10.0.0.5:8545`. Throws BAD_RPC_URL.
+ */
 export function openRpc({ url, clock, timeout_ms = TIMEOUT_MS, signal }: RpcOptions): Rpc {
   const name = rpcName(url);
+  const to = target(url);
   let health: RpcHealth = { state: "unknown", since_ms: clock.now_ms(), reason: "" };
   let next_id = 1;
   const turn = (state: "up" | "down", reason: string) => {
@@ -121,7 +141,7 @@ export function openRpc({ url, clock, timeout_ms = TIMEOUT_MS, signal }: RpcOpti
       const timeout = AbortSignal.timeout(timeout_ms);
       let answer: Answer;
       try {
-        answer = await exchange(url, body, signal ? AbortSignal.any([timeout, signal]) : timeout);
+        answer = await exchange(to, body, signal ? AbortSignal.any([timeout, signal]) : timeout);
       } catch (error) {
         throw down(error);
       }

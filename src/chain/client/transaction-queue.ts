@@ -109,6 +109,21 @@ export class TransactionQueue {
     return entry;
   }
 
+  /** Gives up what was not signed yet; false where it may be on its way. */
+  cancel(key: string): boolean {
+    const cancelled = this.store.exclusively(() => {
+      const entry = this.store.get(key);
+      if (entry?.state !== "queued") return false;
+      const why: Reason = { code: "CANCELLED", message: `${entry.what} was given up` };
+      this.store.update(key, { state: "dropped", final: true, reason: entry.reason ?? why });
+      const at_ms = this.options.clock.now_ms();
+      this.store.addEvent(entry, { at_ms, kind: "dropped", tx_hash: null, reason: why });
+      return true;
+    });
+    this.emit();
+    return cancelled;
+  }
+
   /** What is known of a key; undefined where it was never submitted, or long ago. */
   get(key: string): Entry | undefined {
     return this.store.get(key);
