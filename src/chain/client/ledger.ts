@@ -133,10 +133,10 @@ export class Ledger {
     return { what: `${name}.${fn}`, to: this.address(name), data };
   }
 
-  /** Runs a call without sending it; throws what it would revert with. */
+  /** Runs a call in the next block without sending it; throws what it would revert with. */
   async simulate({ what, to, data }: Call, from: Address): Promise<Hex> {
     const request = { from, to, data };
-    return await onChain(what, () => this.rpc.request<Hex>("eth_call", [request, "latest"]));
+    return await onChain(what, () => this.rpc.request<Hex>("eth_call", [request, "pending"]));
   }
 
   async head(tag: "latest" | "pending" = "latest"): Promise<ChainHead> {

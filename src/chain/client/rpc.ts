@@ -71,7 +71,7 @@ export function rpcName(url: string): string {
 function reasonOf(error: unknown, timeout_ms: number): string {
   const { name, code, message } = error as { name?: string; code?: string; message?: string };
   if (name === "TimeoutError") return `no answer within ${timeout_ms / 1000} s`;
-  if (code === "ConnectionRefused") return "connection refused";
+  if (/ConnectionRefused|ECONNREFUSED/.test(`${code} ${message}`)) return "connection refused";
   return message ?? String(error);
 }
 

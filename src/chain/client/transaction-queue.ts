@@ -25,6 +25,7 @@ import { Sender } from "./sender.ts";
 
 /** How long `wait` and `run` leave the chain alone in between. */
 const POLL_MS = 1000;
+const FIRST_POLL_MS = 10;
 
 export interface QueueOptions {
   rpc: Rpc;
@@ -207,7 +208,8 @@ export class TransactionQueue {
     key: string,
     { signal, until = "mined", poll_ms = POLL_MS, onBlocked }: WaitOptions = {},
   ): Promise<Entry> {
-    for (;;) {
+    // Chains that mine on demand have it at once: the first looks come soon after each other.
+    for (let pause_ms = Math.min(FIRST_POLL_MS, poll_ms); ; ) {
       await this.tick();
       const entry = this.store.get(key);
       if (entry === undefined)
@@ -216,7 +218,8 @@ export class TransactionQueue {
       if (entry.final || (in_block && until === "mined")) return entry;
       onBlocked?.(this.blocked);
       signal?.throwIfAborted();
-      await pause(poll_ms, signal);
+      await pause(pause_ms, signal);
+      pause_ms = Math.min(2 * pause_ms, poll_ms);
     }
   }
 

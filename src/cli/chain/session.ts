@@ -124,6 +124,7 @@ export class Sending {
     if (same !== undefined) context.out.note(`${call.what}: waiting for the one on its way`);
     const key = same?.key ?? `command:${call.what}:${toHex(systemRandom.bytes(8))}`;
     if (same === undefined) {
+      await ledger.simulate(call, this.address);
       const deadline_s = (await ledger.time()) + DEADLINE_S;
       this.queue.submit({ key, ...call, deadline_s });
     }
