@@ -4,6 +4,7 @@
  */
 import { type Common, createCustomCommon, Hardfork, Mainnet } from "@ethereumjs/common";
 import type { Genesis } from "./genesis.ts";
+import { pointEvaluation } from "./point-evaluation.ts";
 
 export const HARDFORK = "cancun";
 
@@ -11,6 +12,7 @@ export const HARDFORK = "cancun";
 export function commonRules(chain_id: number): Common {
   return createCustomCommon({ chainId: chain_id, name: "magnet" }, Mainnet, {
     hardfork: Hardfork.Cancun,
+    customCrypto: { kzg: pointEvaluation },
   });
 }
 

@@ -183,7 +183,10 @@ function failureOf({ failure, returned }: CallOutcome): RpcError {
 }
 
 /** Math.min does not take bigints. */
-const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
+function least(a: bigint, b: bigint): bigint {
+  if (a < b) return a;
+  return b;
+}
 
 /** What the call returns. Throws RpcError with the revert's data. */
 export async function callOnce(

@@ -1,6 +1,6 @@
 /** Signed transactions as they arrive: decoded, checked for what does not depend on the state. */
 import type { Common } from "@ethereumjs/common";
-import { createTxFromRLP, type TypedTransaction } from "@ethereumjs/tx";
+import { Capability, createTxFromRLP, type TypedTransaction } from "@ethereumjs/tx";
 import { type Hex, toHex } from "./hex.ts";
 import { CHAIN_LIMITS } from "./limits.ts";
 import { badParams, refused } from "./rpc-error.ts";
@@ -42,8 +42,7 @@ function decoded(raw: Uint8Array, common: Common): TypedTransaction {
 function checkKind(raw: Uint8Array, tx: TypedTransaction): void {
   const { type } = tx;
   // Without a chain id the same bytes would count on every chain (EIP-155).
-  if (type === 0 && !tx.common.isActivatedEIP(155)) throw refused("replay protection is needed");
-  if (type === 0 && (tx.v === 27n || tx.v === 28n))
+  if (type === 0 && !tx.supports(Capability.EIP155ReplayProtection))
     throw refused("only replay-protected (EIP-155) transactions allowed over RPC");
   if (!tx.isSigned()) throw badParams("the transaction is not signed");
   const { max_fee, max_tip } = feesOf(tx);
