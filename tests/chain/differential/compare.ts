@@ -236,7 +236,7 @@ class Run {
       onBlock?.(this.#sum.transactions);
     }
     await this.#compareState();
-    await this.#both("eth_feeHistory", [50, "latest", []]);
+    await this.#both("eth_feeHistory", [20, "latest", []]);
     return this.#sum;
   }
 
