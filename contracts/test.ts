@@ -17,7 +17,7 @@ const { values } = parseArgs({
     match: { type: "string" },
     contract: { type: "string" },
     "fuzz-runs": { type: "string", default: "256" },
-    "invariant-runs": { type: "string", default: "4" },
+    "invariant-runs": { type: "string", default: "2" },
     depth: { type: "string", default: "100" },
     seed: { type: "string" },
     verbose: { type: "boolean", default: false },
