@@ -12,7 +12,6 @@ import {
   type Hash,
   HttpRequestError,
   http,
-  InsufficientFundsError,
   type LocalAccount,
   NonceTooLowError,
   type PublicClient,
@@ -40,12 +39,6 @@ export function isUnreachable(error: unknown): boolean {
   );
   return found !== null;
 }
-
-/** The facilitator's address cannot pay for the transaction. */
-export const isOutOfGas = (error: unknown): boolean =>
-  error instanceof BaseError &&
-  (error.walk((cause) => cause instanceof InsufficientFundsError) !== null ||
-    /insufficient funds|gas required exceeds allowance/i.test(error.message));
 
 /** Another process sent with the same key in between. */
 const isNonceTaken = (error: unknown): boolean =>

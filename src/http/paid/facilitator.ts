@@ -18,8 +18,8 @@ import {
 } from "viem";
 import { MagnetError } from "../../core/errors.ts";
 import { ApiError, busy } from "../serve/api-error.ts";
-import { type ChainCaller, type ContractCall, isOutOfGas, isUnreachable } from "./chain-caller.ts";
-import { SEARCH_MARGIN_BLOCKS } from "./limits.ts";
+import { type ChainCaller, type ContractCall, isUnreachable } from "./chain-caller.ts";
+import { SEARCH_MARGIN_BLOCKS, SETTLE_GAS } from "./limits.ts";
 import type { Till } from "./offer.ts";
 import { type Payment, PaymentRefused } from "./payment-header.ts";
 import type { PaymentRecord } from "./payment-store.ts";
@@ -169,8 +169,22 @@ export class Facilitator {
     if (result.success) return { transaction: result.transaction as Hash };
     if (call.unreachable !== undefined) throw call.sent ? pending() : chainDown(call.unreachable);
     if (result.errorReason === "settlement_pending") throw pending();
-    if (call.sent === undefined && isOutOfGas(call.refused)) throw noGas(call.refused);
+    if (call.sent === undefined && !(await this.#hasGas())) throw noGas(call.refused);
     throw await this.#refusal(payment, result.errorReason ?? "refused");
+  }
+
+  /** Nodes word the lack of gas in many ways: the balance says it in one. */
+  async #hasGas(): Promise<boolean> {
+    const { client, account } = this.chain;
+    try {
+      const [balance, price] = await Promise.all([
+        client.getBalance({ address: account.address }),
+        client.getGasPrice(),
+      ]);
+      return balance >= price * SETTLE_GAS;
+    } catch (error) {
+      throw chainDown(error);
+    }
   }
 
   /** What became of a claimed payment. Fails with viem's errors where the chain is silent. */

@@ -26,3 +26,5 @@ export const SEARCH_MARGIN_BLOCKS = 64n;
 export const REDEMPTION_VALID_S_MAX = 600;
 /** Tokens that an answer may have where the request names no limit and the price is per token. */
 export const DEFAULT_MAX_TOKENS = 256;
+/** Gas of one settlement: 56,000 to 92,000 by the state of the payer's and the till's slots. */
+export const SETTLE_GAS = 100_000n;

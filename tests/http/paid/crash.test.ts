@@ -24,7 +24,7 @@ let seller: LocalAccount;
 let buyer: LocalAccount;
 const key = generatePrivateKey();
 beforeAll(async () => {
-  chain = await startChain();
+  chain = await startChain("anvil");
   [seller, buyer] = [await chain.account(0n, "1", key), await chain.account()];
 });
 afterAll(() => chain.kill());

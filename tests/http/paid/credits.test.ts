@@ -27,7 +27,7 @@ let chain: TestChain;
 let seller: LocalAccount;
 let buyer: LocalAccount;
 beforeAll(async () => {
-  chain = await startChain();
+  chain = await startChain("anvil");
   [seller, buyer] = [await chain.account(0n), await chain.account()];
 });
 afterAll(() => chain.kill());

@@ -17,20 +17,18 @@ import {
 } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { magToken } from "../../../build/contracts.ts";
+import { EmbeddedChain } from "../../../src/chain/embedded/chain.ts";
+import { serveChain } from "../../../src/chain/embedded/server.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { openPaidApi, type PaidApi, type PaidOptions } from "../../../src/http/paid/open-paid.ts";
 import { DEFAULT_PRICE, type PriceList } from "../../../src/http/paid/prices.ts";
 import type { ServedModel } from "../../../src/http/serve/served-model.ts";
+import { startAnvil } from "../../chain/anvil.ts";
+import { KEYS, richAlloc } from "../../chain/chain-clients.ts";
 import { keptLog, serve } from "../serve-fixture.ts";
 
-const ANVIL = path.join(
-  import.meta.dir,
-  "../../../node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil",
-);
-/** The chain's first account of its own: rich from the start. */
-const RICH = privateKeyToAccount(
-  "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
-);
+/** Rich from the start, on both chains. */
+const RICH = privateKeyToAccount(KEYS[0]!);
 export const CHAIN_ID = 31_337;
 
 export interface TestChain {
@@ -65,32 +63,25 @@ const definition = (url: string) =>
 const publicClient = (url: string) =>
   createPublicClient({ chain: definition(url), transport: http(url), pollingInterval: 10 });
 
-/** The port that a line of anvil's output names. */
-async function portOf(stream: ReadableStream<Uint8Array>): Promise<number> {
-  const decoder = new TextDecoder();
-  let text = "";
-  const reader = stream.getReader();
-  for (;;) {
-    const { value, done } = await reader.read();
-    text += decoder.decode(value);
-    const found = /Listening on 127\.0\.0\.1:(\d+)/.exec(text)?.[1];
-    if (found !== undefined) {
-      void (async () => {
-        while (!(await reader.read()).done);
-      })();
-      return Number(found);
-    }
-    if (done) throw new Error(`anvil ended: ${text}`);
-  }
+export type ChainKind = "embedded" | "anvil";
+
+/** What runs the chain, and how it is ended. */
+async function openChain(kind: ChainKind): Promise<{ url: string; stop(): Promise<unknown> }> {
+  if (kind === "anvil") return startAnvil(["--chain-id", String(CHAIN_ID)]);
+  const chain = await EmbeddedChain.open({
+    ...{ alloc: richAlloc(), fees: "eip1559", chain_id: CHAIN_ID, allow_time_travel: true },
+  });
+  const server = serveChain(chain);
+  const stop = async () => {
+    await server.stop();
+    await chain.close();
+  };
+  return { url: server.url, stop };
 }
 
-/** Starts anvil and deploys MagToken. */
-export async function startChain(): Promise<TestChain> {
-  const child = Bun.spawn([ANVIL, "--port", "0", "--hardfork", "cancun", "--chain-id", "31337"], {
-    stdout: "pipe",
-    stderr: "inherit",
-  });
-  const url = `http://127.0.0.1:${await portOf(child.stdout)}`;
+/** Starts a chain and deploys MagToken. */
+export async function startChain(kind: ChainKind = "embedded"): Promise<TestChain> {
+  const { url, stop } = await openChain(kind);
   const client = publicClient(url);
   const wallet = createWalletClient({
     ...{ chain: definition(url), transport: http(url), account: RICH, pollingInterval: 10 },
@@ -128,8 +119,7 @@ export async function startChain(): Promise<TestChain> {
       await mined(await wallet.sendTransaction({ to, value: parseEther("1") }));
     },
     async kill() {
-      child.kill("SIGKILL");
-      await child.exited;
+      await stop();
     },
   };
 }

@@ -2,9 +2,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import { decodePaymentResponseHeader } from "@x402/fetch";
 import type { LocalAccount } from "viem";
+import { hasAnvil } from "../../chain/anvil.ts";
 import { fakeModel, piece, RESULT, saying } from "../serve-fixture.ts";
 import {
   CHAT,
+  type ChainKind,
   chatUrl,
   codeOf,
   customer,
@@ -21,11 +23,6 @@ import {
 let chain: TestChain;
 let seller: LocalAccount;
 let buyer: LocalAccount;
-beforeAll(async () => {
-  chain = await startChain();
-  [seller, buyer] = [await chain.account(0n), await chain.account()];
-});
-afterAll(() => chain.kill());
 const servers: PaidServer[] = [];
 afterEach(async () => {
   for (const server of servers.splice(0)) await server.close();
@@ -40,7 +37,15 @@ async function start(
   return server;
 }
 
-describe("a paid request", () => {
+const CHAINS: ChainKind[] = hasAnvil ? ["embedded", "anvil"] : ["embedded"];
+
+describe.each(CHAINS)("a paid request on the chain %s", (kind) => {
+  beforeAll(async () => {
+    chain = await startChain(kind);
+    [seller, buyer] = [await chain.account(0n), await chain.account()];
+  });
+  afterAll(() => chain.kill());
+
   test("of x402's own client is answered, and the money has moved", async () => {
     const server = await start();
     const before = await chain.balance(seller.address);
