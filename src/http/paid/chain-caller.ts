@@ -4,11 +4,12 @@
  * first says nothing about a customer's payment, the second does.
  */
 import {
+  type Abi,
   type Address,
   BaseError,
   createPublicClient,
-  createWalletClient,
   defineChain,
+  encodeFunctionData,
   type Hash,
   HttpRequestError,
   http,
@@ -19,9 +20,8 @@ import {
   TimeoutError,
   type TransactionReceipt,
   TransactionReceiptNotFoundError,
-  type WalletClient,
 } from "viem";
-import { CONFIRMATION_MS, RPC_TIMEOUT_MS } from "./limits.ts";
+import { CONFIRMATION_MS, FEES_MS, RPC_TIMEOUT_MS } from "./limits.ts";
 
 /** A node's own failure (overload, no state yet), which another try may not meet. */
 const NODE_FAILURES = new Set([-32603, -32005, -32001, -32002]);
@@ -46,6 +46,11 @@ const isNonceTaken = (error: unknown): boolean =>
   (error.walk((cause) => cause instanceof NonceTooLowError) !== null ||
     /nonce too low|replacement transaction underpriced|already known/i.test(error.message));
 
+interface Fees {
+  maxFeePerGas: bigint;
+  maxPriorityFeePerGas: bigint;
+}
+
 export interface ContractCall {
   address: Address;
   abi: readonly unknown[];
@@ -60,7 +65,7 @@ const SEND_TRIES = 5;
 
 export class ChainCaller {
   readonly client: PublicClient;
-  readonly #wallet: WalletClient;
+  #fees: { at_ms: number; known: Promise<Fees> } | undefined;
   #lane: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -77,7 +82,6 @@ export class ChainCaller {
     const transport = http(rpc_url, { timeout: RPC_TIMEOUT_MS, retryCount: 1, retryDelay: 50 });
     // Answers must be of now: nothing is remembered between two calls.
     this.client = createPublicClient({ chain, transport, cacheTime: 0 });
-    this.#wallet = createWalletClient({ chain, transport, account, cacheTime: 0 });
   }
 
   read(call: ContractCall): Promise<unknown> {
@@ -86,25 +90,54 @@ export class ChainCaller {
 
   /**
    * Sends one transaction after the other, so that each has its own nonce; the wait for its
-   * receipt is not in the lane. Fails with viem's errors.
+   * receipt is not in the lane. `gas` is its limit. Fails with viem's errors.
    */
-  send(call: ContractCall): Promise<Hash> {
-    const sent = this.#lane.then(() => this.#send(call));
+  send(call: ContractCall, gas: bigint): Promise<Hash> {
+    const sent = this.#lane.then(() => this.#send(call, gas));
     this.#lane = sent.catch(() => undefined);
     return sent;
   }
 
-  async #send(call: ContractCall): Promise<Hash> {
+  async #send({ address: to, abi, functionName, args }: ContractCall, gas: bigint): Promise<Hash> {
     const { address } = this.account;
+    const data = encodeFunctionData({ abi: abi as Abi, functionName, args: args ?? [] });
     for (let tries = 1; ; tries++) {
-      const nonce = await this.client.getTransactionCount({ address, blockTag: "pending" });
+      const [nonce, fees] = await Promise.all([
+        this.client.getTransactionCount({ address, blockTag: "pending" }),
+        this.#feesNow(),
+      ]);
+      const chainId = this.chain_id;
+      const transaction = { type: "eip1559", chainId, nonce, to, data, gas, ...fees } as const;
+      const serializedTransaction = await this.account.signTransaction(transaction);
       try {
-        // The wallet has its chain and account; the type of a call is only known to its caller.
-        return await this.#wallet.writeContract({ ...call, nonce } as never);
+        return await this.client.sendRawTransaction({ serializedTransaction });
       } catch (error) {
+        this.#fees = undefined;
         if (!isNonceTaken(error) || tries >= SEND_TRIES) throw error;
       }
     }
+  }
+
+  /** Twice the base fee covers what it can grow to while they are remembered. */
+  #feesNow(): Promise<Fees> {
+    const now = performance.now();
+    if (this.#fees === undefined || now - this.#fees.at_ms > FEES_MS) {
+      const known = this.#readFees();
+      this.#fees = { at_ms: now, known };
+      known.catch(() => {
+        this.#fees = undefined;
+      });
+    }
+    return this.#fees.known;
+  }
+
+  async #readFees(): Promise<Fees> {
+    const [block, maxPriorityFeePerGas] = await Promise.all([
+      this.client.getBlock(),
+      this.client.estimateMaxPriorityFeePerGas(),
+    ]);
+    const base = block.baseFeePerGas ?? 0n;
+    return { maxFeePerGas: 2n * base + maxPriorityFeePerGas, maxPriorityFeePerGas };
   }
 
   /** The receipt of a sent transaction. Fails after CONFIRMATION_MS, or where nobody answers. */

@@ -88,13 +88,18 @@ interface Call {
 }
 
 export class Facilitator {
+  /** Code at the addresses of a payment: asked for once, not by each of x402's four checks. */
+  readonly #codes = new WeakMap<Payment, Map<string, Promise<Hex | undefined>>>();
+
   constructor(
     readonly chain: ChainCaller,
     private readonly till: Till,
   ) {}
 
   /** The scheme with our hands, for one payment. */
-  #scheme(call: Call, onSent: (hash: Hash) => void): ExactEvmScheme {
+  #scheme(payment: Payment, call: Call, onSent: (hash: Hash) => void): ExactEvmScheme {
+    const codes = this.#codes.get(payment) ?? new Map<string, Promise<Hex | undefined>>();
+    this.#codes.set(payment, codes);
     const noted = async <T>(work: Promise<T>): Promise<T> => {
       try {
         return await work;
@@ -108,12 +113,16 @@ export class Facilitator {
     return new ExactEvmScheme({
       getAddresses: () => [chain.account.address],
       readContract: (args) => noted(chain.read(args)),
-      getCode: (args) => noted(chain.client.getCode(args)),
+      getCode: ({ address }) => {
+        const known = codes.get(address) ?? noted(chain.client.getCode({ address }));
+        codes.set(address, known);
+        return known;
+      },
       // Payers are keys: nothing is asked of a contract.
       verifyTypedData: async ({ address, ...signed }) =>
         isAddressEqual(await recoverTypedDataAddress(signed as never), address),
       async writeContract(args) {
-        const hash = await noted(chain.send(args as ContractCall));
+        const hash = await noted(chain.send(args as ContractCall, SETTLE_GAS));
         call.sent = hash;
         onSent(hash);
         return hash;
@@ -126,7 +135,7 @@ export class Facilitator {
   /** Checks a payment against the chain. Throws PaymentRefused, or 503. */
   async verify(payment: Payment, accepts: PaymentRequirements): Promise<void> {
     const call: Call = {};
-    const answer = await this.#scheme(call, () => undefined)
+    const answer = await this.#scheme(payment, call, () => undefined)
       .verify(payloadOf(payment, accepts), accepts)
       .catch((error: unknown) => ({ isValid: false, invalidReason: String(error) }));
     if (answer.isValid) return;
@@ -160,7 +169,7 @@ export class Facilitator {
     onSent: (hash: Hash) => void,
   ): Promise<Settlement> {
     const call: Call = {};
-    const result = await this.#scheme(call, onSent)
+    const result = await this.#scheme(payment, call, onSent)
       .settle(payloadOf(payment, accepts), accepts)
       .catch((error: unknown) => ({
         ...{ success: false as const, errorReason: String(error) },

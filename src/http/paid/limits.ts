@@ -26,5 +26,12 @@ export const SEARCH_MARGIN_BLOCKS = 64n;
 export const REDEMPTION_VALID_S_MAX = 600;
 /** Tokens that an answer may have where the request names no limit and the price is per token. */
 export const DEFAULT_MAX_TOKENS = 256;
-/** Gas of one settlement: 56,000 to 92,000 by the state of the payer's and the till's slots. */
-export const SETTLE_GAS = 100_000n;
+/**
+ * Gas limit of one settlement, which takes 56,000 to 92,000 by the state of the slots. It is not
+ * estimated again: the verification has just run the same call.
+ */
+export const SETTLE_GAS = 120_000n;
+/** Gas limit of a sweep: the till's first one deploys it. Treasury and burn are two transfers. */
+export const SWEEP_GAS = 500_000n;
+/** Fees are asked for this often at most; twice the base fee holds for longer on any chain. */
+export const FEES_MS = 2_000;

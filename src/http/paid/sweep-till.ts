@@ -5,6 +5,7 @@
 import { type Address, type Hash, parseAbi } from "viem";
 import { MagnetError } from "../../core/errors.ts";
 import type { ChainCaller } from "./chain-caller.ts";
+import { SWEEP_GAS } from "./limits.ts";
 
 const ABI = parseAbi([
   "function sweep(address server) returns (uint256)",
@@ -25,7 +26,8 @@ export async function sweepTill(
   const amount = (await chain.read(balance)) as bigint;
   if (amount === 0n) return undefined;
   const args = [chain.account.address];
-  const transaction = await chain.send({ address: revenue, abi: ABI, functionName: "sweep", args });
+  const call = { address: revenue, abi: ABI, functionName: "sweep", args };
+  const transaction = await chain.send(call, SWEEP_GAS);
   const { status } = await chain.receipt(transaction);
   if (status === "success") return { amount, transaction };
   throw new MagnetError("SWEEP_FAILED", `Revenue refused to sweep (${transaction})`, {

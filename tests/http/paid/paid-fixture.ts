@@ -140,7 +140,7 @@ export interface PaidServer {
 export async function startPaid(
   chain: TestChain,
   model: ServedModel,
-  options: Partial<PaidOptions> & { account: LocalAccount },
+  options: Partial<PaidOptions> & { account: LocalAccount; api_keys?: readonly string[] },
 ): Promise<PaidServer> {
   const log = keptLog();
   const data_dir = options.data_dir ?? temporaryFolder();
@@ -149,7 +149,8 @@ export async function startPaid(
     ...{ sweep_every_s: 0, clock: systemClock, log },
     ...options,
   });
-  const server = await serve([model], { paid: paid.door });
+  const { api_keys = [] } = options;
+  const server = await serve([model], { paid: paid.door, api_keys });
   return {
     ...{ url: server.url, paid, log, data_dir },
     async close() {
