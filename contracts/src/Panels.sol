@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IDisputes} from "./interfaces/IDisputes.sol";
+import {Lottery} from "./Lottery.sol";
 
 /// The notaries who judge a dispute, and their votes: first hashed, then opened, so that nobody votes
 /// after another's lead. A panel has 3f + 1 seats where there are so many, at most 31: every loop here
@@ -49,7 +50,7 @@ abstract contract Panels is IDisputes {
 
     /// Seats a panel of at most `most` from the candidates, without repetition, each seat by the bonds of
     /// those who are left: identities that share a bond are together drawn as often as one that holds it.
-    /// Draws from the arrays given, which are used up. Returns the panel, empty where nobody weighs.
+    /// Returns the panel, empty where nobody weighs. Both arrays are used up.
     function _seat(
         uint256 id,
         bytes32 seed,
@@ -57,12 +58,11 @@ abstract contract Panels is IDisputes {
         address[] memory candidates,
         uint256[] memory bonds
     ) internal returns (address[] memory panel) {
-        uint256 total = 0;
         uint256 left = 0;
         for (uint256 i = 0; i < bonds.length; ++i) {
             if (bonds[i] == 0) continue;
-            total += bonds[i];
-            (candidates[left], bonds[left]) = (candidates[i], bonds[i]);
+            bonds[left] = Lottery.ticket(seed, candidates[i], bonds[i]);
+            candidates[left] = candidates[i];
             ++left;
         }
         // Fewer seats than wished are all taken: the fewer judge, the more each false one counts.
@@ -70,20 +70,14 @@ abstract contract Panels is IDisputes {
         panel = new address[](size);
         _counts[id].convicting = uint8(_convicting(size, candidates.length));
         for (uint256 j = 0; j < size; ++j) {
-            // The share of all bonds at which the seed points, not its remainder: a unit more or less in
-            // the total must not throw the draw elsewhere, or whoever adds units would choose it. Bonds
-            // have 96 bits, 31 of them 101.
-            uint256 target = ((uint256(keccak256(abi.encode(seed, j))) >> 128) * total) >> 128;
-            uint256 i = 0;
-            while (target >= bonds[i]) {
-                target -= bonds[i];
-                ++i;
+            uint256 first = 0;
+            for (uint256 i = 1; i < left; ++i) {
+                if (bonds[i] < bonds[first]) first = i;
             }
-            panel[j] = candidates[i];
-            _panels[id].push(Juror(candidates[i], Ballot.None));
-            total -= bonds[i];
+            panel[j] = candidates[first];
+            _panels[id].push(Juror(panel[j], Ballot.None));
             --left;
-            (candidates[i], bonds[i]) = (candidates[left], bonds[left]);
+            (candidates[first], bonds[first]) = (candidates[left], bonds[left]);
         }
     }
 

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {Offence} from "../../src/interfaces/ILedgerTypes.sol";
+import {Lottery} from "../../src/Lottery.sol";
 import {Ledger} from "../Ledger.sol";
 
 /// Who judges, and how many of them it takes: what an attacker with one seat and any number of
@@ -53,31 +54,68 @@ contract DrawsTest is Ledger {
         disputes.resolve(id);
     }
 
-    /// Once the hash is known, a notary tries totals by adding a unit at a time until its friends are
-    /// drawn. None of it may change who else is.
-    function testNobodyTurnsTheDrawByAddingBond() external {
+    /// Once the hash is known, a notary adds to its seat, or leaves it, until its friends are drawn. None
+    /// of it moves anybody but itself.
+    function testNobodyTurnsTheDrawOnceItsHashIsKnown() external {
         populate(14, 12);
         uint256 id = accuse(12, 13);
         toDraw(id, "hash");
         uint256 state = vm.snapshotState();
         disputes.drawPanel(id, none);
-        address[] memory honest = disputes.panelOf(id);
-        for (uint256 amount = 1; amount <= 32; ++amount) {
+        address[] memory before = disputes.panelOf(id);
+        for (uint256 i = 0; i < 24; ++i) {
             vm.revertToState(state);
             state = vm.snapshotState();
-            addToSeat(amount % 12, amount);
+            address mover = people[i / 2].addr;
+            if (i % 2 == 0) {
+                addToSeat(i / 2, i + 1);
+            } else {
+                vm.prank(mover);
+                nodes.leaveSeat();
+            }
             disputes.drawPanel(id, none);
             address[] memory panel = disputes.panelOf(id);
-            for (uint256 i = 0; i < panel.length; ++i) {
-                check(panel[i] != people[amount % 12].addr, "who added after the hash does not judge");
+            eq(panel.length, 4, "four judge");
+            check(!on(panel, mover), "who moved after the hash does not judge");
+            for (uint256 j = 0; j < before.length; ++j) {
+                check(before[j] == mover || on(panel, before[j]), "the others stay");
             }
-            if (!on(honest, people[amount % 12].addr)) continue;
-            uint256 kept = 0;
-            for (uint256 i = 0; i < panel.length; ++i) {
-                if (on(honest, panel[i])) ++kept;
-            }
-            check(kept != 0, "the others are not thrown elsewhere");
         }
+    }
+
+    /// Of three notaries with 100, 200 and 700 the first juror is each as often as its bond says, however
+    /// the other two are ordered.
+    function testDrawsByBond() external pure {
+        uint256[3] memory bonds = [uint256(100), 200, 700];
+        uint256[3] memory wins;
+        for (uint256 i = 0; i < 2_000; ++i) {
+            uint256 winner = 0;
+            uint256 least = type(uint256).max;
+            for (uint256 j = 0; j < 3; ++j) {
+                uint256 number = Lottery.ticket(bytes32(i), address(uint160(j + 1)), bonds[j] * MAG);
+                if (number < least) (least, winner) = (number, j);
+            }
+            ++wins[winner];
+        }
+        // Four standard deviations.
+        near(wins[0], 200, 54);
+        near(wins[1], 400, 72);
+        near(wins[2], 1_400, 82);
+    }
+
+    function near(uint256 value, uint256 expected, uint256 tolerance) private pure {
+        check(value + tolerance >= expected, "too seldom");
+        le(value, expected + tolerance, "too often");
+    }
+
+    function testFuzzMoreBondIsNeverDrawnLater(bytes32 seed, address who, uint96 bond, uint96 more)
+        external
+        pure
+    {
+        bond = uint96(bound(bond, 1, type(uint96).max - 1));
+        more = uint96(bound(more, 1, type(uint96).max - bond));
+        uint256 before = Lottery.ticket(seed, who, bond);
+        le(Lottery.ticket(seed, who, uint256(bond) + more), before, "sooner");
     }
 
     function on(address[] memory panel, address who) private pure returns (bool) {
