@@ -31,23 +31,18 @@ library Bounds {
     function check(Values memory v, uint32 epochSeconds) internal pure {
         _checkEmission(v);
         _checkWindows(v, epochSeconds);
-        checkUnbonding(v, v, epochSeconds);
+        _in("unbondingSeconds", v.unbondingSeconds, exposure(v, epochSeconds), MAX_UNBONDING);
         _checkBonds(v);
         _checkShares(v);
     }
 
-    /// Who unbonds under `next` must stay slashable for everything done under `running`, so that a
-    /// change of values opens no way out.
-    function checkUnbonding(Values memory next, Values memory running, uint32 epochSeconds)
-        internal
-        pure
-    {
-        uint256 votes = uint256(running.voteCommitSeconds) + running.voteRevealSeconds;
-        uint256 work = uint256(running.commitSeconds) + running.revealSeconds
-            + running.challengeSeconds + votes + epochSeconds;
-        uint256 data = uint256(running.dataChallengeSeconds) + votes;
-        uint256 least = work > data ? work : data;
-        _in("unbondingSeconds", next.unbondingSeconds, least, MAX_UNBONDING);
+    /// For so long after it is done, whatever is done under these values can be found out and judged.
+    function exposure(Values memory v, uint32 epochSeconds) internal pure returns (uint256) {
+        uint256 votes = uint256(v.voteCommitSeconds) + v.voteRevealSeconds;
+        uint256 work = uint256(v.commitSeconds) + v.revealSeconds + v.challengeSeconds + votes
+            + epochSeconds;
+        uint256 data = uint256(v.dataChallengeSeconds) + votes;
+        return work > data ? work : data;
     }
 
     function _checkEmission(Values memory v) private pure {

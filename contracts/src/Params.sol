@@ -35,6 +35,8 @@ contract Params is IParams {
     /// First epoch of each version.
     mapping(uint256 version => uint64 epoch) private _from;
     mapping(uint256 version => Values) private _values;
+    /// Until when what was done under earlier versions may be judged.
+    mapping(uint256 version => uint256 time) private _exposed;
 
     constructor(
         address owner_,
@@ -67,8 +69,7 @@ contract Params is IParams {
         if (head.newestFrom < from) {
             head = Head({newest: head.newest + 1, newestFrom: from, beforeFrom: head.newestFrom});
         }
-        // The version that `next` follows; where one waits, `next` replaces it.
-        Bounds.checkUnbonding(next, _values[head.newest - 1], epochSeconds);
+        _checkUnbonding(next, head.newest, from);
         _head = head;
         _from[head.newest] = from;
         _store(head.newest, next);
@@ -170,6 +171,18 @@ contract Params is IParams {
             else high = middle - 1;
         }
         return low;
+    }
+
+    /// Who unbonds under `next` stays slashable for everything done under the versions before, so that no
+    /// series of changes opens a way out.
+    function _checkUnbonding(Values memory next, uint256 version, uint64 from) private {
+        // The version that `next` follows; where one waits, `next` replaces it.
+        uint256 before = version - 1;
+        uint256 start = epochEnd(from - 1);
+        uint256 exposed = start + Bounds.exposure(_values[before], epochSeconds);
+        if (exposed < _exposed[before]) exposed = _exposed[before];
+        if (start + next.unbondingSeconds < exposed) revert OutOfBounds("unbondingSeconds");
+        _exposed[version] = exposed;
     }
 
     function _running() private view returns (Values storage) {

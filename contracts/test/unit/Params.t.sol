@@ -154,8 +154,15 @@ contract ParamsTest is Parts {
         govern(short);
         // Replacing what waits is measured against what runs, too.
         refuse(defaultValues(), "unbondingSeconds");
+        // Nor in two steps: what was done in the last second of the long windows, the end of epoch 1, is
+        // judged for 10,240 s. Epoch 13 begins 6,600 s after it, epoch 14 7,200 s.
         toEpoch(2);
+        refuse(defaultValues(), "unbondingSeconds");
+        toEpoch(12);
+        refuse(defaultValues(), "unbondingSeconds");
+        toEpoch(13);
         govern(defaultValues());
+        eq(params.valuesAt(14).unbondingSeconds, 3_600, "in time");
     }
 
     function testRefusesWhatLiesOutsideItsBound() external {
