@@ -1,15 +1,15 @@
 /**
- * Whether a serving receipt's payment is on the chain: its transaction succeeded, used exactly this
- * authorization of exactly this token, and moved exactly this amount from the payer to the address
- * that the receipt names. Anything less counts as no payment. Nothing is believed of the server.
+ * Whether a serving receipt's payment is on the chain: exactly this authorization of exactly this
+ * token was used, and its transaction moved money from the payer to where the server's customers
+ * pay. Anything less counts as no payment. Nothing is believed of the server.
  */
 import {
   type Address,
+  type Hex,
   isAddressEqual,
   type PublicClient,
   parseAbi,
   parseEventLogs,
-  TransactionReceiptNotFoundError,
 } from "viem";
 import type { ServingReceipt } from "./serving-receipt.ts";
 
@@ -20,12 +20,22 @@ const ABI = parseAbi([
 
 /** The payment as the chain has it. */
 export interface ReceiptPayment {
+  amount: bigint;
   block_number: bigint;
   /** Seconds since the Unix epoch, by the chain: what an epoch is taken from. */
   block_time_s: number;
+  transaction: Hex;
 }
 
 export type PaymentLookup = { paid: ReceiptPayment } | { unpaid: string };
+
+export interface LookupPlace {
+  /** Where the server's customers pay: its till of `Revenue`, or its own address. */
+  pay_to: Address;
+  /** No payment is older than the ledger's first block. */
+  from_block: bigint;
+  to_block?: bigint;
+}
 
 const same = (a: string, b: string) => isAddressEqual(a as Address, b as Address);
 
@@ -34,35 +44,34 @@ const same = (a: string, b: string) => isAddressEqual(a as Address, b as Address
  * known, which is not the same as unpaid.
  */
 export async function receiptPayment(
-  client: Pick<PublicClient, "getTransactionReceipt" | "getBlock">,
+  client: Pick<PublicClient, "getContractEvents" | "getTransactionReceipt" | "getBlock">,
   receipt: ServingReceipt,
+  { pay_to, from_block, to_block }: LookupPlace,
 ): Promise<PaymentLookup> {
-  let found: Awaited<ReturnType<PublicClient["getTransactionReceipt"]>>;
-  try {
-    found = await client.getTransactionReceipt({ hash: receipt.transaction as Address });
-  } catch (error) {
-    if (error instanceof TransactionReceiptNotFoundError)
-      return { unpaid: "the chain does not know its transaction" };
-    throw error;
-  }
-  if (found.status !== "success") return { unpaid: "its transaction was reverted" };
-  const ours = found.logs.filter((log) => same(log.address, receipt.asset));
-  const events = parseEventLogs({ abi: ABI, logs: ours });
-  const used = events.some(
-    ({ eventName, args }) =>
-      eventName === "AuthorizationUsed" &&
-      same(args.authorizer, receipt.payer) &&
-      args.nonce.toLowerCase() === receipt.nonce,
-  );
-  if (!used) return { unpaid: "its transaction used another authorization" };
-  const moved = events.some(
-    ({ eventName, args }) =>
-      eventName === "Transfer" &&
-      same(args.from, receipt.payer) &&
-      same(args.to, receipt.pay_to) &&
-      args.value === BigInt(receipt.amount),
-  );
-  if (!moved) return { unpaid: "its transaction moved another amount, or to another address" };
-  const block = await client.getBlock({ blockHash: found.blockHash });
-  return { paid: { block_number: found.blockNumber, block_time_s: Number(block.timestamp) } };
+  const [used] = await client.getContractEvents({
+    address: receipt.asset as Address,
+    abi: ABI,
+    eventName: "AuthorizationUsed",
+    args: { authorizer: receipt.payer as Address, nonce: receipt.nonce as Hex },
+    fromBlock: from_block,
+    ...(to_block === undefined ? {} : { toBlock: to_block }),
+  });
+  if (used === undefined) return { unpaid: "its authorization was not used" };
+  const { logs, blockHash } = await client.getTransactionReceipt({ hash: used.transactionHash });
+  const ours = logs.filter((log) => same(log.address, receipt.asset));
+  // The transfer of an authorization is the next event of the token; others may be in the
+  // transaction too, of somebody who settles many at once.
+  const after = ours.filter(({ logIndex }) => logIndex > used.logIndex);
+  const [moved] = parseEventLogs({ abi: ABI, eventName: "Transfer", logs: after.slice(0, 1) });
+  if (moved === undefined || !same(moved.args.from, receipt.payer) || !same(moved.args.to, pay_to))
+    return { unpaid: "its authorization paid somebody else" };
+  const block = await client.getBlock({ blockHash });
+  return {
+    paid: {
+      amount: moved.args.value,
+      block_number: used.blockNumber,
+      block_time_s: Number(block.timestamp),
+      transaction: used.transactionHash,
+    },
+  };
 }

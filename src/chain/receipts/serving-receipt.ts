@@ -1,9 +1,9 @@
 /**
  * Serving receipts (paper 13, the serving axis): the customer of a paid answer signs which server
- * answered, with how many tokens, and by which payment it was paid. One payment, one receipt: its
+ * answered it, with how many tokens, and by which payment it was paid. One payment, one receipt: its
  * identity is (chain, asset, payer, nonce). A receipt proves that the payer said so, and nothing
- * else; whether the payment is on the chain is checked in receipt-payment.ts. Payers are keys, not
- * contracts: a receipt is verified by anyone without a chain.
+ * else; whether the payment is on the chain is looked up in receipt-payment.ts. Payers are keys, not
+ * contracts, so that anyone verifies a receipt without a chain.
  */
 import { type Address, type Hex, hashTypedData, isAddressEqual, recoverAddress } from "viem";
 import { z } from "zod";
@@ -12,10 +12,8 @@ import { MagnetError } from "../../core/errors.ts";
 /** Lower case: two spellings of one address would be two receipts. */
 const address = z.string().regex(/^0x[0-9a-f]{40}$/, "an address in lower case");
 const bytes32 = z.string().regex(/^0x[0-9a-f]{64}$/, "32 bytes in lower-case hex");
-/** Base units of the token; uint256 has at most 78 digits. */
-const amount = z.string().regex(/^(0|[1-9][0-9]{0,77})$/, "a decimal number");
-/** More tokens than any context holds are a mistake. */
-const tokens = z.int().min(0).max(1e9);
+/** More tokens than any answer has are a mistake. */
+const TOKENS_MAX = 2 ** 40;
 
 export const receiptSchema = z.strictObject({
   schema: z.literal("magnet.serving_receipt/1"),
@@ -23,19 +21,11 @@ export const receiptSchema = z.strictObject({
   asset: address,
   /** The node's own address: whoever answered. */
   server: address,
-  /** Where the payment went: the server's till, or the server itself. */
-  pay_to: address,
   payer: address,
   /** Of the EIP-3009 authorization. */
   nonce: bytes32,
-  amount,
-  /** Of the transaction that carried the payment. */
-  transaction: bytes32,
-  model: z.string().min(1).max(256),
-  prompt_tokens: tokens,
-  completion_tokens: tokens,
-  /** Seconds since the Unix epoch, by the customer's clock. */
-  served_s: z.int().min(0).max(4_102_444_800),
+  /** Of prompt and answer together. */
+  tokens: z.int().min(1).max(TOKENS_MAX),
   /** r | s | v with v = 27 or 28: 0 and 1 would be a second way to write the same. */
   signature: z.string().regex(/^0x[0-9a-f]{128}(1b|1c)$/, "65 bytes in lower-case hex"),
 });
@@ -45,38 +35,24 @@ export type UnsignedReceipt = Omit<ServingReceipt, "schema" | "signature">;
 const TYPES = {
   ServingReceipt: [
     { name: "server", type: "address" },
-    { name: "payTo", type: "address" },
     { name: "payer", type: "address" },
     { name: "nonce", type: "bytes32" },
-    { name: "amount", type: "uint256" },
-    { name: "transaction", type: "bytes32" },
-    { name: "model", type: "string" },
-    { name: "promptTokens", type: "uint64" },
-    { name: "completionTokens", type: "uint64" },
-    { name: "servedAt", type: "uint64" },
+    { name: "tokens", type: "uint64" },
   ],
 } as const;
 
-const typedData = (receipt: UnsignedReceipt) => ({
+const typedData = ({ chain_id, asset, server, payer, nonce, tokens }: UnsignedReceipt) => ({
   domain: {
-    name: "Magnet receipts",
-    version: "1",
-    chainId: receipt.chain_id,
-    verifyingContract: receipt.asset as Address,
+    ...{ name: "Magnet receipts", version: "1" },
+    ...{ chainId: chain_id, verifyingContract: asset as Address },
   },
   types: TYPES,
   primaryType: "ServingReceipt" as const,
   message: {
-    server: receipt.server as Address,
-    payTo: receipt.pay_to as Address,
-    payer: receipt.payer as Address,
-    nonce: receipt.nonce as Hex,
-    amount: BigInt(receipt.amount),
-    transaction: receipt.transaction as Hex,
-    model: receipt.model,
-    promptTokens: BigInt(receipt.prompt_tokens),
-    completionTokens: BigInt(receipt.completion_tokens),
-    servedAt: BigInt(receipt.served_s),
+    server: server as Address,
+    payer: payer as Address,
+    nonce: nonce as Hex,
+    tokens: BigInt(tokens),
   },
 });
 
@@ -126,3 +102,29 @@ const bad = (what: string) =>
 /** What a receipt is counted by: once for each payment. */
 export const receiptKey = (r: Pick<ServingReceipt, "chain_id" | "asset" | "payer" | "nonce">) =>
   `${r.chain_id}/${r.asset}/${r.payer}/${r.nonce}`;
+
+/** A receipt as a contribution report lists it; server, chain and token are the report's own. */
+export interface ServingFact {
+  payer: `0x${string}`;
+  payment_nonce: `0x${string}`;
+  tokens: number;
+  /** 130 hex digits, as every signature of the protocol. */
+  signature: string;
+}
+
+export const servingFact = ({ payer, nonce, tokens, signature }: ServingReceipt): ServingFact => ({
+  ...{ payer: payer as Address, payment_nonce: nonce as Hex, tokens },
+  signature: signature.slice(2),
+});
+
+/** The receipt that a fact in the report of `server` stands for; to be checked by `checkedReceipt`. */
+export const receiptOfFact = (
+  place: { chain_id: number; asset: string; server: string },
+  { payer, payment_nonce, tokens, signature }: ServingFact,
+): ServingReceipt => ({
+  schema: "magnet.serving_receipt/1",
+  chain_id: place.chain_id,
+  asset: place.asset.toLowerCase(),
+  server: place.server.toLowerCase(),
+  ...{ payer, nonce: payment_nonce, tokens, signature: `0x${signature}` },
+});

@@ -67,7 +67,7 @@ async function* paidAnswer(
     const { prompt_tokens, completion_tokens } = end;
     // A receipt says what was got: where the server does not count, there is nothing to sign.
     if (prompt_tokens !== null && completion_tokens !== null)
-      await purchase.answered({ model: String(body.model), prompt_tokens, completion_tokens });
+      await purchase.answered(prompt_tokens + completion_tokens);
     const paid = payer.costOf(purchase);
     return paid === undefined ? end : { ...end, paid };
   } finally {

@@ -78,9 +78,7 @@ async function takeReceipt(
       receipt.chain_id === till.chain_id &&
       receipt.asset === till.asset.toLowerCase() &&
       receipt.server === till.server.toLowerCase() &&
-      receipt.pay_to === paid.pay_to &&
-      receipt.amount === paid.amount &&
-      receipt.transaction === paid.transaction_hash;
+      paid.state !== "settling";
     if (!ours)
       throw new ApiError(404, "unknown_payment", "no such payment was taken by this server");
     const kept = receipts.add(receipt, clock.now_ms());

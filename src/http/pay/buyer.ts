@@ -219,28 +219,18 @@ export class PurchaseOfAnswer {
     }
   }
 
-  /** Signs what was got, keeps the receipt, and hands it to the server. Never throws. */
-  async answered(got: {
-    model: string;
-    prompt_tokens: number;
-    completion_tokens: number;
-  }): Promise<void> {
-    const { account, allowed, book, clock, warn } = this.options;
+  /** Signs what was got (tokens of prompt and answer), keeps the receipt, hands it in. Never throws. */
+  async answered(tokens: number): Promise<void> {
+    const { account, allowed, book, warn } = this.options;
     const paid = this.#paid;
     const kept = paid && book.get(paid.nonce);
-    if (paid === undefined || kept === undefined) return;
+    if (paid === undefined || kept === undefined || tokens < 1) return;
     try {
-      const receipt = await signReceipt(
-        {
-          ...{ chain_id: allowed.chain_id, asset: allowed.asset, server: kept.server },
-          ...{ pay_to: kept.pay_to, payer: kept.payer, nonce: paid.nonce },
-          ...{ amount: kept.amount, transaction: paid.transaction, ...got },
-          served_s: Math.floor(clock.now_ms() / 1000),
-        },
-        account as never,
-      );
-      book.setReceipt(paid.nonce, receipt);
-      book.closed(paid.nonce);
+      const { chain_id, asset } = allowed;
+      const { server, payer, nonce } = kept;
+      const unsigned = { chain_id, asset, server, payer, nonce, tokens };
+      book.setReceipt(nonce, await signReceipt(unsigned, account as never));
+      book.closed(nonce);
       await this.#handIn();
     } catch (error) {
       warn(`the serving receipt was not handed in: ${(error as Error).message}`);

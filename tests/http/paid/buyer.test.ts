@@ -4,7 +4,12 @@ import path from "node:path";
 import type { LocalAccount } from "viem";
 import { receiptPayment } from "../../../src/chain/receipts/receipt-payment.ts";
 import { ReceiptStore, receiptFile } from "../../../src/chain/receipts/receipt-store.ts";
-import { checkedReceipt, signReceipt } from "../../../src/chain/receipts/serving-receipt.ts";
+import {
+  checkedReceipt,
+  receiptOfFact,
+  servingFact,
+  signReceipt,
+} from "../../../src/chain/receipts/serving-receipt.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { MagnetError } from "../../../src/core/errors.ts";
 import { streamCompletion } from "../../../src/http/completion-client.ts";
@@ -77,7 +82,7 @@ describe("a purchase", () => {
     const how = options();
     const { text, end, purchase } = await ask(server, how);
     expect(text).toBe("abc");
-    await purchase.answered({ model: "fake", prompt_tokens: 3, completion_tokens: 3 });
+    await purchase.answered(6);
     expect(how.warnings).toEqual([]);
     expect(end.completion_tokens).toBe(3);
     expect(purchase.paid).toMatchObject({ amount: PRICE, redeemed: false });
@@ -89,10 +94,21 @@ describe("a purchase", () => {
     expect(receipt).toEqual(JSON.parse(kept!.receipt!));
     expect(receipt).toMatchObject({
       ...{ server: seller.address.toLowerCase(), payer: buyer.address.toLowerCase() },
-      ...{ completion_tokens: 3, amount: PRICE.toString(), nonce: purchase.paid!.nonce },
+      ...{ tokens: 6, nonce: purchase.paid!.nonce },
     });
-    const found = await receiptPayment(chain.client as never, receipt);
-    expect(found).toHaveProperty("paid");
+    const { chain_id, asset, server: by } = receipt;
+    const again = receiptOfFact({ chain_id, asset, server: by }, servingFact(receipt));
+    expect(await checkedReceipt(again)).toEqual(receipt);
+    const place = { pay_to: seller.address, from_block: 0n };
+    const { transaction } = purchase.paid!;
+    expect(await receiptPayment(chain.client, receipt, place)).toEqual({
+      paid: expect.objectContaining({ amount: PRICE, transaction }),
+    });
+    expect(
+      await receiptPayment(chain.client, receipt, { ...place, pay_to: buyer.address }),
+    ).toEqual({
+      unpaid: "its authorization paid somebody else",
+    });
   });
 
   test("ends at each limit before anything is signed, also across processes and sessions", async () => {
@@ -227,23 +243,21 @@ describe("an offer", () => {
 
 describe("a serving receipt", () => {
   const unsigned = () => ({
-    ...{ chain_id: CHAIN_ID, asset: chain.asset.toLowerCase(), model: "m", served_s: 1 },
+    ...{ chain_id: CHAIN_ID, asset: chain.asset.toLowerCase(), tokens: 3 },
     server: seller.address.toLowerCase(),
-    pay_to: seller.address.toLowerCase(),
     payer: buyer.address.toLowerCase(),
-    ...{ nonce: `0x${"1".repeat(64)}`, transaction: `0x${"2".repeat(64)}` },
-    ...{ amount: "5", prompt_tokens: 1, completion_tokens: 2 },
+    nonce: `0x${"1".repeat(64)}`,
   });
 
   test("is the payer's for exactly these facts", async () => {
     const receipt = await signReceipt(unsigned(), buyer as never);
     expect(await checkedReceipt(receipt)).toEqual(receipt);
     for (const change of [
-      { completion_tokens: 3 },
-      { amount: "6" },
+      { tokens: 4 },
+      { nonce: `0x${"2".repeat(64)}` },
+      { chain_id: 5 },
       { server: buyer.address.toLowerCase() },
       { payer: seller.address.toLowerCase() },
-      { model: "n" },
       { extra: 1 },
       { signature: `${receipt.signature.slice(0, -2)}00` },
     ])
@@ -259,28 +273,19 @@ describe("a serving receipt", () => {
   test("without its payment on the chain is unpaid, and no server keeps it", async () => {
     const server = await start(saying("x"));
     const receipt = await signReceipt(unsigned(), buyer as never);
-    expect(await receiptPayment(chain.client as never, receipt)).toHaveProperty("unpaid");
+    const place = { pay_to: seller.address, from_block: 0n };
+    expect(await receiptPayment(chain.client, receipt, place)).toEqual({
+      unpaid: "its authorization was not used",
+    });
     const hand = (body: object) =>
       fetch(`${server.url}/x402/receipts`, { method: "POST", body: JSON.stringify(body) });
     expect((await hand(receipt)).status).toBe(404);
-    expect((await hand({ ...receipt, amount: "x" })).status).toBe(400);
+    expect((await hand({ ...receipt, tokens: "x" })).status).toBe(400);
     const how = options();
     const { purchase } = await ask(server, how);
-    await purchase.answered({ model: "fake", prompt_tokens: 1, completion_tokens: 1 });
+    await purchase.answered(2);
     const real = JSON.parse(how.book.list(1)[0]!.receipt!);
     expect(await (await hand(real)).json()).toEqual({ kept: true, new: false });
-    // The payment of another answer does not pay for this one.
-    const moved = await signReceipt(
-      { ...unsigned(), transaction: real.transaction },
-      buyer as never,
-    );
-    expect(await receiptPayment(chain.client as never, moved)).toEqual({
-      unpaid: "its transaction used another authorization",
-    });
-    const dearer = await signReceipt(
-      { ...real, amount: "9", schema: undefined, signature: undefined } as never,
-      buyer as never,
-    );
-    expect(await receiptPayment(chain.client as never, dearer)).toHaveProperty("unpaid");
+    expect(await (await hand({ ...real, tokens: 99 })).json()).toHaveProperty("error");
   });
 });
