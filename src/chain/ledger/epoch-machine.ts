@@ -109,6 +109,7 @@ export class EpochMachine {
         parts.records.fetched(event.data_hash, event.bytes, out);
         break;
       case "record_failed":
+        parts.records.failed(event.data_hash);
         break;
       case "transaction":
         this.#transaction(event, now_ms, out);

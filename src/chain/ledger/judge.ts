@@ -16,8 +16,12 @@ import { ledgerRequestMessage, WANTED_MAX } from "./messages.ts";
 import type { Base, Settler } from "./settler.ts";
 import { word } from "./words.ts";
 
-/** How long the own record may differ before it is held for a fault: peers may still serve theirs. */
+/** Share of the challenge window in which peers may still serve a record that differs. */
 const FETCH_SHARE = 4;
+/** A record that nobody serves for this share of the window is withheld. */
+const WITHHELD_SHARE = 2;
+/** As often peers must have said that they do not have it. */
+const FETCHES_LEAST = 3;
 
 export class Judge {
   constructor(
@@ -88,11 +92,16 @@ export class Judge {
     settlement: SettlementView,
     made: (verdict: Judgement["verdict"], reason: string) => Judgement,
   ): Judgement {
-    const patience_s = view.challenge_seconds / FETCH_SHARE;
-    const waited = this.parts.time_s >= settlement.settled_at_s + patience_s;
+    const { settled_at_s, data_hash } = settlement;
+    const waited_s = this.parts.time_s - settled_at_s;
     // With every report here in time, no other record can be true.
-    if (waited && this.#allInTime(state, view))
+    if (waited_s >= view.challenge_seconds / FETCH_SHARE && this.#allInTime(state, view))
       return made("bad", "its record is withheld and cannot be true");
+    // One of its signers is honest and serves it, unless this node is cut off from the notaries.
+    const asked = this.parts.records.failures(data_hash) >= FETCHES_LEAST;
+    const connected = state.signatures.size >= view.signatures_needed;
+    if (waited_s >= view.challenge_seconds / WITHHELD_SHARE && asked && connected)
+      return made("bad", "its record is withheld: nobody can check it, nor claim");
     return made("open", "fetches the settled record, which differs from the one computed here");
   }
 
@@ -104,13 +113,15 @@ export class Judge {
     );
   }
 
-  /** Here so early that an honest proposer had it too. */
+  /**
+   * Here in the first half of the reveal window, so that an honest proposer had it too: what comes later
+   * may have reached some and not others, which is nobody's fault but the reporter's.
+   */
   #inTime(state: EpochState, view: EpochView, result_hash: Hash): boolean {
     if (state.refused.has(result_hash)) return true;
-    const { reveal_end_s } = view.windows;
-    const slack_s = (this.settler.gatherEnd(view) - reveal_end_s) / 2;
+    const { commit_end_s, reveal_end_s } = view.windows;
     const here = state.reports.get(result_hash);
-    return here !== undefined && here.here_s <= reveal_end_s + slack_s;
+    return here !== undefined && here.here_s <= (commit_end_s + reveal_end_s) / 2;
   }
 
   /** Computes again from exactly the reports that the settled record names. */

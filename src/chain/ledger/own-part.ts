@@ -135,7 +135,9 @@ export class OwnContribution {
   #reveal(state: EpochState, view: EpochView, now_ms: number, out: Sink<LedgerEffect>): Standing {
     const { own, epoch } = state;
     if (!own || own.text === null) return noShare(state, NOTHING);
-    const { params, address } = this.parts;
+    const { params, address, up, down_reason } = this.parts;
+    // Without the chain this node does not know whether the window is still open.
+    if (!up) return ["revealing", `the chain does not answer: ${down_reason}`];
     const { result_hash, score, nonce } = own;
     const tells = now_ms - state.told_ms >= 2 * params.resend_ms;
     if (tells) {

@@ -13,6 +13,7 @@ export class RecordBook {
   /** Bytes with this hash are no record: whoever settled it settled nothing that could be claimed. */
   readonly #unreadable = new Set<Hash>();
   readonly #asked_ms = new Map<Hash, number>();
+  readonly #failures = new Map<Hash, number>();
 
   constructor(private readonly resend_ms: number) {}
 
@@ -45,6 +46,15 @@ export class RecordBook {
     else this.#unreadable.add(hash);
   }
 
+  failed(hash: Hash): void {
+    this.#failures.set(hash, this.failures(hash) + 1);
+  }
+
+  /** How often no peer had the record. */
+  failures(hash: Hash): number {
+    return this.#failures.get(hash) ?? 0;
+  }
+
   /** Asks for a record that is not here, again and again. */
   want(hash: Hash, now_ms: number, out: Sink<LedgerEffect>, sources: PublicKey[] = []): void {
     if (this.#records.has(hash) || this.#unreadable.has(hash)) return;
@@ -59,6 +69,7 @@ export class RecordBook {
     const dropped = [...this.#records.keys()].filter((hash) => !wanted.has(hash));
     for (const hash of dropped) this.#records.delete(hash);
     for (const hash of this.#asked_ms.keys()) if (!wanted.has(hash)) this.#asked_ms.delete(hash);
+    for (const hash of this.#failures.keys()) if (!wanted.has(hash)) this.#failures.delete(hash);
     if (dropped.length > 0) out.push({ type: "drop_records", data_hashes: dropped });
   }
 }

@@ -1,0 +1,113 @@
+/** What dishonest nodes do instead of what the machine asks for. */
+import { commitDigest, type Outcome, settlementDigest } from "../../chain/ledger/digests.ts";
+import { parseRecord, sealRecord } from "../../chain/ledger/epoch-record.ts";
+import type { Address, Hex, LedgerCall, LedgerEffect } from "../../chain/ledger/ledger-types.ts";
+import { sha256Hex } from "../../core/bytes.ts";
+import type { Hash } from "../../core/types.ts";
+import type { LedgerSimNode } from "./ledger-sim-node.ts";
+import type { SimChain } from "./sim-chain.ts";
+
+export interface Scene {
+  readonly chain: SimChain;
+  readonly nodes: readonly LedgerSimNode[];
+  send(node: LedgerSimNode, key: string, call: LedgerCall): void;
+}
+
+/** Changes an effect of a dishonest node; null drops it. */
+export function cheat(
+  scene: Scene,
+  node: LedgerSimNode,
+  effect: LedgerEffect,
+): LedgerEffect | null {
+  switch (node.role) {
+    case "withholder":
+      if (effect.type === "submit" && effect.call.method === "reveal") return null;
+      return effect.type === "broadcast" && effect.message.type === "ledger.reveal" ? null : effect;
+    case "copier":
+      return copied(scene, node, effect);
+    case "hoarder":
+      return hoarded(node, effect);
+    case "colluder":
+      return colluded(scene, node, effect);
+    default:
+      return effect;
+  }
+}
+
+/** The copied commitment is opened with whatever is at hand: it cannot be opened by another sender. */
+function copied(scene: Scene, node: LedgerSimNode, effect: LedgerEffect): LedgerEffect {
+  if (effect.type !== "submit" || effect.call.method !== "commit") return effect;
+  const { epoch } = effect.call;
+  const others = [...(scene.chain.state.commits.get(epoch)?.values() ?? [])];
+  const commitment = others[0]?.commitment ?? (`0x${sha256Hex("copied")}` as Hex);
+  const nonce: Hex = `0x${"7".repeat(64)}`;
+  const opening = { result_hash: nonce, score: 10n ** 12n, nonce };
+  const { commit_end_s } = scene.chain.contracts.windows(epoch);
+  const delay_ms = (commit_end_s + 6 - scene.chain.head.timestamp_s) * 1000;
+  node.later(delay_ms, delay_ms, () => {
+    scene.send(node, `copied:${epoch}`, { method: "reveal", epoch, ...opening });
+  });
+  return { ...effect, call: { ...effect.call, commitment } };
+}
+
+/** Nobody gets the report by itself; of those who ask, some do. */
+function hoarded(node: LedgerSimNode, effect: LedgerEffect): LedgerEffect | null {
+  if (effect.type === "broadcast" && effect.message.type === "ledger.report") return null;
+  const is_report = effect.type === "send" && effect.message.type === "ledger.report";
+  return is_report && node.params.random.next() < 0.8 ? null : effect;
+}
+
+/** A root in the proposer's own favour, under the signatures of the colluders. */
+function colluded(scene: Scene, node: LedgerSimNode, effect: LedgerEffect): LedgerEffect {
+  if (effect.type !== "submit" || effect.call.method !== "settle") return effect;
+  const own = node.disk.records.get(effect.call.data_hash.slice(2) as Hash);
+  const outcome = own ? falsified(node, effect.call) : undefined;
+  if (!outcome) return effect;
+  const digest = settlementDigest(node.params.place, outcome);
+  const band = scene.nodes.filter((other) => other.role === "colluder");
+  band.sort((a, b) => (a.params.address < b.params.address ? -1 : 1));
+  const signatures = band.map((other): Hex => `0x${other.params.signer.sign(digest)}`);
+  const { root, count } = outcome;
+  const data_hash: Hex = `0x${outcome.data_hash}`;
+  return { ...effect, call: { ...effect.call, root, count, data_hash, signatures } };
+}
+
+/** Takes a reward from somebody else. Served to whoever asks, or withheld. */
+function falsified(
+  node: LedgerSimNode,
+  call: Extract<LedgerCall, { method: "settle" }>,
+): Outcome | undefined {
+  const text = Buffer.from(node.disk.records.get(call.data_hash.slice(2) as Hash)!);
+  const true_record = parseRecord(text);
+  const { address } = node.params;
+  if (!true_record) return undefined;
+  const victim = true_record.record.entries.find(
+    (entry) => entry.address !== address && entry.reward > 0n,
+  );
+  const own = true_record.record.entries.find((entry) => entry.address === address);
+  if (!victim || !own) return undefined;
+  const loot = victim.reward / 2n;
+  const change = (who: Address) => (who === victim.address ? -loot : who === address ? loot : 0n);
+  const sealed = sealRecord({
+    ...true_record.record,
+    entries: true_record.record.entries.map((entry) => ({
+      ...entry,
+      reward: entry.reward + change(entry.address),
+    })),
+    accounts: true_record.record.accounts.map((account) => ({
+      ...account,
+      cumulative: account.cumulative + change(account.address),
+    })),
+  });
+  if (node.params.random.next() < 0.5)
+    node.disk.records.set(sealed.outcome.data_hash, sealed.bytes);
+  return sealed.outcome;
+}
+
+/** A second commitment beside the first, under the node's own signature. */
+export function secondCommit(node: LedgerSimNode, epoch: number) {
+  const { signer, place } = node.params;
+  const commitment: Hex = `0x${sha256Hex(`second/${epoch}`)}`;
+  const signature = signer.sign(commitDigest(place, epoch, commitment));
+  return { epoch, public_key: signer.public_key, commitment, signature };
+}
