@@ -102,6 +102,8 @@ export class EmbeddedChain {
   #state: ChainState;
   #vm!: VM;
   #head!: Head;
+  #view: ChainState | undefined;
+  #view_of: Head | undefined;
   #waiters: Waiter[] = [];
   /** Waiting transactions that replaced others, or were dropped: to forget with the next commit. */
   #forget: string[] = [];
@@ -199,6 +201,16 @@ export class EmbeddedChain {
     return this.store.header(number)?.hash ?? new Uint8Array(32);
   }
 
+  /** The newest state, to read accounts from; shared by all readers until the next block. */
+  get view(): ChainState {
+    const full = (this.#view?.cached_values ?? 0) > CHAIN_LIMITS.cached_values;
+    if (this.#view === undefined || this.#view_of !== this.#head || full) {
+      this.#view = this.stateAt();
+      this.#view_of = this.#head;
+    }
+    return this.#view;
+  }
+
   /** The state after a block: its own copy, which may be changed and is never kept. */
   stateAt(root: Uint8Array = this.#head.header.state_root): ChainState {
     return new ChainState(this.store, root);
@@ -215,7 +227,7 @@ export class EmbeddedChain {
 
   /** Nonce that the sender's next transaction needs, waiting ones counted. */
   pendingNonce(address: Hex): bigint {
-    return this.pool.nextNonce(address, this.stateAt().accountOf(address)?.nonce ?? 0n);
+    return this.pool.nextNonce(address, this.view.accountOf(address)?.nonce ?? 0n);
   }
 
   /**
@@ -242,7 +254,7 @@ export class EmbeddedChain {
   /** What the sender's account says to it. */
   #check({ sender, nonce, gas, max_fee, max_cost, hash }: SignedTransaction): void {
     if (this.store.find(hash) !== undefined) throw refused("already known");
-    const account = this.stateAt().accountOf(sender);
+    const account = this.view.accountOf(sender);
     const next = account?.nonce ?? 0n;
     if (nonce < next) throw refused(`nonce too low: next nonce ${next}, tx nonce ${nonce}`);
     if (nonce > next + CHAIN_LIMITS.nonce_gap)

@@ -138,8 +138,12 @@ function transactionMethods(chain: EmbeddedChain): Methods {
 }
 
 function stateMethods(chain: EmbeddedChain): Methods {
-  const at = (block: unknown): ChainState =>
-    chain.stateAt(requireHeader(chain, block).header.state_root);
+  const at = (block: unknown): ChainState => {
+    const { header } = requireHeader(chain, block);
+    return header.number === chain.head.header.number
+      ? chain.view
+      : chain.stateAt(header.state_root);
+  };
   return {
     eth_getBalance: ([address, block]) =>
       quantity(at(block).accountOf(parseAddress(address, "address"))?.balance ?? 0n),

@@ -61,6 +61,11 @@ export class ChainState implements StateManagerInterface {
     this.#trie = new Trie(store, root);
   }
 
+  /** Accounts and slots read so far. */
+  get cached_values(): number {
+    return this.#values;
+  }
+
   #held(key: string): Held | undefined {
     if (this.#accounts.has(key)) return this.#accounts.get(key);
     const bytes = this.#trie.get(keccak_256(fromHex(key)));

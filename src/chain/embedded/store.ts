@@ -298,6 +298,11 @@ export class ChainStore implements StateStore {
     return (rows as { raw: Uint8Array }[]).map(({ raw }) => raw);
   }
 
+  /** Whether a transaction is kept among the waiting. */
+  waits(hash: string): boolean {
+    return this.#database.query("SELECT 1 FROM waiting WHERE hash = ?").get(fromHex(hash)) !== null;
+  }
+
   /** The source of truth, oldest first; block 0 is the genesis and has no entry of weight. */
   *log(): Generator<LogEntry> {
     const rows = this.#database.query("SELECT * FROM log ORDER BY number").iterate();
