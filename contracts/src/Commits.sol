@@ -6,22 +6,11 @@ import {IEpochs} from "./interfaces/IEpochs.sol";
 import {INodes} from "./interfaces/INodes.sol";
 import {IParams} from "./interfaces/IParams.sol";
 
-/// First half of an epoch's way: commitments and reveals of single nodes, and the root over those that
-/// were gathered by gossip. Windows follow from the block's time alone; nobody advances them.
+/// First part of an epoch's way: commitments and reveals of single nodes on the chain. Windows follow from
+/// the block's time alone; nobody advances them.
 abstract contract Commits is IEpochs {
-    /// Commit roots are kept for so many epochs, in slots that are written again and again: a fresh slot
-    /// costs 17,000 gas more than a used one, and readers of old roots have the events.
-    uint256 private constant KEPT_ROOTS = 8;
     /// Commitments that a node may leave neither opened nor punished.
     uint256 private constant MAX_OPEN_COMMITS = 10;
-    /// Leaves of a tree; a count is kept in 32 bits.
-    uint256 internal constant MAX_COUNT = type(uint32).max;
-
-    struct Batch {
-        bytes32 root;
-        uint64 epoch;
-        uint32 count;
-    }
 
     IParams public immutable params;
     INodes public immutable nodes;
@@ -35,7 +24,6 @@ abstract contract Commits is IEpochs {
     mapping(address node => uint256) public openCommits;
     /// Running hash over the reveals of an epoch: what draws are seeded with.
     mapping(uint64 epoch => bytes32) internal _reveals;
-    Batch[KEPT_ROOTS] private _batches;
 
     modifier onlyDisputes() {
         if (msg.sender != disputes) revert NotDisputes(msg.sender);
@@ -46,10 +34,6 @@ abstract contract Commits is IEpochs {
         params = params_;
         nodes = nodes_;
         disputes = disputes_;
-        // Paid once here, so that the first batches cost what all later ones cost.
-        for (uint256 i = 0; i < KEPT_ROOTS; ++i) {
-            _batches[i] = Batch(bytes32(uint256(1)), type(uint64).max, 0);
-        }
     }
 
     /// @inheritdoc IEpochs
@@ -88,28 +72,6 @@ abstract contract Commits is IEpochs {
     }
 
     /// @inheritdoc IEpochs
-    function commitRoot(uint64 epoch, bytes32 root, uint256 count) external {
-        if (count == 0 || count > MAX_COUNT) revert TreeTooLarge(count);
-        EpochPlan memory plan = params.planAt(epoch);
-        // Ends at half time: whoever finds itself left out still has time to commit on the chain, so a
-        // proposer that omits a node gains nothing.
-        _within(epoch, plan.end, plan.end + (plan.commitSeconds + 1) / 2);
-        Batch storage batch = _batches[epoch % KEPT_ROOTS];
-        if (batch.epoch == epoch) revert RootAlreadyCommitted(epoch);
-        uint64 until = plan.end + plan.commitSeconds / 4;
-        if (block.timestamp < until) {
-            address proposer = _proposer(epoch, revealSeed());
-            if (msg.sender != proposer) revert NotProposer(msg.sender, proposer, until);
-        } else if (!nodes.isNotary(msg.sender)) {
-            revert NotProposer(msg.sender, address(0), until);
-        }
-        batch.root = root;
-        batch.epoch = epoch;
-        batch.count = uint32(count);
-        emit CommitRoot(epoch, root, count, msg.sender);
-    }
-
-    /// @inheritdoc IEpochs
     function punishCommit(uint64 epoch, address node) external onlyDisputes {
         CommitState state = commitState(epoch, node);
         if (state == CommitState.Committed) openCommits[node] -= 1;
@@ -127,12 +89,6 @@ abstract contract Commits is IEpochs {
     /// @inheritdoc IEpochs
     function commitmentAt(uint64 epoch, address node) external view returns (bytes32) {
         return _commitments[epoch][node];
-    }
-
-    /// @inheritdoc IEpochs
-    function commitRootOf(uint64 epoch) external view returns (bytes32 root, uint256 count) {
-        Batch memory batch = _batches[epoch % KEPT_ROOTS];
-        if (batch.epoch == epoch) return (batch.root, batch.count);
     }
 
     /// @inheritdoc IEpochs
@@ -155,11 +111,6 @@ abstract contract Commits is IEpochs {
         settleEnd = commitStart + plan.settleSeconds;
     }
 
-    /// @inheritdoc IEpochs
-    function proposerOf(uint64 epoch) external view returns (address) {
-        return _proposer(epoch, revealSeed());
-    }
-
     /// Binds who, where and when: a copied commitment opens for nobody else, in no other epoch, under no
     /// other contract and on no other chain.
     /// @inheritdoc IEpochs
@@ -173,14 +124,6 @@ abstract contract Commits is IEpochs {
         return keccak256(
             abi.encode(block.chainid, address(this), epoch, sender, resultHash, score, nonce)
         );
-    }
-
-    /// @inheritdoc IEpochs
-    function revealSeed() public view virtual returns (bytes32);
-
-    /// Drawn by bond, so that a bond split among many identities is drawn no more often.
-    function _proposer(uint64 epoch, bytes32 seed) internal view returns (address) {
-        return nodes.drawNotary(keccak256(abi.encode(seed, epoch)));
     }
 
     function _within(uint64 epoch, uint64 opens, uint64 closes) internal view {

@@ -28,7 +28,7 @@ import {Proofs} from "./Proofs.sol";
 contract Disputes is Panels, Proofs {
     using SafeERC20 for IERC20;
 
-    /// Two slots and the evidence.
+    /// Two slots.
     struct Case {
         address accused;
         /// Epoch, record or job.
@@ -38,7 +38,6 @@ contract Disputes is Panels, Proofs {
         Phase phase;
         address challenger;
         uint96 bond;
-        bytes32 evidenceHash;
     }
 
     enum Kind {
@@ -62,8 +61,8 @@ contract Disputes is Panels, Proofs {
     IDataRegistry public immutable dataRegistry;
     IRevenue public immutable revenue;
 
-    /// Disputes count from 1.
-    uint256 public disputeCount;
+    /// Number of the next dispute; they count from 1. Never zero, so that the first one costs no more.
+    uint256 private _next = 1;
     mapping(uint256 id => Case) private _cases;
     mapping(address accused => TierCharge) private _tierCharges;
 
@@ -93,8 +92,8 @@ contract Disputes is Panels, Proofs {
         if (number > type(uint40).max) revert SubjectOutOfRange(subject);
         _hold(kind, accused, uint40(number));
 
-        id = ++disputeCount;
-        uint96 bond = params.disputePlan().challengerBond;
+        id = _next++;
+        uint96 bond = params.challengerBond();
         // The hash of a block after this one: whoever sends this transaction does not know it yet.
         uint256 drawBlock = params.blockRandomness() ? block.number + 1 : block.number;
         _cases[id] = Case({
@@ -104,8 +103,7 @@ contract Disputes is Panels, Proofs {
             kind: kind,
             phase: Phase.Drawing,
             challenger: msg.sender,
-            bond: bond,
-            evidenceHash: evidenceHash
+            bond: bond
         });
         emit Challenged(id, offence, accused, msg.sender, subject, evidenceHash);
         // Nothing of the accused's bond leaves while it may be slashed.
@@ -179,6 +177,11 @@ contract Disputes is Panels, Proofs {
     }
 
     /// @inheritdoc IDisputes
+    function disputeCount() external view returns (uint256) {
+        return _next - 1;
+    }
+
+    /// @inheritdoc IDisputes
     function disputeOf(uint256 id) external view returns (Dispute memory dispute) {
         Case memory c = _cases[id];
         Count memory count = _counts[id];
@@ -188,7 +191,6 @@ contract Disputes is Panels, Proofs {
         dispute.accused = c.accused;
         dispute.challenger = c.challenger;
         dispute.subject = bytes32(c.kind == Kind.Job ? JOB | c.subject : c.subject);
-        dispute.evidenceHash = c.evidenceHash;
         dispute.drawBlock = c.drawBlock;
         dispute.commitEnd = count.commitEnd;
         dispute.revealEnd = count.revealEnd;

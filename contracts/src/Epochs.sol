@@ -3,97 +3,62 @@ pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {Commits} from "./Commits.sol";
 import {EpochPlan} from "./interfaces/ILedgerTypes.sol";
 import {IEpochs} from "./interfaces/IEpochs.sol";
 import {IMagToken} from "./interfaces/IMagToken.sol";
 import {INodes} from "./interfaces/INodes.sol";
 import {IParams} from "./interfaces/IParams.sol";
+import {Lean} from "./Lean.sol";
+import {Settlements} from "./Settlements.sol";
 
-/// Second half of an epoch's way: its settlement by a root of cumulative rewards, claims against the
-/// newest final root, emission. Whatever the number of nodes, a settlement is one transaction with one
-/// mint. Two settlements are kept: the newest final one, which claims are against, and the newest one.
+/// Reward epochs: the batch of commitments, settlement by a root of cumulative rewards, claims against the
+/// newest final root, emission. Whatever the number of nodes, a settlement is one transaction and one mint.
 /// Invariant: this contract holds at least what the final root still owes, as long as that root is true;
 /// what a pending settlement minted is never paid out before it is final.
-contract Epochs is Commits, EIP712, ReentrancyGuardTransient {
+///
+/// No guard against reentrancy: the only calls out of here that change anything, to the token, each come
+/// last, after all that they could find half done is written. Tested with a token that calls back.
+contract Epochs is Settlements {
     using SafeERC20 for IERC20;
 
-    /// One slot.
-    struct Meta {
-        uint40 epoch;
-        /// 0: nothing settled here yet.
-        uint40 settledAt;
-        uint32 challengeSeconds;
-        uint32 count;
-        uint8 disputes;
-        bool rejected;
-        /// Sum of the totals up to this settlement.
-        uint96 cumulative;
-    }
+    /// Leaves of a tree; a count is kept in 32 bits.
+    uint256 private constant MAX_COUNT = type(uint32).max;
 
-    struct Entry {
-        Meta meta;
-        bytes32 root;
-        bytes32 dataHash;
-        bytes32 signersHash;
-        // One slot.
-        address proposer;
-        uint96 total;
-    }
-
-    /// One slot: what was minted on the day and in the year of the last settlement, and which entry is the
-    /// newest.
-    struct Ration {
-        uint96 today;
-        uint96 thisYear;
-        uint24 day;
-        uint16 year;
-        uint8 newest;
-    }
-
-    /// The fields of a settlement as they are signed.
-    struct Proposal {
-        uint64 epoch;
-        bytes32 parent;
-        bytes32 root;
-        uint256 total;
-        uint256 count;
-        bytes32 dataHash;
-    }
-
-    bytes32 private constant SETTLEMENT_TYPEHASH = keccak256(
-        "Settlement(uint64 epoch,bytes32 parent,bytes32 root,uint256 total,uint256 count,bytes32 dataHash)"
-    );
+    /// f + 1 of the most notaries that there are, 31.
+    uint256 private constant MAX_SIGNATURES = 11;
 
     IMagToken public immutable token;
 
-    Entry[2] private _entries;
-    Ration private _ration;
     /// Roots that a panel has judged bad, by keccak256(abi.encode(epoch, root)).
     mapping(bytes32 key => bool) private _barred;
     /// @inheritdoc IEpochs
     mapping(address account => uint256) public claimed;
 
     constructor(IMagToken token_, IParams params_, INodes nodes_, address disputes_)
-        Commits(params_, nodes_, disputes_)
-        EIP712("Magnet Epochs", "1")
+        Settlements(params_, nodes_, disputes_)
     {
         token = token_;
-        // Both entries are written over and over; paid for here, the first settlements cost no more than
-        // later ones. `settledAt` stays 0: nothing of this is ever read as a settlement.
-        for (uint256 i = 0; i < 2; ++i) {
-            Entry storage entry = _entries[i];
-            entry.meta.challengeSeconds = 1;
-            entry.root = bytes32(uint256(1));
-            entry.dataHash = bytes32(uint256(1));
-            entry.signersHash = bytes32(uint256(1));
-            entry.total = 1;
+    }
+
+    /// @inheritdoc IEpochs
+    function commitRoot(uint64 epoch, bytes32 root, uint256 count) external {
+        if (count == 0 || count > MAX_COUNT) revert TreeTooLarge(count);
+        (uint64 end, uint32 commitSeconds) = params.commitWindow(epoch);
+        // Ends at half time: whoever finds itself left out still has time to commit on the chain, so a
+        // proposer that omits a node, or writes nonsense, gains nothing.
+        _within(epoch, end, end + (commitSeconds + 1) / 2);
+        Head memory head = _head;
+        if (head.batch == _batchOf(epoch)) revert RootAlreadyCommitted(epoch);
+        uint64 until = end + commitSeconds / 4;
+        if (block.timestamp < until) {
+            address drawn = nodes.drawNotary(_proposerSeed(epoch, _rootOf(_final(head))));
+            if (msg.sender != drawn) revert NotProposer(msg.sender, drawn, until);
+        } else if (!nodes.isNotary(msg.sender)) {
+            revert NotProposer(msg.sender, address(0), until);
         }
-        (_ration.day, _ration.year) = _date();
+        _head.batch = _batchOf(epoch);
+        _batchRoot = root;
+        emit CommitRoot(epoch, root, count, msg.sender);
     }
 
     /// @inheritdoc IEpochs
@@ -104,21 +69,16 @@ contract Epochs is Commits, EIP712, ReentrancyGuardTransient {
         uint256 count,
         bytes32 dataHash,
         bytes[] calldata signatures
-    ) external nonReentrant {
+    ) external {
         _settle(Proposal(epoch, 0, root, total, count, dataHash), signatures);
         if (total != 0) token.mint(address(this), total);
     }
 
     /// @inheritdoc IEpochs
-    function claim(address account, uint256 cumulative, bytes32[] calldata proof)
-        external
-        nonReentrant
-    {
+    function claim(address account, uint256 cumulative, bytes32[] calldata proof) external {
         // Hashed twice: no inner node of the tree, being the hash of 64 bytes once, passes for a leaf.
         bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(account, cumulative))));
-        (uint8 index, Meta memory meta) = _final();
-        if (meta.settledAt == 0) revert InvalidProof();
-        if (!MerkleProof.verifyCalldata(proof, _entries[index].root, leaf)) revert InvalidProof();
+        if (Lean.rootOf(proof, leaf) != _rootOf(_finalIndex())) revert InvalidProof();
         uint256 before = claimed[account];
         if (cumulative <= before) revert NothingToClaim(account, before);
         // Written before the transfer: a token that calls back finds nothing left to claim.
@@ -129,110 +89,41 @@ contract Epochs is Commits, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IEpochs
     function hold(uint64 epoch) external onlyDisputes returns (address proposer, bool held) {
-        Entry storage entry = _entries[_ration.newest];
+        Head memory head = _head;
+        Entry storage entry = _entries[head.newest];
         Meta memory meta = entry.meta;
-        uint256 closes = uint256(meta.settledAt) + meta.challengeSeconds;
-        bool open = meta.settledAt != 0 && meta.epoch == epoch && !meta.rejected;
+        held = head.status == Status.Held;
         // Once its window is over a root is final for good, whoever has claimed or not.
-        if (!open || block.timestamp >= closes) revert NotChallengeable(epoch);
-        held = meta.disputes != 0;
-        entry.meta.disputes = meta.disputes + 1;
+        bool open = held || head.status == Status.Pending;
+        if (!open || meta.epoch != epoch || block.timestamp >= meta.finalAt) {
+            revert NotChallengeable(epoch);
+        }
+        _head.status = Status.Held;
+        _head.finalAt = NEVER;
         proposer = entry.proposer;
     }
 
     /// @inheritdoc IEpochs
-    function release(uint64 epoch, bool reject, bool bar) external onlyDisputes nonReentrant {
-        Ration memory ration = _ration;
-        Entry storage entry = _entries[ration.newest];
-        if (entry.meta.epoch != epoch || entry.meta.disputes == 0) revert NotChallengeable(epoch);
-        entry.meta.disputes -= 1;
-        if (!reject) return;
-        entry.meta.rejected = true;
+    function release(uint64 epoch, bool reject, bool bar) external onlyDisputes {
+        Head memory head = _head;
+        Entry storage entry = _entries[head.newest];
+        if (head.status != Status.Held || entry.meta.epoch != epoch) revert NotChallengeable(epoch);
+        if (!reject) {
+            _head.status = Status.Pending;
+            _head.finalAt = entry.meta.finalAt;
+            return;
+        }
         bytes32 root = entry.root;
-        if (bar) _barred[keccak256(abi.encode(epoch, root))] = true;
-        // No settlement came between, so day and year are still those of the mint.
-        uint96 total = entry.total;
-        ration.today -= total;
-        ration.thisYear -= total;
-        _ration = ration;
+        uint256 total = entry.total;
+        if (bar) {
+            _barred[keccak256(abi.encode(epoch, root))] = true;
+            if (epoch >= head.convicted) head.convicted = uint32(epoch + 1);
+        }
+        head.status = Status.Rejected;
+        _unspend(head, total);
+        _head = head;
         emit Rejected(epoch, root);
         if (total != 0) token.burn(total);
-    }
-
-    /// @inheritdoc IEpochs
-    function settlementDigest(
-        uint64 epoch,
-        bytes32 root,
-        uint256 total,
-        uint256 count,
-        bytes32 dataHash
-    ) external view returns (bytes32) {
-        uint8 index = _ration.newest;
-        if (!_upheld(_entries[index].meta)) index = 1 - index;
-        bytes32 parent = _upheld(_entries[index].meta) ? _entries[index].root : bytes32(0);
-        return _digest(Proposal(epoch, parent, root, total, count, dataHash));
-    }
-
-    /// @inheritdoc IEpochs
-    function signaturesNeeded() public view returns (uint256) {
-        uint256 count = nodes.notaryCount();
-        // One even where nobody is seated: a network without notaries settles nothing.
-        return count == 0 ? 1 : (count - 1) / 3 + 1;
-    }
-
-    /// @inheritdoc IEpochs
-    function poolOf(uint64 epoch) external view returns (uint256) {
-        EpochPlan memory plan = params.planAt(epoch);
-        Ration memory ration = _ration;
-        // Skipped: too late, or a later epoch was settled. Its pool is never made up for.
-        if (block.timestamp >= plan.end + plan.settleSeconds) return 0;
-        Meta memory last = _entries[ration.newest].meta;
-        if (!_upheld(last)) last = _entries[1 - ration.newest].meta;
-        if (_upheld(last) && epoch <= last.epoch) return 0;
-        return _pool(plan, ration, last.cumulative);
-    }
-
-    /// @inheritdoc IEpochs
-    function lastSettlement() external view returns (Settlement memory) {
-        return _view(_entries[_ration.newest]);
-    }
-
-    /// @inheritdoc IEpochs
-    function settlementOf(uint64 epoch) external view returns (Settlement memory settlement) {
-        uint8 newest = _ration.newest;
-        if (_entries[newest].meta.epoch == epoch) return _view(_entries[newest]);
-        Entry storage other = _entries[1 - newest];
-        if (other.meta.epoch == epoch) return _view(other);
-    }
-
-    /// @inheritdoc IEpochs
-    function isFinal(uint64 epoch) external view returns (bool) {
-        for (uint256 i = 0; i < 2; ++i) {
-            Meta memory meta = _entries[i].meta;
-            if (meta.epoch == epoch && _isFinal(meta)) return true;
-        }
-        return false;
-    }
-
-    /// @inheritdoc IEpochs
-    function finalRoot() external view returns (bytes32 root, uint64 epoch) {
-        (uint8 index, Meta memory meta) = _final();
-        if (meta.settledAt != 0) return (_entries[index].root, meta.epoch);
-    }
-
-    /// @inheritdoc IEpochs
-    function cumulativeTotal() external view returns (uint256) {
-        uint8 newest = _ration.newest;
-        Meta memory meta = _entries[newest].meta;
-        return meta.rejected ? _entries[1 - newest].meta.cumulative : meta.cumulative;
-    }
-
-    /// @inheritdoc IEpochs
-    function revealSeed() public view override returns (bytes32) {
-        // Of the final settlement, not of one under dispute: whoever proposed that would choose, by its
-        // data hash, the panel that is to judge it.
-        (uint8 index, Meta memory meta) = _final();
-        return _seed(index, meta);
     }
 
     /// Checks, then writes; the mint comes after all of it.
@@ -242,31 +133,40 @@ contract Epochs is Commits, EIP712, ReentrancyGuardTransient {
         uint64 opens = plan.end + plan.commitSeconds + plan.revealSeconds;
         _within(epoch, opens, plan.end + plan.settleSeconds);
         if (proposal.count > MAX_COUNT) revert TreeTooLarge(proposal.count);
-        Ration memory ration = _ration;
-        (uint8 index, Meta memory parent) = _parent(epoch, ration.newest);
-        if (parent.settledAt != 0) proposal.parent = _entries[index].root;
-        _checkAmounts(proposal, _pool(plan, ration, parent.cumulative));
-        _checkProposer(epoch, opens + plan.proposerSeconds, _seed(index, parent));
-        address[] memory signers = _signers(proposal, signatures);
+        Head memory head = _head;
+        // What was rejected is as if it had never been: epochs that it passed over can be settled too.
+        uint8 index = _upheld(head);
+        Meta memory parent = _entries[index].meta;
+        bool waits = index == head.newest && block.timestamp < head.finalAt;
+        if (waits || (parent.settledAt != 0 && epoch <= parent.epoch)) {
+            revert OutOfOrder(epoch, parent.epoch);
+        }
+        proposal.parent = _rootOf(index);
+        _checkRoot(proposal, head.convicted);
+        uint256 pool = proposal.count == 0 ? 0 : _pool(plan, head, parent.cumulative);
+        if (proposal.total != pool) revert WrongTotal(proposal.total, pool);
+        address[] memory signers =
+            _checkSenders(proposal, opens + plan.proposerSeconds, signatures);
 
-        ration.newest = 1 - index;
-        _ration = _spend(ration, uint96(proposal.total));
+        uint40 finalAt = uint40(block.timestamp + plan.challengeSeconds);
+        head.newest = 1 - index;
+        head.status = Status.Pending;
+        head.finalAt = finalAt;
+        _spend(head, pool);
+        _head = head;
         Entry storage entry = _entries[1 - index];
         entry.meta = Meta({
             epoch: uint40(epoch),
             settledAt: uint40(block.timestamp),
-            challengeSeconds: plan.challengeSeconds,
+            finalAt: finalAt,
             count: uint32(proposal.count),
-            disputes: 0,
-            rejected: false,
-            cumulative: parent.cumulative + uint96(proposal.total)
+            cumulative: parent.cumulative + uint96(pool)
         });
         _write(entry, proposal, signers);
     }
 
     function _write(Entry storage entry, Proposal memory proposal, address[] memory signers) private {
         entry.root = proposal.root;
-        entry.dataHash = proposal.dataHash;
         entry.signersHash = keccak256(abi.encode(signers));
         entry.proposer = msg.sender;
         entry.total = uint96(proposal.total);
@@ -281,147 +181,60 @@ contract Epochs is Commits, EIP712, ReentrancyGuardTransient {
         );
     }
 
-    /// The entry that a settlement of `epoch` builds on: the newest that was not rejected, and final.
-    function _parent(uint64 epoch, uint8 newest)
-        private
-        view
-        returns (uint8 index, Meta memory meta)
-    {
-        index = newest;
-        meta = _entries[index].meta;
-        if (!_upheld(meta)) {
-            // As if the rejected one had never been: the epochs that it passed over can be settled too.
-            index = 1 - newest;
-            meta = _entries[index].meta;
-        } else if (!_isFinal(meta)) {
-            revert OutOfOrder(epoch, meta.epoch);
+    function _checkRoot(Proposal memory proposal, uint256 convicted) private view {
+        bytes32 root = proposal.root;
+        if (proposal.count == 0 && root != proposal.parent) {
+            revert RootChanged(root, proposal.parent);
         }
-        if (meta.settledAt != 0 && epoch <= meta.epoch) revert OutOfOrder(epoch, meta.epoch);
-    }
-
-    /// The newest final entry; `settledAt` is 0 where there is none. If the newest is pending or
-    /// rejected, the other one is final, because it was settled upon: no step is needed to make it so.
-    function _final() private view returns (uint8 index, Meta memory meta) {
-        index = _ration.newest;
-        meta = _entries[index].meta;
-        if (!_isFinal(meta)) {
-            index = 1 - index;
-            meta = _entries[index].meta;
+        // What was judged bad comes back under no signatures, old or new.
+        if (proposal.epoch < convicted && _barred[keccak256(abi.encode(proposal.epoch, root))]) {
+            revert RootRejected(proposal.epoch, root);
         }
     }
 
-    function _checkAmounts(Proposal memory proposal, uint256 pool) private view {
-        // A root that was judged bad comes back under no signatures, old or new.
-        if (_barred[keccak256(abi.encode(proposal.epoch, proposal.root))]) {
-            revert RootRejected(proposal.epoch, proposal.root);
-        }
-        if (proposal.count == 0) {
-            pool = 0;
-            if (proposal.root != proposal.parent) {
-                revert RootChanged(proposal.root, proposal.parent);
-            }
-        }
-        if (proposal.total != pool) revert WrongTotal(proposal.total, pool);
-    }
-
-    /// A proposer that does not act delays a settlement by its time and no more.
-    function _checkProposer(uint64 epoch, uint64 until, bytes32 seed) private view {
-        if (block.timestamp < until) {
-            address proposer = _proposer(epoch, seed);
-            if (proposer == msg.sender) return;
-            if (proposer != address(0)) revert NotProposer(msg.sender, proposer, until);
-        }
-        if (!nodes.isActive(msg.sender)) revert NotActive(msg.sender);
-    }
-
-    /// Of n = 3f + 1 notaries at most f are false: among f + 1 signers one is true.
-    function _signers(Proposal memory proposal, bytes[] calldata signatures)
+    /// Who settles, and by whose signatures; returns these signers. A proposer that does not act delays
+    /// a settlement by its own time and no more.
+    function _checkSenders(Proposal memory proposal, uint64 until, bytes[] calldata signatures)
         private
         view
         returns (address[] memory signers)
     {
-        uint256 needed = signaturesNeeded();
-        // Reads no further ones: the work is bounded, and nobody is kept off the panel who is not needed.
-        uint256 given = signatures.length < needed ? signatures.length : needed;
-        bytes32 digest = _digest(proposal);
+        signers = _recover(_digest(proposal), signatures);
+        bool exclusive = block.timestamp < until;
+        bytes32 seed = exclusive ? _proposerSeed(proposal.epoch, proposal.parent) : bytes32(0);
+        (address drawn, uint256 count, uint256 seated) = nodes.council(seed, signers);
+        if (!exclusive || drawn == address(0)) {
+            if (!nodes.isActive(msg.sender)) revert NotActive(msg.sender);
+        } else if (drawn != msg.sender) {
+            revert NotProposer(msg.sender, drawn, until);
+        }
+        uint256 needed = _needed(count);
+        if (seated < needed) {
+            if (seated < signers.length) revert SignatureNotOfNotary(signers[seated]);
+            revert TooFewSignatures(seated, needed);
+        }
+        // Nobody is kept off the panel, or punished, who was not needed: forget the further ones.
+        assembly ("memory-safe") {
+            mstore(signers, needed)
+        }
+    }
+
+    function _recover(bytes32 digest, bytes[] calldata signatures)
+        private
+        pure
+        returns (address[] memory signers)
+    {
+        // At most as many as 31 notaries can be asked for: the work is bounded.
+        uint256 given = signatures.length < MAX_SIGNATURES ? signatures.length : MAX_SIGNATURES;
         signers = new address[](given);
         address last = address(0);
         for (uint256 i = 0; i < given; ++i) {
-            // Refuses the second form of a signature, and zero; rising order refuses repetition.
-            (address signer,,) = ECDSA.tryRecoverCalldata(digest, signatures[i]);
-            if (!nodes.isNotary(signer)) revert SignatureNotOfNotary(signer);
+            // Zero for the second form of a signature, and for nonsense; rising order refuses both that
+            // and repetition.
+            address signer = Lean.signerOf(digest, signatures[i]);
             if (signer <= last) revert SignersNotSorted();
             signers[i] = signer;
             last = signer;
         }
-        if (given < needed) revert TooFewSignatures(given, needed);
-    }
-
-    /// The domain names chain and contract, `parent` the state: a signature is worth nothing elsewhere.
-    function _digest(Proposal memory proposal) private view returns (bytes32) {
-        return _hashTypedDataV4(keccak256(abi.encode(SETTLEMENT_TYPEHASH, proposal)));
-    }
-
-    function _seed(uint8 index, Meta memory meta) private view returns (bytes32) {
-        if (meta.settledAt == 0) return bytes32(0);
-        return keccak256(abi.encode(_entries[index].dataHash, _reveals[meta.epoch]));
-    }
-
-    /// What is left of the caps, at most the epoch's pool.
-    function _pool(EpochPlan memory plan, Ration memory ration, uint96 cumulative)
-        private
-        view
-        returns (uint256 pool)
-    {
-        (uint24 day, uint16 year) = _date();
-        pool = _least(plan.epochPool, _left(plan.dailyCap, day == ration.day ? ration.today : 0));
-        pool = _least(pool, _left(plan.annualCap, year == ration.year ? ration.thisYear : 0));
-        pool = _least(pool, type(uint96).max - cumulative);
-    }
-
-    function _spend(Ration memory ration, uint96 total) private view returns (Ration memory) {
-        (uint24 day, uint16 year) = _date();
-        ration.today = (day == ration.day ? ration.today : 0) + total;
-        ration.thisYear = (year == ration.year ? ration.thisYear : 0) + total;
-        ration.day = day;
-        ration.year = year;
-        return ration;
-    }
-
-    function _date() private view returns (uint24 day, uint16 year) {
-        day = uint24(block.timestamp / 1 days);
-        year = uint16(block.timestamp / 365 days);
-    }
-
-    function _left(uint256 cap, uint256 spent) private pure returns (uint256) {
-        return cap > spent ? cap - spent : 0;
-    }
-
-    function _least(uint256 a, uint256 b) private pure returns (uint256) {
-        return a < b ? a : b;
-    }
-
-    function _upheld(Meta memory meta) private pure returns (bool) {
-        return meta.settledAt != 0 && !meta.rejected;
-    }
-
-    function _isFinal(Meta memory meta) private view returns (bool) {
-        if (!_upheld(meta) || meta.disputes != 0) return false;
-        return block.timestamp >= uint256(meta.settledAt) + meta.challengeSeconds;
-    }
-
-    function _view(Entry storage entry) private view returns (Settlement memory settlement) {
-        Meta memory meta = entry.meta;
-        if (meta.settledAt == 0) return settlement;
-        settlement.epoch = meta.epoch;
-        settlement.settledAt = meta.settledAt;
-        settlement.disputes = meta.disputes;
-        settlement.rejected = meta.rejected;
-        settlement.proposer = entry.proposer;
-        settlement.root = entry.root;
-        settlement.total = entry.total;
-        settlement.count = meta.count;
-        settlement.dataHash = entry.dataHash;
-        settlement.signersHash = entry.signersHash;
     }
 }

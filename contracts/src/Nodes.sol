@@ -235,12 +235,12 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
 
     /// @inheritdoc INodes
     function notaryCount() external view returns (uint256) {
-        return _seatCount;
+        return _seatCount();
     }
 
     /// @inheritdoc INodes
     function notaries() public view returns (address[] memory seats, uint256[] memory bonds) {
-        uint256 count = _seatCount;
+        uint256 count = _seatCount();
         seats = new address[](count);
         bonds = new uint256[](count);
         for (uint256 i = 0; i < count; ++i) {
@@ -267,9 +267,20 @@ contract Nodes is INodes, Seats, ReentrancyGuardTransient {
         return _draw(seed);
     }
 
+    /// @inheritdoc INodes
+    function council(bytes32 seed, address[] calldata accounts)
+        external
+        view
+        returns (address drawn, uint256 count, uint256 seated)
+    {
+        count = _seatCount();
+        if (seed != 0) drawn = _draw(seed);
+        while (seated < accounts.length && _accounts[accounts[seated]].seat != 0) ++seated;
+    }
+
     /// A free seat's index, else the least bonded one's, whose notary is sent away.
     function _freeSeat(uint256 bond) private returns (uint256 index) {
-        if (_seatCount < MAX_SEATS) return _seatCount++;
+        if (_seatCount() < MAX_SEATS) return _addSeat();
         Seat memory least;
         (index, least) = _leastSeat();
         if (bond <= least.bond) revert NoSeat(least.bond);

@@ -106,6 +106,16 @@ contract Params is IParams {
     }
 
     /// @inheritdoc IParams
+    function commitWindow(uint64 epoch) external view returns (uint64 end, uint32 commitSeconds) {
+        return (epochEnd(epoch), _values[versionAt(epoch)].commitSeconds);
+    }
+
+    /// @inheritdoc IParams
+    function challengerBond() external view returns (uint96) {
+        return _running().challengerBond;
+    }
+
+    /// @inheritdoc IParams
     function disputePlan() external view returns (DisputePlan memory) {
         Values storage v = _running();
         return DisputePlan(v.voteCommitSeconds, v.voteRevealSeconds, v.challengerBond, v.panelSize);

@@ -37,8 +37,6 @@ interface IDisputes {
         address challenger;
         /// Epoch or data record, left-padded; a research job has the highest bit set besides.
         bytes32 subject;
-        /// SHA-256 of the evidence, which travels apart.
-        bytes32 evidenceHash;
         uint64 drawBlock;
         uint64 commitEnd;
         uint64 revealEnd;
@@ -47,6 +45,7 @@ interface IDisputes {
         uint256 challengerBond;
     }
 
+    /// `evidenceHash`: SHA-256 of the evidence, which travels apart. It stands here and nowhere else.
     event Challenged(
         uint256 indexed id, Offence indexed offence, address indexed accused, address challenger,
         bytes32 subject, bytes32 evidenceHash

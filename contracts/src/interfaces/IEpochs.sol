@@ -48,6 +48,7 @@ interface IEpochs {
     );
     /// Root over the commitments that were gathered by gossip.
     event CommitRoot(uint64 indexed epoch, bytes32 root, uint256 count, address indexed proposer);
+    /// `dataHash`: SHA-256 of the canonical epoch record; it stands here and nowhere else.
     /// `signers`: the notaries whose signatures carried it, `signaturesNeeded` of them in rising order.
     event Settled(
         uint64 indexed epoch,
@@ -75,8 +76,6 @@ interface IEpochs {
         /// Minted for this epoch; the sum of the record's rewards.
         uint256 total;
         uint256 count;
-        /// SHA-256 of the canonical epoch record.
-        bytes32 dataHash;
         /// keccak256(abi.encode(address[] signers)).
         bytes32 signersHash;
     }
@@ -106,13 +105,14 @@ interface IEpochs {
     function commitState(uint64 epoch, address node) external view returns (CommitState);
     function commitmentAt(uint64 epoch, address node) external view returns (bytes32);
     function openCommits(address node) external view returns (uint256);
-    /// Of the last eight epochs that have one (older ones: the events `CommitRoot`).
-    function commitRootOf(uint64 epoch) external view returns (bytes32 root, uint256 count);
+    /// Of the newest epoch that has one, else zero (older ones, and counts: the events `CommitRoot`).
+    function commitRootOf(uint64 epoch) external view returns (bytes32 root);
     /// Start and end of the windows, unix seconds.
     function windowsOf(uint64 epoch)
         external view
         returns (uint64 commitStart, uint64 commitEnd, uint64 revealEnd, uint64 proposerEnd, uint64 settleEnd);
-    /// Drawn by notary bond from the seed of the settlement before.
+    /// Drawn by notary bond, by the newest final root; zero where there are no notaries: then any active
+    /// node settles at once.
     function proposerOf(uint64 epoch) external view returns (address);
     /// f + 1 with f = (notaries - 1) / 3; at least 1.
     function signaturesNeeded() external view returns (uint256);
@@ -137,6 +137,7 @@ interface IEpochs {
     /// Only Disputes. `bar`: the root was judged bad, it cannot be settled for this epoch again.
     function release(uint64 epoch, bool reject, bool bar) external;
     function punishCommit(uint64 epoch, address node) external;
-    /// Randomness of draws: over the reveals of the last settlement that is final.
+    /// Randomness of draws: over the last final root, which its epoch's reveals led to, and those of them
+    /// that were made on the chain.
     function revealSeed() external view returns (bytes32);
 }

@@ -94,6 +94,10 @@ interface INodes {
         external view returns (address[] memory seats, uint256[] memory bonds);
     /// The notary drawn by bond for `seed`; zero where there is none.
     function drawNotary(bytes32 seed) external view returns (address);
+    /// What settling asks, in one call: the notary drawn for `seed` (nobody for a seed of zero), how many
+    /// notaries there are, and how many of `accounts`, from the first on, are notaries without a gap.
+    function council(bytes32 seed, address[] calldata accounts)
+        external view returns (address drawn, uint256 count, uint256 seated);
 
     /// Only Disputes. Slashes `bps` of bond, unbonding and notary bond together; returns the amount.
     function slash(address node, uint16 bps, address challenger) external returns (uint256);

@@ -28,6 +28,8 @@ interface IParams {
     function current() external view returns (Values memory);
     /// Narrow reads for callers that count gas: one slot for the version, then only what is named.
     function planAt(uint64 epoch) external view returns (EpochPlan memory);
+    function commitWindow(uint64 epoch) external view returns (uint64 end, uint32 commitSeconds);
+    function challengerBond() external view returns (uint96);
     function disputePlan() external view returns (DisputePlan memory);
     function slashBps(Offence offence) external view returns (uint16);
     /// Least bond of the tier, and of a notary, in the running epoch.
