@@ -220,7 +220,7 @@ contract Disputes is Panels, Proofs {
     function _convict(Case memory c) private {
         IEpochs.Settlement memory settlement = epochs.settlementOf(c.subject);
         _convictions[keccak256(abi.encode(uint64(c.subject), settlement.root))] =
-            Conviction(settlement.signersHash, c.challenger);
+            Conviction(settlement.signersTag, c.challenger);
     }
 
     function _releaseSubject(Case memory c, Phase outcome) private {
@@ -290,8 +290,8 @@ contract Disputes is Panels, Proofs {
         uint256[] memory bonds
     ) private view {
         if (c.kind == Kind.Root) {
-            bytes32 expected = epochs.settlementOf(c.subject).signersHash;
-            if (keccak256(abi.encode(signers)) != expected) revert WrongSigners();
+            bytes12 expected = epochs.settlementOf(c.subject).signersTag;
+            if (bytes12(keccak256(abi.encode(signers))) != expected) revert WrongSigners();
         } else if (signers.length != 0) {
             revert WrongSigners();
         }

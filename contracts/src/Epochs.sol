@@ -95,7 +95,8 @@ contract Epochs is Settlements {
         held = head.status == Status.Held;
         // Once its window is over a root is final for good, whoever has claimed or not.
         bool open = held || head.status == Status.Pending;
-        if (!open || meta.epoch != epoch || block.timestamp >= meta.finalAt) {
+        uint256 closes = uint256(meta.settledAt) + meta.challengeSeconds;
+        if (!open || meta.epoch != epoch || block.timestamp >= closes) {
             revert NotChallengeable(epoch);
         }
         _head.status = Status.Held;
@@ -107,23 +108,25 @@ contract Epochs is Settlements {
     function release(uint64 epoch, bool reject, bool bar) external onlyDisputes {
         Head memory head = _head;
         Entry storage entry = _entries[head.newest];
-        if (head.status != Status.Held || entry.meta.epoch != epoch) revert NotChallengeable(epoch);
+        Meta memory meta = entry.meta;
+        if (head.status != Status.Held || meta.epoch != epoch) revert NotChallengeable(epoch);
         if (!reject) {
             _head.status = Status.Pending;
-            _head.finalAt = entry.meta.finalAt;
+            _head.finalAt = meta.settledAt + meta.challengeSeconds;
             return;
         }
         bytes32 root = entry.root;
-        uint256 total = entry.total;
         if (bar) {
             _barred[keccak256(abi.encode(epoch, root))] = true;
             if (epoch >= head.convicted) head.convicted = uint32(epoch + 1);
         }
         head.status = Status.Rejected;
-        _unspend(head, total);
+        // No settlement came between: day and year are still those of the mint.
+        head.today -= meta.total;
+        head.thisYear -= meta.total;
         _head = head;
         emit Rejected(epoch, root);
-        if (total != 0) token.burn(total);
+        if (meta.total != 0) token.burn(meta.total * GRAIN);
     }
 
     /// Checks, then writes; the mint comes after all of it.
@@ -148,28 +151,28 @@ contract Epochs is Settlements {
         address[] memory signers =
             _checkSenders(proposal, opens + plan.proposerSeconds, signatures);
 
-        uint40 finalAt = uint40(block.timestamp + plan.challengeSeconds);
+        uint64 grains = uint64(pool / GRAIN);
         head.newest = 1 - index;
         head.status = Status.Pending;
-        head.finalAt = finalAt;
-        _spend(head, pool);
+        head.finalAt = uint40(block.timestamp + plan.challengeSeconds);
+        _spend(head, grains);
         _head = head;
         Entry storage entry = _entries[1 - index];
         entry.meta = Meta({
-            epoch: uint40(epoch),
+            epoch: uint32(epoch),
             settledAt: uint40(block.timestamp),
-            finalAt: finalAt,
+            challengeSeconds: uint24(plan.challengeSeconds),
             count: uint32(proposal.count),
-            cumulative: parent.cumulative + uint96(pool)
+            total: grains,
+            cumulative: parent.cumulative + grains
         });
         _write(entry, proposal, signers);
     }
 
     function _write(Entry storage entry, Proposal memory proposal, address[] memory signers) private {
         entry.root = proposal.root;
-        entry.signersHash = keccak256(abi.encode(signers));
         entry.proposer = msg.sender;
-        entry.total = uint96(proposal.total);
+        entry.signersTag = bytes12(keccak256(abi.encode(signers)));
         emit Settled(
             proposal.epoch,
             proposal.root,

@@ -23,27 +23,29 @@ abstract contract Settlements is Commits, EIP712 {
 
     /// One slot.
     struct Meta {
-        uint40 epoch;
+        uint32 epoch;
         /// 0: nothing settled here yet.
         uint40 settledAt;
-        uint40 finalAt;
+        /// At most 30 days, by the bounds of Params.
+        uint24 challengeSeconds;
         uint32 count;
-        /// Sum of the totals up to this settlement.
-        uint96 cumulative;
+        /// Minted, in GRAINs, and the sum up to this settlement.
+        uint64 total;
+        uint64 cumulative;
     }
 
     struct Entry {
         Meta meta;
         bytes32 root;
-        bytes32 signersHash;
-        // One slot.
+        // One slot. The tag is the head of the signers' hash: to find another list for it takes 2^96
+        // trials for one settlement, and gains the exchange of a root's judges.
         address proposer;
-        uint96 total;
+        bytes12 signersTag;
     }
 
     /// One slot: all that a claim asks besides the root, and most that settling does.
     struct Head {
-        /// Minted on the day and in the year of the last settlement, in GRAINs, rounded up.
+        /// Minted on the day and in the year of the last settlement, in GRAINs.
         uint64 today;
         uint64 thisYear;
         uint16 day;
@@ -72,11 +74,12 @@ abstract contract Settlements is Commits, EIP712 {
         "bytes32 dataHash)"
     );
 
-    /// 10^-9 of a token: what caps are counted in, so that both fit the head.
-    uint256 private constant GRAIN = 1e9;
+    /// 10^-9 of a token: what is minted is counted in, so that a settlement fits three slots. 2^64 of them
+    /// are 18 thousand million tokens, all that can ever be minted.
+    uint256 internal constant GRAIN = 1e9;
     uint40 internal constant NEVER = type(uint40).max;
     /// Stands where no root was written yet: a slot costs less once it is not zero.
-    bytes32 private constant UNUSED = bytes32(uint256(1));
+    bytes32 private constant UNUSED = bytes32(uint256(1) << 255);
 
     Entry[2] internal _entries;
     Head internal _head;
@@ -90,10 +93,9 @@ abstract contract Settlements is Commits, EIP712 {
         // as a settlement, nor as a commit root.
         for (uint256 i = 0; i < 2; ++i) {
             Entry storage entry = _entries[i];
-            entry.meta.finalAt = NEVER;
+            entry.meta.challengeSeconds = 1;
             entry.root = UNUSED;
-            entry.signersHash = UNUSED;
-            entry.total = 1;
+            entry.signersTag = bytes12(UNUSED);
         }
         _batchRoot = UNUSED;
         _head.day = _today();
@@ -170,7 +172,7 @@ abstract contract Settlements is Commits, EIP712 {
 
     /// @inheritdoc IEpochs
     function cumulativeTotal() external view returns (uint256) {
-        return _entries[_upheld(_head)].meta.cumulative;
+        return _entries[_upheld(_head)].meta.cumulative * GRAIN;
     }
 
     /// @inheritdoc IEpochs
@@ -217,9 +219,9 @@ abstract contract Settlements is Commits, EIP712 {
         return _hashTypedDataV4(keccak256(abi.encode(SETTLEMENT_TYPEHASH, proposal)));
     }
 
-    /// What is left of the caps, at most the epoch's pool. A skipped epoch leaves nothing over for later
+    /// What is left of the caps, at most the epoch's pool, in whole grains. A skipped epoch leaves nothing over for later
     /// ones, so there is no burst after a silence.
-    function _pool(EpochPlan memory plan, Head memory head, uint96 cumulative)
+    function _pool(EpochPlan memory plan, Head memory head, uint64 cumulative)
         internal
         view
         returns (uint256 pool)
@@ -228,22 +230,16 @@ abstract contract Settlements is Commits, EIP712 {
         pool = _least(plan.epochPool, _left(plan.dailyCap, day == head.day ? head.today * GRAIN : 0));
         uint256 year = day / 365 == head.day / 365 ? head.thisYear * GRAIN : 0;
         pool = _least(pool, _left(plan.annualCap, year));
-        pool = _least(pool, type(uint96).max - cumulative);
+        pool = _least(pool, (type(uint64).max - cumulative) * GRAIN);
+        pool -= pool % GRAIN;
     }
 
     /// Counts what is minted in this block.
-    function _spend(Head memory head, uint256 total) internal view {
+    function _spend(Head memory head, uint64 grains) internal view {
         uint16 day = _today();
-        uint64 grains = _grains(total);
         head.today = (day == head.day ? head.today : 0) + grains;
         head.thisYear = (day / 365 == head.day / 365 ? head.thisYear : 0) + grains;
         head.day = day;
-    }
-
-    /// Gives back what the newest settlement minted: none came between, so day and year are still its.
-    function _unspend(Head memory head, uint256 total) internal pure {
-        head.today -= _grains(total);
-        head.thisYear -= _grains(total);
     }
 
     /// Of n = 3f + 1 notaries at most f are false: among f + 1 signers one is true. One even where nobody
@@ -265,9 +261,9 @@ abstract contract Settlements is Commits, EIP712 {
         }
         settlement.proposer = entry.proposer;
         settlement.root = entry.root;
-        settlement.total = entry.total;
+        settlement.total = meta.total * GRAIN;
         settlement.count = meta.count;
-        settlement.signersHash = entry.signersHash;
+        settlement.signersTag = entry.signersTag;
     }
 
     function _batchOf(uint64 epoch) internal pure returns (uint24) {
@@ -277,11 +273,6 @@ abstract contract Settlements is Commits, EIP712 {
     /// Days since 1970: 16 bits last until 2149.
     function _today() private view returns (uint16) {
         return uint16(block.timestamp / 1 days);
-    }
-
-    /// At most the annual cap, which is bounded far below 2^64 grains.
-    function _grains(uint256 amount) private pure returns (uint64) {
-        return uint64((amount + GRAIN - 1) / GRAIN);
     }
 
     function _left(uint256 cap, uint256 spent) private pure returns (uint256) {

@@ -76,8 +76,8 @@ interface IEpochs {
         /// Minted for this epoch; the sum of the record's rewards.
         uint256 total;
         uint256 count;
-        /// keccak256(abi.encode(address[] signers)).
-        bytes32 signersHash;
+        /// The first 12 bytes of keccak256(abi.encode(address[] signers)).
+        bytes12 signersTag;
     }
 
     function commit(uint64 epoch, bytes32 commitment) external;
@@ -116,7 +116,7 @@ interface IEpochs {
     function proposerOf(uint64 epoch) external view returns (address);
     /// f + 1 with f = (notaries - 1) / 3; at least 1.
     function signaturesNeeded() external view returns (uint256);
-    /// What a settlement in this block would mint for the epoch.
+    /// What a settlement in this block would mint for the epoch: whole multiples of 10^9 base units.
     function poolOf(uint64 epoch) external view returns (uint256);
     /// The newest settlement, final or not.
     function lastSettlement() external view returns (Settlement memory);

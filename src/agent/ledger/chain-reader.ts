@@ -268,10 +268,11 @@ export class ChainReader {
     const wanted = this.#challenges().filter(
       ({ args }) => !resolved.has(args.id) || also.has(Number(args.id)),
     );
-    return Promise.all(wanted.map(({ args }) => this.#disputeView(args.id)));
+    return Promise.all(wanted.map((challenge) => this.#disputeView(challenge)));
   }
 
-  async #disputeView(id: bigint): Promise<DisputeView> {
+  async #disputeView(challenge: LogOf<"disputes", "Challenged">): Promise<DisputeView> {
+    const { id, evidenceHash } = challenge.args;
     const [dispute, panel] = await Promise.all([
       this.#ledger.read("disputes", "disputeOf", [id]),
       this.#ledger.read("disputes", "panelOf", [id]),
@@ -285,7 +286,7 @@ export class ChainReader {
       accused: lower(dispute.accused),
       challenger: lower(dispute.challenger),
       subject: dispute.subject,
-      evidence_hash: hashOf(dispute.evidenceHash),
+      evidence_hash: hashOf(evidenceHash),
       draw_block: Number(dispute.drawBlock),
       commit_end_s: Number(dispute.commitEnd),
       reveal_end_s: Number(dispute.revealEnd),

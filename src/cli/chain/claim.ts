@@ -32,7 +32,9 @@ async function finalRecord(
       hint: "magnet chain epoch shows when the newest settlement is",
       exit: "chain",
     });
-  const { dataHash } = await ledger.read("epochs", "settlementOf", [epoch]);
+  const from = BigInt(ledger.deployment.block);
+  const settled = await ledger.events("epochs", "Settled", { from, args: { epoch } });
+  const { dataHash } = settled.findLast(({ args }) => args.root === root)!.args;
   const file = named ?? blobFile(data_dir, dataHash.slice(2));
   if (named === undefined && !fs.existsSync(file))
     throw new MagnetError("NO_RECORD", `this node has no record of epoch ${epoch}`, {

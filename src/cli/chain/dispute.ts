@@ -43,7 +43,6 @@ async function describe(ledger: Ledger, id: number) {
     accused: dispute.accused.toLowerCase() as Address,
     challenger: dispute.challenger.toLowerCase() as Address,
     subject: dispute.subject,
-    evidence_hash: dispute.evidenceHash.slice(2),
     draw_block: Number(dispute.drawBlock),
     commit_end: Number(dispute.commitEnd),
     reveal_end: Number(dispute.revealEnd),
@@ -52,6 +51,14 @@ async function describe(ledger: Ledger, id: number) {
     challenger_bond: dispute.challengerBond,
   };
 }
+
+/** SHA-256 of the evidence, which stands in the event of the challenge only. */
+async function evidenceOf(ledger: Ledger, id: number): Promise<string> {
+  const from = BigInt(ledger.deployment.block);
+  const [made] = await ledger.events("disputes", "Challenged", { from, args: { id: BigInt(id) } });
+  return made!.args.evidenceHash.slice(2);
+}
+
 type Described = Awaited<ReturnType<typeof describe>>;
 
 const isOpen = ({ phase }: Described) =>
@@ -107,14 +114,15 @@ const show = defineCommand({
     const { ledger } = await openSession(context, flags);
     const dispute = await describe(ledger, parseId(args.id));
     const panel = await ledger.read("disputes", "panelOf", [BigInt(dispute.id)]);
+    const evidence_hash = await evidenceOf(ledger, dispute.id);
     const time = (seconds: number) =>
       seconds === 0 ? "-" : new Date(seconds * 1000).toISOString();
-    context.out.result("chain_dispute", { ...dispute, panel }, () =>
+    context.out.result("chain_dispute", { ...dispute, evidence_hash, panel }, () =>
       [
         `dispute ${dispute.id}: ${dispute.offence}, ${subjectText(dispute)}, ${dispute.phase}`,
         `accused     ${dispute.accused}`,
         `challenger  ${dispute.challenger}, ${formatMag(dispute.challenger_bond)} MAG`,
-        `evidence    SHA-256 ${dispute.evidence_hash}`,
+        `evidence    SHA-256 ${evidence_hash}`,
         `votes       until ${time(dispute.commit_end)}, revealed until ${time(dispute.reveal_end)}`,
         `counted     ${dispute.guilty_votes} guilty, ${dispute.innocent_votes} innocent`,
         `panel       ${panel.length === 0 ? "not drawn" : panel.join(" ")}`,
@@ -168,7 +176,7 @@ const open = defineCommand({
       const made = await ledger.events("disputes", "Challenged", { from: block, to: block });
       const own = made.find((event) => event.transactionHash === entry.tx_hash)!;
       const dispute = await describe(ledger, Number(own.args.id));
-      const data = { ...dispute, transactions: sending.sent };
+      const data = { ...dispute, evidence_hash, transactions: sending.sent };
       context.out.result("chain_dispute", data, `dispute ${dispute.id}, ${dispute.phase}`);
       return undefined;
     });
