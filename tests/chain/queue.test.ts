@@ -106,6 +106,24 @@ describe("fees and funds", () => {
     expect([bench.times("a"), bench.times("b"), bench.chain.mined.length]).toEqual([1, 1, 2]);
   });
 
+  test("replaced, but the form before it is what gets into a block: known as mined", async () => {
+    const bench = new Bench();
+    bench.submit("a");
+    await bench.queue.tick();
+    const first = [...bench.chain.pool.values()][0]!;
+    bench.chain.base_fee = 10_000n;
+    bench.chain.mine(2);
+    await bench.queue.tick();
+    // Another miner never saw the replacement.
+    bench.chain.pool.clear();
+    bench.chain.pool.set(first.hash, first);
+    bench.chain.base_fee = 1n;
+    bench.chain.mine();
+    await bench.queue.tick();
+    expect(bench.queue.get("a")).toMatchObject({ state: "mined", tx_hash: first.hash });
+    expect(bench.kinds("a")).toBe("queued sent replaced mined");
+  });
+
   test("stuck beyond its deadline: its nonce is used up by nothing, and it says so", async () => {
     const bench = new Bench();
     bench.submit("reveal", { deadline_s: 1_000_003 });
