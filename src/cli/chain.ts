@@ -23,7 +23,7 @@ export const chain: Group = {
       async () => (await import("./chain/host.ts")).host,
     ),
     params: lazy(
-      "governed values of the ledger: show",
+      "governed values of the ledger: show, check",
       async () => (await import("./chain/params.ts")).params,
     ),
     register: lazy(

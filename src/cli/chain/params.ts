@@ -121,6 +121,12 @@ export const show = defineCommand({
 
 export const params: Group = {
   kind: "group",
-  meta: { description: "governed values of the ledger: show" },
-  subCommands: { show: lazy(show.declared.summary, async () => show) },
+  meta: { description: "governed values of the ledger: show, check" },
+  subCommands: {
+    check: lazy(
+      "evaluate the incentive inequality for every offence",
+      async () => (await import("./params-check.ts")).check,
+    ),
+    show: lazy(show.declared.summary, async () => show),
+  },
 };
