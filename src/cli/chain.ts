@@ -3,7 +3,7 @@ import { type Group, lazy } from "./frame/command.ts";
 
 export const chain: Group = {
   kind: "group",
-  meta: { description: "the ledger and its chain: deploy, host, stake, disputes, claims" },
+  meta: { description: "the ledger and its chain: status, deploy, host, stake, disputes, claims" },
   subCommands: {
     bond: lazy("add to this node's bond", async () => (await import("./chain/stake.ts")).bond),
     claim: lazy(
@@ -34,6 +34,14 @@ export const chain: Group = {
     unbond: lazy(
       "take from this node's bond",
       async () => (await import("./chain/stake.ts")).unbond,
+    ),
+    status: lazy(
+      "this node's part in the ledger, with reasons",
+      async () => (await import("./chain/status.ts")).status,
+    ),
+    epoch: lazy(
+      "one epoch: its record, rewards, root and signatures",
+      async () => (await import("./chain/status.ts")).epoch,
     ),
     verify: lazy(
       "re-execute the embedded chain's log and compare every root",

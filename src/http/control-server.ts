@@ -22,7 +22,7 @@ export interface NodeControl {
   rounds(): unknown;
   storage(): unknown;
   /** The node's part in the network's ledger. */
-  ledger(): unknown;
+  ledger(): Promise<unknown>;
   /** One epoch; null: the newest that is settled. */
   ledgerEpoch(epoch: number | null): Promise<unknown>;
   /** Imports the named local files as blobs, then announces the job. */
@@ -76,7 +76,7 @@ function routes(control: NodeControl, token: string): Hono {
   app.get("/v1/peers", (context) => context.json(control.peers() as object));
   app.get("/v1/rounds", (context) => context.json(control.rounds() as object));
   app.get("/v1/storage", (context) => context.json(control.storage() as object));
-  app.get("/v1/ledger", (context) => context.json(control.ledger() as object));
+  app.get("/v1/ledger", async (context) => context.json((await control.ledger()) as object));
   app.get("/v1/ledger/epochs/:epoch{latest|[0-9]{1,12}}", async (context) => {
     const epoch = context.req.param("epoch");
     return context.json(

@@ -109,16 +109,19 @@ export class ChainFollower {
     if (!this.#checked) await ledger.check();
     this.#checked = true;
     await this.#options.beforeLook();
+    // The time before the head, and told after the views: whoever sees a window closed has then seen
+    // every block of it. (Records were computed without the reveals of a window's last block.)
+    const time_s = await ledger.time();
     const head = await ledger.head();
-    const timestamp_s = Math.max(await ledger.time(), head.timestamp);
+    const timestamp_s = Math.max(time_s, head.timestamp);
     await index.advance(head);
     this.#options.reader.atHead(head.hash);
-    if (this.#stopped) return;
-    feed({ type: "block", number: Number(head.number), hash: head.hash, timestamp_s });
     await this.#readEpochs(timestamp_s);
     await this.#readDisputes();
     const view = await this.#options.reader.accountView(timestamp_s);
-    if (!this.#stopped) feed({ type: "account_view", view });
+    if (this.#stopped) return;
+    feed({ type: "account_view", view });
+    feed({ type: "block", number: Number(head.number), hash: head.hash, timestamp_s });
   }
 
   async #readEpochs(time_s: number): Promise<void> {

@@ -38,6 +38,8 @@ export interface LedgerEffectContext {
   now_ms(): number;
   persist(value: unknown): void;
   feed(event: LedgerEvent): void;
+  /** A transaction waits in the queue. */
+  submitted(): void;
   log: Log;
 }
 
@@ -190,6 +192,7 @@ export class LedgerEffects {
         ...(deadline_s !== undefined && { deadline_s }),
       });
       this.#answer(key, entry);
+      this.#context.submitted();
     } catch (error) {
       const reason = toMagnetError(error).message;
       feed({ type: "transaction", key, status: "failed", reason });
@@ -217,6 +220,7 @@ export class LedgerEffects {
     const key = `${effect.key}/allowance`;
     this.#waiting.set(key, effect);
     this.#allowed(key, queue.submit({ key, ...approve }).state);
+    this.#context.submitted();
     return false;
   }
 

@@ -76,6 +76,9 @@ export interface LedgerPartOptions {
 /** With more nodes than this, commitments are gossiped and one root of them is committed. */
 const DIRECT_NODES_MAX = 64;
 const TICK_MAX_MS = 1000;
+/** Looks at a fresh transaction, one after another, before the follower's pace is enough. */
+const DRIVES_MAX = 20;
+const DRIVE_PAUSE_MS = 250;
 /** Ticks per epoch, so that short epochs of a test keep their windows. */
 const TICKS_PER_EPOCH = 80;
 
@@ -114,6 +117,7 @@ export class LedgerPart {
   /** Records that this node has cut into shards, and accusations it has made, since it started. */
   readonly #done = new Set<string>();
   #timer: ReturnType<typeof setInterval> | undefined;
+  #driving = false;
 
   /** Throws QUEUE_FILE, FACTS_UNUSABLE, BAD_RPC_URL; nothing is open then. */
   constructor(options: LedgerPartOptions) {
@@ -182,7 +186,7 @@ export class LedgerPart {
   }
 
   #makeEffects(place: LedgerPlace): LedgerEffects {
-    const { options } = { options: this.#options };
+    const options = this.#options;
     return new LedgerEffects({
       ledger: this.ledger,
       queue: this.queue,
@@ -196,6 +200,7 @@ export class LedgerPart {
       now_ms: () => options.clock.now_ms(),
       persist: (value) => replaceFileSync(this.#stateFile, JSON.stringify(value)),
       feed: (event) => this.feed(event),
+      submitted: () => this.#driveQueue(),
       log: this.#log,
     });
   }
@@ -234,6 +239,27 @@ export class LedgerPart {
       const { code, message } = toMagnetError(error);
       this.#log.error("ledger_step_failed", { event: event.type, code, reason: message });
     }
+  }
+
+  /**
+   * Drives what was just submitted into a block, or as far as it goes: a challenge that waits for the
+   * allowance of its bond must not wait for two more looks at the chain.
+   */
+  #driveQueue(): void {
+    if (this.#driving) return;
+    this.#driving = true;
+    const drive = async () => {
+      for (let i = 0; i < DRIVES_MAX && !this.#abort.signal.aborted; i++) {
+        await this.queue.tick();
+        if (!this.queue.live().some(({ state }) => state === "queued" || state === "sent")) return;
+        await Bun.sleep(DRIVE_PAUSE_MS);
+      }
+    };
+    drive()
+      .catch((error) => this.#log.warn("queue_failed", { reason: toMagnetError(error).message }))
+      .finally(() => {
+        this.#driving = false;
+      });
   }
 
   #message(from: PublicKey, message: Message): void {

@@ -9,8 +9,16 @@ import type { LedgerPart } from "./ledger-part.ts";
 /** Audits looked at for the figures: an hour and more of the defaults. */
 const AUDITS_SHOWN = 256;
 
+/** Longest wait for the chain's newest word before what is known is shown. */
+const LOOK_MS = 1500;
+
+/** Asks the chain now, so that nobody reads what was true a few seconds ago. */
+const freshLook = (part: LedgerPart): Promise<void> =>
+  Promise.race([part.follower.look(), Bun.sleep(LOOK_MS)]);
+
 /** `magnet chain status`. */
-export function describeLedger(part: LedgerPart): object {
+export async function describeLedger(part: LedgerPart): Promise<object> {
+  await freshLook(part);
   const status: LedgerStatus = part.machine.view();
   const { queued, sent, unconfirmed, blocked, rpc } = part.queue.status();
   const audits = part.gatherer.facts.auditsAfter(0).slice(-AUDITS_SHOWN);
@@ -38,6 +46,7 @@ const settlementOf = ({ settlement }: EpochView) =>
 
 /** `magnet chain epoch N`: what the chain and this node know of it. Throws NOT_FOUND. */
 export async function describeEpoch(part: LedgerPart, wanted: number | null): Promise<object> {
+  await freshLook(part);
   const { views } = part.follower;
   const epoch = wanted ?? newestSettled(views) ?? [...views.keys()].at(-1);
   const view = epoch === undefined ? undefined : views.get(epoch);
