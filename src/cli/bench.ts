@@ -5,6 +5,7 @@
 import { benchKernels, type KernelReport } from "../model/bench-kernels.ts";
 import { type BenchShape, benchShape, SHAPE_NAMES, type ShapeName } from "../model/bench-shapes.ts";
 import { type BenchOptions, benchTrain, type TrainReport } from "../model/bench-train.ts";
+import { chain } from "./bench/chain.ts";
 import { infer } from "./bench/infer.ts";
 import { COMPARE_FLAGS, limitsText, measure, percent, resultsTable } from "./bench/output.ts";
 import { product } from "./bench/product.ts";
@@ -103,4 +104,6 @@ const kernel = defineCommand({
   },
 });
 
-export const bench = defineGroup("Measures this machine", { train, kernel, product, infer });
+export const bench = defineGroup("Measures this machine", {
+  ...{ train, kernel, product, infer, chain },
+});

@@ -122,3 +122,13 @@ describe("product", () => {
     expect(errorDocument(outcome).code).toBe("BAD_VALUE");
   });
 });
+
+test("chain: transfers a second and the start, as one document", async () => {
+  const outcome = await run("chain", "--batch", "20", "--repeat", "1", "--json");
+  const report = benchReportSchema.parse(oneDocument(outcome));
+  expect(report.results.map(({ name, unit }) => [name, unit])).toEqual([
+    ["tx_per_s", "tx/s"],
+    ["start_ms", "ms"],
+  ]);
+  for (const { value } of report.results) expect(value).toBeGreaterThan(0);
+});

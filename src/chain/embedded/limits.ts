@@ -3,8 +3,8 @@
 export const CHAIN_LIMITS = {
   /** Gas of one block unless the genesis says otherwise; what anvil and others use. */
   block_gas: 30_000_000n,
-  /** Gas of one eth_call or estimate: some seconds of one core at the very worst. */
-  call_gas: 50_000_000n,
+  /** Gas of one eth_call: as a block's, some seconds of one core at the very worst. */
+  call_gas: 30_000_000n,
   /** A raw transaction; the same as other nodes. Larger ones are refused. */
   transaction_bytes: 128 << 10,
   /** Transactions that wait for a block, all senders together; further ones are refused. */

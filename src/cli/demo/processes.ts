@@ -6,6 +6,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
+import { selfCommand } from "../self-command.ts";
 
 const READY_DEADLINE_MS = 30_000;
 const POLL_MS = 50;
@@ -19,12 +20,6 @@ export interface Agent {
   address: string;
   node_id: string;
   process: Bun.Subprocess;
-}
-
-/** This program again: the compiled binary, or Bun with the entry point in a source checkout. */
-function selfCommand(): string[] {
-  const compiled = import.meta.url.includes("/$bunfs/");
-  return compiled ? [process.execPath] : [process.execPath, Bun.main];
 }
 
 /** Waits for the ready file of a process; throws when the deadline passes or the process ended. */
