@@ -15,7 +15,7 @@ export const chain: Group = {
       async () => (await import("./chain/deploy.ts")).deploy,
     ),
     dispute: lazy(
-      "disputes before the notaries: list, show, open, vote",
+      "disputes before the notaries: list, show, open, vote, advance",
       async () => (await import("./chain/dispute.ts")).dispute,
     ),
     host: lazy(

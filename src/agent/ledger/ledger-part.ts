@@ -6,7 +6,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { addressOf } from "../../chain/client/account.ts";
-import type { Deployment } from "../../chain/client/deployment.ts";
+import { type Deployment, queueFile } from "../../chain/client/deployment.ts";
 import { type Ledger, openLedger } from "../../chain/client/ledger.ts";
 import { TransactionQueue } from "../../chain/client/transaction-queue.ts";
 import { EpochMachine } from "../../chain/ledger/epoch-machine.ts";
@@ -145,7 +145,7 @@ export class LedgerPart {
       rpc: this.ledger.rpc,
       chain_id: deployment.chain_id,
       signer: identity,
-      file: path.join(data_dir, "ledger", "transactions.sqlite"),
+      file: queueFile(data_dir, deployment),
       clock,
       onEvent: (event) => this.#effects.queueEvent(event),
     });

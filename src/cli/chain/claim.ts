@@ -18,7 +18,7 @@ import { parseAccount, withSending } from "./session.ts";
 
 /** Where a node keeps what has this SHA-256. */
 const blobFile = (data_dir: string, hash: string) =>
-  path.join(data_dir, "storage", "blobs", hash.slice(0, 2), hash);
+  path.join(data_dir, "store", "blobs", hash.slice(0, 2), hash);
 
 /** The record of the newest final epoch: named, or kept by this node. Throws NO_RECORD, RECORD_DIFFERS. */
 async function finalRecord(
@@ -33,8 +33,15 @@ async function finalRecord(
       exit: "chain",
     });
   const from = BigInt(ledger.deployment.block);
-  const settled = await ledger.events("epochs", "Settled", { from, args: { epoch } });
-  const { dataHash } = settled.findLast(({ args }) => args.root === root)!.args;
+  // An epoch without contributions keeps the root: the record is that of the epoch that made it.
+  const settled = await ledger.events("epochs", "Settled", { from });
+  const event = settled.find(({ args }) => args.root === root);
+  if (event === undefined)
+    throw new MagnetError("LOGS_MISSING", `${ledger.rpc.name} has no log of the settlement`, {
+      hint: "the RPC must keep the logs since the ledger was deployed; name another with --rpc",
+      exit: "chain",
+    });
+  const { dataHash } = event.args;
   const file = named ?? blobFile(data_dir, dataHash.slice(2));
   if (named === undefined && !fs.existsSync(file))
     throw new MagnetError("NO_RECORD", `this node has no record of epoch ${epoch}`, {

@@ -249,9 +249,45 @@ const vote = defineCommand({
   },
 });
 
-export const dispute = defineGroup("disputes before the notaries: list, show, open, vote", {
-  list,
-  show,
-  open,
-  vote,
+/** Who signed the settlement that a dispute is about: they do not judge it. */
+async function signersOf(ledger: Ledger, { offence, subject }: Described): Promise<Address[]> {
+  if (offence !== "bad_root") return [];
+  const from = BigInt(ledger.deployment.block);
+  const args = { epoch: BigInt(subject) };
+  const settled = await ledger.events("epochs", "Settled", { from, args });
+  return [...(settled.at(-1)?.args.signers ?? [])];
+}
+
+const advance = defineCommand({
+  summary: "Draws the panel of a dispute, or counts its votes, whichever is due",
+  details: "Anyone may; nodes that run do it by themselves.",
+  examples: [{ command: "magnet chain dispute advance 3", does: "the next step of dispute 3" }],
+  args: { id: ID },
+  flags: CHAIN_FLAGS,
+  async run(context, { args, flags }) {
+    const id = parseId(args.id);
+    return await withSending(context, flags, async (sending, { ledger }) => {
+      const before = await describe(ledger, id);
+      const call =
+        before.phase === "drawing"
+          ? ledger.call("disputes", "drawPanel", [BigInt(id), await signersOf(ledger, before)])
+          : ledger.call("disputes", "resolve", [BigInt(id)]);
+      await sending.send(call);
+      const after = await describe(ledger, id);
+      const data = { ...after, transactions: sending.sent };
+      context.out.result("chain_dispute", data, `dispute ${id}: ${before.phase} -> ${after.phase}`);
+      return undefined;
+    });
+  },
 });
+
+export const dispute = defineGroup(
+  "disputes before the notaries: list, show, open, vote, advance",
+  {
+    list,
+    show,
+    open,
+    vote,
+    advance,
+  },
+);
