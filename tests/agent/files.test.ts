@@ -72,6 +72,29 @@ test("a network file gets its defaults, and its hash covers all but the addresse
     expect(networkConfigHash(readNetworkFile(write({ ...NETWORK, ...change })))).not.toBe(base);
 });
 
+test("the ledger is a part of the network's rules, whatever the case of its addresses", () => {
+  const contracts = Object.fromEntries(
+    [
+      ...["mag_token", "vote_mag", "governor", "timelock", "params"],
+      ...["nodes", "epochs", "disputes", "data_registry", "revenue"],
+    ].map((name, i) => [name, `0x${"aB".repeat(19)}0${i}`]),
+  );
+  const ledger = { chain_id: 1, contracts, block: 3, epoch_seconds: 600, genesis: 1_700_000_000 };
+  const hashOf = (content: unknown) => networkConfigHash(readNetworkFile(write(content)));
+  const base = hashOf({ ...NETWORK, ledger });
+  expect(base).not.toBe(hashOf(NETWORK));
+  const lower = JSON.parse(JSON.stringify(ledger).toLowerCase()) as object;
+  expect(hashOf({ ...NETWORK, ledger: lower })).toBe(base);
+  expect(hashOf({ ...NETWORK, ledger: { ...ledger, genesis: 1 } })).not.toBe(base);
+  const refused = (change: object) =>
+    failureOf(() => readNetworkFile(write({ ...NETWORK, ledger: { ...ledger, ...change } })));
+  expect(refused({ chain_id: 0 })).toContain("ledger.chain_id");
+  expect(refused({ contracts: { ...contracts, nodes: "0x12" } })).toContain(
+    "ledger.contracts.nodes",
+  );
+  expect(refused({ rpc_url: "http://x" })).toContain("ledger: Unrecognized key");
+});
+
 test("what is wrong with a network file is named", () => {
   const failure = (content: unknown) => failureOf(() => readNetworkFile(write(content)));
   expect(failure("{")).toContain("is not JSON");
