@@ -107,6 +107,8 @@ export class EmbeddedChain {
   #waiters: Waiter[] = [];
   /** Waiting transactions that replaced others, or were dropped: to forget with the next commit. */
   #forget: string[] = [];
+  /** Base fee after the block that is being committed. */
+  #fee_after = 0n;
   #automine = true;
   #working: Promise<void> | undefined;
   /** Empty blocks to make although nothing waits. */
@@ -329,6 +331,7 @@ export class EmbeddedChain {
       return false;
     }
     this.time.use(timestamp);
+    this.#fee_after = nextBaseFee(this.genesis, block.header);
     this.#settle({ block }, reasons);
     this.#head = { header: block.header, hash: block.hash };
     for (const listener of this.onBlock) listener(block);
@@ -337,27 +340,36 @@ export class EmbeddedChain {
 
   /** Commits with all that waits to be durable, then answers those who sent it. */
   #settle(batch: Batch, reasons: Map<string, string>): void {
-    const done = new Set(batch.block?.transactions.map(({ hash }) => hash));
-    const waiters = this.#waiters;
-    const stay = waiters.filter(
-      ({ transaction: { hash } }) => !done.has(hash as Hex) && !reasons.has(hash),
+    const done = new Set<string>(batch.block?.transactions.map(({ hash }) => hash));
+    const over = (hash: string) => done.has(hash) || reasons.has(hash);
+    // Who sent what the next block takes anyway is answered then, when there is a receipt.
+    const [later, now] = [[] as Waiter[], [] as Waiter[]];
+    for (const waiter of this.#waiters) {
+      const { transaction } = waiter;
+      const soon =
+        batch.block !== undefined && !over(transaction.hash) && this.#isNext(transaction);
+      (soon ? later : now).push(waiter);
+    }
+    const add = now.flatMap(({ transaction }) =>
+      !over(transaction.hash) && this.pool.get(transaction.hash) ? [transaction] : [],
     );
-    const kept = stay.filter(({ transaction }) => this.pool.get(transaction.hash) !== undefined);
-    const meta = { time_offset: this.time.offset.toString() };
-    this.store.commit({
-      ...batch,
-      ...{ add: kept.map(({ transaction }) => transaction), meta },
-      drop: [...done, ...reasons.keys(), ...this.#forget],
-    });
-    this.#waiters = [];
+    const drop = [...done, ...reasons.keys(), ...this.#forget];
+    this.store.commit({ ...batch, add, drop, meta: { time_offset: this.time.offset.toString() } });
+    this.#waiters = later;
     this.#forget = [];
     for (const hash of [...done, ...reasons.keys()]) this.pool.remove(hash as Hex);
     for (const [hash, reason] of reasons) log.info("transaction_rejected", { hash, reason });
-    for (const { transaction, resolve, reject } of waiters) {
+    for (const { transaction, resolve, reject } of now) {
       const reason = reasons.get(transaction.hash);
       if (reason === undefined) resolve();
       else reject(refused(reason));
     }
+  }
+
+  /** Whether blocks are made at once, and nothing keeps the transaction from one of the next. */
+  #isNext({ sender, nonce, max_fee }: SignedTransaction): boolean {
+    if (!this.automine || max_fee < this.#fee_after) return false;
+    return nonce < this.pool.nextNonce(sender, this.#nonceOf(sender));
   }
 
   /** The disk refused, or the state is damaged: nothing of the block counts, and no one is lied to. */

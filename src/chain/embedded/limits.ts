@@ -5,6 +5,11 @@ export const CHAIN_LIMITS = {
   block_gas: 30_000_000n,
   /** Gas of one eth_call: as a block's, some seconds of one core at the very worst. */
   call_gas: 30_000_000n,
+  /** Gas of all runs of one estimate: what was found by then is enough, if not the least. */
+  estimate_gas: 150_000_000n,
+  /** Calls and estimates that wait for their turn, and how long one may: a batch of reads fits. */
+  calls_waiting: 5000,
+  call_wait_ms: 60_000,
   /** A raw transaction; the same as other nodes. Larger ones are refused. */
   transaction_bytes: 128 << 10,
   /** Transactions that wait for a block, all senders together; further ones are refused. */

@@ -1,5 +1,6 @@
 /** The JSON-RPC methods of the embedded chain, by name. */
 import packageJson from "../../../package.json" with { type: "json" };
+import { CallQueue } from "./call-queue.ts";
 import type { EmbeddedChain } from "./chain.ts";
 import { Filters, findLogs } from "./events.ts";
 import { prevrandaoAfter } from "./execute.ts";
@@ -138,6 +139,8 @@ function transactionMethods(chain: EmbeddedChain): Methods {
 }
 
 function stateMethods(chain: EmbeddedChain): Methods {
+  const { calls_waiting: waiting, call_wait_ms: wait_ms } = CHAIN_LIMITS;
+  const calls = new CallQueue({ waiting, wait_ms });
   const at = (block: unknown): ChainState => {
     const { header } = requireHeader(chain, block);
     return header.number === chain.head.header.number
@@ -181,11 +184,13 @@ function stateMethods(chain: EmbeddedChain): Methods {
     },
     async eth_call([call, block, overrides]) {
       const place = parsePlace(chain, block, overrides);
-      return toHex(await callOnce(chain, place, parseCall(call, place.setting.base_fee)));
+      const request = parseCall(call, place.setting.base_fee);
+      return toHex(await calls.run(() => callOnce(chain, place, request)));
     },
     async eth_estimateGas([call, block, overrides]) {
       const place = parsePlace(chain, block, overrides);
-      return quantity(await estimateGas(chain, place, parseCall(call, place.setting.base_fee)));
+      const request = parseCall(call, place.setting.base_fee);
+      return quantity(await calls.run(() => estimateGas(chain, place, request)));
     },
   };
 }

@@ -214,7 +214,7 @@ function gasCeiling(chain: EmbeddedChain, place: CallPlace, call: CallRequest): 
 /**
  * The least gas limit that the call succeeds with. A call may need more than it uses: a refund comes
  * only at its end, and each inner call gets at most 63/64 of what is left. So the limit is searched
- * by running. Throws RpcError where no limit is enough.
+ * by running, as long as CHAIN_LIMITS.estimate_gas lasts. Throws RpcError where no limit is enough.
  */
 export async function estimateGas(
   chain: EmbeddedChain,
@@ -225,14 +225,19 @@ export async function estimateGas(
   let enough = gasCeiling(chain, place, call);
   const first = await runner.run(call, enough);
   if (first.failure !== undefined) throw failureOf(first);
-  const works = async (gas: bigint) => (await runner.run(call, gas)).failure === undefined;
+  let spent = first.gas_needed;
+  const works = async (gas: bigint) => {
+    const { failure, gas_needed } = await runner.run(call, gas);
+    spent += failure === undefined ? gas_needed : gas;
+    return failure === undefined;
+  };
   if (first.gas_needed >= enough || (await works(first.gas_needed)))
     return least(first.gas_needed, enough);
   let short = first.gas_needed;
   // Usually a little more is enough: tried before the whole range is halved.
   const guess = ((first.gas_needed + 2300n) * 64n) / 63n;
   if (guess < enough && (await works(guess))) enough = guess;
-  while (enough - short > 1n) {
+  while (enough - short > 1n && spent < CHAIN_LIMITS.estimate_gas) {
     const middle = (enough + short) / 2n;
     if (await works(middle)) enough = middle;
     else short = middle;
