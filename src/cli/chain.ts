@@ -31,6 +31,10 @@ export const chain: Group = {
       async () => (await import("./chain/stake.ts")).register,
     ),
     seat: lazy("a notary's seat: take, leave", async () => (await import("./chain/stake.ts")).seat),
+    simulate: lazy(
+      "let strategies compete on the real contracts: does honesty pay best?",
+      async () => (await import("./chain/simulate.ts")).simulate,
+    ),
     unbond: lazy(
       "take from this node's bond",
       async () => (await import("./chain/stake.ts")).unbond,

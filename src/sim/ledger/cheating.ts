@@ -1,6 +1,6 @@
 /** What dishonest nodes do instead of what the machine asks for. */
 import { commitDigest, type Outcome, settlementDigest } from "../../chain/ledger/digests.ts";
-import { parseRecord, sealRecord } from "../../chain/ledger/epoch-record.ts";
+import { parseRecord, type SealedRecord, sealRecord } from "../../chain/ledger/epoch-record.ts";
 import type { Address, Hex, LedgerCall, LedgerEffect } from "../../chain/ledger/ledger-types.ts";
 import { sha256Hex } from "../../core/bytes.ts";
 import type { Hash } from "../../core/types.ts";
@@ -72,36 +72,37 @@ function colluded(scene: Scene, node: LedgerSimNode, effect: LedgerEffect): Ledg
   return { ...effect, call: { ...effect.call, root, count, data_hash, signatures } };
 }
 
-/** Takes a reward from somebody else. Served to whoever asks, or withheld. */
+/** Served to whoever asks, or withheld. */
 function falsified(
   node: LedgerSimNode,
   call: Extract<LedgerCall, { method: "settle" }>,
 ): Outcome | undefined {
-  const text = Buffer.from(node.disk.records.get(call.data_hash.slice(2) as Hash)!);
-  const true_record = parseRecord(text);
-  const { address } = node.params;
-  if (!true_record) return undefined;
-  const victim = true_record.record.entries.find(
-    (entry) => entry.address !== address && entry.reward > 0n,
-  );
-  const own = true_record.record.entries.find((entry) => entry.address === address);
-  if (!victim || !own) return undefined;
+  const bytes = node.disk.records.get(call.data_hash.slice(2) as Hash)!;
+  const own = parseRecord(bytes);
+  const sealed = own && falsify(own, node.params.address);
+  if (!sealed) return undefined;
+  if (node.params.random.next() < 0.5)
+    node.disk.records.set(sealed.outcome.data_hash, sealed.bytes);
+  return sealed.outcome;
+}
+
+/** The record with half of somebody else's reward moved to `address`; undefined where it has none. */
+export function falsify({ record }: SealedRecord, address: Address): SealedRecord | undefined {
+  const victim = record.entries.find((entry) => entry.address !== address && entry.reward > 0n);
+  if (!victim || !record.entries.some((entry) => entry.address === address)) return undefined;
   const loot = victim.reward / 2n;
   const change = (who: Address) => (who === victim.address ? -loot : who === address ? loot : 0n);
-  const sealed = sealRecord({
-    ...true_record.record,
-    entries: true_record.record.entries.map((entry) => ({
+  return sealRecord({
+    ...record,
+    entries: record.entries.map((entry) => ({
       ...entry,
       reward: entry.reward + change(entry.address),
     })),
-    accounts: true_record.record.accounts.map((account) => ({
+    accounts: record.accounts.map((account) => ({
       ...account,
       cumulative: account.cumulative + change(account.address),
     })),
   });
-  if (node.params.random.next() < 0.5)
-    node.disk.records.set(sealed.outcome.data_hash, sealed.bytes);
-  return sealed.outcome;
 }
 
 /** A second commitment beside the first, under the node's own signature. */
