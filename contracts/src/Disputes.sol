@@ -290,8 +290,8 @@ contract Disputes is Panels, Proofs {
         uint256[] memory bonds
     ) private view {
         if (c.kind == Kind.Root) {
-            bytes12 expected = epochs.settlementOf(c.subject).signersTag;
-            if (bytes12(keccak256(abi.encode(signers))) != expected) revert WrongSigners();
+            bytes16 expected = epochs.settlementOf(c.subject).signersTag;
+            if (bytes16(keccak256(abi.encode(signers))) != expected) revert WrongSigners();
         } else if (signers.length != 0) {
             revert WrongSigners();
         }

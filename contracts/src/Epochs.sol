@@ -21,7 +21,7 @@ import {Settlements} from "./Settlements.sol";
 contract Epochs is Settlements {
     using SafeERC20 for IERC20;
 
-    /// Leaves of a tree; a count is kept in 32 bits.
+    /// Leaves of a tree: more than any record can list.
     uint256 private constant MAX_COUNT = type(uint32).max;
 
     /// f + 1 of the most notaries that there are, 31.
@@ -145,10 +145,10 @@ contract Epochs is Settlements {
         // What was rejected is as if it had never been: epochs that it passed over can be settled too.
         uint8 index = _upheld(head);
         Meta memory parent = _entries[index].meta;
-        bool waits = index == head.newest && block.timestamp < head.finalAt;
-        if (waits || (parent.settledAt != 0 && epoch <= parent.epoch)) {
-            revert OutOfOrder(epoch, parent.epoch);
-        }
+        if (
+            (index == head.newest && block.timestamp < head.finalAt)
+                || (parent.settledAt != 0 && epoch <= parent.epoch)
+        ) revert OutOfOrder(epoch, parent.epoch);
         proposal.parent = _rootOf(index);
         _checkRoot(proposal, head.convicted);
         uint256 pool = proposal.count == 0 ? 0 : _pool(plan, head, parent.cumulative);
@@ -162,22 +162,29 @@ contract Epochs is Settlements {
         head.finalAt = uint40(block.timestamp + plan.challengeSeconds);
         _spend(head, grains);
         _head = head;
-        Entry storage entry = _entries[1 - index];
-        entry.meta = Meta({
+        Meta memory meta = Meta({
             epoch: uint32(epoch),
             settledAt: uint40(block.timestamp),
             challengeSeconds: uint24(plan.challengeSeconds),
-            count: uint32(proposal.count),
+            tagEnd: 0,
             total: grains,
             cumulative: parent.cumulative + grains
         });
-        _write(entry, proposal, signers);
+        _write(_entries[1 - index], meta, proposal, signers);
     }
 
-    function _write(Entry storage entry, Proposal memory proposal, address[] memory signers) private {
+    function _write(
+        Entry storage entry,
+        Meta memory meta,
+        Proposal memory proposal,
+        address[] memory signers
+    ) private {
+        bytes16 tag = bytes16(keccak256(abi.encode(signers)));
+        meta.tagEnd = uint32(uint128(tag));
+        entry.meta = meta;
         entry.root = proposal.root;
         entry.proposer = msg.sender;
-        entry.signersTag = bytes12(keccak256(abi.encode(signers)));
+        entry.tagStart = bytes12(tag);
         emit Settled(
             proposal.epoch,
             proposal.root,

@@ -16,7 +16,7 @@ import {IParams} from "./interfaces/IParams.sol";
 abstract contract Proofs is IDisputes, EIP712, ReentrancyGuardTransient {
     /// A root that a panel has judged bad.
     struct Conviction {
-        bytes12 signersTag;
+        bytes16 signersTag;
         /// Of the dispute: who proved the root bad has earned its signers' bonds too, not whoever is
         /// quick to call.
         address challenger;
@@ -102,7 +102,7 @@ abstract contract Proofs is IDisputes, EIP712, ReentrancyGuardTransient {
         bytes32 key = keccak256(abi.encode(epoch, root));
         Conviction memory conviction = _convictions[key];
         if (conviction.signersTag == 0) revert NotAnOffence();
-        if (bytes12(keccak256(abi.encode(signers))) != conviction.signersTag) revert WrongSigners();
+        if (bytes16(keccak256(abi.encode(signers))) != conviction.signersTag) revert WrongSigners();
         delete _convictions[key];
         // As many as a settlement needs signatures: at most 11.
         for (uint256 i = 0; i < signers.length; ++i) {

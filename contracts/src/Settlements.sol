@@ -28,7 +28,8 @@ abstract contract Settlements is Commits, EIP712 {
         uint40 settledAt;
         /// At most 30 days, by the bounds of Params.
         uint24 challengeSeconds;
-        uint32 count;
+        /// The tag's last four bytes.
+        uint32 tagEnd;
         /// Minted, in GRAINs, and the sum up to this settlement.
         uint64 total;
         uint64 cumulative;
@@ -37,10 +38,11 @@ abstract contract Settlements is Commits, EIP712 {
     struct Entry {
         Meta meta;
         bytes32 root;
-        // One slot. The tag is the head of the signers' hash: to find another list for it takes 2^96
-        // trials for one settlement, and gains the exchange of a root's judges.
+        // One slot. The tag is the first half of the signers' hash. Whoever found two lists with one tag,
+        // one of own notaries to sign with and one of others to be punished, would exchange a root's
+        // judges and culprits: 2^64 keys to be tried for 16 bytes, where 12 would fall to 2^48.
         address proposer;
-        bytes12 signersTag;
+        bytes12 tagStart;
     }
 
     /// One slot: all that a claim asks besides the root, and most that settling does.
@@ -95,7 +97,7 @@ abstract contract Settlements is Commits, EIP712 {
             Entry storage entry = _entries[i];
             entry.meta.challengeSeconds = 1;
             entry.root = UNUSED;
-            entry.signersTag = bytes12(UNUSED);
+            entry.tagStart = bytes12(UNUSED);
         }
         _batchRoot = UNUSED;
         _head.day = _today();
@@ -262,8 +264,7 @@ abstract contract Settlements is Commits, EIP712 {
         settlement.proposer = entry.proposer;
         settlement.root = entry.root;
         settlement.total = meta.total * GRAIN;
-        settlement.count = meta.count;
-        settlement.signersTag = entry.signersTag;
+        settlement.signersTag = bytes16(entry.tagStart) | (bytes16(uint128(meta.tagEnd)));
     }
 
     function _batchOf(uint64 epoch) internal pure returns (uint24) {

@@ -75,9 +75,9 @@ interface IEpochs {
         bytes32 root;
         /// Minted for this epoch; the sum of the record's rewards.
         uint256 total;
-        uint256 count;
-        /// The first 12 bytes of keccak256(abi.encode(address[] signers)).
-        bytes12 signersTag;
+        /// The first 16 bytes of keccak256(abi.encode(address[] signers)). (How many accounts and the hash
+        /// of the record: event `Settled`.)
+        bytes16 signersTag;
     }
 
     function commit(uint64 epoch, bytes32 commitment) external;
