@@ -123,12 +123,13 @@ describe("product", () => {
   });
 });
 
-test("chain: transfers a second and the start, as one document", async () => {
+test("chain: transfers a second, the start and the root, as one document", async () => {
   const outcome = await run("chain", "--batch", "20", "--repeat", "1", "--json");
   const report = benchReportSchema.parse(oneDocument(outcome));
   expect(report.results.map(({ name, unit }) => [name, unit])).toEqual([
     ["tx_per_s", "tx/s"],
     ["start_ms", "ms"],
+    ["root_10k_s", "s"],
   ]);
   for (const { value } of report.results) expect(value).toBeGreaterThan(0);
 });
