@@ -11,7 +11,7 @@ import { type Clock, systemClock } from "../../core/clock.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { roomLog } from "../../core/log.ts";
 import { BlockTime } from "./block-time.ts";
-import { type BlockSetting, executeBlock, openVm, type SealedBlock } from "./execute.ts";
+import { type BlockSetting, executeBlock, openVm } from "./execute.ts";
 import {
   type Alloc,
   type FeeRule,
@@ -97,8 +97,6 @@ export class EmbeddedChain {
   readonly time: BlockTime;
   readonly block_time_s: number;
   readonly allow_time_travel: boolean;
-  /** Called after each block that became part of the chain. */
-  readonly onBlock = new Set<(block: SealedBlock) => void>();
   #state: ChainState;
   #vm!: VM;
   #head!: Head;
@@ -334,7 +332,6 @@ export class EmbeddedChain {
     this.#fee_after = nextBaseFee(this.genesis, block.header);
     this.#settle({ block }, reasons);
     this.#head = { header: block.header, hash: block.hash };
-    for (const listener of this.onBlock) listener(block);
     return true;
   }
 

@@ -5,7 +5,7 @@ import { createTxFromRLP, type TypedTransaction } from "@ethereumjs/tx";
 import { keccak_256 } from "@noble/hashes/sha3.js";
 import { blockSize } from "./execute.ts";
 import { type Header, NO_UNCLES, ZERO_ADDRESS, ZERO_WORD } from "./header.ts";
-import { fromHex, type Hex, quantity, quantityBytes, toHex } from "./hex.ts";
+import { type Hex, quantity, quantityBytes, toHex } from "./hex.ts";
 import { bloomOf, type EventLog, type Receipt } from "./receipt.ts";
 import type { StoredBlock } from "./store.ts";
 import { effectivePrice } from "./transaction.ts";
@@ -178,5 +178,3 @@ export function wordJson(value: Uint8Array): Hex {
   padded.set(value, 32 - value.length);
   return toHex(padded);
 }
-
-export const addressBytes = (address: Hex): Uint8Array => fromHex(address);

@@ -6,8 +6,6 @@ import { type Common, createCustomCommon, Hardfork, Mainnet } from "@ethereumjs/
 import type { Genesis } from "./genesis.ts";
 import { pointEvaluation } from "./point-evaluation.ts";
 
-export const HARDFORK = "cancun";
-
 /** The EVM library's view of the rules. */
 export function commonRules(chain_id: number): Common {
   return createCustomCommon({ chainId: chain_id, name: "magnet" }, Mainnet, {

@@ -159,7 +159,7 @@ class Run {
     this.#seed = seed;
     this.#random = seededRandom(seed);
     const own = ACCOUNTS.map(({ address }) => address.toLowerCase() as Hex);
-    this.#world = { contracts: [], addresses: [...own, FACTORY] };
+    this.#world = { contracts: [], tokens: [], addresses: [...own, FACTORY] };
   }
 
   #differ(what: string, ours: unknown, theirs: unknown): never {
@@ -242,10 +242,10 @@ class Run {
 
   async #block(): Promise<void> {
     const random = this.#random;
-    const hashes: Hex[] = [];
+    const sent: { hash: Hex; kind: string }[] = [];
     for (let i = random.below(5); i >= 0; i--) {
       const draft = randomDraft(random, this.#world);
-      const { raw, from } = await this.#sign(draft, hashes.length === 0);
+      const { raw, from } = await this.#sign(draft, sent.length === 0);
       const hash = (await this.#both("eth_sendRawTransaction", [raw])) as Hex | undefined;
       this.#sum.kinds[draft.kind] = (this.#sum.kinds[draft.kind] ?? 0) + 1;
       if (draft.to !== undefined && !this.#world.addresses.includes(draft.to))
@@ -254,7 +254,7 @@ class Run {
         this.#sum.refused++;
         continue;
       }
-      hashes.push(hash);
+      sent.push({ hash, kind: draft.kind });
       this.#nonces.set(from, (this.#nonces.get(from) ?? 0) + 1);
     }
     const time = this.#chain.head.header.timestamp + BigInt(1 + random.below(30));
@@ -264,8 +264,8 @@ class Run {
     }
     this.#sum.blocks++;
     await this.#compareBlock();
-    for (const hash of hashes) await this.#compareTransaction(hash);
-    this.#sum.transactions += hashes.length;
+    for (const one of sent) await this.#compareTransaction(one);
+    this.#sum.transactions += sent.length;
   }
 
   async #compareBlock(): Promise<void> {
@@ -316,7 +316,7 @@ class Run {
     this.#differ("state root", ours, theirs);
   }
 
-  async #compareTransaction(hash: Hex): Promise<void> {
+  async #compareTransaction({ hash, kind }: { hash: Hex; kind: string }): Promise<void> {
     await this.#both("eth_getTransactionByHash", [hash]);
     const receipt = (await this.#both("eth_getTransactionReceipt", [hash])) as {
       status: string;
@@ -328,7 +328,7 @@ class Run {
     const created = receipt.contractAddress;
     if (created === null || receipt.status === "0x0") return;
     this.#world.addresses.push(created);
-    const code = (await this.#ours("eth_getCode", [created, "latest"])) as string;
-    if (code.length > 5000) this.#world.contracts.push(created);
+    if (kind === "create Fuzz") this.#world.contracts.push(created);
+    if (kind === "create MagToken") this.#world.tokens.push(created);
   }
 }

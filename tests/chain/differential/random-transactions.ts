@@ -1,5 +1,6 @@
 /** Random transactions: transfers, creations, calls, and bytes that are barely code. */
 import { type Abi, encodeDeployData, encodeFunctionData } from "viem";
+import { magToken } from "../../../build/contracts.ts";
 import { type Hex, toHex } from "../../../src/chain/embedded/hex.ts";
 import type { Random } from "../../../src/core/random.ts";
 import { compiled } from "../compiled.ts";
@@ -20,6 +21,8 @@ export interface Draft {
 
 /** What the generator knows of the chain so far. */
 export interface World {
+  /** Contracts of the type MagToken, the ledger's own. */
+  tokens: Hex[];
   /** Contracts of the type Fuzz. */
   contracts: Hex[];
   /** Everything that was ever touched: to send to, and to compare. */
@@ -70,6 +73,7 @@ function callArguments(random: Random, world: World, abi: Abi, name: string): un
     if (type === "uint256")
       return random.below(8) === 0 ? BigInt(hexOf(random, 32)) : BigInt(random.below(3000));
     if (type === "address") return someAddress(random, world);
+    if (type === "uint8") return 27 + random.below(2);
     if (type === "bytes32") return `0x${random.below(5).toString(16).padStart(64, "0")}`;
     if (type === "bytes") return hexOf(random, random.below(200));
     return "x".repeat(random.below(90));
@@ -78,6 +82,10 @@ function callArguments(random: Random, world: World, abi: Abi, name: string): un
 
 const FUNCTIONS = fuzz.abi.flatMap((item) =>
   item.type === "function" && item.stateMutability !== "view" ? [item.name] : [],
+);
+
+const TOKEN_FUNCTIONS = magToken.abi.flatMap((item) =>
+  item.type === "function" && item.stateMutability === "nonpayable" ? [item.name] : [],
 );
 
 /** The text with one digit changed. */
@@ -133,8 +141,25 @@ function fuzzCall(random: Random, world: World): Draft {
   return { kind: `call ${name}`, to, data, value, gas: BigInt(gas) };
 }
 
-function creation(random: Random): Draft {
-  const roll = random.below(6);
+/** Any function of the ledger's token, of any account: transfers, allowances, mints, burns, refusals. */
+function tokenCall(random: Random, world: World): Draft {
+  const to = pick(random, world.tokens);
+  const name = pick(random, TOKEN_FUNCTIONS);
+  const args = callArguments(random, world, magToken.abi, name);
+  const data = encodeFunctionData({ abi: magToken.abi as Abi, functionName: name, args });
+  return { kind: `token ${name}`, to, data, value: 0n, gas: 300_000n };
+}
+
+function creation(random: Random, world: World): Draft {
+  const roll = random.below(7);
+  if (roll === 6) {
+    const [minter, holder] = [
+      pick(random, world.addresses),
+      pick(random, world.addresses.slice(0, 10)),
+    ];
+    const data = encodeDeployData({ ...magToken, args: [minter, holder, 10n ** 24n] });
+    return { kind: "create MagToken", data, value: 0n, gas: 3_500_000n };
+  }
   const gas = BigInt(60_000 + random.below(2_500_000));
   const value = random.below(4) === 0 ? BigInt(random.below(500)) : 0n;
   if (roll === 0) {
@@ -184,7 +209,8 @@ export function randomDraft(random: Random, world: World): Draft {
     const data = random.below(3) === 0 ? { data: hexOf(random, random.below(80)) } : {};
     const value = random.below(5) === 0 ? 0n : BigInt(random.below(1_000_000));
     draft = { kind: "transfer", to: someAddress(random, world), value, gas: 150_000n, ...data };
-  } else if (roll < 8 || world.contracts.length === 0) draft = creation(random);
+  } else if (roll < 8 || world.contracts.length === 0) draft = creation(random, world);
+  else if (roll < 11 && world.tokens.length > 0) draft = tokenCall(random, world);
   else draft = fuzzCall(random, world);
   if (random.below(5) === 0) draft.access_list = accessList(random, world) ?? [];
   return draft;
