@@ -10,6 +10,10 @@ export const chain: Group = {
       "claim what has been earned and not been paid",
       async () => (await import("./chain/claim.ts")).claim,
     ),
+    data: lazy(
+      "data sets on the ledger: register, confirm, list, measure",
+      async () => (await import("./chain/data.ts")).data,
+    ),
     deploy: lazy(
       "put the ledger on a chain and into the network file",
       async () => (await import("./chain/deploy.ts")).deploy,
@@ -21,6 +25,10 @@ export const chain: Group = {
     host: lazy(
       "run the embedded chain for development or a private cluster",
       async () => (await import("./chain/host.ts")).host,
+    ),
+    jobs: lazy(
+      "research jobs in escrow: create, take, submit, accept, contest, settle, list",
+      async () => (await import("./chain/jobs.ts")).jobs,
     ),
     params: lazy(
       "governed values of the ledger: show, check",
@@ -34,6 +42,10 @@ export const chain: Group = {
     simulate: lazy(
       "let strategies compete on the real contracts: does honesty pay best?",
       async () => (await import("./chain/simulate.ts")).simulate,
+    ),
+    sweep: lazy(
+      "split the income of a paid server",
+      async () => (await import("./chain/sweep.ts")).sweep,
     ),
     unbond: lazy(
       "take from this node's bond",
