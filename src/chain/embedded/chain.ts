@@ -7,6 +7,7 @@
  */
 import type { Common } from "@ethereumjs/common";
 import type { VM } from "@ethereumjs/vm";
+import { keccak_256 } from "@noble/hashes/sha3.js";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { roomLog } from "../../core/log.ts";
@@ -21,7 +22,7 @@ import {
   makeGenesis,
 } from "./genesis.ts";
 import type { Header } from "./header.ts";
-import type { Hex } from "./hex.ts";
+import { type Hex, toHex } from "./hex.ts";
 import { CHAIN_LIMITS } from "./limits.ts";
 import { Pool } from "./pool.ts";
 import { RpcError, refused } from "./rpc-error.ts";
@@ -157,12 +158,12 @@ export class EmbeddedChain {
     if (this.#closing) return; // it only reads
     const dropped: string[] = [];
     for (const raw of this.store.waiting()) {
-      const transaction = decodeTransaction(raw, this.common);
       try {
-        this.pool.add(transaction);
+        this.pool.add(decodeTransaction(raw, this.common));
       } catch (error) {
-        log.warn("waiting_dropped", { hash: transaction.hash, reason: (error as Error).message });
-        dropped.push(transaction.hash);
+        const hash = toHex(keccak_256(raw));
+        log.warn("waiting_dropped", { hash, reason: (error as Error).message });
+        dropped.push(hash);
       }
     }
     if (dropped.length > 0) this.store.commit({ drop: dropped });
@@ -279,7 +280,9 @@ export class EmbeddedChain {
     this.#requireOpen();
     for (let i = 0; i < count; i++) {
       while (this.#working !== undefined) await this.#working;
+      const before = this.#head;
       await this.#work(1);
+      if (this.#head === before) throw new RpcError("internal", "the block could not be kept");
     }
   }
 

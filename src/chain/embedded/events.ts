@@ -17,12 +17,17 @@ export function findLogs(chain: EmbeddedChain, query: EventQuery): Json[] {
   const found: Json[] = [];
   let number = -1;
   let logs: Json[] = [];
+  let characters = 0;
   for (const place of places) {
     if (place.number !== number) {
       number = place.number;
       logs = allLogs(chain.store.block(number)!);
     }
-    found.push(logs[place.position]!);
+    const one = logs[place.position]!;
+    characters += 1000 + (one.data as string).length;
+    if (characters > CHAIN_LIMITS.log_characters)
+      throw refused("query returns too much data: ask for fewer blocks");
+    found.push(one);
   }
   return found;
 }

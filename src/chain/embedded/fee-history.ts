@@ -66,11 +66,12 @@ export function feeHistory(chain: EmbeddedChain, params: Params): Json {
   const rewards: string[][] = [];
   let next = 0n;
   for (let number = oldest; number <= newest; number++) {
-    const block = chain.store.block(number)!;
-    base_fees.push(quantity(block.header.base_fee));
-    ratios.push(Number(block.header.gas_used) / Number(block.header.gas_limit));
-    if (percentiles.length > 0) rewards.push(tipsAt(chain, block, percentiles));
-    next = nextBaseFee(chain.genesis, block.header);
+    const { header } = chain.store.header(number)!;
+    base_fees.push(quantity(header.base_fee));
+    ratios.push(Number(header.gas_used) / Number(header.gas_limit));
+    if (percentiles.length > 0)
+      rewards.push(tipsAt(chain, chain.store.block(number)!, percentiles));
+    next = nextBaseFee(chain.genesis, header);
   }
   return {
     oldestBlock: quantity(oldest),

@@ -24,6 +24,8 @@ export const CHAIN_LIMITS = {
   log_blocks: 100_000n,
   /** Logs in one answer; the caller narrows the range where there are more. */
   logs: 10_000,
+  /** Length of one answer of logs as text: their data may be megabytes each. */
+  log_characters: 64 << 20,
   /** Addresses, or alternatives of one topic, in a filter. */
   filter_values: 256,
   /** Filters kept for eth_getFilterChanges; the one unused for longest goes first. */
