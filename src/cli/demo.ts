@@ -5,6 +5,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { formatMag } from "../chain/amounts.ts";
 import { formatBytes } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import { type DemoReport, emptyReport } from "./demo/report.ts";
@@ -23,6 +24,15 @@ function freshFolder(named: string | undefined): string {
   return folder;
 }
 
+function ledgerLine({ ledger }: DemoReport): string {
+  if (!ledger) return "-";
+  const mag = (amount: string) => formatMag(BigInt(amount));
+  return (
+    `${ledger.epochs.length} epochs settled by root, ${mag(ledger.minted)} MAG earned, ` +
+    `${mag(ledger.slashed)} MAG slashed`
+  );
+}
+
 function summary(report: DemoReport, took_ms: number): string {
   const fixed = (value: number | null) => (value === null ? "-" : value.toFixed(3));
   const model = report.artifacts.gguf ?? "-";
@@ -35,6 +45,7 @@ function summary(report: DemoReport, took_ms: number): string {
     ["loss", `${fixed(report.loss_before)} -> ${fixed(report.loss_after)} nats per token`],
     ["bits/byte", `${fixed(report.bits_per_byte_after)} (order-2 byte model: ${order2})`],
     ["wire", formatBytes(report.wire_bytes)],
+    ["ledger", ledgerLine(report)],
     ["model", model],
     ["answer", answer],
     ["time", `${(took_ms / 1000).toFixed(0)} s`],
@@ -47,7 +58,7 @@ function summary(report: DemoReport, took_ms: number): string {
 export const demo = defineCommand({
   summary: "Trains, merges, repairs, exports, serves and answers: the whole job on this machine",
   details:
-    "Four agents as separate processes train a small BitNet model on public-domain English (embedded), merge\nit round by round, survive the kill of one of them, and the result, served over HTTP, answers a prompt.\nUnder 3 minutes.",
+    "Four agents as separate processes train a small BitNet model on public-domain English (embedded), merge\nit round by round, survive the kill of one of them, and are paid on a ledger of their own (the one that\nwas killed between commitment and reveal is slashed); the result, served over HTTP, answers a prompt.\nUnder 3 minutes.",
   examples: [
     { command: "magnet demo", does: "with the embedded text" },
     { command: "magnet demo --data my-texts/ --json", does: "on own text, for scripts" },

@@ -136,6 +136,7 @@ export function nodeControl(node: RunningNode, stop: () => void): NodeControl {
     storage: () => ({
       objects: node.machine.keeper.health().map((object) => ({
         ...object,
+        content_hash: node.checkpoints.manifestOf(object.cid)?.content_hash ?? null,
         holders: object.holders.map((keys) => keys.map(nodeIdOf)),
       })),
     }),

@@ -22,6 +22,12 @@ interface Demo {
   rounds: number;
   nodes: number;
   wire_bytes: number;
+  ledger: {
+    epochs: { epoch: number; root: string; total: string }[];
+    minted: string;
+    slashed: string;
+    accounts: { claimed: string; bond: string }[];
+  };
   answer: string;
   tokens_per_s: number;
   first_token_ms: number;
@@ -29,7 +35,7 @@ interface Demo {
 }
 
 test(
-  "magnet demo trains, merges, repairs, exports, serves and answers",
+  "magnet demo trains, merges, repairs, pays, slashes, exports, serves and answers",
   async () => {
     const out = place.at("results");
     const run = await place.run(["demo", "--json", "--out", out], { limit_ms: DEMO_LIMIT_MS });
@@ -45,11 +51,16 @@ test(
     expect(demo.steps.map(({ name }) => name)).toEqual([
       "text",
       "baseline",
+      "chain",
       "network",
       "job",
       "rounds",
       "repair",
       "merge",
+      "epoch",
+      "claims",
+      "slash",
+      "ledger",
       "evaluate",
       "export",
       "serve",
@@ -60,6 +71,17 @@ test(
     expect(demo.nodes).toBeGreaterThanOrEqual(4);
     expect(demo.rounds).toBeGreaterThanOrEqual(4);
     expect(demo.wire_bytes).toBeGreaterThan(1e6);
+    // The ledger: whole pools were minted, the three that lived were paid, the killed one was slashed.
+    const { epochs, minted, slashed, accounts } = demo.ledger;
+    expect(epochs.length).toBeGreaterThanOrEqual(1);
+    expect(BigInt(minted)).toBe(epochs.reduce((sum, { total }) => sum + BigInt(total), 0n));
+    expect(accounts).toHaveLength(4);
+    for (const { claimed, bond } of accounts.slice(0, 3)) {
+      expect(BigInt(claimed)).toBeGreaterThan(0n);
+      expect(bond).toBe("100000000000000000000");
+    }
+    expect(accounts[3]!.bond).toBe("90000000000000000000");
+    expect(BigInt(slashed)).toBe(20_000_000_000_000_000_000n);
     expect(demo.answer.length).toBeGreaterThan(40);
     expect(demo.answer).toStartWith("The President of the United States");
     expect(demo.tokens_per_s).toBeGreaterThan(0);
@@ -72,7 +94,7 @@ test(
     // What the demo leaves is a model that the chat command opens.
     const chat = await place.json(["chat", demo.artifacts.gguf!, "--prompt", "The"]);
     expect(chat.schema).toBe("magnet.chat/1");
-    expect(fs.readdirSync(out).filter((name) => /^(agent-|serve)/.test(name))).toEqual([]);
+    expect(fs.readdirSync(out).filter((name) => /^(agent-|serve|chain|operator)/.test(name))).toEqual([]);
   },
   DEMO_LIMIT_MS + 30_000,
 );

@@ -4,9 +4,11 @@ import path from "node:path";
 import { networkFileSchema } from "../../agent/network-file.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { systemRandom } from "../../core/random.ts";
+import type { PublicKey } from "../../core/types.ts";
 import { type ControlClient, connectControl } from "../../http/control-client.ts";
 import { nodeIdOf } from "../../network/identity.ts";
 import { openIdentity } from "../../network/key-storage.ts";
+import type { DemoLedger } from "./ledger.ts";
 import { type Agent, startAgent, stopAgents } from "./processes.ts";
 import { AGENT_THREADS, AGENTS, DEMO_TIMING } from "./recipe.ts";
 
@@ -32,6 +34,8 @@ export interface StatusSeen {
 }
 export interface ObjectSeen {
   cid: string;
+  /** Of the state, or of the ledger's record, that it holds. */
+  content_hash: string | null;
   live: number;
   total: number;
   holders: string[][];
@@ -43,8 +47,12 @@ export interface Member {
 }
 
 export class Cluster {
+  /** Those that live. */
   readonly members: Member[] = [];
+  /** Those that have lived. */
+  readonly everybody: Agent[] = [];
   readonly #signal: AbortSignal;
+  #folders: string[] = [];
   /** Bytes that agents which are gone had sent. */
   #bytes_of_gone = 0;
 
@@ -52,33 +60,38 @@ export class Cluster {
     this.#signal = signal;
   }
 
-  /**
-   * Makes the keys, writes the network file, starts every agent and waits until all are connected.
-   */
-  async start(folder: string): Promise<void> {
-    const folders = Array.from({ length: AGENTS }, (_, i) => path.join(folder, `agent-${i + 1}`));
-    const roster = folders.map((dir) => {
+  /** Makes the agents' folders and keys. */
+  prepare(folder: string): PublicKey[] {
+    this.#folders = Array.from({ length: AGENTS }, (_, i) => path.join(folder, `agent-${i + 1}`));
+    return this.#folders.map((dir) => {
       fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
       return openIdentity({ dir }, systemRandom).identity.public_key;
     });
+  }
+
+  /** Writes the network file, starts every agent and waits until all are connected. */
+  async start(folder: string, roster: readonly PublicKey[], ledger: DemoLedger): Promise<void> {
     const network_file = path.join(folder, "network.json");
     const network = networkFileSchema.parse({
       schema: "magnet.network/1",
       id: "demo",
       roster,
       timing: DEMO_TIMING,
+      ledger: ledger.deployment,
     });
     fs.writeFileSync(network_file, `${JSON.stringify(network, null, 2)}\n`);
-    for (const [i, data_dir] of folders.entries()) {
+    for (const [i, data_dir] of this.#folders.entries()) {
       const peer = this.members[0]?.agent.address;
       const agent = await startAgent({
         index: i + 1,
         data_dir,
         network_file,
         threads: AGENT_THREADS,
+        ledger: ledger.flags,
         ...(peer === undefined ? {} : { peer }),
       });
       this.members.push({ agent, control: connectControl(data_dir) });
+      this.everybody.push(agent);
     }
     await this.until("the agents to find each other", 20_000, async () => {
       const seen = await Promise.all(this.members.map((member) => this.status(member)));

@@ -1,11 +1,13 @@
 /**
  * The demo's other processes, all of this very executable: its agents (`magnet join`), each with its
- * own data folder and log file, and at last the model's server (`magnet serve`). Whatever ends the
+ * own data folder and log file, the ledger's chain (`magnet chain host`), and at last the model's
+ * server (`magnet serve`). Whatever ends the
  * demo, a kill -9 included, no process outlives it.
  */
 import fs from "node:fs";
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
+import type { PublicKey } from "../../core/types.ts";
 import { selfCommand } from "../self-command.ts";
 
 const READY_DEADLINE_MS = 30_000;
@@ -19,6 +21,7 @@ export interface Agent {
   /** wss address that other agents dial. */
   address: string;
   node_id: string;
+  public_key: PublicKey;
   process: Bun.Subprocess;
 }
 
@@ -56,6 +59,8 @@ export async function startAgent(options: {
   network_file: string;
   peer?: string;
   threads: number;
+  /** Flags by which it takes part in the ledger. */
+  ledger: readonly string[];
 }): Promise<Agent> {
   const { index, data_dir } = options;
   const ready_file = path.join(data_dir, "ready.json");
@@ -68,11 +73,35 @@ export async function startAgent(options: {
     ["--threads", String(options.threads)],
     ["--ready-file", ready_file],
     ...(options.peer ? [["--peer", options.peer]] : []),
+    options.ledger,
   ].flat();
   const child = startSelf(["join", ...flags], path.join(data_dir, "agent.log"));
   const what = `agent ${index} (${data_dir})`;
-  const ready = await awaitReady<{ address: string; node_id: string }>(child, what, ready_file);
+  type Ready = { address: string; node_id: string; public_key: PublicKey };
+  const ready = await awaitReady<Ready>(child, what, ready_file);
   return { index, data_dir, ...ready, process: child };
+}
+
+export interface ChainHost {
+  url: string;
+  stop(): Promise<void>;
+}
+
+/** Hosts the embedded chain on any free loopback port; its time is this machine's. */
+export async function startChain(folder: string): Promise<ChainHost> {
+  fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const ready_file = path.join(folder, "ready.json");
+  const flags = ["--data-dir", folder, "--listen", "127.0.0.1:0", "--ready-file", ready_file];
+  const log_file = path.join(folder, "chain.log");
+  const child = startSelf(["chain", "host", ...flags], log_file);
+  const stop = () => stopProcesses([child]);
+  try {
+    const { url } = await awaitReady<{ url: string }>(child, `the chain (${log_file})`, ready_file);
+    return { url, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }
 
 export interface ModelServer {

@@ -30,8 +30,8 @@ export const DEMO_JOB: JobSettings = {
   seed: 1,
 };
 
-/** The agent that is killed goes after this share of the rounds. */
-export const KILL_AFTER_SHARE = 0.8;
+/** The agent that is killed goes after this share of the rounds, once it has committed. */
+export const KILL_AFTER_SHARE = 0.4;
 
 /** Loopback timing: a dead agent is noticed within seconds. */
 export const DEMO_TIMING: NetworkFile["timing"] = {

@@ -41,6 +41,23 @@ export class StepLog {
   }
 }
 
+/** The ledger at the end; amounts in base units of MAG. */
+export interface DemoLedgerReport {
+  chain_id: number;
+  epoch_seconds: number;
+  epochs: { epoch: number; root: string; total: string }[];
+  minted: string;
+  slashed: string;
+  accounts: {
+    node_id: string;
+    account: string;
+    claimed: string;
+    balance: string;
+    bond: string;
+    seat: string;
+  }[];
+}
+
 export interface DemoReport {
   ok: boolean;
   steps: DemoStep[];
@@ -51,6 +68,7 @@ export interface DemoReport {
   rounds: number;
   nodes: number;
   wire_bytes: number;
+  ledger: DemoLedgerReport | null;
   answer: string | null;
   /** Of the served answer, after its first token. */
   tokens_per_s: number | null;
@@ -68,6 +86,7 @@ export const emptyReport = (): DemoReport => ({
   rounds: 0,
   nodes: 0,
   wire_bytes: 0,
+  ledger: null,
   answer: null,
   tokens_per_s: null,
   first_token_ms: null,

@@ -3,11 +3,15 @@ import fs from "node:fs";
 import path from "node:path";
 import { decodeState } from "../../agent/model-state.ts";
 import { type PreparedJob, prepareJob } from "../../agent/prepare-job.ts";
+import { formatMag } from "../../chain/amounts.ts";
 import { formatBytes } from "../../core/bytes.ts";
+import type { PublicKey } from "../../core/types.ts";
 import { paramCount } from "../../model/config.ts";
 import type { Output } from "../frame/output.ts";
 import { Cluster, type RoundSeen } from "./cluster.ts";
 import { embeddedCorpus } from "./corpus.ts";
+import { DemoLedger } from "./ledger.ts";
+import { awaitClaims, awaitSettled, awaitSlash, ledgerReport } from "./ledger-steps.ts";
 import { askServer, evaluateAll, exportModel, order2Baseline } from "./model-steps.ts";
 import { lossPlot } from "./plot.ts";
 import { startServing } from "./processes.ts";
@@ -69,17 +73,43 @@ async function prepare(
   return prepared;
 }
 
-/** The agents train and merge; one of them is killed on the way. Returns every round. */
-async function trainTogether(
+/** The chain and the contracts, before the agents start: the network file names them. */
+async function startLedger(
   log: StepLog,
-  report: DemoReport,
-  { cluster, prepared, options }: { cluster: Cluster; prepared: PreparedJob; options: DemoOptions },
-): Promise<RoundSeen[]> {
+  roster: readonly PublicKey[],
+  { folder, signal }: DemoOptions,
+): Promise<DemoLedger> {
+  return log.run("chain", async () => {
+    const value = await DemoLedger.start(folder, roster, signal);
+    const { chain_id, epoch_seconds } = value.deployment;
+    const detail =
+      `embedded EVM chain ${chain_id} in a process of its own, ledger deployed, epochs of ` +
+      `${epoch_seconds} s`;
+    return { detail, value };
+  });
+}
+
+interface Run {
+  cluster: Cluster;
+  ledger: DemoLedger;
+  roster: readonly PublicKey[];
+  prepared: PreparedJob;
+  options: DemoOptions;
+}
+interface Trained {
+  rounds: RoundSeen[];
+  /** Who was killed after its commitment to this epoch. */
+  cheater: { public_key: PublicKey; index: number; epoch: number };
+}
+
+/** The agents train and merge; one of them is killed on the way. Returns every round. */
+async function trainTogether(log: StepLog, report: DemoReport, run: Run): Promise<Trained> {
+  const { cluster, ledger, roster, prepared, options } = run;
   const { out, folder } = options;
   const { job, files } = prepared;
   const { rounds } = job;
   await log.run("network", async () => {
-    await cluster.start(folder);
+    await cluster.start(folder, roster, ledger);
     report.nodes = AGENTS;
     const detail = `${AGENTS} agents as processes, connected over wss with pinned certificates`;
     return { detail, value: undefined };
@@ -98,11 +128,13 @@ async function trainTogether(
     const loss = value.at(-1)!.loss_merged!.toFixed(3);
     return { detail: `${kill_at} rounds, one state on every agent, loss ${loss}`, value };
   });
-  await log.run("repair", async () => {
-    const { detail } = await killAndRepair(cluster, cluster.members.at(-1)!, folder);
-    return { detail, value: undefined };
+  const cheater = await log.run("repair", async () => {
+    const victim = cluster.members.at(-1)!;
+    const { detail, epoch } = await killAndRepair(cluster, ledger, victim, folder);
+    const { public_key, index } = victim.agent;
+    return { detail, value: { public_key, index, epoch } };
   });
-  return log.run("merge", async () => {
+  const all = await log.run("merge", async () => {
     const late = await watchRounds(cluster, out, { from: kill_at, to: rounds, rounds });
     report.rounds = rounds;
     report.wire_bytes = await cluster.wireBytes();
@@ -110,6 +142,33 @@ async function trainTogether(
       `${rounds - kill_at} more rounds with ${cluster.members.length} agents, ` +
       `${formatBytes(report.wire_bytes)} on the wire in all`;
     return { detail, value: [...early, ...late] };
+  });
+  return { rounds: all, cheater };
+}
+
+/** What the agents have done on the ledger meanwhile. */
+async function checkLedger(
+  log: StepLog,
+  report: DemoReport,
+  { cluster, ledger, options }: Run,
+  { cheater }: Trained,
+): Promise<void> {
+  const record = await log.run("epoch", () => awaitSettled(cluster, cheater.epoch));
+  await log.run("claims", async () => {
+    const detail = await awaitClaims(cluster, ledger, record);
+    return { detail, value: undefined };
+  });
+  await log.run("slash", async () => {
+    const detail = await awaitSlash(cluster, ledger, cheater);
+    return { detail, value: undefined };
+  });
+  await log.run("ledger", async () => {
+    report.ledger = await ledgerReport(ledger, cluster.everybody, options.out);
+    const { epochs, minted, slashed } = report.ledger;
+    const detail =
+      `${epochs.length} epochs settled, ${formatMag(BigInt(minted))} MAG minted, ` +
+      `${formatMag(BigInt(slashed))} MAG slashed`;
+    return { detail, value: undefined };
   });
 }
 
@@ -164,9 +223,15 @@ export async function runDemo(report: DemoReport, options: DemoOptions): Promise
   const log = new StepLog(options.out);
   report.steps = log.steps;
   const cluster = new Cluster(signal);
+  let ledger: DemoLedger | undefined;
   try {
     const prepared = await prepare(log, report, options);
-    const rounds = await trainTogether(log, report, { cluster, prepared, options });
+    const roster = cluster.prepare(folder);
+    ledger = await startLedger(log, roster, options);
+    const run = { cluster, ledger, roster, prepared, options };
+    const trained = await trainTogether(log, report, run);
+    await checkLedger(log, report, run, trained);
+    const { rounds } = trained;
     const plot = path.join(folder, "loss.svg");
     fs.writeFileSync(plot, lossPlot(rounds, report.loss_before!));
     const last = rounds.at(-1)!;
@@ -179,12 +244,13 @@ export async function runDemo(report: DemoReport, options: DemoOptions): Promise
     if (!keep) tidy(folder);
   } finally {
     await cluster.stop();
+    await ledger?.stop();
   }
 }
 
 /** After a success the artefacts stay; agents' stores and intermediate files (some 100 MB) go. */
 function tidy(folder: string): void {
   for (const name of fs.readdirSync(folder))
-    if (/^(agent-\d+|corpus\.jsonl|restored|serve\.(json|log))$/.test(name))
+    if (/^(agent-\d+|corpus\.jsonl|restored|chain|operator|serve\.(json|log))$/.test(name))
       fs.rmSync(path.join(folder, name), { recursive: true, force: true });
 }

@@ -6,9 +6,12 @@ import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
 import type { Output } from "../frame/output.ts";
 import type { Cluster, Member, ObjectSeen, RoundSeen } from "./cluster.ts";
+import { accountOf, type DemoLedger } from "./ledger.ts";
 
 const ROUND_DEADLINE_MS = 90_000;
 const REPAIR_DEADLINE_MS = 60_000;
+/** A few epochs of the demo's ledger. */
+const KILL_DEADLINE_MS = 120_000;
 
 const failed = (message: string) =>
   new MagnetError("DEMO_CHECK_FAILED", message, {
@@ -74,7 +77,10 @@ export async function watchRounds(
  * of seconds.
  */
 async function objectAtStake(cluster: Cluster, witness: Member, victim: Member) {
-  const objects = await cluster.objects(witness);
+  const states = (await cluster.rounds(witness)).map(({ state_hash }) => state_hash);
+  const objects = (await cluster.objects(witness)).filter(
+    ({ content_hash }) => content_hash !== null && states.includes(content_hash),
+  );
   const at_stake = objects.map((object) => ({ object, lost: soleShards(object, victim) }));
   return at_stake.find(({ object, lost }) => object.live === object.total && lost > 0);
 }
@@ -86,24 +92,30 @@ const soleShards = ({ holders }: ObjectSeen, { agent }: Member) =>
 export interface Repair {
   detail: string;
   cid: string;
+  /** The epoch that the victim had committed to: it can never open that commitment. */
+  epoch: number;
 }
 
 /**
- * Kills an agent, waits until each of its shards lives elsewhere, and puts the checkpoint together
+ * Kills an agent between its commitment and its reveal, waits until each of its shards lives elsewhere, and puts the checkpoint together
  * again from shards alone. Throws DEMO_CHECK_FAILED where the bytes differ.
  */
 export async function killAndRepair(
   cluster: Cluster,
+  ledger: DemoLedger,
   victim: Member,
   folder: string,
 ): Promise<Repair> {
   const witness = cluster.members.find((member) => member !== victim)!;
-  const { object: before, lost } = await cluster.until(
-    "a checkpoint to be spread",
-    REPAIR_DEADLINE_MS,
-    () => objectAtStake(cluster, witness, victim),
-  );
   const { agent } = victim;
+  const account = accountOf(agent.public_key);
+  const what = "a checkpoint to be spread and a commitment to be made";
+  const { at_stake, epoch } = await cluster.until(what, KILL_DEADLINE_MS, async () => {
+    const found = await objectAtStake(cluster, witness, victim);
+    const committed = found && (await ledger.committedEpoch(account));
+    return committed === undefined ? undefined : { at_stake: found!, epoch: committed };
+  });
+  const { object: before, lost } = at_stake;
   await cluster.kill(victim);
   const killed = performance.now();
   const after = await cluster.until("the lost shards to be rebuilt", REPAIR_DEADLINE_MS, async () =>
@@ -125,7 +137,7 @@ export async function killAndRepair(
   const detail =
     `agent ${agent.index} killed, ${lost} of ${before.total} shards lost, all ${after.total} live again ` +
     `after ${seconds} s; restored ${restored.size_bytes} bytes, SHA-256 ${restored.content_hash.slice(0, 8)} as promoted`;
-  return { detail, cid: after.cid };
+  return { detail, cid: after.cid, epoch };
 }
 
 /** Merging pays: the merged model is at least as good as the workers' own on average. */
