@@ -94,7 +94,9 @@ test(
     // What the demo leaves is a model that the chat command opens.
     const chat = await place.json(["chat", demo.artifacts.gguf!, "--prompt", "The"]);
     expect(chat.schema).toBe("magnet.chat/1");
-    expect(fs.readdirSync(out).filter((name) => /^(agent-|serve|chain|operator)/.test(name))).toEqual([]);
+    expect(
+      fs.readdirSync(out).filter((name) => /^(agent-|serve|chain|operator)/.test(name)),
+    ).toEqual([]);
   },
   DEMO_LIMIT_MS + 30_000,
 );

@@ -133,11 +133,10 @@ export class LedgerEffects {
     const { facts, viewOf, feed, log } = this.#context;
     const view = viewOf(epoch);
     if (!view) return; // asked again once the chain has told of it
-    try {
-      feed({ type: "facts", epoch, facts: gatherFacts(facts, view, after_round) });
-    } catch (error) {
-      log.warn("facts_not_gathered", { epoch, reason: toMagnetError(error).message });
-    }
+    gatherFacts(facts, view, after_round).then(
+      (gathered) => feed({ type: "facts", epoch, facts: gathered }),
+      (error) => log.warn("facts_not_gathered", { epoch, reason: toMagnetError(error).message }),
+    );
   }
 
   async #verify(effect: Of<"verify_report">): Promise<void> {

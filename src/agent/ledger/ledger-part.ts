@@ -46,6 +46,7 @@ import { LedgerEffects } from "./ledger-effects.ts";
 import { LogIndex } from "./log-index.ts";
 import { RecordStore } from "./record-store.ts";
 import type { FactContext } from "./report-facts.ts";
+import { ServingFacts } from "./serving-facts.ts";
 import { StakeKeeper, type WantedStake } from "./stake-keeper.ts";
 
 /** How this node takes part, besides what the network file says. */
@@ -165,6 +166,7 @@ export class LedgerPart {
       self: { public_key, address: this.address },
       gatherer: this.gatherer,
       book,
+      serving: new ServingFacts({ ledger, place, data_dir }),
       nodeOf: (address) => this.#newestView?.nodes.find((node) => node.address === address),
     };
     this.#effects = this.#makeEffects(place);
@@ -194,7 +196,10 @@ export class LedgerPart {
       transport: options.transport,
       records: this.records,
       facts: this.#facts,
-      verify: { place, code: options.code, verifier: walletVerifier },
+      verify: {
+        ...{ place, code: options.code, verifier: walletVerifier },
+        serving: this.#facts.serving,
+      },
       claims: options.join.claims,
       viewOf: (epoch) => this.follower.views.get(epoch),
       now_ms: () => options.clock.now_ms(),

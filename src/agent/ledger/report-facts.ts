@@ -13,6 +13,7 @@ import type { PublicKey } from "../../core/types.ts";
 import type { AuditBook } from "./audit-book.ts";
 import { type AuditReceipt, auditorsOf, nodeIdHash } from "./audit-receipts.ts";
 import type { FactGatherer } from "./fact-gatherer.ts";
+import type { ServingFacts } from "./serving-facts.ts";
 
 /** As many as a report holds; the newest are kept for the next one. */
 const ROUNDS_MAX = 256;
@@ -26,6 +27,7 @@ export interface FactContext {
   self: { public_key: PublicKey; address: Address };
   gatherer: FactGatherer;
   book: AuditBook;
+  serving: ServingFacts;
   /** Of the newest view. */
   nodeOf(address: Address): LedgerNode | undefined;
 }
@@ -86,15 +88,17 @@ export function allowedAuditors(
   );
 }
 
-export function gatherFacts(
+/** Throws what the chain throws: receipts are looked up there. */
+export async function gatherFacts(
   context: FactContext,
   view: EpochView,
   after_round: number,
-): ContributionFacts {
+): Promise<ContributionFacts> {
   return {
     ...EMPTY_FACTS,
     training_compute: trainedRounds(context, after_round),
     model_quality: evaluations(context),
     storage: storageProofs(context, view),
+    serving: await context.serving.gather(context.self.address, view),
   };
 }

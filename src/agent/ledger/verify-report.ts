@@ -19,6 +19,7 @@ import { stateShardBytes } from "./audit-duty.ts";
 import { auditReceiptHolds, nodeIdHash, objectName } from "./audit-receipts.ts";
 import { allowedAuditors } from "./report-facts.ts";
 import type { CertifiedRound } from "./round-proof.ts";
+import type { ServingFacts } from "./serving-facts.ts";
 
 /** Checkpoints that the network stores at one time; see checkpoint-keeper.ts. */
 const CHECKPOINTS_STORED = 3;
@@ -29,6 +30,7 @@ export interface VerifyContext {
   verifier: Verifier;
   /** Of the benchmark's held-out set; null: every job's own counts. */
   benchmark: Hash | null;
+  serving: ServingFacts;
   /** Null: nobody has a proof; undefined: not known yet. */
   findRound(round: number): Promise<CertifiedRound | null | undefined>;
 }
@@ -48,6 +50,7 @@ export async function verifyReport(
     rounds: await verifiedRounds(context, report, own.node_id),
     evaluations: await verifiedEvaluations(context, report),
     storage: await verifiedStorage(context, view, node, report),
+    serving: await context.serving.verify(node, view, report.facts.serving),
   };
 }
 
