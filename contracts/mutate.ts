@@ -3,7 +3,7 @@
  * place; the test of the attack that this opens must then fail.
  *
  *   bun contracts/mutate.ts                all of them, some seconds each
- *   bun contracts/mutate.ts NAME ...       those whose attack's name holds one of these
+ *   bun contracts/mutate.ts TEXT ...       those whose attack or weakness holds one of these
  *
  * Works on a copy in a temporary folder; of the repository only build/forge is written (the compiled
  * originals, which the copies start from).
@@ -24,13 +24,13 @@ export interface Verdict {
 const sourceOf = (root: string, { file }: Mutant) => path.join(root, "contracts/src", file);
 
 /** The mutated text. Throws where an edit does not fit exactly once: the list is then stale. */
-export function mutate(text: string, { attack, file, edits }: Mutant): string {
+export function mutate(text: string, { weakness, file, edits }: Mutant): string {
   let mutated = text;
   for (const [find, replace] of edits) {
     const parts = mutated.split(find);
     if (parts.length !== 2)
       throw new Error(
-        `mutant of "${attack}": ${JSON.stringify(find)} is ${parts.length - 1} times in ${file}, not once`,
+        `mutant "${weakness}": ${JSON.stringify(find)} is ${parts.length - 1} times in ${file}, not once`,
       );
     mutated = parts.join(replace);
   }
@@ -48,6 +48,9 @@ export function workshop(): string {
   for (const name of ["contracts/foundry.toml", "contracts/src", "contracts/tools"]) copy(name);
   for (const name of ["Base.sol", "Ledger.sol", "Tree.sol", "Vm.sol", "attacks"])
     copy(`contracts/test/${name}`);
+  // Compiled already where the tests have run.
+  for (const name of ["build/forge/build-info", "build/forge/cache", "build/forge/out"])
+    if (fs.existsSync(path.join(ROOT, name))) copy(name);
   for (const name of ["node_modules", "src"])
     fs.symlinkSync(path.join(ROOT, name), path.join(root, name));
   return root;
@@ -94,7 +97,8 @@ export async function prepare(root: string, mutants: readonly Mutant[]): Promise
 async function main(): Promise<number> {
   const wanted = process.argv.slice(2);
   const mutants = MUTANTS.filter(
-    ({ attack }) => wanted.length === 0 || wanted.some((name) => attack.includes(name)),
+    ({ attack, weakness }) =>
+      wanted.length === 0 || wanted.some((name) => `${attack}: ${weakness}`.includes(name)),
   );
   const root = workshop();
   let survivors = 0;
@@ -104,7 +108,7 @@ async function main(): Promise<number> {
       const { killed, reason } = await tryMutant(root, mutant);
       if (!killed) survivors++;
       const word = killed ? "killed" : "ALIVE ";
-      writeToDescriptor(1, `${word} ${mutant.attack} (${mutant.file}): ${reason}\n`);
+      writeToDescriptor(1, `${word} ${mutant.attack}: ${mutant.weakness} | ${reason}\n`);
     }
   } finally {
     fs.rmSync(root, { recursive: true, force: true });

@@ -6,10 +6,16 @@
  *   bun contracts/test.ts --contract NAME      test contracts whose name matches
  *   bun contracts/test.ts --fuzz-runs 10000    as many runs for each fuzzed test
  *   bun contracts/test.ts --invariant-runs 64 --depth 500
+ *   bun contracts/test.ts --seed 0x1234        as a failed fuzz run printed it
  *   bun contracts/test.ts --verbose            traces of failed tests
+ *   bun contracts/test.ts --coverage           branches and lines of each contract; fails below 95%
+ *   bun contracts/test.ts --snapshot           writes contracts/snapshots (gas); else it is compared
+ *
+ * Whether the attacks' tests can fail: contracts/mutate.ts.
  */
 import { parseArgs } from "node:util";
 import { writeToDescriptor } from "../src/core/stdio.ts";
+import { judgeCoverage, measureCoverage } from "./coverage.ts";
 import { forge } from "./forge.ts";
 
 const { values } = parseArgs({
@@ -21,6 +27,8 @@ const { values } = parseArgs({
     depth: { type: "string", default: "100" },
     seed: { type: "string" },
     verbose: { type: "boolean", default: false },
+    coverage: { type: "boolean", default: false },
+    snapshot: { type: "boolean", default: false },
   },
 });
 
@@ -33,11 +41,23 @@ function testArguments(): string[] {
   return args;
 }
 
-// The invariants' limits have no flags.
-const environment = {
-  FOUNDRY_INVARIANT_RUNS: values["invariant-runs"],
-  FOUNDRY_INVARIANT_DEPTH: values.depth,
-};
-const { code } = await forge(testArguments(), { show: true, environment });
-if (code !== 0) writeToDescriptor(2, `contracts/test.ts: forge ended with code ${code}\n`);
-process.exit(code);
+async function main(): Promise<number> {
+  if (values.coverage) {
+    const { text, enough } = judgeCoverage(await measureCoverage());
+    writeToDescriptor(1, text);
+    return enough ? 0 : 1;
+  }
+  // What has no flag.
+  const environment = {
+    FOUNDRY_INVARIANT_RUNS: values["invariant-runs"],
+    FOUNDRY_INVARIANT_DEPTH: values.depth,
+    FORGE_SNAPSHOT_EMIT: String(values.snapshot),
+    FORGE_SNAPSHOT_CHECK: String(!values.snapshot),
+  };
+  const args = values.snapshot ? ["test", "--match-contract", "GasSnapshotTest"] : testArguments();
+  const { code } = await forge(args, { show: true, environment });
+  if (code !== 0) writeToDescriptor(2, `contracts/test.ts: forge ended with code ${code}\n`);
+  return code;
+}
+
+process.exit(await main());

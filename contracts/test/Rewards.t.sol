@@ -45,6 +45,22 @@ contract RewardTest is Ledger {
         }
     }
 
+    /// Of the tree over those who have earned anything.
+    function rootOf(uint256[] memory sums) internal view returns (bytes32) {
+        uint256 count;
+        for (uint256 i; i < sums.length; ++i) if (sums[i] > 0) ++count;
+        address[] memory earners = new address[](count);
+        uint256[] memory earned = new uint256[](count);
+        count = 0;
+        for (uint256 i; i < sums.length; ++i) {
+            if (sums[i] == 0) continue;
+            earners[count] = accounts[i];
+            earned[count] = sums[i];
+            ++count;
+        }
+        return Tree.build(earners, earned)[0];
+    }
+
     function testVectorsAreEquation5() external view {
         uint256[] memory sums = new uint256[](accounts.length);
         for (uint256 epoch; epoch < 3; ++epoch) {
@@ -61,7 +77,7 @@ contract RewardTest is Ledger {
             }
             eq(total, pool, "the whole pool");
             string memory path = string.concat(".epochs[", vm.toString(epoch), "].root");
-            eq(Tree.build(accounts, sums)[0], vm.parseJsonBytes32(json, path), "root");
+            eq(rootOf(sums), vm.parseJsonBytes32(json, path), "root");
         }
     }
 

@@ -13,7 +13,8 @@ import { keccak_256 } from "@noble/hashes/sha3.js";
 const POOL = 1000n * 10n ** 18n;
 const EPOCHS = 3;
 const NODES = 37;
-const TIERS = [3000n, 1000n, 300n, 300n, 100n];
+/** T_i in thousandths. */
+const TIERS = [3000n, 1000n, 300n, 301n, 100n];
 
 const hex = (bytes: Uint8Array) => `0x${Buffer.from(bytes).toString("hex")}`;
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text.slice(2), "hex"));
@@ -69,30 +70,46 @@ function proofOf(heap: string[], leaf: string): string[] {
   return path_;
 }
 
-const addresses = Array.from({ length: NODES }, (_, i) =>
-  hex(keccak_256(new TextEncoder().encode(`node ${i}`)).subarray(12)),
-).sort();
-const sums = new Map(addresses.map((address) => [address, 0n]));
-const epochs = [];
-for (let epoch = 0; epoch < EPOCHS; epoch++) {
-  const tiers = addresses.map((_, i) => TIERS[Number(draw(`tier ${i}`, 5n))]!);
-  // Equal scores among them (ties), and nodes without any.
-  const scores = addresses.map((_, i) =>
-    i % 5 === 0 ? 7_777n : i % 7 === 0 ? 0n : draw(`score ${epoch} ${i}`, 10n ** 9n),
+/** The text of the file. */
+export function rewardVectors(): string {
+  const addresses = Array.from({ length: NODES }, (_, i) =>
+    hex(keccak_256(new TextEncoder().encode(`node ${i}`)).subarray(12)),
+  ).sort();
+  const sums = new Map(addresses.map((address) => [address, 0n]));
+  // Who has earned nothing has no leaf.
+  const leaves = () =>
+    [...sums].filter(([, sum]) => sum > 0n).map(([address, sum]) => leafOf(address, sum));
+  const epochs = [];
+  for (let epoch = 0; epoch < EPOCHS; epoch++) {
+    const tiers = addresses.map((_, i) => TIERS[Number(draw(`tier ${i}`, 5n))]!);
+    // Equal scores among them (ties), and nodes without any.
+    const scores = addresses.map((_, i) =>
+      i % 5 === 0 ? 7_777n : i % 7 === 0 ? 0n : draw(`score ${epoch} ${i}`, 10n ** 9n),
+    );
+    const rewards = share(
+      addresses.map((address, i) => ({ address, weight: tiers[i]! * scores[i]! })),
+    );
+    addresses.forEach((address, i) => void sums.set(address, sums.get(address)! + rewards[i]!));
+    epochs.push({
+      tiers,
+      scores,
+      rewards,
+      cumulative: [...sums.values()],
+      root: grow(leaves())[0],
+    });
+  }
+  const heap = grow(leaves());
+  const proofs = addresses.map((address) => {
+    const sum = sums.get(address)!;
+    return sum === 0n ? [] : proofOf(heap, leafOf(address, sum));
+  });
+  const text = JSON.stringify(
+    { pool: POOL, addresses, epochs, proofs },
+    (_, value) => (typeof value === "bigint" ? value.toString() : value),
+    1,
   );
-  const rewards = share(
-    addresses.map((address, i) => ({ address, weight: tiers[i]! * scores[i]! })),
-  );
-  addresses.forEach((address, i) => void sums.set(address, sums.get(address)! + rewards[i]!));
-  const leaves = addresses.map((address) => leafOf(address, sums.get(address)!));
-  epochs.push({ tiers, scores, rewards, cumulative: [...sums.values()], root: grow(leaves)[0] });
+  return `${text}\n`;
 }
-const leaves = addresses.map((address) => leafOf(address, sums.get(address)!));
-const heap = grow(leaves);
-const proofs = leaves.map((leaf) => proofOf(heap, leaf));
-const text = JSON.stringify(
-  { pool: POOL, addresses, epochs, proofs },
-  (_, value) => (typeof value === "bigint" ? value.toString() : value),
-  1,
-);
-fs.writeFileSync(path.join(import.meta.dir, "../test/vectors/rewards.json"), `${text}\n`);
+
+if (import.meta.main)
+  fs.writeFileSync(path.join(import.meta.dir, "../test/vectors/rewards.json"), rewardVectors());

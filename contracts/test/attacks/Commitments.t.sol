@@ -40,10 +40,12 @@ contract CommitmentAttacks is Ledger {
 
     /// Who commits and does not open loses 10%, once, and not before the window is over.
     function testAttackRevealWithholding() external {
+        address node = people[0].addr;
+        vm.prank(node);
+        nodes.addBond(100 * MAG);
         toCommit(0);
         commitAs(0, 0, RESULT, 5, NONCE);
         toReveal(0);
-        address node = people[0].addr;
         vm.expectRevert();
         disputes.punishNoReveal(0, node);
         toSettle(0);
@@ -58,8 +60,13 @@ contract CommitmentAttacks is Ledger {
         eq(slashed, before / 10, "slashed 10%");
         eq(token.balanceOf(reporter), slashed / 2, "half to the reporter");
         eq(epochs.openCommits(node), 0, "settled");
+        // With another commitment open nothing but the record of it tells that this one is done with.
+        toCommit(1);
+        commitAs(0, 1, RESULT, 5, NONCE);
+        before = stakeOf(node);
         vm.expectRevert();
         disputes.punishNoReveal(0, node);
+        eq(stakeOf(node), before, "once");
     }
 
     /// Eleven commitments that nobody opened or punished: the eleventh is refused.

@@ -44,7 +44,7 @@ contract PanelAttacks is Ledger {
         disputes.challenge(Offence.FalseTier, people[0].addr, SUBJECT, "e");
     }
 
-    /// f = 1 colluding notary of four neither convicts nor acquits.
+    /// f = 1 colluding notary of four neither convicts nor acquits, and two do not convict.
     function testAttackColludingNotary() external {
         populate(8, 6);
         address accused = people[7].addr;
@@ -56,6 +56,11 @@ contract PanelAttacks is Ledger {
         eq(stakeOf(accused), before, "untouched");
         vm.warp(endOf(0));
         id = challengeAs(people[6].addr, Offence.FalseTier, accused, bytes32(uint256(1)));
+        panel = draw(id);
+        castVotes(id, panel, 2);
+        check(disputes.disputeOf(id).phase == IDisputes.Phase.Dismissed, "nor by two");
+        vm.warp(endOf(1));
+        id = challengeAs(people[6].addr, Offence.FalseTier, accused, bytes32(uint256(2)));
         panel = draw(id);
         castVotes(id, panel, 3);
         check(disputes.disputeOf(id).phase == IDisputes.Phase.Guilty, "not acquitted by one");

@@ -74,6 +74,50 @@ contract RootAttacks is Ledger {
         eq(token.balanceOf(address(epochs)), 0, "paid to the unit");
     }
 
+    /// What a panel has judged is not settled again, by old signatures or new; a true root is.
+    function testAttackBadRootComesBack() external {
+        bytes32 root = Tree.leafOf(address(0xbad), 1_000 * MAG);
+        settle(0, root, 1);
+        address accused = epochs.settlementOf(0).proposer;
+        judge(challengeAs(people[9].addr, Offence.BadRoot, accused, bytes32(uint256(0))), true);
+        toFallback(0);
+        uint256 total = epochs.poolOf(0);
+        bytes32 data = "record";
+        // Whoever signed is banned only once somebody has asked for it: the same can sign again.
+        address[] memory able = new address[](3);
+        bytes[] memory list = new bytes[](3);
+        bytes32 digest = epochs.settlementDigest(0, root, total, 1, data);
+        uint256 found;
+        for (uint256 i; found < epochs.signaturesNeeded(); ++i) {
+            if (!nodes.isNotary(people[i].addr)) continue;
+            able[found] = people[i].addr;
+            list[found++] = signatureOf(people[i], digest);
+        }
+        vm.prank(people[9].addr);
+        expectError(IEpochs.RootRejected.selector);
+        epochs.settle(0, root, total, 1, data, list);
+        digest = epochs.settlementDigest(0, "true", total, 1, data);
+        for (uint256 i; i < found; ++i) {
+            for (uint256 j; j < 9; ++j) if (people[j].addr == able[i]) list[i] = signatureOf(people[j], digest);
+        }
+        vm.prank(people[9].addr);
+        epochs.settle(0, "true", total, 1, data, list);
+        eq(epochs.settlementOf(0).root, bytes32("true"), "the epoch is not lost");
+    }
+
+    /// A count that could not be kept, or proven within a call, is refused.
+    function testAttackUnboundedTree() external {
+        toSettle(0);
+        address proposer = epochs.proposerOf(0);
+        uint256 total = epochs.poolOf(0);
+        uint256 count = uint256(type(uint32).max) + 1;
+        bytes32 digest = epochs.settlementDigest(0, "root", total, count, "d");
+        bytes[] memory list = signatures(digest, epochs.signaturesNeeded());
+        vm.prank(proposer);
+        expectError(IEpochs.TreeTooLarge.selector);
+        epochs.settle(0, "root", total, count, "d", list);
+    }
+
     /// The notaries who signed a root judged bad lose everything.
     function testAttackFraudulentApproval() external {
         bytes32 root = Tree.leafOf(address(0xbad), 1_000 * MAG);
