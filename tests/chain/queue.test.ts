@@ -276,6 +276,39 @@ describe("the chain and its RPC", () => {
     expect(bench.times("a")).toBe(1);
   });
 
+  test("another program is faster with the nonce, in a block or in the pool: another one at once", async () => {
+    for (const in_pool of [false, true]) {
+      const bench = new Bench();
+      const { chain } = bench;
+      bench.submit("a");
+      const request = chain.request.bind(chain);
+      let first = true;
+      chain.request = async <T>(method: string, params?: readonly unknown[]): Promise<T> => {
+        if (method === "eth_sendRawTransaction" && first) {
+          first = false;
+          const rival = {
+            hash: "0x01",
+            nonce: 0,
+            data: "0xee",
+            to: null,
+            max_fee: 1n << 60n,
+          } as const;
+          if (in_pool) chain.pool.set(rival.hash, rival);
+          else chain.mineForeign();
+        }
+        // What the pool holds counts as pending.
+        if (method === "eth_getTransactionCount" && params?.[1] === "pending")
+          return `0x${(chain.nextNonce + chain.pool.size).toString(16)}` as T;
+        return await request<T>(method, params);
+      };
+      await bench.queue.tick();
+      expect(bench.queue.get("a")).toMatchObject({ state: "sent", nonce: 1, reason: null });
+      chain.mine();
+      await bench.queue.tick();
+      expect([bench.kinds("a"), bench.times("a")]).toEqual(["queued sent mined", 1]);
+    }
+  });
+
   test("a pinned nonce that is taken fails", async () => {
     const bench = new Bench();
     bench.submit("a", { nonce: 0 });

@@ -33,6 +33,8 @@ interface RawBlock {
   timestamp: Hex;
 }
 
+/** Nonces lost to another program of the account before the next look. */
+const NONCE_TRIES = 5;
 const DEADLINE: Reason = {
   code: "DEADLINE_PASSED",
   message: "its time was over before the chain took it",
@@ -200,15 +202,20 @@ export class QueueRound {
     this.turn(entry, { reason: reason(why) }, "waiting");
   }
 
-  /** Gives signed bytes to the RPC and draws the consequences; an error blocks the account. */
+  /**
+   * Gives signed bytes to the RPC and draws the consequences; an error blocks the account. `fresh`:
+   * for the first time, so whose nonce is used up elsewhere is nowhere else, and gets another.
+   */
   private async deliver(
     entry: Entry,
     attempt: Attempt,
     view: ChainView,
-  ): Promise<MagnetError | "taken" | "refused"> {
+    fresh = false,
+  ): Promise<MagnetError | "taken" | "refused" | "again"> {
     const { sender, store, limits } = this.options;
     const delivery = await sender.deliver(attempt, entry.what);
-    if (delivery.kind === "underpriced")
+    if (delivery.kind === "nonce_used" && fresh && this.release(entry, attempt)) return "again";
+    if (delivery.kind === "underpriced" || delivery.kind === "nonce_used")
       store.touchAttempt(attempt.hash, view.head - limits.replace_after_blocks);
     if (delivery.kind !== "refused") return "taken";
     // Some chains mine at once and report the revert as a refusal.
@@ -294,12 +301,15 @@ export class QueueRound {
     try {
       const gas = await sender.gasFor(entry);
       const fees = await sender.fees();
-      const pending = await sender.pendingNonce();
-      const attempt = sender.prepare(entry, gas, fees, view, pending);
-      if (attempt === undefined) return "known";
-      const outcome = await this.deliver(entry, attempt, view);
-      if (outcome === "taken") this.turn(entry, { reason: null }, "sent");
-      return outcome === "taken" ? "sent" : outcome;
+      for (let tries = 1; ; tries++) {
+        const pending = await sender.pendingNonce();
+        const attempt = sender.prepare(entry, gas, fees, view, pending);
+        if (attempt === undefined) return "known";
+        const outcome = await this.deliver(entry, attempt, view, true);
+        if (outcome === "again" && tries < NONCE_TRIES) continue;
+        if (outcome === "taken") this.turn(entry, { reason: null }, "sent");
+        return outcome === "taken" ? "sent" : outcome;
+      }
     } catch (error) {
       if (!(error instanceof MagnetError) || error.code === "RPC_DOWN") throw error;
       if (error.code === "INSUFFICIENT_FUNDS" || error.code === "FEE_CAP") {

@@ -18,11 +18,14 @@ type Delivery =
   | { kind: "accepted" }
   /** It will not get in at this fee. */
   | { kind: "underpriced" }
+  /** Its nonce is in a block, or in the pool with another transaction. */
+  | { kind: "nonce_used" }
   /** `permanent`: these bytes will never be taken. */
   | { kind: "refused"; error: MagnetError; permanent: boolean };
 
-const KNOWN =
-  /already known|already imported|known transaction|already exists|nonce (is )?too low/i;
+const KNOWN = /already known|already imported|known transaction|already exists/i;
+/** Of bytes that were never sent before it means: another program was faster with this nonce. */
+const NONCE_USED = /nonce (is )?too low|replacement transaction underpriced/i;
 const UNDERPRICED = /underpriced|fee too low|less than (the )?block base fee|fee cap less than/i;
 const PERMANENT =
   /intrinsic gas|gas limit|gas too (low|high)|oversized|size limit|init ?code|invalid (sender|chain)/i;
@@ -156,6 +159,7 @@ export class Sender {
     } catch (error) {
       if (!(error instanceof RpcFailure)) throw error;
       if (KNOWN.test(error.message) || POOL_FULL.test(error.message)) return { kind: "accepted" };
+      if (NONCE_USED.test(error.message)) return { kind: "nonce_used" };
       if (UNDERPRICED.test(error.message)) return { kind: "underpriced" };
       const known = chainError(error, what);
       const permanent = known instanceof RevertError || PERMANENT.test(error.message);
