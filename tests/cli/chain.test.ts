@@ -5,17 +5,23 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
+import { addressOf } from "../../src/chain/client/account.ts";
 import { openRpc } from "../../src/chain/client/rpc.ts";
+import { TransactionQueue } from "../../src/chain/client/transaction-queue.ts";
 import { EmbeddedChain } from "../../src/chain/embedded/chain.ts";
 import { type RunningChain, serveChain } from "../../src/chain/embedded/server.ts";
 import { systemClock } from "../../src/core/clock.ts";
+import type { PublicKey } from "../../src/core/types.ts";
 import { richAlloc } from "../chain/chain-clients.ts";
+import { deployer } from "../chain/deployed-ledger.ts";
 import { errorDocument, MAIN, magnet, makeHome, type Outcome, oneDocument } from "./magnet.ts";
 
 let home: string;
 let chain: EmbeddedChain;
 let server: RunningChain;
 let net: string;
+/** Of the node in folder "a". */
+let account: `0x${string}`;
 const MAG = 10n ** 18n;
 const mag = (amount: bigint | number) => String(BigInt(amount) * MAG);
 
@@ -44,6 +50,7 @@ beforeAll(async () => {
   server = serveChain(chain);
   const [a, b] = [await keyOf("a"), await keyOf("b")];
   await keyOf("poor");
+  account = addressOf(a as PublicKey);
   net = path.join(home, "net.json");
   const members = [a, b].flatMap((key) => ["--member", key]);
   await magnet(MAIN, home, ["network", "create", "--name", "lab", ...members, "--out", net]);
@@ -155,14 +162,14 @@ describe("a node's stake", () => {
 test("disputes: opened with evidence, listed, shown, refused to vote on from outside", async () => {
   const evidence = path.join(home, "evidence.json");
   fs.writeFileSync(evidence, "{}");
-  const account = (data(await run("a", ["bond", "1"])) as { address: string }).address;
+  const accused = account.toLowerCase();
   const epoch = String((data(await run("a", ["params", "show"])) as { epoch: number }).epoch);
-  const flags = ["--accused", account, "--subject", epoch, "--evidence", evidence];
+  const flags = ["--accused", accused, "--subject", epoch, "--evidence", evidence];
   const opened = data(await run("b", ["dispute", "open", "--offence", "false_tier", ...flags]));
   expect(opened).toMatchObject({
     id: 1,
     offence: "false_tier",
-    accused: account,
+    accused,
     evidence_hash: "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
     challenger_bond: mag(20),
   });
@@ -200,26 +207,25 @@ describe("the chain is not what it should be", () => {
   });
 
   test("no coin for the fee: said, given up, and the same command works once there is some", async () => {
-    const costly = await EmbeddedChain.open({ alloc: {}, fees: "eip1559" });
+    const costly = await EmbeddedChain.open({ alloc: richAlloc(), fees: "eip1559" });
     const running = serveChain(costly);
-    const file = path.join(home, "costly.json");
-    fs.copyFileSync(net, file);
-    const out = path.join(home, "costly-ledger.json");
-    const outcome = await magnet(MAIN, home, [
-      ...[
-        "chain",
-        "deploy",
-        "--network",
-        file,
-        "--out",
-        out,
-        "--rpc",
-        running.url,
-        ...inFolder("a"),
-      ],
-    ]);
+    const deploy = (out: string) =>
+      magnet(MAIN, home, [
+        ...["chain", "deploy", "--network", net, "--out", path.join(home, out)],
+        ...["--rpc", running.url, ...inFolder("a")],
+      ]);
+    const outcome = await deploy("costly.json");
     expect([errorDocument(outcome).code, outcome.code]).toEqual(["INSUFFICIENT_FUNDS", 8]);
-    expect(fs.existsSync(out)).toBe(false);
+    expect(outcome.stderr).toContain("members need some of its coin");
+    expect(fs.existsSync(path.join(home, "costly.json"))).toBe(false);
+    const queue = new TransactionQueue({
+      ...{ rpc: openRpc({ url: running.url, clock: systemClock }), chain_id: costly.chain_id },
+      ...{ signer: deployer, file: ":memory:", clock: systemClock },
+    });
+    queue.submit({ key: "coin", what: "coin", to: account, data: "0x", value: MAG });
+    await queue.wait("coin", { poll_ms: 1 });
+    await queue.close();
+    expect(data(await deploy("costly.json"))).toMatchObject({ resumed: true, transactions: 13 });
     await running.stop();
     await costly.close();
   });

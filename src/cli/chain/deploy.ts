@@ -100,6 +100,13 @@ async function blockRandomness(rpc: Rpc, choice: string): Promise<boolean> {
   return !version.startsWith("magnet/");
 }
 
+/** Members without coin cannot send anything: better said now than in their first epoch. */
+async function remindOfCoin({ out }: Context, rpc: Rpc, coin: string): Promise<void> {
+  const price = await onChain("gas price", () => rpc.request<string>("eth_gasPrice"));
+  if (BigInt(price) > 0n && parseMag(coin) === 0n)
+    out.warn("this chain takes fees: members need some of its coin (--coin, or from elsewhere)");
+}
+
 async function deployTo(context: Context, network: NetworkFile, flags: DeployFlags) {
   const { values: config } = await context.config({ "chain.rpc": flags.rpc });
   const { signal, out } = context;
@@ -107,6 +114,7 @@ async function deployTo(context: Context, network: NetworkFile, flags: DeployFla
   const base = { values: defaultValues(flags.epoch_seconds), governance: DEFAULT_GOVERNANCE };
   const settings = flags.values === undefined ? base : readSettings(flags.values, base);
   const block_randomness = await blockRandomness(rpc, flags.block_randomness);
+  await remindOfCoin(context, rpc, flags.coin);
   let shown = "";
   return await deployLedger({
     ...settings,
