@@ -14,8 +14,8 @@ import {
   runLedgerSimulation,
 } from "../../src/sim/ledger/ledger-simulation.ts";
 
-/** More seeds by MAGNET_LEDGER_SEEDS, for a long run outside of CI. */
-const SEEDS = Number(process.env.MAGNET_LEDGER_SEEDS ?? 1);
+/** More seeds by LEDGER_SEEDS, for a long run outside of CI. */
+const SEEDS = Number(process.env.LEDGER_SEEDS ?? 1);
 
 function mustPass(options: LedgerSimulationOptions): LedgerSimulationReport {
   const report = runLedgerSimulation(options);

@@ -40,8 +40,7 @@ const COLLUDERS = 2;
 const NOTARIES = 6;
 export const NODES_LEAST = COLLUDERS + 4 + SYBILS + 4;
 const EPOCH_S = 200;
-const STEP_S = 4;
-/** Epochs added at most until a colluder has been drawn as proposer. */
+const STEP_S = 8;
 const EXTRA_EPOCHS = 16;
 
 /** One identity's part in it. */
@@ -57,6 +56,8 @@ export interface StrategyOptions {
   seed: number;
   /** What a machine's work costs its operator in an epoch, base units. */
   cost: bigint;
+  /** Epochs added at most until a colluder has been drawn as proposer and was judged; 16. */
+  extra_epochs?: number;
   onEpoch?: (done: number, total: number) => void;
 }
 
@@ -137,7 +138,7 @@ export class StrategySimulation {
     try {
       await this.#populate(cast, identities);
       let end_s = this.#chain.now_s + (epochs + 2) * EPOCH_S;
-      const latest_s = end_s + EXTRA_EPOCHS * EPOCH_S;
+      const latest_s = end_s + (this.#options.extra_epochs ?? EXTRA_EPOCHS) * EPOCH_S;
       let told = -1;
       while (this.#chain.now_s < end_s) {
         // A colluder cheats once it is drawn as proposer; then it has to be judged.
