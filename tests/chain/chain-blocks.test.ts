@@ -225,6 +225,27 @@ describe("the log", () => {
   });
 });
 
+test("calls leave nothing behind: transient or stored values, balances, overrides", async () => {
+  await using parts = await open();
+  const { rpc } = parts;
+  const zero = `0x${"0".repeat(64)}`;
+  // Reads transient slot 0, then sets it; the same with a stored one.
+  for (const data of ["0x5f5c5f5260015f5d60205ff3", "0x5f545f5260015f5560205ff3"])
+    for (let i = 0; i < 3; i++) expect(await rpc("eth_call", { data }, "latest")).toBe(zero);
+  const balance = { data: "0x33315f5260205ff3", from: bob.address };
+  const before = await rpc("eth_call", balance, "latest");
+  const rich = { [bob.address]: { balance: "0x7" } };
+  expect(Number(await rpc("eth_call", balance, "latest", rich))).toBe(7);
+  expect(await rpc("eth_call", balance, "latest")).toBe(before);
+  const to = `0x${"77".repeat(20)}`;
+  const coded = { [to]: { code: "0x5f545f5260205ff3", state: { [zero]: `0x${"0".repeat(63)}9` } } };
+  expect(Number(await rpc("eth_call", { to }, "latest", coded))).toBe(9);
+  expect(await rpc("eth_call", { to }, "latest")).toBe("0x");
+  await parts.chain.submit(await transfer(0));
+  expect(Number(await rpc("eth_call", balance, "latest"))).toBe(Number(before) + 1);
+  expect(await rpc("eth_call", balance, "0x0")).toBe(before);
+});
+
 test("calls take turns; those that wait too long or are too many are told so", async () => {
   let now_ms = 0;
   const queue = new CallQueue({ waiting: 2, wait_ms: 10 }, () => now_ms);

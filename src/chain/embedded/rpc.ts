@@ -1,6 +1,5 @@
 /** The JSON-RPC methods of the embedded chain, by name. */
 import packageJson from "../../../package.json" with { type: "json" };
-import { CallQueue } from "./call-queue.ts";
 import type { EmbeddedChain } from "./chain.ts";
 import { Filters, findLogs } from "./events.ts";
 import { prevrandaoAfter } from "./execute.ts";
@@ -27,7 +26,7 @@ import {
   wordJson,
 } from "./render.ts";
 import { badParams, RpcError } from "./rpc-error.ts";
-import { callOnce, estimateGas } from "./simulate.ts";
+import { Calls } from "./simulate.ts";
 import type { ChainState } from "./state.ts";
 import { timeMethods } from "./time-travel.ts";
 import { EMPTY_ROOT } from "./trie.ts";
@@ -139,8 +138,7 @@ function transactionMethods(chain: EmbeddedChain): Methods {
 }
 
 function stateMethods(chain: EmbeddedChain): Methods {
-  const { calls_waiting: waiting, call_wait_ms: wait_ms } = CHAIN_LIMITS;
-  const calls = new CallQueue({ waiting, wait_ms });
+  const calls = new Calls(chain);
   const at = (block: unknown): ChainState => {
     const { header } = requireHeader(chain, block);
     return header.number === chain.head.header.number
@@ -185,12 +183,12 @@ function stateMethods(chain: EmbeddedChain): Methods {
     async eth_call([call, block, overrides]) {
       const place = parsePlace(chain, block, overrides);
       const request = parseCall(call, place.setting.base_fee);
-      return toHex(await calls.run(() => callOnce(chain, place, request)));
+      return toHex(await calls.call(place, request));
     },
     async eth_estimateGas([call, block, overrides]) {
       const place = parsePlace(chain, block, overrides);
       const request = parseCall(call, place.setting.base_fee);
-      return quantity(await calls.run(() => estimateGas(chain, place, request)));
+      return quantity(await calls.estimate(place, request));
     },
   };
 }

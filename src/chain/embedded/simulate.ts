@@ -5,6 +5,7 @@
 import { EVMError } from "@ethereumjs/evm";
 import { Account, Address } from "@ethereumjs/util";
 import type { VM } from "@ethereumjs/vm";
+import { CallQueue } from "./call-queue.ts";
 import type { EmbeddedChain } from "./chain.ts";
 import { type BlockSetting, blockOf, openVm } from "./execute.ts";
 import { fromHex, type Hex, toHex } from "./hex.ts";
@@ -98,8 +99,10 @@ async function payForGas(state: ChainState, call: CallRequest, gas: bigint): Pro
   await state.putAccount(addressOf(call.from), account);
 }
 
+/** A fresh transaction's surroundings: nothing transient, and what is warm from its start. */
 function warm(vm: VM, setting: ReturnType<typeof blockOf>, call: CallRequest): void {
-  const { journal, precompiles } = vm.evm as unknown as {
+  const { journal, precompiles, transientStorage } = vm.evm as unknown as {
+    transientStorage: { clear(): void };
     journal: {
       cleanJournal(): void;
       addAlwaysWarmAddress(address: string): void;
@@ -108,6 +111,7 @@ function warm(vm: VM, setting: ReturnType<typeof blockOf>, call: CallRequest): v
     precompiles: Map<string, unknown>;
   };
   journal.cleanJournal();
+  transientStorage.clear(); // it lives as long as a transaction (EIP-1153)
   for (const address of precompiles.keys()) journal.addAlwaysWarmAddress(address);
   journal.addAlwaysWarmAddress(call.from);
   if (call.to !== undefined) journal.addAlwaysWarmAddress(call.to);
@@ -118,27 +122,55 @@ function warm(vm: VM, setting: ReturnType<typeof blockOf>, call: CallRequest): v
   }
 }
 
-/** A state and an EVM on it, to run one request's calls in; each call leaves it as it was. */
+/**
+ * A state and an EVM on it; each call leaves the state as it was. Making an EVM costs more than most
+ * calls, so one serves them all, one after the other, from whatever block they start.
+ */
 export class CallRunner {
   readonly #state: ChainState;
   readonly #vm: VM;
-  readonly #setting: BlockSetting;
+  #root: Uint8Array;
+  #block: { key: string; block: ReturnType<typeof blockOf> } | undefined;
 
-  private constructor(state: ChainState, vm: VM, setting: BlockSetting) {
+  private constructor(state: ChainState, vm: VM, root: Uint8Array) {
     this.#state = state;
     this.#vm = vm;
-    this.#setting = setting;
+    this.#root = root;
   }
 
-  static async open(chain: EmbeddedChain, place: CallPlace): Promise<CallRunner> {
-    const state = chain.stateAt(place.state_root);
-    if (place.overrides !== undefined) await override(state, place.overrides);
+  static async open(chain: EmbeddedChain): Promise<CallRunner> {
+    const root = chain.head.header.state_root;
+    const state = chain.stateAt(root);
     const vm = await openVm(state, chain.common, (number) => chain.hashOf(number));
-    return new CallRunner(state, vm, place.setting);
+    return new CallRunner(state, vm, root);
+  }
+
+  /** Runs `use` on the state of `place`, its overrides applied; then all is as before. */
+  async at<T>(place: CallPlace, use: () => Promise<T>): Promise<T> {
+    const full = this.#state.cached_values > CHAIN_LIMITS.cached_values;
+    if (full || Buffer.compare(place.state_root, this.#root) !== 0) {
+      await this.#state.setStateRoot(place.state_root);
+      this.#root = place.state_root;
+    }
+    await this.#state.checkpoint();
+    try {
+      if (place.overrides !== undefined) await override(this.#state, place.overrides);
+      return await use();
+    } finally {
+      await this.#state.revert();
+    }
+  }
+
+  #blockOf({ setting }: CallPlace, base_fee: bigint) {
+    const { number, timestamp, parent_hash } = setting;
+    const key = `${number} ${timestamp} ${base_fee} ${toHex(parent_hash)}`;
+    if (this.#block?.key !== key)
+      this.#block = { key, block: blockOf({ ...setting, base_fee }, this.#vm.common) };
+    return this.#block.block;
   }
 
   /** Throws RpcError where the call cannot even begin. */
-  async run(call: CallRequest, gas: bigint): Promise<CallOutcome> {
+  async run(place: CallPlace, call: CallRequest, gas: bigint): Promise<CallOutcome> {
     const intrinsic = intrinsicGas(call);
     if (gas < intrinsic)
       return {
@@ -148,15 +180,20 @@ export class CallRunner {
     await this.#state.checkpoint();
     try {
       await payForGas(this.#state, call, gas);
-      return await this.#execute(call, gas, intrinsic);
+      return await this.#execute(place, call, gas, intrinsic);
     } finally {
       await this.#state.revert();
     }
   }
 
-  async #execute(call: CallRequest, gas: bigint, intrinsic: bigint): Promise<CallOutcome> {
-    const base_fee = call.gas_price === 0n ? 0n : this.#setting.base_fee;
-    const block = blockOf({ ...this.#setting, base_fee }, this.#vm.common);
+  async #execute(
+    place: CallPlace,
+    call: CallRequest,
+    gas: bigint,
+    intrinsic: bigint,
+  ): Promise<CallOutcome> {
+    const base_fee = call.gas_price === 0n ? 0n : place.setting.base_fee;
+    const block = this.#blockOf(place, base_fee);
     warm(this.#vm, block, call);
     const caller = addressOf(call.from);
     const { execResult } = await this.#vm.evm.runCall({
@@ -188,46 +225,67 @@ function least(a: bigint, b: bigint): bigint {
   return b;
 }
 
-/** What the call returns. Throws RpcError with the revert's data. */
-export async function callOnce(
-  chain: EmbeddedChain,
-  place: CallPlace,
-  call: CallRequest,
-): Promise<Uint8Array> {
-  const runner = await CallRunner.open(chain, place);
-  const gas = least(call.gas ?? CHAIN_LIMITS.call_gas, CHAIN_LIMITS.call_gas);
-  const outcome = await runner.run(call, gas);
-  if (outcome.failure !== undefined) throw failureOf(outcome);
-  return outcome.returned;
+/** The calls of one chain: they take turns on one EVM. */
+export class Calls {
+  readonly #chain: EmbeddedChain;
+  readonly #queue = new CallQueue({
+    waiting: CHAIN_LIMITS.calls_waiting,
+    wait_ms: CHAIN_LIMITS.call_wait_ms,
+  });
+  #runner: CallRunner | undefined;
+
+  constructor(chain: EmbeddedChain) {
+    this.#chain = chain;
+  }
+
+  #turn<T>(place: CallPlace, use: (runner: CallRunner) => Promise<T>): Promise<T> {
+    return this.#queue.run(async () => {
+      this.#runner ??= await CallRunner.open(this.#chain);
+      const runner = this.#runner;
+      try {
+        return await runner.at(place, () => use(runner));
+      } catch (error) {
+        // What is no answer to the caller may have left the EVM in the middle of something.
+        if (!(error instanceof RpcError)) this.#runner = undefined;
+        throw error;
+      }
+    });
+  }
+
+  /** What the call returns. Throws RpcError with the revert's data. */
+  call(place: CallPlace, call: CallRequest): Promise<Uint8Array> {
+    return this.#turn(place, async (runner) => {
+      const gas = least(call.gas ?? CHAIN_LIMITS.call_gas, CHAIN_LIMITS.call_gas);
+      const outcome = await runner.run(place, call, gas);
+      if (outcome.failure !== undefined) throw failureOf(outcome);
+      return outcome.returned;
+    });
+  }
+
+  /**
+   * The least gas limit that the call succeeds with. A call may need more than it uses: a refund
+   * comes only at its end, and each inner call gets at most 63/64 of what is left. So the limit is
+   * searched by running, as long as CHAIN_LIMITS.estimate_gas lasts. Throws RpcError where no limit
+   * is enough.
+   */
+  estimate(place: CallPlace, call: CallRequest): Promise<bigint> {
+    const ceiling = gasCeiling(this.#chain, place, call);
+    return this.#turn(place, (runner) => leastGas(runner, place, call, ceiling));
+  }
 }
 
-/** Most gas that the sender may and can pay for. */
-function gasCeiling(chain: EmbeddedChain, place: CallPlace, call: CallRequest): bigint {
-  const most = least(call.gas ?? chain.genesis.gas_limit, chain.genesis.gas_limit);
-  if (call.gas_price === 0n) return most;
-  const given = place.overrides?.[call.from]?.balance;
-  const balance = given ?? chain.stateAt(place.state_root).accountOf(call.from)?.balance ?? 0n;
-  if (balance < call.value) return most; // running it says what is missing
-  return least(most, (balance - call.value) / call.gas_price);
-}
-
-/**
- * The least gas limit that the call succeeds with. A call may need more than it uses: a refund comes
- * only at its end, and each inner call gets at most 63/64 of what is left. So the limit is searched
- * by running, as long as CHAIN_LIMITS.estimate_gas lasts. Throws RpcError where no limit is enough.
- */
-export async function estimateGas(
-  chain: EmbeddedChain,
+async function leastGas(
+  runner: CallRunner,
   place: CallPlace,
   call: CallRequest,
+  ceiling: bigint,
 ): Promise<bigint> {
-  const runner = await CallRunner.open(chain, place);
-  let enough = gasCeiling(chain, place, call);
-  const first = await runner.run(call, enough);
+  let enough = ceiling;
+  const first = await runner.run(place, call, enough);
   if (first.failure !== undefined) throw failureOf(first);
   let spent = first.gas_needed;
   const works = async (gas: bigint) => {
-    const { failure, gas_needed } = await runner.run(call, gas);
+    const { failure, gas_needed } = await runner.run(place, call, gas);
     spent += failure === undefined ? gas_needed : gas;
     return failure === undefined;
   };
@@ -243,4 +301,14 @@ export async function estimateGas(
     else short = middle;
   }
   return enough;
+}
+
+/** Most gas that the sender may and can pay for. */
+function gasCeiling(chain: EmbeddedChain, place: CallPlace, call: CallRequest): bigint {
+  const most = least(call.gas ?? chain.genesis.gas_limit, chain.genesis.gas_limit);
+  if (call.gas_price === 0n) return most;
+  const given = place.overrides?.[call.from]?.balance;
+  const balance = given ?? chain.stateAt(place.state_root).accountOf(call.from)?.balance ?? 0n;
+  if (balance < call.value) return most; // running it says what is missing
+  return least(most, (balance - call.value) / call.gas_price);
 }
