@@ -8,7 +8,7 @@ import {Parts} from "./Parts.sol";
 /// What the calls of members, sellers and contributors cost as whole transactions, against a budget
 /// each.
 /// forge-config: default.isolate = true
-contract CostsTest is Parts {
+contract MembersGasTest is Parts {
     Vm.Wallet private ann;
 
     function setUp() external {
