@@ -374,6 +374,19 @@ contract EpochsTest is Ledger {
         settle(3, "c", 5);
     }
 
+    /// In every epoch, the first one and neighbours among them.
+    function testBadRootsOfNeighboursAreBarred() external {
+        for (uint64 epoch; epoch < 2; ++epoch) {
+            settle(epoch, "bad", 5);
+            holdNow(epoch);
+            releaseNow(epoch, true, true);
+            refuses(
+                abi.encodeWithSelector(IEpochs.RootRejected.selector, epoch, bytes32("bad")),
+                epoch, "bad", POOL, 5
+            );
+        }
+    }
+
     function testAnUndecidedRootMayComeAgain() external {
         settle(0, "a", 5);
         holdNow(0);
