@@ -124,4 +124,18 @@ describe.each(CHAINS)("a paid request on the chain %s", (kind) => {
     expect([late.status, await codeOf(late)]).toEqual([409, "payment_answered"]);
     expect(runs).toBe(1);
   });
+
+  test("a key of the operator pays nothing; strangers see no metrics of a server with keys", async () => {
+    const key = "a-key-of-the-operator";
+    const server = await start(saying("free"), { api_keys: [key] });
+    const headers = { authorization: `Bearer ${key}` };
+    expect((await fetch(chatUrl(server), post(CHAT, headers))).status).toBe(200);
+    expect((await fetch(chatUrl(server), post(CHAT))).status).toBe(402);
+    const wrong = { authorization: `Bearer ${key}x` };
+    expect((await fetch(chatUrl(server), post(CHAT, wrong))).status).toBe(401);
+    expect((await fetch(`${server.url}/metrics`)).status).toBe(401);
+    expect((await fetch(`${server.url}/metrics`, { headers })).status).toBe(200);
+    expect((await fetch(`${server.url}/v1/models`)).status).toBe(200);
+    expect(server.paid.totals().payments).toBe(0);
+  });
 });
