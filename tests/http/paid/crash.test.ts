@@ -1,5 +1,5 @@
 /** Paid servers that are killed at the worst moments: nothing is lost, and nothing is paid twice. */
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
 import path from "node:path";
 import type { LocalAccount } from "viem";
 import { generatePrivateKey } from "viem/accounts";
@@ -27,6 +27,10 @@ beforeAll(async () => {
   chain = await startChain("anvil");
   [seller, buyer] = [await chain.account(0n, "1", key), await chain.account()];
 });
+const children: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const kill of children.splice(0)) await kill(); // also where a test failed half-way
+});
 afterAll(() => chain.kill());
 
 interface Child {
@@ -48,15 +52,17 @@ async function start(data_dir: string, hang: boolean): Promise<Child> {
   void (async () => {
     for await (const bytes of child.stdout) text += decoder.decode(bytes, { stream: true });
   })();
+  const kill = async () => {
+    child.kill("SIGKILL");
+    await child.exited;
+  };
+  children.push(kill);
   const url = () => /^ready (\S+)$/m.exec(text)?.[1];
   await until(() => url() !== undefined || child.exitCode !== null);
   return {
     url: url()!,
     runs: () => text.match(/^run$/gm)?.length ?? 0,
-    async kill() {
-      child.kill("SIGKILL");
-      await child.exited;
-    },
+    kill,
   };
 }
 
