@@ -1,4 +1,7 @@
-/** Nothing outlives the demo: its agents leave when it is killed without a chance to tidy up. */
+/**
+ * Nothing outlives the demo: its agents and its chain leave when it is killed without a chance to tidy
+ * up.
+ */
 import { afterAll, expect, test } from "bun:test";
 import fs from "node:fs";
 import { Place } from "./binary.ts";
@@ -6,15 +9,16 @@ import { Place } from "./binary.ts";
 const place = new Place();
 afterAll(() => place.remove());
 
-/** Live processes whose command line names the demo's folder. */
-function agentsOf(out: string): number[] {
+/** Live agents and hosts of a chain whose command line names the demo's folder. */
+function childrenOf(out: string): number[] {
   return fs
     .readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
       try {
         const words = fs.readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-        return words.includes("join") && words.some((word) => word.startsWith(out));
+        const isOurs = words.includes("join") || words.includes("host");
+        return isOurs && words.some((word) => word.startsWith(out));
       } catch {
         return false; // it ended while we looked
       }
@@ -39,9 +43,9 @@ test("agents end after a kill -9 of the demo", async () => {
     stdout: "ignore",
     stderr: "ignore",
   });
-  await until("the agents", () => agentsOf(out).length === 4);
+  await until("four agents and the chain", () => childrenOf(out).length === 5);
   child.kill("SIGKILL");
   await child.exited;
-  await until("the agents to leave", () => agentsOf(out).length === 0);
-  expect(agentsOf(out)).toEqual([]);
+  await until("the agents to leave", () => childrenOf(out).length === 0);
+  expect(childrenOf(out)).toEqual([]);
 }, 120_000);

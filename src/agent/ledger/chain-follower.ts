@@ -12,8 +12,8 @@ import type { ChainReader } from "./chain-reader.ts";
 import type { LogIndex } from "./log-index.ts";
 
 /** Looks per epoch, so that no window of it is missed; bounded for very short and long epochs. */
-const LOOKS_PER_EPOCH = 80;
-const POLL_MIN_MS = 200;
+const LOOKS_PER_EPOCH = 60;
+const POLL_MIN_MS = 250;
 const POLL_MAX_MS = 4000;
 /** An RPC that is down is asked again after so long, growing to the second. */
 const DOWN_MIN_MS = 500;
@@ -115,7 +115,7 @@ export class ChainFollower {
     const head = await ledger.head();
     const timestamp_s = Math.max(time_s, head.timestamp);
     await index.advance(head);
-    this.#options.reader.atHead(head.hash);
+    this.#options.reader.logsRead();
     await this.#readEpochs(timestamp_s);
     await this.#readDisputes();
     const view = await this.#options.reader.accountView(timestamp_s);

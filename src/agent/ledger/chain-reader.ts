@@ -11,7 +11,6 @@ import type {
   DisputeView,
   EpochView,
   EpochWindows,
-  Hex,
   LedgerNode,
   SettlementView,
 } from "../../chain/ledger/ledger-types.ts";
@@ -41,6 +40,8 @@ const PHASES: (DisputePhase | null)[] = [
   "dismissed",
   "inconclusive",
 ];
+/** Reads that go by time are asked again after so many seconds of the chain. */
+const TIMED_S = 5;
 /** Epochs whose active nodes are remembered. */
 const ROLLS_MAX = 64;
 /** `Offence` by number. */
@@ -63,7 +64,7 @@ export class ChainReader {
   readonly #index: LogIndex;
   readonly #self: Address;
   readonly #fixed = new Map<number, Fixed>();
-  #head: Hex | "" = "";
+  #version = "";
   readonly #reads = new Map<string, Promise<unknown>>();
   /** Active nodes of an epoch, and the logs that they follow from. */
   readonly #rolls = new Map<number, { key: string; nodes: LedgerNode[] }>();
@@ -95,10 +96,14 @@ export class ChainReader {
     return fixed;
   }
 
-  /** The head that reads are remembered for; what only a block changes is asked once per block. */
-  atHead(hash: Hex): void {
-    if (hash === this.#head) return;
-    this.#head = hash;
+  /**
+   * Whatever changes in the ledger's contracts leaves an event: reads are asked once for each state of
+   * the logs, and those that go by time every few seconds besides.
+   */
+  logsRead(): void {
+    const version = this.#index.version();
+    if (version === this.#version) return;
+    this.#version = version;
     this.#reads.clear();
   }
 
@@ -141,14 +146,16 @@ export class ChainReader {
   /** `time_s`: what a transaction mined now would see. */
   async epochView(epoch: number, panel: Panel, time_s: number): Promise<EpochView> {
     const fixed = await this.fixedOf(epoch);
-    const [pool, proposer, nodes, settlement] = await Promise.all([
-      this.#pool(epoch, time_s),
-      this.#once(`proposer/${epoch}`, () =>
-        this.#ledger.read("epochs", "proposerOf", [BigInt(epoch)]),
-      ),
-      this.#nodesAt(epoch, fixed),
-      this.#settlement(epoch, fixed.values.challengeSeconds, time_s),
-    ]);
+    const settlement = await this.#settlement(epoch, fixed.values.challengeSeconds, time_s);
+    const isUpheld = settlement !== null && !settlement.rejected;
+    const isOver = time_s >= fixed.windows.settle_end_s;
+    // What a settlement has minted, and who has proposed it, is asked for no more.
+    const [pool, proposer] = isUpheld
+      ? [settlement.total, settlement.proposer]
+      : isOver
+        ? [0n, null]
+        : await Promise.all([this.#pool(epoch, time_s), this.#proposer(epoch, time_s)]);
+    const nodes = await this.#nodesAt(epoch, fixed);
     const { tierRewards, axisWeights, challengeSeconds } = fixed.values;
     return {
       epoch,
@@ -156,9 +163,8 @@ export class ChainReader {
       tier_rewards: tierRewards,
       axis_weights: axisWeights,
       challenge_seconds: challengeSeconds,
-      // What a settlement has minted is asked for no more.
-      pool: settlement && !settlement.rejected ? settlement.total : pool,
-      proposer: NOBODY.test(proposer) ? null : lower(proposer),
+      pool,
+      proposer,
       ...panel,
       nodes,
       ...this.#commitments(epoch),
@@ -166,13 +172,26 @@ export class ChainReader {
     };
   }
 
-  /** In the block that comes next, since the caps on emission go by time; no older than ten seconds. */
+  /** In the block that comes next, since the caps on emission go by time. */
   #pool(epoch: number, time_s: number): Promise<bigint> {
-    return this.#once(`pool/${epoch}/${Math.floor(time_s / 10)}`, async () => {
-      const args = [BigInt(epoch)] as const;
-      const pending = this.#ledger.read("epochs", "poolOf", args, "pending");
-      return pending.catch(() => this.#ledger.read("epochs", "poolOf", args));
+    return this.#once(`pool/${epoch}/${Math.floor(time_s / TIMED_S)}`, () =>
+      this.#soon((block) => this.#ledger.read("epochs", "poolOf", [BigInt(epoch)], block)),
+    );
+  }
+
+  /** Drawn from the last settlement that is final, which goes by time too. */
+  #proposer(epoch: number, time_s: number): Promise<Address | null> {
+    return this.#once(`proposer/${epoch}/${Math.floor(time_s / TIMED_S)}`, async () => {
+      const drawn = await this.#soon((block) =>
+        this.#ledger.read("epochs", "proposerOf", [BigInt(epoch)], block),
+      );
+      return NOBODY.test(drawn) ? null : lower(drawn);
     });
+  }
+
+  /** Not every RPC knows the pending block; the newest one then has to do. */
+  async #soon<T>(read: (block: "pending" | "latest") => Promise<T>): Promise<T> {
+    return read("pending").catch(() => read("latest"));
   }
 
   #epochLogs<E extends AnyLog<"epochs">["eventName"]>(epoch: number, event: E) {
@@ -306,12 +325,14 @@ export class ChainReader {
 
   async accountView(time_s: number): Promise<AccountView> {
     const self = [this.#self] as const;
-    const [node, active, claimed] = await this.#once("account", () =>
-      Promise.all([
-        this.#ledger.read("nodes", "nodeOf", self),
-        this.#ledger.read("nodes", "isActive", self),
-        this.#ledger.read("epochs", "claimed", self),
-      ]),
+    const [node, active, claimed] = await this.#once(
+      `account/${Math.floor(time_s / TIMED_S)}`,
+      () =>
+        Promise.all([
+          this.#ledger.read("nodes", "nodeOf", self),
+          this.#ledger.read("nodes", "isActive", self),
+          this.#ledger.read("epochs", "claimed", self),
+        ]),
     );
     let last: AccountView["last"] = null;
     let final: AccountView["final"] = null;

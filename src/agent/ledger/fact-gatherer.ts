@@ -18,7 +18,7 @@ import { RoundArchive } from "./round-archive.ts";
 import { type AuditDuty, ShardAuditor } from "./shard-auditor.ts";
 
 /** Audits of this node in one epoch, on average: each is the fetch of one shard. */
-const AUDITS_PER_EPOCH = 24;
+const AUDITS_PER_EPOCH = 6;
 
 export interface GathererOptions {
   data_dir: string;

@@ -45,6 +45,14 @@ export class LogIndex {
     this.#ledger = ledger;
   }
 
+  /** Another text for every other list of logs. */
+  version(): string {
+    return WATCHED.map((name) => {
+      const list = this.#lists[name];
+      return `${list.length} ${list.at(-1)?.blockHash ?? ""}`;
+    }).join(" ");
+  }
+
   /** Logs of one contract in the order of the chain. */
   of<N extends Watched>(name: N): readonly AnyLog<N>[] {
     return this.#lists[name];

@@ -16,6 +16,8 @@ import type { PublishedBlobs } from "../published-blobs.ts";
 
 /** A record names every account that ever earned: 200 bytes each, 100,000 of them. */
 export const RECORD_BYTES_MAX = 64 << 20;
+/** With 10,000 accounts 64 records take some 130 MB. */
+const RECORDS_KEPT = 64;
 /** Evidence is a dispute's whole case; older ones are decided. */
 const EVIDENCE_KEPT = 64;
 
@@ -104,8 +106,15 @@ export class RecordStore {
     this.#options.published.publish(name);
   }
 
+  /** The ledger needs them no more; the newest stay, for whoever asks what an epoch has paid. */
   async drop(data_hashes: readonly Hash[]): Promise<void> {
-    const gone = new Set(data_hashes);
+    const dropped = new Set(data_hashes);
+    const candidates = this.#index.records
+      .filter(({ data_hash }) => dropped.has(data_hash))
+      .sort((a, b) => b.epoch - a.epoch);
+    const room = RECORDS_KEPT - (this.#index.records.length - candidates.length);
+    const gone = new Set(candidates.slice(Math.max(0, room)).map(({ data_hash }) => data_hash));
+    if (gone.size === 0) return;
     this.#index.records = this.#index.records.filter(({ data_hash }) => !gone.has(data_hash));
     this.#write();
     for (const data_hash of gone) await this.#remove(data_hash);

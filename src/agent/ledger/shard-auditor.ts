@@ -19,6 +19,8 @@ import type { FactStore } from "./fact-store.ts";
 const CHUNK_TIMEOUT_MS = 30_000;
 /** Between two audits at least, however short the mean. */
 const INTERVAL_MIN_MS = 50;
+/** Large shards are audited more rarely: an average of half a MiB a second is what audits may cost. */
+const BYTES_PER_MS = 512;
 
 /** One shard as a holder claims it. */
 export interface Claim {
@@ -39,7 +41,7 @@ export interface AuditorOptions {
   random: Random;
   clock: Clock;
   log: Log;
-  /** Mean time between two audits. */
+  /** Mean time between two audits, at least. */
   mean_ms: number;
   /** What the ledger asks of this node as an auditor now; null while the chain is not known. */
   duty(): AuditDuty | null;
@@ -62,8 +64,8 @@ export class ShardAuditor {
   }
 
   start(): void {
-    const { random, mean_ms } = this.#options;
-    const wait_ms = Math.max(INTERVAL_MIN_MS, -Math.log(1 - random.next()) * mean_ms);
+    const { random } = this.#options;
+    const wait_ms = Math.max(INTERVAL_MIN_MS, -Math.log(1 - random.next()) * this.#mean_ms());
     this.#timer = setTimeout(() => {
       this.auditOnce()
         .catch((error) => {
@@ -101,12 +103,24 @@ export class ShardAuditor {
     return found;
   }
 
+  /** Shards that this node may audit now. */
+  #pool(): Claim[] {
+    const duty = this.#options.duty();
+    const all = [...this.claims()].filter(([holder]) => duty?.isAssigned(holder) ?? true);
+    return all.flatMap(([, claims]) => claims);
+  }
+
+  #mean_ms(): number {
+    const pool = this.#pool();
+    const bytes = pool.reduce((sum, { size_bytes }) => sum + size_bytes, 0);
+    return Math.max(this.#options.mean_ms, bytes / Math.max(1, pool.length) / BYTES_PER_MS);
+  }
+
   /** One audit of a random shard; false where there is nothing to audit. */
   async auditOnce(): Promise<boolean> {
     const { random, facts, clock, log } = this.#options;
-    const duty = this.#options.duty();
-    const all = [...this.claims()].filter(([holder]) => duty?.isAssigned(holder) ?? true);
-    const pool = all.flatMap(([, claims]) => claims);
+    const pool = this.#pool();
+    const mean_ms = this.#mean_ms();
     // Every shard is as likely as any other: who holds more is audited more often.
     const claim = pool[random.below(pool.length)];
     if (!claim) return false;
@@ -119,7 +133,7 @@ export class ShardAuditor {
     facts.addAudit({ holder, cid, shard, size_bytes, passed, reason, at_ms: clock.now_ms() });
     log[passed ? "debug" : "warn"]("shard_audited", { holder, cid, shard, passed, reason });
     // Samples come once in mean_ms on average and hit each of the pool alike.
-    if (passed) duty?.passed(claim, (pool.length * this.#options.mean_ms) / 1000);
+    if (passed) this.#options.duty()?.passed(claim, (pool.length * mean_ms) / 1000);
     return true;
   }
 

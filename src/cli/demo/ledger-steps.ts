@@ -40,26 +40,38 @@ async function epochSeen({ control }: Member, epoch: number): Promise<EpochSeen 
   }
 }
 
-/** Waits until an epoch is final on every live agent; each must have computed its root itself. */
+/** True if every one of them shows the epoch as final, with its record. */
+const isFinal = (seen: readonly (EpochSeen | undefined)[]): seen is EpochSeen[] =>
+  seen.every((one) => one?.settlement?.final && one.record);
+
+/**
+ * Waits until an epoch from `from` on is final on every live agent; each must have computed its root by
+ * itself. Throws DEMO_CHECK_FAILED where they differ, or where the shares are not the pool.
+ */
 export async function awaitSettled(
   cluster: Cluster,
-  epoch: number,
+  ledger: DemoLedger,
+  from: number,
 ): Promise<{ detail: string; value: NonNullable<EpochSeen["record"]> }> {
-  const seen = await cluster.until(`epoch ${epoch} to be final`, STEP_DEADLINE_MS, async () => {
-    const all = await Promise.all(cluster.members.map((member) => epochSeen(member, epoch)));
-    return all.every((one) => one?.settlement?.final && one.record) ? all : undefined;
+  const what = `an epoch from ${from} on to be final`;
+  const { epoch, seen } = await cluster.until(what, STEP_DEADLINE_MS, async () => {
+    const settled = (await ledger.settled()).filter((one) => one.epoch >= from).reverse();
+    for (const { epoch } of settled) {
+      const seen = await Promise.all(cluster.members.map((member) => epochSeen(member, epoch)));
+      if (isFinal(seen)) return { epoch, seen };
+    }
+    return undefined;
   });
-  const first = seen[0]!;
-  const { settlement, record } = first;
+  const { settlement, record } = seen[0]!;
   for (const one of seen)
-    if (one?.record?.root !== settlement!.root || one.phase === "disputed")
+    if (one.record!.root !== settlement!.root)
       throw failed(`the agents disagree on the root of epoch ${epoch}`);
   const shares = record!.entries.map(({ reward }) => reward);
   if (sum(shares) !== BigInt(settlement!.total))
     throw failed(`the shares of epoch ${epoch} do not sum to its pool`);
   const detail =
     `epoch ${epoch}: ${formatMag(BigInt(settlement!.total))} MAG for ${shares.length} of ` +
-    `${cluster.members.length + 1} agents, root ${settlement!.root.slice(0, 10)} computed by each`;
+    `${cluster.everybody.length} agents, root ${settlement!.root.slice(0, 10)} on every live one`;
   return { detail, value: record! };
 }
 

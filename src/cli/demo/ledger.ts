@@ -22,7 +22,7 @@ import { type ChainHost, startChain } from "./processes.ts";
 /** Long enough that agents that train on all cores act in time, short enough for a demo. */
 const EPOCH_SECONDS = 30;
 const WINDOWS = {
-  ...{ commitSeconds: 7, revealSeconds: 7, proposerSeconds: 5, challengeSeconds: 5 },
+  ...{ commitSeconds: 12, revealSeconds: 12, proposerSeconds: 8, challengeSeconds: 6 },
   settleSeconds: 300,
 } as const;
 /** What each agent is given, puts at stake, and binds as a notary; MAG. */

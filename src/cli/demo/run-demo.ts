@@ -153,7 +153,7 @@ async function checkLedger(
   { cluster, ledger, options }: Run,
   { cheater }: Trained,
 ): Promise<void> {
-  const record = await log.run("epoch", () => awaitSettled(cluster, cheater.epoch));
+  const record = await log.run("epoch", () => awaitSettled(cluster, ledger, cheater.epoch));
   await log.run("claims", async () => {
     const detail = await awaitClaims(cluster, ledger, record);
     return { detail, value: undefined };

@@ -196,14 +196,14 @@ export class StrategySimulation {
     const head = await ledger.head();
     await this.#index.advance(head);
     const shared = this.#readers.get(this.#agents[0]!)!;
-    shared.atHead(head.hash);
+    shared.logsRead();
     const panel = await shared.panel();
     const wanted = new Set(this.#agents.flatMap((agent) => agent.machine.wanted.epochs));
     const views = new Map<number, EpochView>();
     for (const epoch of wanted) views.set(epoch, await shared.epochView(epoch, panel, now_s));
     for (const agent of this.#agents) {
       const reader = this.#readers.get(agent)!;
-      reader.atHead(head.hash);
+      reader.logsRead();
       await this.#tell(agent, { type: "account_view", view: await reader.accountView(now_s) });
       const also = new Set(agent.machine.wanted.disputes);
       for (const view of await reader.disputeViews(also))
