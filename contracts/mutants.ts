@@ -267,7 +267,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       [
         "if (total == 0) return address(0);",
-        "if (total != 0) return _seats[uint256(seed) % _seatCount].node;",
+        "if (total != 0) return _seats[uint256(seed) % _seatCount()].node;",
       ],
     ],
   },
