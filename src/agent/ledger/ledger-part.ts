@@ -182,6 +182,7 @@ export class LedgerPart {
       beforeLook: async () => {
         await this.stake.advance();
         await this.queue.tick();
+        if (this.stake.status.state === "working") this.#driveQueue();
       },
     });
     transport.on({ message: (from, message) => this.#message(from, message) });
@@ -256,9 +257,12 @@ export class LedgerPart {
     const drive = async () => {
       for (let i = 0; i < DRIVES_MAX && !this.#abort.signal.aborted; i++) {
         await this.queue.tick();
-        if (!this.queue.live().some(({ state }) => state === "queued" || state === "sent")) return;
+        if (!this.queue.live().some(({ state }) => state === "queued" || state === "sent")) break;
         await Bun.sleep(DRIVE_PAUSE_MS);
       }
+      // An allowance is followed by what it is for.
+      const isOpen = !this.#abort.signal.aborted;
+      if (isOpen && this.stake.status.state === "working") await this.follower.look();
     };
     drive()
       .catch((error) => this.#log.warn("queue_failed", { reason: toMagnetError(error).message }))

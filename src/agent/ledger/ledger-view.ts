@@ -52,7 +52,7 @@ export async function describeEpoch(part: LedgerPart, wanted: number | null): Pr
   const view = epoch === undefined ? undefined : views.get(epoch);
   if (epoch === undefined || !view)
     throw new MagnetError("NOT_FOUND", `epoch ${wanted ?? ""} is not known here`, {
-      hint: "epochs that are long over are read from their events: magnet chain status shows the newest",
+      hint: "magnet chain status lists the epochs that this node follows",
     });
   const state = part.machine.view().epochs.find((one) => one.epoch === epoch);
   const data_hash = view.settlement?.data_hash ?? state?.record_hash ?? null;

@@ -28,7 +28,7 @@ const mag = (amount: string | null) => (amount === null ? "-" : formatMag(BigInt
 const isoTime = (seconds: number) => new Date(seconds * 1000).toISOString().slice(0, 19);
 
 function chainLine({ chain, rpc }: Status): string {
-  if (!chain.up) return `${rpc.address} is down: ${chain.reason}`;
+  if (!chain.up) return chain.reason;
   return `${rpc.address}, block ${chain.block}, ${isoTime(chain.timestamp_s)}Z`;
 }
 
