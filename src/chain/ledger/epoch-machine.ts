@@ -90,7 +90,7 @@ export class EpochMachine {
         Object.assign(parts, { up: false, down_reason: event.reason });
         break;
       case "epoch_view":
-        parts.state(event.view.epoch).setView(event.view);
+        parts.state(event.view.epoch).setView(event.view, parts.time_s);
         break;
       case "dispute_view":
         this.#disputeView(event.view);

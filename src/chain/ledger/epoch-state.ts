@@ -52,6 +52,7 @@ export interface Judgement {
 
 export class EpochState {
   view: EpochView | null = null;
+  view_s = 0;
   phase: EpochPhase = "collecting";
   reason = "the epoch is running";
   hint = "";
@@ -91,7 +92,9 @@ export class EpochState {
 
   constructor(readonly epoch: number) {}
 
-  setView(view: EpochView): void {
+  /** `now_s`: the chain's time as this node knew it then. */
+  setView(view: EpochView, now_s: number): void {
+    this.view_s = now_s;
     if (view.nodes !== this.view?.nodes) {
       this.#by_id = null;
       this.#by_address = null;

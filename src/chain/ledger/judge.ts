@@ -21,7 +21,7 @@ const FETCH_SHARE = 4;
 /** A record that nobody serves for this share of the window is withheld. */
 const WITHHELD_SHARE = 2;
 /** As often peers must have said that they do not have it. */
-const FETCHES_LEAST = 3;
+export const FETCHES_LEAST = 3;
 
 export class Judge {
   constructor(

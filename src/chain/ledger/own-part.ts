@@ -49,7 +49,11 @@ export class OwnContribution {
     const { commit_start_s, commit_end_s, reveal_end_s } = view.windows;
     if (time_s < commit_start_s)
       return ["collecting", `the epoch ends in ${seconds(commit_start_s - time_s)}`];
-    if (!state.node(address)) return noShare(state, "this node was not an active one");
+    if (!state.node(address)) {
+      // Who is active is settled with the epoch's end; an older view does not know it.
+      if (state.view_s < commit_start_s) return ["waiting", "waits for the list of active nodes"];
+      return noShare(state, "this node was not an active one");
+    }
     if (time_s < commit_end_s) return this.#commit(state, view, now_ms, out);
     if (!this.#stands(state, view)) return this.#missed(state, view, "commitment", commit_end_s);
     if (time_s < reveal_end_s) return this.#reveal(state, view, now_ms, out);

@@ -1,11 +1,12 @@
 /**
  * Disputes as a node sees them through (paper 13.3): draw the panel, vote when drawn (commit, then
  * open), resolve. A notary votes what it has found out itself; what it could not find out by the end of
- * the window is not proven. An absent vote is slashed, an own case is never voted on.
+ * the window is not proven, but for a record that nobody serves. An absent vote is slashed, an own case
+ * is never voted on.
  */
 import type { Sink } from "../../network/effects.ts";
 import { voteOf } from "./digests.ts";
-import { isOpen } from "./judge.ts";
+import { FETCHES_LEAST, isOpen } from "./judge.ts";
 import type { Address, DisputeView, LedgerEffect } from "./ledger-types.ts";
 import type { MachineParts } from "./machine-parts.ts";
 import { hex } from "./words.ts";
@@ -105,13 +106,26 @@ export class Voter {
     const late = this.parts.time_s >= from_s + VERDICT_SHARE * (commit_end_s - from_s);
     const found =
       dispute.offence === "bad_root" ? this.#rootVerdict(dispute) : this.#verdicts.get(id);
-    if (found !== undefined || late) return found ?? false;
+    if (found !== undefined) return found;
+    if (late) return this.#isWithheld(dispute);
     const asked_ms = this.#asked_ms.get(id) ?? Number.NEGATIVE_INFINITY;
     if (dispute.offence !== "bad_root" && now_ms - asked_ms >= 4 * this.parts.params.resend_ms) {
       this.#asked_ms.set(id, now_ms);
       out.push({ type: "judge_dispute", dispute });
     }
     return undefined;
+  }
+
+  /**
+   * Nobody serves the record of a root under dispute: upheld, it could neither be checked nor claimed,
+   * so this is not the same as not proven.
+   */
+  #isWithheld({ offence, subject }: DisputeView): boolean {
+    if (offence !== "bad_root") return false;
+    const { epochs, records } = this.parts;
+    const data_hash = epochs.get(Number(BigInt(subject)))?.view?.settlement?.data_hash;
+    if (data_hash === undefined || records.get(data_hash)) return false;
+    return records.failures(data_hash) >= FETCHES_LEAST;
   }
 
   /** From this node's own judgement of that settlement. */

@@ -69,7 +69,7 @@ export class LedgerSimNode {
   /** True if it was up, with its RPC, for so long without a break within the time given. */
   wasAble(from_ms: number, to_ms: number, needed_ms: number): boolean {
     let at_ms = from_ms;
-    for (const gap of [...this.unable, { from_ms: to_ms, to_ms }]) {
+    for (const gap of this.unable) {
       if (gap.to_ms < from_ms) continue;
       if (Math.min(gap.from_ms, to_ms) - at_ms >= needed_ms) return true;
       at_ms = Math.max(at_ms, gap.to_ms);

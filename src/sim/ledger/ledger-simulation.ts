@@ -43,7 +43,10 @@ const POLL_MS = 1000;
 /** Epochs that must be final after the faults ended, and how many may pass until they are. */
 const EPOCHS_AFTER = 2;
 const EPOCHS_PATIENCE = 8;
-/** Offence by which each role ends up slashed; the others merely gain nothing. */
+/**
+ * Offence by which each role ends up slashed; the others merely gain nothing. A commitment that was
+ * only gossiped and is not opened earns nothing, and the chain cannot see it: there is no slash.
+ */
 const CAUGHT: Partial<Record<Role, readonly string[]>> = {
   withholder: ["no_reveal"],
   copier: ["no_reveal", "mismatch"],
@@ -275,9 +278,10 @@ class LedgerSimulation implements LedgerWorld, Scene {
     const tried =
       [...settlements.values()].some((one) => one.rejected) ||
       slashes.some((s) => s.offence === "bad_root");
+    const direct = this.nodes.length <= LEDGER_PROFILES[this.#options.profile].direct_nodes_max;
     for (const { role, params, index } of this.nodes) {
       const offences = CAUGHT[role];
-      if (!offences || (role === "colluder" && !tried)) continue;
+      if (!offences || (role === "colluder" ? !tried : !direct)) continue;
       const caught = slashes.some(
         (one) => one.node === params.address && offences.includes(one.offence),
       );
