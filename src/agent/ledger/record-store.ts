@@ -6,6 +6,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { z } from "zod";
+import { RECORD_BYTES_MAX } from "../../chain/ledger/epoch-record.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
 import type { Hash, PublicKey } from "../../core/types.ts";
@@ -14,8 +15,6 @@ import type { FetchBlob } from "../blob-fetcher.ts";
 import { replaceFileSync } from "../durable-state.ts";
 import type { PublishedBlobs } from "../published-blobs.ts";
 
-/** A record names every account that ever earned: 200 bytes each, 100,000 of them. */
-export const RECORD_BYTES_MAX = 64 << 20;
 /** With 10,000 accounts 64 records take some 130 MB. */
 const RECORDS_KEPT = 64;
 /** Evidence is a dispute's whole case; older ones are decided. */
@@ -47,6 +46,8 @@ export class RecordStore {
   readonly #options: RecordStoreOptions;
   readonly #file: string;
   #index: Index = { records: [], evidence: [] };
+  /** Brought here by `fetch` and not stored as records so far. */
+  readonly #fetched = new Set<Hash>();
 
   constructor(options: RecordStoreOptions) {
     this.#options = options;
@@ -87,6 +88,7 @@ export class RecordStore {
   /** Durable and served when it returns. */
   async storeRecord(epoch: number, data_hash: Hash, bytes: Uint8Array): Promise<void> {
     await this.#put(data_hash, bytes);
+    this.#fetched.delete(data_hash);
     const others = this.#index.records.filter((record) => record.data_hash !== data_hash);
     this.#index.records = [...others, { epoch, data_hash }];
     this.#write();
@@ -106,9 +108,13 @@ export class RecordStore {
     this.#options.published.publish(name);
   }
 
-  /** The ledger needs them no more; the newest stay, for whoever asks what an epoch has paid. */
+  /**
+   * The ledger needs them no more; the newest stay, for whoever asks what an epoch has paid. What was
+   * fetched and is no record goes at once: anybody can name a hash.
+   */
   async drop(data_hashes: readonly Hash[]): Promise<void> {
     const dropped = new Set(data_hashes);
+    for (const hash of data_hashes) if (this.#fetched.delete(hash)) await this.#remove(hash);
     const candidates = this.#index.records
       .filter(({ data_hash }) => dropped.has(data_hash))
       .sort((a, b) => b.epoch - a.epoch);
@@ -125,15 +131,18 @@ export class RecordStore {
     if (this.#options.blobs.has(name)) await this.#options.blobs.delete(name);
   }
 
-  /** From this disk, else from a peer; the hash is checked. Throws BLOB_UNAVAILABLE. */
+  /** From this disk, else from a peer; the hash is checked. Throws BLOB_UNAVAILABLE, NO_RECORD. */
   async fetch(name: Hash, sources: readonly PublicKey[]): Promise<Uint8Array> {
-    const { blobs, fetchBlob, published } = this.#options;
+    const { blobs, fetchBlob } = this.#options;
     if (!blobs.has(name)) {
       if (sources.length === 0)
         throw new MagnetError("BLOB_UNAVAILABLE", "no peer is connected", { retryable: true });
       await fetchBlob(name, sources, { size_max: RECORD_BYTES_MAX });
+      this.#fetched.add(name);
     }
-    published.publish(name);
+    // The name may be that of a checkpoint, which does not fit the memory.
+    if ((blobs.size(name) ?? 0) > RECORD_BYTES_MAX)
+      throw new MagnetError("NO_RECORD", `blob ${name} is longer than any record`);
     return blobs.get(name);
   }
 }

@@ -45,13 +45,21 @@ export async function verifyReport(
   const own = view.nodes.find(({ address }) => address === node);
   const nothing = { rounds: [], evaluations: [], data_quality: 0n, storage: 0n, serving: 0n };
   if (!own) return nothing;
-  return {
+  let is_unproven = false;
+  const findRound = async (round: number) => {
+    const found = await context.findRound(round);
+    if (found === null) is_unproven = true;
+    return found;
+  };
+  const noting = { ...context, findRound };
+  const verified = {
     ...nothing,
-    rounds: await verifiedRounds(context, report, own.node_id),
-    evaluations: await verifiedEvaluations(context, report),
-    storage: await verifiedStorage(context, view, node, report),
+    rounds: await verifiedRounds(noting, report, own.node_id),
+    evaluations: await verifiedEvaluations(noting, report),
+    storage: await verifiedStorage(noting, view, node, report),
     serving: await context.serving.verify(node, view, report.facts.serving),
   };
+  return is_unproven ? { ...verified, is_unproven } : verified;
 }
 
 async function roundOf(

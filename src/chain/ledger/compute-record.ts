@@ -6,6 +6,8 @@
 import type { Hash } from "../../core/types.ts";
 import { NO_ROOT } from "./digests.ts";
 import {
+  ACCOUNTS_MAX,
+  ENTRIES_MAX,
   type EpochRecord,
   NO_RECORD,
   type RecordAccount,
@@ -45,21 +47,10 @@ export function computeRecord(
   terms: Terms,
   base: SealedRecord | null,
   contributions: readonly Contribution[],
+  limits: RecordLimits = { entries: ENTRIES_MAX, accounts: ACCOUNTS_MAX },
 ): SealedRecord | null {
-  const paid = new Map(base?.record.accounts.map((account) => [account.address, account]));
   const evaluated = base?.record.evaluated_round ?? -1;
-  const evaluations = contributions.flatMap((one) => newEvaluations(one, evaluated));
-  const quality = qualityPoints(evaluations);
-  const found = contributions.map((contribution) => {
-    const { address } = contribution.node;
-    const training = newTraining(contribution, paid.get(address)?.last_round ?? -1);
-    const amounts = countedAmounts(contribution, training.amount, quality.get(address) ?? 0n);
-    const points = pointsOf(amounts);
-    const score = scoreOf(points, terms.axis_weights);
-    return { contribution, points, score, last_round: training.last_round };
-  });
-  const sharing = found.filter(({ score }) => score > 0n);
-  sharing.sort((a, b) => (a.contribution.node.address < b.contribution.node.address ? -1 : 1));
+  const sharing = sharesOf(terms, base, contributions, limits);
   const shares = sharing.map(({ contribution: { node }, score }) => ({ ...node, score }));
   const rewards = divideRewards(terms.pool, shares, terms.tier_rewards);
   if (rewards.length === 0 || terms.pool === 0n) return null;
@@ -77,11 +68,85 @@ export function computeRecord(
     epoch: terms.epoch,
     previous: base?.outcome.data_hash ?? NO_RECORD,
     parent: base?.outcome.root ?? NO_ROOT,
-    evaluated_round: highest(evaluated, evaluations),
+    evaluated_round: highest(
+      evaluated,
+      sharing.flatMap((one) => newEvaluations(one.contribution, evaluated)),
+    ),
     entries,
     accounts: grownAccounts(base?.record.accounts ?? [], entries, rounds),
   };
   return sealRecord(record);
+}
+
+/** What one record can hold; a longer one could be read by nobody. */
+export interface RecordLimits {
+  entries: number;
+  accounts: number;
+}
+
+interface Sharer {
+  contribution: Contribution;
+  points: AxisAmounts;
+  score: bigint;
+  last_round: number;
+}
+
+/**
+ * Who shares, by rising address. The result follows from the sharers' reports alone, so that it can be
+ * computed again from those that a record names: whoever gets nothing has no say in the medians either.
+ */
+function sharesOf(
+  terms: Terms,
+  base: SealedRecord | null,
+  contributions: readonly Contribution[],
+  limits: RecordLimits,
+): Sharer[] {
+  const known = new Set(base?.record.accounts.map(({ address }) => address));
+  let counted = contributions;
+  for (;;) {
+    const found = scored(terms, base, counted).filter(({ score }) => score > 0n);
+    const sharing = withinLimits(found, known, limits);
+    if (sharing.length === counted.length) {
+      const addressOf = ({ contribution }: Sharer) => contribution.node.address;
+      return sharing.sort((a, b) => (addressOf(a) < addressOf(b) ? -1 : 1));
+    }
+    counted = sharing.map(({ contribution }) => contribution);
+  }
+}
+
+/** The highest scores, and of nodes that never earned as many as there is room for. */
+function withinLimits(
+  found: Sharer[],
+  known: ReadonlySet<string>,
+  { entries, accounts }: RecordLimits,
+): Sharer[] {
+  if (found.length <= Math.min(entries, accounts - known.size)) return found;
+  const ranked = [...found].sort((a, b) => {
+    if (a.score !== b.score) return a.score > b.score ? -1 : 1;
+    return a.contribution.node.address < b.contribution.node.address ? -1 : 1;
+  });
+  let room = accounts - known.size;
+  return ranked
+    .filter(({ contribution }) => known.has(contribution.node.address) || room-- > 0)
+    .slice(0, entries);
+}
+
+function scored(
+  terms: Terms,
+  base: SealedRecord | null,
+  contributions: readonly Contribution[],
+): Sharer[] {
+  const paid = new Map(base?.record.accounts.map((account) => [account.address, account]));
+  const evaluated = base?.record.evaluated_round ?? -1;
+  const quality = qualityPoints(contributions.flatMap((one) => newEvaluations(one, evaluated)));
+  return contributions.map((contribution) => {
+    const { address } = contribution.node;
+    const training = newTraining(contribution, paid.get(address)?.last_round ?? -1);
+    const amounts = countedAmounts(contribution, training.amount, quality.get(address) ?? 0n);
+    const points = pointsOf(amounts);
+    const score = scoreOf(points, terms.axis_weights);
+    return { contribution, points, score, last_round: training.last_round };
+  });
 }
 
 const highest = (start: number, list: readonly { round: number }[]): number =>

@@ -67,13 +67,15 @@ export class EpochState {
   readonly reports = new Map<Hash, ReportState>();
   /** Opened, but worth nothing: everybody sees the same bytes and comes to the same end. */
   readonly refused = new Map<Hash, string>();
-  /** Reports that came before their reveal was seen; one per sender. */
-  readonly early = new Map<PublicKey, string>();
+  /** Reports that came before their reveal was seen; one of each registered node. */
+  readonly early = new Map<PublicKey, { result_hash: Hash; text: string }>();
   readonly gossip_commits = new Map<Address, LedgerCommit>();
   readonly gossip_reveals = new Map<Address, LedgerReveal>();
   /** Leaves of a batch by its root. */
   readonly commit_sets = new Map<Hex, ReadonlyMap<Address, Hex>>();
   readonly signatures = new Map<Address, RecordSignature>();
+  /** Records other than the own one that a notary has signed, as far as they were looked into. */
+  readonly others = new Map<Address, Set<Hash>>();
   /** Two signed commitments of one node. */
   readonly doubles = new Map<Address, [LedgerCommit, LedgerCommit]>();
   /** A signed commitment and a signed opening that do not belong together. */

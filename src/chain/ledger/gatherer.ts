@@ -19,9 +19,6 @@ import {
 import { openingOf } from "./own-part.ts";
 import { parseReport, reportError } from "./report.ts";
 
-/** Reports kept before their opening is seen: one for each connection that a node can have. */
-const EARLY_MAX = 1024;
-
 export class Gatherer {
   constructor(private readonly parts: MachineParts) {}
 
@@ -73,9 +70,16 @@ export class Gatherer {
     const { view } = state;
     if (!view || this.parts.time_s < view.windows.reveal_end_s) return false;
     if (view.commit_root && !state.commit_sets.has(view.commit_root.root)) return false;
-    const batch = this.#batch(state, view);
-    for (const address of batch.keys()) if (!state.gossip_reveals.has(address)) return false;
+    if (this.#unopened(state, view, opened).length > 0) return false;
     return opened.every((one) => this.isSettled(state, one.result_hash));
+  }
+
+  /** Of the batch, who has not opened what it committed to; another opening is none. */
+  #unopened(state: EpochState, view: EpochView, opened: readonly Opened[]): Address[] {
+    const batch = this.#batch(state, view);
+    if (batch.size === 0) return [];
+    const known = new Set(opened.map((one) => one.node.address));
+    return [...batch.keys()].filter((address) => !known.has(address));
   }
 
   /** The report is verified, or refused for good. */
@@ -84,21 +88,32 @@ export class Gatherer {
     return verified !== null || state.refused.has(result_hash);
   }
 
-  /** A report's text from a peer, or from this node itself. */
+  /** A report's text from a peer; a reporter's own may come before its opening is seen. */
   take(state: EpochState, from: PublicKey, text: string): void {
+    const { view } = state;
     const result_hash = sha256Hex(text) as Hash;
-    const one = this.opened(state).find((entry) => entry.result_hash === result_hash);
-    if (one) this.#add(state, one, text);
-    else if (state.early.size < EARLY_MAX) state.early.set(from, text);
+    if (this.opened(state).some((entry) => entry.result_hash === result_hash))
+      this.#add(state, result_hash, text);
+    else if (view && this.#mayOpen(view) && state.nodeOfKey(from))
+      state.early.set(from, { result_hash, text });
   }
 
-  #add(state: EpochState, one: Opened, text: string): void {
-    const { result_hash, node } = one;
+  /** Openings can still be seen: what is told before or after is not kept for them. */
+  #mayOpen({ windows }: EpochView): boolean {
+    const { time_s } = this.parts;
+    return time_s >= windows.commit_start_s && time_s < windows.proposer_end_s;
+  }
+
+  #add(state: EpochState, result_hash: Hash, text: string): void {
     if (state.reports.has(result_hash) || state.refused.has(result_hash)) return;
     const report = parseReport(text);
+    const same = this.opened(state).filter((entry) => entry.result_hash === result_hash);
+    // Several nodes can have committed to the same bytes: they are of the one that they name.
+    const one = same.find((entry) => entry.node.address === report?.node);
+    if (report && !one && this.#mayStillOpen(state, report.node)) return;
     const reason = report ? this.#wrong(state, report, one) : "it is no report";
     if (!report || reason !== undefined) {
-      state.refused.set(result_hash, `${node.address}: ${reason}`);
+      state.refused.set(result_hash, `${(one ?? same[0])?.node.address}: ${reason}`);
       return;
     }
     const here: ReportState = {
@@ -109,16 +124,23 @@ export class Gatherer {
     state.reports.set(result_hash, here);
   }
 
+  /** What is refused is refused for good: not before everybody knows that nobody can open it. */
+  #mayStillOpen(state: EpochState, node: Address): boolean {
+    const { view } = state;
+    if (!view || this.parts.time_s < view.windows.reveal_end_s) return true;
+    return this.#batch(state, view).has(node);
+  }
+
   #wrong(
     state: EpochState,
     report: NonNullable<ReturnType<typeof parseReport>>,
-    one: Opened,
+    one: Opened | undefined,
   ): string | undefined {
     const { place } = this.parts.params;
     if (report.chain_id !== place.chain_id || report.contract !== place.epochs)
       return "it is of another ledger";
     if (report.epoch !== state.epoch) return "it is of another epoch";
-    if (report.node !== one.node.address) return "it is of another node";
+    if (!one) return "it is of another node";
     if (BigInt(report.score) !== one.score) return "its score is not the revealed one";
     return reportError(report, state.view?.axis_weights ?? []);
   }
@@ -128,15 +150,14 @@ export class Gatherer {
     const { view } = state;
     if (!view || this.parts.time_s < view.windows.commit_start_s) return;
     const opened = this.opened(state);
-    const by_hash = new Map(opened.map((one) => [one.result_hash, one]));
-    for (const [from, text] of state.early) {
-      const one = by_hash.get(sha256Hex(text) as Hash);
-      if (!one) continue;
-      state.early.delete(from);
-      this.#add(state, one, text);
+    const hashes = new Set(opened.map((one) => one.result_hash));
+    for (const [from, { result_hash, text }] of state.early) {
+      if (hashes.has(result_hash)) this.#add(state, result_hash, text);
+      const isKnown = state.reports.has(result_hash) || state.refused.has(result_hash);
+      if (isKnown || !this.#mayOpen(view)) state.early.delete(from);
     }
-    const own = state.own?.text ? by_hash.get(state.own.result_hash) : undefined;
-    if (own && state.own?.text) this.#add(state, own, state.own.text);
+    const { own } = state;
+    if (own?.text && hashes.has(own.result_hash)) this.#add(state, own.result_hash, own.text);
     for (const one of opened) this.#verify(state, one, now_ms, out);
     this.#ask(state, view, opened, now_ms, out);
   }
@@ -144,7 +165,8 @@ export class Gatherer {
   #verify(state: EpochState, one: Opened, now_ms: number, out: Sink<LedgerEffect>): void {
     const here = state.reports.get(one.result_hash);
     const pause_ms = 4 * this.parts.params.resend_ms;
-    if (!here || here.verified || now_ms - here.asked_ms < pause_ms) return;
+    if (!here || here.verified || here.report.node !== one.node.address) return;
+    if (now_ms - here.asked_ms < pause_ms) return;
     here.asked_ms = now_ms;
     const { epoch } = state;
     const { address } = one.node;
@@ -177,9 +199,8 @@ export class Gatherer {
     const root = view.commit_root?.root;
     if (root !== undefined && !state.commit_sets.has(root)) ask("commit_set");
     if (time_s < view.windows.commit_end_s) return;
-    const batch = [...this.#batch(state, view).keys()];
-    if (time_s >= view.windows.reveal_end_s && batch.some((who) => !state.gossip_reveals.has(who)))
-      ask("reveals");
+    const isOver = time_s >= view.windows.reveal_end_s;
+    if (isOver && this.#unopened(state, view, opened).length > 0) ask("reveals");
     const missing = opened
       .map((one) => one.result_hash)
       .filter((hash) => !state.reports.has(hash) && !state.refused.has(hash));
@@ -202,7 +223,7 @@ export class Gatherer {
   /** A gossiped opening; one that contradicts a signed commitment is evidence. */
   takeReveal(state: EpochState, body: LedgerReveal): void {
     const node = state.nodeOfKey(body.public_key);
-    if (!node || state.gossip_reveals.has(node.address)) return;
+    if (!node || this.#isOpen(state, node.address, body)) return;
     const opening = openingFields(body);
     if (!this.#signed(revealDigest(this.parts.params.place, state.epoch, opening), body)) return;
     const { address } = node;
@@ -213,6 +234,14 @@ export class Gatherer {
       return;
     }
     state.gossip_reveals.set(address, body);
+    state.opened = null; // one opening in another's place leaves their number as it was
+  }
+
+  /** Known already, or opened as it was committed: nothing else that it signs takes that place. */
+  #isOpen(state: EpochState, address: Address, body: LedgerReveal): boolean {
+    const known = state.gossip_reveals.get(address);
+    if (!known || known.signature === body.signature) return known !== undefined;
+    return this.opened(state).some((one) => one.node.address === address);
   }
 
   #signed(digest: Uint8Array, body: { public_key: PublicKey; signature: string }): boolean {

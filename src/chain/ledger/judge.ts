@@ -115,13 +115,15 @@ export class Judge {
 
   /**
    * Here in the first half of the reveal window, so that an honest proposer had it too: what comes later
-   * may have reached some and not others, which is nobody's fault but the reporter's.
+   * may have reached some and not others, which is nobody's fault but the reporter's. Nor is it another's
+   * fault if the report names rounds that nobody can prove: who waits for them in vain leaves it out.
    */
   #inTime(state: EpochState, view: EpochView, result_hash: Hash): boolean {
     if (state.refused.has(result_hash)) return true;
     const { commit_end_s, reveal_end_s } = view.windows;
     const here = state.reports.get(result_hash);
-    return here !== undefined && here.here_s <= (commit_end_s + reveal_end_s) / 2;
+    if (!here || here.verified?.is_unproven) return false;
+    return here.here_s <= (commit_end_s + reveal_end_s) / 2;
   }
 
   /** Computes again from exactly the reports that the settled record names. */

@@ -158,6 +158,8 @@ export interface VerifiedReport {
   data_quality: bigint;
   storage: bigint;
   serving: bigint;
+  /** It names rounds of which nobody has a proof: to look for them can take one node longer than another. */
+  is_unproven?: boolean;
 }
 
 /** Outcome of a submitted transaction; a reorganised one is reported again. */

@@ -43,7 +43,10 @@ export class RecordBook {
   fetched(hash: Hash, bytes: Uint8Array, out: Sink<LedgerEffect>): void {
     const sealed = parseRecord(bytes);
     if (sealed?.outcome.data_hash === hash) this.keep(sealed, out);
-    else this.#unreadable.add(hash);
+    else {
+      this.#unreadable.add(hash);
+      out.push({ type: "drop_records", data_hashes: [hash] });
+    }
   }
 
   failed(hash: Hash): void {

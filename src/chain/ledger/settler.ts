@@ -25,6 +25,9 @@ import { hashWord } from "./words.ts";
 /** Share of the proposer's time that late reports are waited for. */
 const GATHER_SHARE = 4;
 
+/** Records of one notary that are looked into: an honest one's changes with each late report. */
+const OTHERS_MAX = 8;
+
 /** What the epoch's status says: phase and reason. */
 type Standing = [phase: EpochPhase, reason: string];
 
@@ -192,7 +195,12 @@ export class Settler {
     const other = body.data_hash;
     const differs = state.record !== null && state.record.outcome.data_hash !== other;
     // Its record names reports that may be missing here.
-    if (differs) this.parts.records.want(other, now_ms, out, [body.public_key as PublicKey]);
+    if (!differs) return;
+    const others = state.others.get(node.address) ?? new Set();
+    state.others.set(node.address, others);
+    if (others.size < OTHERS_MAX) others.add(other);
+    if (others.has(other))
+      this.parts.records.want(other, now_ms, out, [body.public_key as PublicKey]);
   }
 
   /** Signatures over exactly this outcome, by notaries of now, in rising order of address. */
