@@ -65,7 +65,15 @@ let built: Ended;
 beforeAll(async () => {
   fs.mkdirSync(copy);
   const script = "tests/model/bitnet-cpp-engines.ts";
-  for (const part of ["src", "cpp", "build.ts", "package.json", "package-lock.json", script])
+  for (const part of [
+    "src",
+    "cpp",
+    "contracts",
+    "build.ts",
+    "package.json",
+    "package-lock.json",
+    script,
+  ])
     fs.cpSync(path.join(root, part), path.join(copy, part), {
       recursive: true,
       preserveTimestamps: true,
