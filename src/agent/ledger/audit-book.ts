@@ -17,8 +17,8 @@ CREATE TABLE IF NOT EXISTS audit_receipts (
 `;
 /** A report is made within the commit window after its epoch; older ones are of no use. */
 const EPOCHS_KEPT = 16;
-/** Receipts kept of one epoch: a liar's flood must not fill the disk. */
-const RECEIPTS_MAX = 16_384;
+/** Receipts kept of one auditor and epoch: a liar's flood must not fill the disk, nor keep others out. */
+const RECEIPTS_MAX = 4096;
 
 export class AuditBook {
   readonly #facts: FactStore;
@@ -48,8 +48,8 @@ export class AuditBook {
     const { epoch, auditor, object, shard_index, held_s } = receipt;
     const { database } = this.#facts;
     const { n } = database
-      .query("SELECT count(*) AS n FROM audit_receipts WHERE epoch = ?")
-      .get(epoch) as { n: number };
+      .query("SELECT count(*) AS n FROM audit_receipts WHERE epoch = ? AND auditor = ?")
+      .get(epoch, auditor) as { n: number };
     if (n >= RECEIPTS_MAX) return;
     database
       .query(

@@ -109,13 +109,27 @@ export class LedgerAudits implements AuditDuty {
     transport.send(holder, { type: auditReceiptMessage.type, body });
   }
 
-  /** An auditor says that it found a shard of this node whole. */
+  /**
+   * An auditor says that it found a shard of this node whole. Only what others will accept is kept, and
+   * of drawn auditors: other receipts would take its place in the book and in the report.
+   */
   receive(from: PublicKey, receipt: AuditReceipt): void {
     const { place, verifier, book } = this.#options;
     if (!this.#running || receipt.auditor !== from || receipt.holder !== this.#self) return;
     // One epoch back: the auditor's head may be a block behind.
     const age = this.#running.epoch - receipt.epoch;
-    if (age < -1 || age > 1) return;
+    if (age < -1 || age > 1 || receipt.held_s > place.epoch_seconds) return;
+    const drawn = auditorsOf(place, receipt.epoch, this.#self, this.#running.nodes);
+    if (!drawn.includes(this.#addressOf(from)) || !this.#isPart(receipt)) return;
     if (auditReceiptHolds(place, receipt, verifier)) book.addReceipt(receipt);
+  }
+
+  /** Of a state that was promoted, as far as this node can prove it. */
+  #isPart({ object, shard_index, size_bytes }: AuditReceipt): boolean {
+    const { archive, code } = this.#options;
+    const certified = archive.certified(Number(object.split("/")[0]));
+    if (!certified || objectName(certified.round, certified.state_hash) !== object) return false;
+    if (shard_index >= code.data_shards + code.parity_shards) return false;
+    return stateShardBytes(certified, code) === size_bytes;
   }
 }

@@ -51,8 +51,17 @@ export class LedgerEffects {
   /** Challenges that wait for the allowance of their bond. */
   readonly #waiting = new Map<string, Of<"submit">>();
 
+  /** Facts being gathered and reports being checked: asked for again, they are not begun again. */
+  readonly #busy = new Set<string>();
+
   constructor(context: LedgerEffectContext) {
     this.#context = context;
+  }
+
+  #once(key: string, work: () => Promise<void>): Promise<void> {
+    if (this.#busy.has(key)) return Promise.resolve();
+    this.#busy.add(key);
+    return work().finally(() => this.#busy.delete(key));
   }
 
   perform(effect: LedgerEffect): void {
@@ -74,10 +83,16 @@ export class LedgerEffects {
         this.#start("submit", this.#submit(effect));
         return;
       case "gather_facts":
-        this.#gather(effect);
+        this.#start(
+          "gather_facts",
+          this.#once(`gather/${effect.epoch}`, () => this.#gather(effect)),
+        );
         return;
       case "verify_report":
-        this.#start("verify_report", this.#verify(effect));
+        this.#start(
+          "verify_report",
+          this.#once(`verify/${effect.epoch}/${effect.result_hash}`, () => this.#verify(effect)),
+        );
         return;
       case "judge_dispute":
         this.#judge(effect);
@@ -129,11 +144,11 @@ export class LedgerEffects {
     return [...new Set([...connected, ...peers])];
   }
 
-  #gather({ epoch, after_round }: Of<"gather_facts">): void {
+  async #gather({ epoch, after_round }: Of<"gather_facts">): Promise<void> {
     const { facts, viewOf, feed, log } = this.#context;
     const view = viewOf(epoch);
     if (!view) return; // asked again once the chain has told of it
-    gatherFacts(facts, view, after_round).then(
+    await gatherFacts(facts, view, after_round).then(
       (gathered) => feed({ type: "facts", epoch, facts: gathered }),
       (error) => log.warn("facts_not_gathered", { epoch, reason: toMagnetError(error).message }),
     );

@@ -8,7 +8,12 @@ import type {
   LedgerNode,
   LedgerPlace,
 } from "../../chain/ledger/ledger-types.ts";
-import { type ContributionFacts, EMPTY_FACTS } from "../../chain/ledger/report.ts";
+import {
+  type ContributionFacts,
+  EMPTY_FACTS,
+  fittingFacts,
+  isReportable,
+} from "../../chain/ledger/report.ts";
 import type { PublicKey } from "../../core/types.ts";
 import type { AuditBook } from "./audit-book.ts";
 import { type AuditReceipt, auditorsOf, nodeIdHash } from "./audit-receipts.ts";
@@ -47,12 +52,12 @@ function trainedRounds({ gatherer, self }: FactContext, after_round: number) {
 
 /** Own evaluations of the newest promoted states: older ones have been paid, or came too late. */
 function evaluations({ gatherer }: FactContext): ContributionFacts["model_quality"] {
-  const all = gatherer.facts.evaluationsAfter(-1).slice(-EVALUATIONS_MAX);
-  return all.map(({ round, state_hash, loss }) => ({
-    round,
-    state_hash,
-    loss_micronats: Math.round(loss * MICRONATS),
-  }));
+  return gatherer.facts
+    .evaluationsAfter(-1)
+    .map(({ loss, ...one }) => ({ ...one, loss_micronats: Math.round(loss * MICRONATS) }))
+    .filter(({ loss_micronats }) => isReportable(loss_micronats))
+    .slice(-EVALUATIONS_MAX)
+    .map(({ round, state_hash, loss_micronats }) => ({ round, state_hash, loss_micronats }));
 }
 
 /** For each shard the receipt that stands for most, of those who may audit this node. */
@@ -94,11 +99,11 @@ export async function gatherFacts(
   view: EpochView,
   after_round: number,
 ): Promise<ContributionFacts> {
-  return {
+  return fittingFacts({
     ...EMPTY_FACTS,
     training_compute: trainedRounds(context, after_round),
     model_quality: evaluations(context),
     storage: storageProofs(context, view),
     serving: await context.serving.gather(context.self.address, view),
-  };
+  });
 }

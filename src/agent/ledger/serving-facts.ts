@@ -1,11 +1,12 @@
 /**
  * The serving axis (paper 13.1): tokens on receipts that requesters signed, each for a payment that is
- * on the chain, within the epoch, to the server's till or to the server itself. A receipt counts no
- * more tokens than were paid for at the least price, or a friend's signature would be worth any number
- * of them; what a server pays to itself costs it the treasury's and the burned share.
+ * on the chain, within the epoch, to the server's till: paid past it, a server's friends would have
+ * their money back whole. A receipt counts no more tokens than were paid for at the least price, or a
+ * friend's signature would be worth any number of them; what a server pays to itself costs it the
+ * treasury's and the burned share.
  */
 import fs from "node:fs";
-import { createPublicClient, custom } from "viem";
+import { type Address as ChainAddress, createPublicClient, custom, parseAbi } from "viem";
 import type { Ledger } from "../../chain/client/ledger.ts";
 import type { Address, EpochView, LedgerPlace } from "../../chain/ledger/ledger-types.ts";
 import type { ContributionFacts } from "../../chain/ledger/report.ts";
@@ -31,6 +32,21 @@ const CANDIDATES_MAX = 4096;
 /** Payments found on the chain, remembered; they are asked for by the server and by every verifier. */
 const PAYMENTS_MAX = 4096;
 
+/** Epochs whose blocks are remembered. */
+const RANGES_MAX = 16;
+/** A reorganisation moves the times of blocks a little; a payment's own time is looked at anyway. */
+const RANGE_MARGIN = 32n;
+
+const USED = parseAbi([
+  "event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce)",
+]);
+
+/** Blocks that an epoch lies in. */
+interface BlockRange {
+  from_block: bigint;
+  to_block: bigint;
+}
+
 export interface ServingOptions {
   ledger: Ledger;
   place: LedgerPlace;
@@ -42,6 +58,7 @@ export class ServingFacts {
   readonly #client: ReturnType<typeof createPublicClient>;
   readonly #payments = new Map<string, ReceiptPayment>();
   readonly #tills = new Map<Address, Address>();
+  readonly #ranges = new Map<number, BlockRange>();
 
   constructor(options: ServingOptions) {
     this.#options = options;
@@ -54,7 +71,9 @@ export class ServingFacts {
   /** Receipts whose payment falls into the epoch, the largest first. Throws what the chain throws. */
   async gather(self: Address, view: EpochView): Promise<ServingFact[]> {
     const found: { fact: ServingFact; tokens: bigint }[] = [];
-    for (const receipt of await this.#receipts(self)) {
+    const kept = await this.#receipts(self);
+    const used = kept.length > 0 ? await this.#used(view) : new Set();
+    for (const receipt of kept.filter((one) => used.has(nonceKey(one)))) {
       const tokens = await this.#counted(self, view, receipt);
       if (tokens > 0n) found.push({ fact: servingFact(receipt), tokens });
     }
@@ -84,8 +103,10 @@ export class ServingFacts {
     const { ledger, place } = this.#options;
     const asset = ledger.address("magToken").toLowerCase();
     let sum = 0n;
+    const used = facts.length > 0 ? await this.#used(view) : new Set();
     for (const fact of facts) {
       const receipt = receiptOfFact({ chain_id: place.chain_id, asset, server: node }, fact);
+      if (!used.has(nonceKey(receipt))) continue;
       const isSigned = await checkedReceipt(receipt).then(
         () => true,
         () => false,
@@ -100,7 +121,7 @@ export class ServingFacts {
     const isOurs =
       receipt.chain_id === place.chain_id &&
       receipt.asset === ledger.address("magToken").toLowerCase();
-    const payment = isOurs ? await this.#payment(server, receipt) : undefined;
+    const payment = isOurs ? await this.#payment(server, view, receipt) : undefined;
     const end_s = view.windows.commit_start_s;
     if (!payment || payment.block_time_s >= end_s) return 0n;
     if (payment.block_time_s < end_s - place.epoch_seconds) return 0n;
@@ -108,28 +129,66 @@ export class ServingFacts {
     return BigInt(receipt.tokens) < paid_for ? BigInt(receipt.tokens) : paid_for;
   }
 
-  async #payment(server: Address, receipt: ServingReceipt): Promise<ReceiptPayment | undefined> {
+  async #payment(
+    server: Address,
+    view: EpochView,
+    receipt: ServingReceipt,
+  ): Promise<ReceiptPayment | undefined> {
     const key = `${server}/${receiptKey(receipt)}`;
     const known = this.#payments.get(key);
     if (known) return known;
-    const from_block = BigInt(this.#options.ledger.deployment.block);
-    for (const pay_to of [await this.#till(server), server]) {
-      const found = await this.#lookup(receipt, { pay_to, from_block });
-      if (!("paid" in found)) continue;
-      this.#payments.set(key, found.paid);
-      if (this.#payments.size > PAYMENTS_MAX) this.#payments.delete([...this.#payments.keys()][0]!);
-      return found.paid;
-    }
-    return undefined;
+    const place = { pay_to: await this.#till(server), ...(await this.#range(view)) };
+    const found = await asked(() => receiptPayment(this.#client as never, receipt, place));
+    if (!("paid" in found)) return undefined;
+    this.#payments.set(key, found.paid);
+    if (this.#payments.size > PAYMENTS_MAX) this.#payments.delete([...this.#payments.keys()][0]!);
+    return found.paid;
   }
 
-  async #lookup(receipt: ServingReceipt, place: { pay_to: Address; from_block: bigint }) {
-    try {
-      return await receiptPayment(this.#client as never, receipt, place);
-    } catch (error) {
-      // The client wraps what the RPC threw; the cause says it in our words.
-      throw toMagnetError((error as { cause?: unknown }).cause ?? error);
-    }
+  /** Authorizations that were used about in the epoch, in one question: most receipts are older. */
+  async #used(view: EpochView): Promise<Set<string>> {
+    const { from_block, to_block } = await this.#range(view);
+    const logs = await asked(() =>
+      this.#client.getContractEvents({
+        ...{ address: this.#options.ledger.address("magToken") as ChainAddress, abi: USED },
+        ...{ eventName: "AuthorizationUsed", fromBlock: from_block, toBlock: to_block },
+      }),
+    );
+    return new Set(
+      logs.map(({ args }) => nonceKey({ payer: `${args.authorizer}`, nonce: `${args.nonce}` })),
+    );
+  }
+
+  /** Found by the blocks' times: RPCs refuse to search a whole chain for one payment. */
+  async #range(view: EpochView): Promise<BlockRange> {
+    const known = this.#ranges.get(view.epoch);
+    if (known) return known;
+    const { ledger, place } = this.#options;
+    const first = BigInt(ledger.deployment.block);
+    const head = await asked(() => this.#client.getBlock());
+    /** The first block at or after a time; the head where there is none. */
+    const blockAt = async (time_s: number): Promise<bigint> => {
+      let [low, high] = [first, head.number];
+      while (low < high) {
+        const middle = (low + high) / 2n;
+        const { timestamp } = await asked(() => this.#client.getBlock({ blockNumber: middle }));
+        if (Number(timestamp) < time_s) low = middle + 1n;
+        else high = middle;
+      }
+      return low;
+    };
+    const end_s = view.windows.commit_start_s;
+    const from = (await blockAt(end_s - place.epoch_seconds)) - RANGE_MARGIN;
+    const to = (await blockAt(end_s)) + RANGE_MARGIN;
+    const range = {
+      from_block: from > first ? from : first,
+      to_block: to < head.number ? to : head.number,
+    };
+    // Before the epoch's last block is here, its end is not known.
+    if (Number(head.timestamp) < end_s) return range;
+    this.#ranges.set(view.epoch, range);
+    if (this.#ranges.size > RANGES_MAX) this.#ranges.delete([...this.#ranges.keys()][0]!);
+    return range;
   }
 
   async #till(server: Address): Promise<Address> {
@@ -138,5 +197,17 @@ export class ServingFacts {
     const till = await this.#options.ledger.read("revenue", "tillOf", [server]);
     this.#tills.set(server, till.toLowerCase() as Address);
     return till;
+  }
+}
+
+const nonceKey = ({ payer, nonce }: { payer: string; nonce: string }): string =>
+  `${payer}/${nonce}`.toLowerCase();
+
+/** The client wraps what the RPC threw; the cause says it in our words. */
+async function asked<T>(question: () => Promise<T>): Promise<T> {
+  try {
+    return await question();
+  } catch (error) {
+    throw toMagnetError((error as { cause?: unknown }).cause ?? error);
   }
 }

@@ -46,16 +46,16 @@ export const EVALUATION_POINTS = 1000n;
 
 /** Longest report, in bytes of canonical JSON; it must fit one message. */
 export const REPORT_BYTES_MAX = 192 << 10;
+/** Room for what a report holds besides its facts. */
+const FRAME_BYTES = 512;
 const ROUNDS_MAX = 256;
 const SETS_MAX = 32;
 const EVALUATIONS_MAX = 64;
 const PROOFS_MAX = 256;
 const RECEIPTS_MAX = 256;
 /** 2^31 micronats are 2147 nats: no loss of a model that computes is larger. */
-const micronatsSchema = z
-  .int()
-  .min(-(2 ** 31))
-  .max(2 ** 31);
+const MICRONATS_MAX = 2 ** 31;
+const micronatsSchema = z.int().min(-MICRONATS_MAX).max(MICRONATS_MAX);
 
 /** A confirmed record of DataRegistry and its loss drop in the reference run, for three seeds. */
 const dataSetSchema = z.strictObject({
@@ -180,6 +180,25 @@ export const reportBytes = (report: ContributionReport): Uint8Array =>
 export const reportHash = (report: ContributionReport): Hash =>
   sha256Hex(canonicalJson(report)) as Hash;
 
+/** True for a loss that a report can hold: others (of a state that was ruined) spoil it as a whole. */
+export const isReportable = (loss_micronats: number): boolean =>
+  loss_micronats >= 0 && loss_micronats <= MICRONATS_MAX;
+
+/**
+ * The facts, without those that the longest report has no room for: serving receipts and storage proofs
+ * from the end of their lists on, whichever list is longer.
+ */
+export function fittingFacts(facts: ContributionFacts): ContributionFacts {
+  const fitting = { ...facts, serving: [...facts.serving], storage: [...facts.storage] };
+  const isTooLong = () => canonicalJson(fitting).length > REPORT_BYTES_MAX - FRAME_BYTES;
+  while (isTooLong()) {
+    const list = fitting.serving.length > fitting.storage.length ? "serving" : "storage";
+    if (fitting[list].length === 0) break;
+    fitting[list].splice(-8);
+  }
+  return fitting;
+}
+
 /** A report over these facts, with the score that they claim. Throws BAD_REPORT if it is too long. */
 export function makeReport(
   place: { chain_id: number; contract: `0x${string}` },
@@ -223,7 +242,8 @@ export function reportError(
     distinct(facts.training_compute.map((fact) => fact.round)) &&
     distinct(facts.model_quality.map((fact) => fact.round)) &&
     distinct(facts.storage.map((p) => `${p.object}/${p.shard_index}`)) &&
-    distinct(facts.serving.map((receipt) => receipt.payment_nonce));
+    // A nonce is the payer's own: another payer can choose the same.
+    distinct(facts.serving.map((receipt) => `${receipt.payer}/${receipt.payment_nonce}`));
   if (!once) return "it lists a fact twice";
   const score = scoreOf(pointsOf(claimedAmounts(facts)), weights).toString();
   return score === report.score ? undefined : "its score is not that of its facts";
