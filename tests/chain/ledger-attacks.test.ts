@@ -235,4 +235,34 @@ describe("the record", () => {
     expect(addresses).toEqual(expected);
     expect(second.outcome.total).toBe(view.pool);
   });
+
+  test("pays a server that pays itself no more than that costs it, whatever its tier", () => {
+    const pool = 1000n * 10n ** 18n;
+    const trained = facts(7, 1000);
+    const about = { chain_id: place.chain_id, contract: place.epochs };
+    const made = (i: number, tokens: number, tier: "claude_session" | "cpu_only"): Contribution => {
+      const node = { ...view.nodes[i]!, tier };
+      const receipt = { payer: node.address, payment_nonce: NONCE, tokens };
+      const serving = [{ ...receipt, signature: "5".repeat(130) }];
+      const given = tokens > 0 ? { ...EMPTY_FACTS, serving } : trained;
+      const report = makeReport(about, { epoch: EPOCH, node: node.address }, given, [
+        ...view.axis_weights,
+      ]);
+      const verified = { ...verifiedOf(given), serving: BigInt(tokens) };
+      return { node, result_hash: reportHash(report), report, verified };
+    };
+    for (const tokens of [1000, 10 ** 6, 10 ** 9, 10 ** 12]) {
+      const list = [
+        made(0, 0, "cpu_only"),
+        made(1, tokens, "claude_session"),
+        made(2, 9, "cpu_only"),
+      ];
+      const { entries } = computeRecord(place, { ...view, pool }, null, list)!.record;
+      const washed = entries.find(({ address }) => address === view.nodes[1]!.address);
+      // A fifth of a millionth of a MAG a token goes to the treasury and is burned.
+      const cost = BigInt(tokens) * 2n * 10n ** 11n;
+      expect(washed?.reward ?? 0n).toBeLessThanOrEqual(cost + cost / 1000n);
+      expect(entries.reduce((sum, { reward }) => sum + reward, 0n)).toBe(pool);
+    }
+  });
 });

@@ -28,6 +28,33 @@ const compare = (a: Fraction, b: Fraction): number => {
   return difference > 0n ? 1 : difference < 0n ? -1 : 0;
 };
 
+/** A token may earn a fifth of a millionth of a MAG. */
+const TOKEN_EARNS = 10n ** 18n / 10n ** 6n / 5n;
+
+/**
+ * The share of all served tokens that counts: 1, or less where a token of the tier that is paid best
+ * would earn too much.
+ */
+function servingShare(
+  pool: bigint,
+  weights: readonly number[],
+  sharers: readonly Sharer[],
+): Fraction {
+  const by_serving = BigInt(weights[4]!);
+  let all = 0n;
+  let other = 0n;
+  let dearest = 0n;
+  for (const { tier_reward, amounts } of sharers) {
+    for (let axis = 0; axis < 4; axis++)
+      other += tier_reward * BigInt(weights[axis]!) * (amounts[axis]! / UNITS[axis]!);
+    all += tier_reward * by_serving * amounts[4];
+    if (amounts[4] > 0n && tier_reward > dearest) dearest = tier_reward;
+  }
+  const of_token = fraction(pool * by_serving * dearest, all + other);
+  if (of_token.top <= TOKEN_EARNS * of_token.bottom) return fraction(1n, 1n);
+  return fraction(TOKEN_EARNS * other, of_token.top - TOKEN_EARNS * all);
+}
+
 /** R_i by address: each as an exact fraction first, then whole units are handed out one by one. */
 export function secondRewards(
   pool: bigint,
@@ -35,9 +62,10 @@ export function secondRewards(
   sharers: readonly Sharer[],
 ): Map<Hex, bigint> {
   const effort = new Map<Hex, bigint>();
+  const { top, bottom } = servingShare(pool, weights, sharers);
   for (const { address, tier_reward, amounts } of sharers) {
-    let score = 0n;
-    for (let axis = 0; axis < 5; axis++)
+    let score = BigInt(weights[4]!) * whole(fraction(amounts[4] * top, bottom));
+    for (let axis = 0; axis < 4; axis++)
       score += BigInt(weights[axis]!) * whole(fraction(amounts[axis]!, UNITS[axis]!));
     effort.set(address, tier_reward * score);
   }

@@ -3,13 +3,14 @@
  * on the chain, within the epoch, to the server's till: paid past it, a server's friends would have
  * their money back whole. A receipt counts no more tokens than were paid for at the least price, or a
  * friend's signature would be worth any number of them; what a server pays to itself costs it the
- * treasury's and the burned share.
+ * treasury's and the burned share, and earns no more than that (serving-limit.ts).
  */
 import fs from "node:fs";
 import { type Address as ChainAddress, createPublicClient, custom, parseAbi } from "viem";
 import type { Ledger } from "../../chain/client/ledger.ts";
 import type { Address, EpochView, LedgerPlace } from "../../chain/ledger/ledger-types.ts";
 import type { ContributionFacts } from "../../chain/ledger/report.ts";
+import { TOKEN_PRICE_LEAST } from "../../chain/ledger/serving-limit.ts";
 import { type ReceiptPayment, receiptPayment } from "../../chain/receipts/receipt-payment.ts";
 import { ReceiptStore, receiptFile } from "../../chain/receipts/receipt-store.ts";
 import {
@@ -23,8 +24,6 @@ import { toMagnetError } from "../../core/errors.ts";
 
 type ServingFact = ContributionFacts["serving"][number];
 
-/** Base units of MAG that a counted token has cost at least: a millionth of a MAG. */
-export const TOKEN_PRICE_LEAST = 10n ** 12n;
 /** As many as a report holds. */
 const RECEIPTS_MAX = 256;
 /** The newest receipts that are looked at for one report. */

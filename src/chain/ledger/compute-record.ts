@@ -26,6 +26,7 @@ import {
   scoreOf,
 } from "./report.ts";
 import { divideRewards } from "./rewards.ts";
+import { limitServing } from "./serving-limit.ts";
 
 /** An opened commitment whose report is here and was checked. */
 export interface Contribution {
@@ -139,13 +140,17 @@ function scored(
   const paid = new Map(base?.record.accounts.map((account) => [account.address, account]));
   const evaluated = base?.record.evaluated_round ?? -1;
   const quality = qualityPoints(contributions.flatMap((one) => newEvaluations(one, evaluated)));
-  return contributions.map((contribution) => {
-    const { address } = contribution.node;
-    const training = newTraining(contribution, paid.get(address)?.last_round ?? -1);
-    const amounts = countedAmounts(contribution, training.amount, quality.get(address) ?? 0n);
-    const points = pointsOf(amounts);
-    const score = scoreOf(points, terms.axis_weights);
-    return { contribution, points, score, last_round: training.last_round };
+  const found = contributions.map((contribution) => {
+    const { node } = contribution;
+    const training = newTraining(contribution, paid.get(node.address)?.last_round ?? -1);
+    const points_of_quality = quality.get(node.address) ?? 0n;
+    const points = pointsOf(countedAmounts(contribution, training.amount, points_of_quality));
+    return { contribution, node, points, last_round: training.last_round };
+  });
+  const limited = limitServing(found, terms);
+  return found.map(({ contribution, last_round }, i) => {
+    const points = limited[i]!;
+    return { contribution, points, score: scoreOf(points, terms.axis_weights), last_round };
   });
 }
 
