@@ -99,15 +99,18 @@ describe("a report", () => {
     expect(report.facts.serving.length).toBeGreaterThan(150);
   });
 
-  test("leaves out losses that no report can hold: somebody has ruined the state", async () => {
+  test("leaves out what would spoil it: losses of a ruined state, rounds without a proof", async () => {
     const store = new FactStore(":memory:");
     facts = store;
-    const losses = [4.5, 1e6, Number.POSITIVE_INFINITY, 3.5];
+    const losses = [4.5, 1e6, Number.POSITIVE_INFINITY, 3.5, 2.5];
+    // Of the last round nobody has kept a proof.
+    const certified = (n: number) => (n < 4 ? { state_hash: hash(`${n}`) } : undefined);
     for (const [round, loss] of losses.entries())
       store.addEvaluation({ round, state_hash: hash(`${round}`), loss, noted_ms: 1 });
     const context = {
       ...{ place: PLACE, self: { public_key: keys[0]!.public_key, address: address(0) } },
-      ...{ gatherer: { facts: store }, book: new AuditBook(store) },
+      gatherer: { facts: store, archive: { certified } },
+      book: new AuditBook(store),
       serving: { gather: async () => [] },
     } as unknown as FactContext;
     const { model_quality } = await gatherFacts(context, view, -1);

@@ -73,8 +73,21 @@ describe("training", () => {
   });
 
   test("a round of others, of another merge, or of nobody counts nothing", async () => {
-    const claims = [trained(3), trained(1, { merge_hash: hash("other") }), trained(9)];
+    const claims = [trained(3), trained(1, { merge_hash: hash("other") })];
     expect((await verify({ training_compute: claims })).rounds).toEqual([]);
+    expect((await verify({ training_compute: [trained(9)] })).rounds).toEqual([]);
+  });
+
+  test("a report that names a round of nobody's is worth nothing, and looks for no second one", async () => {
+    const looked: number[] = [];
+    const findRound = async (number: number) => {
+      looked.push(number);
+      return ROUNDS.get(number) ?? null;
+    };
+    const claims = [trained(1), ...[7, 8, 9].map((n) => trained(n))];
+    const found = await verify({ training_compute: claims }, { findRound });
+    expect(found).toMatchObject({ rounds: [], is_unproven: true });
+    expect(looked).toEqual([1, 7]);
   });
 
   test("a proof that may still come is waited for", async () => {
@@ -89,8 +102,9 @@ describe("model quality", () => {
   });
 
   test("only of states that were promoted", async () => {
-    const claims = [evaluation(1), evaluation(2, hash("invented")), evaluation(9)];
+    const claims = [evaluation(1), evaluation(2, hash("invented"))];
     expect((await verify({ model_quality: claims })).evaluations).toEqual([evaluation(1)]);
+    expect((await verify({ model_quality: [evaluation(9)] })).evaluations).toEqual([]);
   });
 
   test("and on the benchmark's data where one is set", async () => {

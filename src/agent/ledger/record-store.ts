@@ -17,6 +17,8 @@ import type { PublishedBlobs } from "../published-blobs.ts";
 
 /** With 10,000 accounts 64 records take some 130 MB. */
 const RECORDS_KEPT = 64;
+/** Records in memory after a start; others are read when they are asked for. */
+const RECORDS_READ = 8;
 /** Evidence is a dispute's whole case; older ones are decided. */
 const EVIDENCE_KEPT = 64;
 
@@ -54,7 +56,7 @@ export class RecordStore {
     this.#file = path.join(options.data_dir, "ledger", "records.json");
   }
 
-  /** Reads what is here and whole, oldest first, and serves it. */
+  /** Reads the newest of what is here and whole, oldest first, and serves all of it. */
   async open(): Promise<Uint8Array[]> {
     const { blobs, published, log } = this.#options;
     if (fs.existsSync(this.#file)) {
@@ -73,7 +75,19 @@ export class RecordStore {
     };
     for (const found of this.hashes()) published.publish(found);
     const sorted = [...this.#index.records].sort((a, b) => a.epoch - b.epoch);
-    return Promise.all(sorted.map(({ data_hash }) => blobs.get(data_hash)));
+    const newest = sorted.slice(-RECORDS_READ).map(({ data_hash }) => this.#readBack(data_hash));
+    return (await Promise.all(newest)).filter((bytes) => bytes !== null);
+  }
+
+  /** Null for a damaged one: it is gone now, and fetched from a peer like any other. */
+  async #readBack(data_hash: Hash): Promise<Uint8Array | null> {
+    try {
+      return await this.#options.blobs.get(data_hash);
+    } catch (error) {
+      const { code, message: reason } = toMagnetError(error);
+      this.#options.log.warn("record_unreadable", { data_hash, code, reason });
+      return null;
+    }
   }
 
   hashes(): Hash[] {

@@ -50,13 +50,17 @@ function trainedRounds({ gatherer, self }: FactContext, after_round: number) {
   return found;
 }
 
-/** Own evaluations of the newest promoted states: older ones have been paid, or came too late. */
+/**
+ * Own evaluations of the newest promoted states: older ones have been paid, or came too late. A round
+ * that this node cannot prove is not named: if nobody can, the whole report is worth nothing.
+ */
 function evaluations({ gatherer }: FactContext): ContributionFacts["model_quality"] {
   return gatherer.facts
     .evaluationsAfter(-1)
     .map(({ loss, ...one }) => ({ ...one, loss_micronats: Math.round(loss * MICRONATS) }))
     .filter(({ loss_micronats }) => isReportable(loss_micronats))
     .slice(-EVALUATIONS_MAX)
+    .filter(({ round, state_hash }) => gatherer.archive.certified(round)?.state_hash === state_hash)
     .map(({ round, state_hash, loss_micronats }) => ({ round, state_hash, loss_micronats }));
 }
 

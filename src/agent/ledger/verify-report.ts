@@ -2,7 +2,7 @@
  * Checks another node's contribution report against what this node can prove by itself: round
  * proofs, signatures of drawn auditors. A pure function of the report, the epoch's view and proofs
  * that anybody can fetch, so that all nodes find the same. What does not hold is left out, without a
- * word: nothing is paid for it.
+ * word: nothing is paid for it. A report that names a round which was never certified is worth nothing.
  */
 import type {
   Address,
@@ -45,22 +45,30 @@ export async function verifyReport(
   const own = view.nodes.find(({ address }) => address === node);
   const nothing = { rounds: [], evaluations: [], data_quality: 0n, storage: 0n, serving: 0n };
   if (!own) return nothing;
-  let is_unproven = false;
+  // A node names only what it can prove. Were the rest of such a report paid, looking in vain for
+  // hundreds of rounds at every peer would cost its sender nothing.
   const findRound = async (round: number) => {
     const found = await context.findRound(round);
-    if (found === null) is_unproven = true;
+    if (found === null) throw new Unproven();
     return found;
   };
-  const noting = { ...context, findRound };
-  const verified = {
-    ...nothing,
-    rounds: await verifiedRounds(noting, report, own.node_id),
-    evaluations: await verifiedEvaluations(noting, report),
-    storage: await verifiedStorage(noting, view, node, report),
-    serving: await context.serving.verify(node, view, report.facts.serving),
-  };
-  return is_unproven ? { ...verified, is_unproven } : verified;
+  const strict = { ...context, findRound };
+  try {
+    return {
+      ...nothing,
+      rounds: await verifiedRounds(strict, report, own.node_id),
+      evaluations: await verifiedEvaluations(strict, report),
+      storage: await verifiedStorage(strict, view, node, report),
+      serving: await context.serving.verify(node, view, report.facts.serving),
+    };
+  } catch (error) {
+    if (error instanceof Unproven) return { ...nothing, is_unproven: true };
+    throw error;
+  }
 }
+
+/** The report names a round of which nobody has a proof. */
+class Unproven extends Error {}
 
 async function roundOf(
   { findRound }: VerifyContext,

@@ -34,6 +34,9 @@ export interface EpochMachineParams {
 
 /** Epochs before the running one that can still need something done. */
 export const EPOCHS_BACK = 6;
+/** Own commitments and votes kept; written beyond it, all of them would be refused at the next start. */
+const OWN_MAX = 4 * EPOCHS_BACK;
+const VOTES_MAX = 256;
 /** Shortest pause between two nodes that may do the same. */
 const STAGGER_LEAST_S = 1;
 
@@ -50,10 +53,10 @@ const persistedSchema = z.strictObject({
         commitment: wordSchema,
       }),
     )
-    .max(4 * EPOCHS_BACK),
+    .max(OWN_MAX),
   votes: z
     .array(z.strictObject({ id: z.int().min(0), guilty: z.boolean(), salt: wordSchema }))
-    .max(256),
+    .max(VOTES_MAX),
 });
 
 export interface OwnVote {
@@ -140,7 +143,8 @@ export class MachineParts {
     const own = this.sorted().flatMap(({ epoch, own: part }) =>
       part ? [{ epoch, ...part, score: part.score.toString() }] : [],
     );
-    const value = { version: 1, own, votes: [...this.votes.values()].slice(-256) };
+    const votes = [...this.votes.values()].slice(-VOTES_MAX);
+    const value = { version: 1, own: own.slice(-OWN_MAX), votes };
     out.push({ type: "persist", key: "ledger", value });
   }
 
