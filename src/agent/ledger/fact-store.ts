@@ -4,10 +4,9 @@
  * shards. A fact is kept until well after it can have been paid, then dropped; what a crash of the
  * machine loses of the last moments is an audit or an evaluation that counts for little.
  */
-import { Database } from "bun:sqlite";
-import fs from "node:fs";
-import path from "node:path";
-import { MagnetError, toMagnetError } from "../../core/errors.ts";
+import type { Database } from "bun:sqlite";
+import { openDatabase } from "../../core/database.ts";
+import { MagnetError } from "../../core/errors.ts";
 import type { Cid, Hash, PublicKey } from "../../core/types.ts";
 import type { RoundProof } from "./round-proof.ts";
 
@@ -61,7 +60,15 @@ export class FactStore {
 
   /** Opens or creates the file (":memory:" for none). Throws FACTS_UNUSABLE, disk errors. */
   constructor(file: string) {
-    this.database = openDatabase(file);
+    this.database = openDatabase({
+      ...{ file, version: VERSION, tables: TABLES },
+      durable: false,
+      unusable: (message, cause) =>
+        new MagnetError("FACTS_UNUSABLE", message, {
+          hint: "move the file away: facts are gathered anew, those of the running epoch are lost",
+          cause,
+        }),
+    });
     const sum = this.database.query("SELECT coalesce(sum(bytes), 0) AS bytes FROM rounds").get();
     this.#proof_bytes = (sum as { bytes: number }).bytes;
   }
@@ -147,28 +154,5 @@ export class FactStore {
       )
       .all(id) as (Omit<Audit, "passed"> & { passed: number })[];
     return rows.map((row) => ({ ...row, passed: row.passed === 1 }));
-  }
-}
-
-function openDatabase(file: string): Database {
-  try {
-    if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-    const database = new Database(file, { create: true, strict: true });
-    database.run("PRAGMA journal_mode = WAL");
-    database.run("PRAGMA synchronous = NORMAL");
-    database.run("PRAGMA busy_timeout = 5000");
-    const row = database.query("PRAGMA user_version").get() as { user_version: number };
-    if (row.user_version > VERSION)
-      throw new Error(`written by a newer magnet (${row.user_version})`);
-    database.run(TABLES);
-    database.run(`PRAGMA user_version = ${VERSION}`);
-    return database;
-  } catch (error) {
-    const known = toMagnetError(error);
-    if (known.code !== "INTERNAL") throw known;
-    throw new MagnetError("FACTS_UNUSABLE", `${file}: ${(error as Error).message}`, {
-      hint: "move the file away: facts are gathered anew, those of the running epoch are lost",
-      cause: error,
-    });
   }
 }

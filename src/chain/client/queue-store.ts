@@ -3,11 +3,10 @@
  * anything is sent, so a transaction that may be on its way is never forgotten. The node and a
  * command beside it may have it open together: nonces are given out in one exclusive transaction.
  */
-import { Database } from "bun:sqlite";
-import fs from "node:fs";
-import path from "node:path";
+import type { Database } from "bun:sqlite";
 import type { Address, Hex } from "viem";
-import { MagnetError, toMagnetError } from "../../core/errors.ts";
+import { openDatabase } from "../../core/database.ts";
+import { MagnetError } from "../../core/errors.ts";
 import type {
   Attempt,
   Entry,
@@ -99,37 +98,22 @@ const eventOf = (row: Row): QueueEvent => ({
   reason: row.reason === null ? null : (JSON.parse(row.reason as string) as Reason),
 });
 
-function openDatabase(file: string): Database {
-  try {
-    if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-    const database = new Database(file, { create: true, strict: true });
-    database.run("PRAGMA busy_timeout = 5000");
-    database.run("PRAGMA journal_mode = WAL");
-    // Sending follows the write: what a power failure forgets would be sent a second time.
-    database.run("PRAGMA synchronous = FULL");
-    const { user_version } = database.query("PRAGMA user_version").get() as Row;
-    if (Number(user_version) > VERSION)
-      throw new Error(`written by a newer magnet (${user_version})`);
-    database.run(TABLES);
-    database.run(`PRAGMA user_version = ${VERSION}`);
-    return database;
-  } catch (error) {
-    const known = toMagnetError(error);
-    if (known.code !== "INTERNAL") throw known;
-    throw new MagnetError("QUEUE_FILE", `${file}: ${known.message}`, {
-      hint: "move the file away only if no transaction of this node is on its way",
-      exit: "chain",
-      cause: error,
-    });
-  }
-}
-
 export class QueueStore {
   private readonly database: Database;
 
   /** Opens or creates the file (":memory:" for none). Throws QUEUE_FILE, DISK_FULL. */
   constructor(file: string) {
-    this.database = openDatabase(file);
+    this.database = openDatabase({
+      ...{ file, version: VERSION, tables: TABLES },
+      // Sending follows the write: what a power failure forgets would be sent a second time.
+      durable: true,
+      unusable: (message, cause) =>
+        new MagnetError("QUEUE_FILE", message, {
+          hint: "move the file away only if no transaction of this node is on its way",
+          exit: "chain",
+          cause,
+        }),
+    });
   }
 
   /** Runs `body` alone among all processes that have the file open. */

@@ -4,11 +4,11 @@
  * receipts, the index of logs and the nodes of the state are kept beside it so that a start needs no
  * replay. All that belongs to a block is written in one transaction with one fsync.
  */
-import { Database } from "bun:sqlite";
-import fs from "node:fs";
+import type { Database } from "bun:sqlite";
 import path from "node:path";
 import { RLP } from "@ethereumjs/rlp";
-import { MagnetError, toMagnetError } from "../../core/errors.ts";
+import { openDatabase } from "../../core/database.ts";
+import { MagnetError } from "../../core/errors.ts";
 import type { SealedBlock } from "./execute.ts";
 import { decodeHeader, encodeHeader, type Header } from "./header.ts";
 import { fromHex, toHex } from "./hex.ts";
@@ -76,36 +76,24 @@ export interface Batch {
   meta?: Record<string, string>;
 }
 
-function openDatabase(file: string): Database {
-  try {
-    if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-    const database = new Database(file, { create: true, strict: true });
-    // One process writes; the lock goes with it, however it ends.
-    database.run("PRAGMA locking_mode = EXCLUSIVE");
-    database.run("PRAGMA journal_mode = WAL");
+function openChainDatabase(file: string): Database {
+  return openDatabase({
+    ...{ file, version: VERSION, tables: TABLES },
     // An answered transaction survives a power failure: every commit waits for the disk.
-    database.run("PRAGMA synchronous = FULL");
-    const { user_version } = database.query("PRAGMA user_version").get() as {
-      user_version: number;
-    };
-    if (user_version > VERSION) throw new Error(`written by a newer magnet (${user_version})`);
-    database.run(TABLES);
-    database.run(`PRAGMA user_version = ${VERSION}`);
-    return database;
-  } catch (error) {
-    const known = toMagnetError(error);
-    if ((error as { code?: string }).code?.startsWith("SQLITE_BUSY"))
-      throw new MagnetError("CHAIN_IN_USE", `${file}: another process has this chain open`, {
-        hint: "stop the other magnet chain host, or choose another folder",
-        exit: "config",
-      });
-    if (known.code !== "INTERNAL") throw known;
-    throw new MagnetError("CHAIN_DATABASE", `${file}: ${known.message}`, {
-      hint: "is this a folder of magnet chain host? choose another one with --data-dir",
-      exit: "config",
-      cause: error,
-    });
-  }
+    durable: true,
+    exclusive: true, // one process writes
+    unusable: (message, cause) =>
+      (cause as { code?: string }).code?.startsWith("SQLITE_BUSY")
+        ? new MagnetError("CHAIN_IN_USE", `${file}: another process has this chain open`, {
+            hint: "stop the other magnet chain host, or choose another folder",
+            exit: "config",
+          })
+        : new MagnetError("CHAIN_DATABASE", message, {
+            hint: "is this a folder of magnet chain host? choose another one with --data-dir",
+            exit: "config",
+            cause,
+          }),
+  });
 }
 
 export class ChainStore implements StateStore {
@@ -118,7 +106,7 @@ export class ChainStore implements StateStore {
 
   /** A folder, or undefined for a chain in memory only. Throws CHAIN_DATABASE and system errors. */
   constructor(folder: string | undefined) {
-    this.#database = openDatabase(
+    this.#database = openChainDatabase(
       folder === undefined ? ":memory:" : path.join(folder, "chain.sqlite"),
     );
   }

@@ -3,9 +3,9 @@
  * data folder, written by `magnet serve --paid` and read by the node, which are two processes. What
  * is in it was checked when it came in; a reader checks again, since the file is only a file.
  */
-import { Database } from "bun:sqlite";
-import fs from "node:fs";
+import type { Database } from "bun:sqlite";
 import path from "node:path";
+import { openDatabase } from "../../core/database.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { checkedReceipt, receiptKey, type ServingReceipt } from "./serving-receipt.ts";
 
@@ -36,25 +36,18 @@ export const receiptFile = (data_dir: string): string => path.join(data_dir, "re
 export class ReceiptStore {
   readonly #database: Database;
 
-  /** Opens or creates the file (":memory:" for none). Throws RECEIPT_STORE. */
+  /** Opens or creates the file (":memory:" for none). Throws RECEIPT_STORE, DISK_FULL. */
   constructor(file: string) {
-    try {
-      if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-      this.#database = new Database(file, { create: true, strict: true });
-      this.#database.run("PRAGMA journal_mode = WAL");
+    this.#database = openDatabase({
+      ...{ file, version: VERSION, tables: TABLES },
       // The customer was told that it is kept: it must outlast a power failure.
-      this.#database.run("PRAGMA synchronous = FULL");
-      this.#database.run("PRAGMA busy_timeout = 5000");
-      const row = this.#database.query("PRAGMA user_version").get() as { user_version: number };
-      if (row.user_version > VERSION) throw new Error("written by a newer magnet");
-      this.#database.run(TABLES);
-      this.#database.run(`PRAGMA user_version = ${VERSION}`);
-    } catch (cause) {
-      throw new MagnetError("RECEIPT_STORE", `${file}: ${(cause as Error).message}`, {
-        hint: "move the file away; receipts that were not yet counted are lost with it",
-        cause,
-      });
-    }
+      durable: true,
+      unusable: (message, cause) =>
+        new MagnetError("RECEIPT_STORE", message, {
+          hint: "move the file away; receipts that were not yet counted are lost with it",
+          cause,
+        }),
+    });
   }
 
   /** Keeps a checked receipt; false where the payment has one already (the first one stays). */

@@ -9,9 +9,8 @@
  *   credit   -> redeeming -> answered    the credit was used
  *   redeeming -> credit                  that failed too
  */
-import { Database } from "bun:sqlite";
-import fs from "node:fs";
-import path from "node:path";
+import type { Database } from "bun:sqlite";
+import { openDatabase } from "../../core/database.ts";
 import { MagnetError } from "../../core/errors.ts";
 import type { Payment } from "./payment-header.ts";
 
@@ -57,25 +56,19 @@ export interface Totals {
 export class PaymentStore {
   readonly #database: Database;
 
-  /** Opens or creates the file (":memory:" for none). Throws PAYMENT_STORE. */
+  /** Opens or creates the file (":memory:" for none). Throws PAYMENT_STORE, DISK_FULL. */
   constructor(file: string) {
-    try {
-      if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-      this.#database = new Database(file, { create: true, strict: true });
-      this.#database.run("PRAGMA journal_mode = WAL");
-      this.#database.run("PRAGMA busy_timeout = 5000");
+    this.#database = openDatabase({
+      ...{ file, version: VERSION, tables: TABLES },
+      durable: false, // but for the one write that must be, see `claim`
       // Two servers on one file would each restore what the other is working on.
-      this.#database.run("PRAGMA locking_mode = EXCLUSIVE");
-      const row = this.#database.query("PRAGMA user_version").get() as { user_version: number };
-      if (row.user_version > VERSION) throw new Error("written by a newer magnet");
-      this.#database.run(TABLES);
-      this.#database.run(`PRAGMA user_version = ${VERSION}`);
-    } catch (cause) {
-      throw new MagnetError("PAYMENT_STORE", `${file}: ${(cause as Error).message}`, {
-        hint: "is another paid server running on this data folder? never delete the file: it says which payments are owed",
-        cause,
-      });
-    }
+      exclusive: true,
+      unusable: (message, cause) =>
+        new MagnetError("PAYMENT_STORE", message, {
+          hint: "is another paid server running on this data folder? never delete the file: it says which payments are owed",
+          cause,
+        }),
+    });
   }
 
   /** What a crash left: answers that were being made are owed. Returns how many. */

@@ -4,10 +4,10 @@
  * neither a crash nor two programs at once can spend more. A payment whose fate is not known counts
  * as spent; one that the server refused counts until its authorization can no longer be used.
  */
-import { Database } from "bun:sqlite";
-import fs from "node:fs";
+import type { Database } from "bun:sqlite";
 import path from "node:path";
 import { formatMag } from "../../chain/amounts.ts";
+import { openDatabase } from "../../core/database.ts";
 import { MagnetError } from "../../core/errors.ts";
 
 export interface SpendingCaps {
@@ -76,24 +76,17 @@ export const spendingFile = (data_dir: string): string =>
 export class SpendingBook {
   readonly #database: Database;
 
-  /** Opens or creates the file (":memory:" for none). Throws SPENDING_BOOK. */
+  /** Opens or creates the file (":memory:" for none). Throws SPENDING_BOOK, DISK_FULL. */
   constructor(file: string) {
-    try {
-      if (file !== ":memory:") fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
-      this.#database = new Database(file, { create: true, strict: true });
-      this.#database.run("PRAGMA journal_mode = WAL");
-      this.#database.run("PRAGMA synchronous = FULL");
-      this.#database.run("PRAGMA busy_timeout = 5000");
-      const row = this.#database.query("PRAGMA user_version").get() as { user_version: number };
-      if (row.user_version > VERSION) throw new Error("written by a newer magnet");
-      this.#database.run(TABLES);
-      this.#database.run(`PRAGMA user_version = ${VERSION}`);
-    } catch (cause) {
-      throw new MagnetError("SPENDING_BOOK", `${file}: ${(cause as Error).message}`, {
-        hint: "nothing is paid while it cannot be read: it holds what was spent today",
-        cause,
-      });
-    }
+    this.#database = openDatabase({
+      ...{ file, version: VERSION, tables: TABLES },
+      durable: true,
+      unusable: (message, cause) =>
+        new MagnetError("SPENDING_BOOK", message, {
+          hint: "nothing is paid while it cannot be read: it holds what was spent today",
+          cause,
+        }),
+    });
   }
 
   /** What counts against the limits now. */
