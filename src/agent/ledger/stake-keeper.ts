@@ -30,6 +30,9 @@ export interface StakeOptions {
   wanted: WantedStake;
 }
 
+/** Transactions among which a raised stake is looked for. */
+const RECENT_MAX = 4096;
+
 type NodeState = Awaited<ReturnType<StakeKeeper["node"]>>;
 
 export class StakeKeeper {
@@ -67,24 +70,40 @@ export class StakeKeeper {
   }
 
   #next(node: NodeState): { key: string; amount: bigint; call: Call } | null {
-    const { ledger, wanted, public_key, tier } = this.#options;
+    const { ledger, wanted } = this.#options;
     const { bond, seat } = wanted;
-    if (bond !== null && !node.registered) {
-      const { x, y } = publicKeyPoint(public_key);
-      const args = [x, y, TIERS.indexOf(tier), bond] as const;
-      return { key: "stake/register", amount: bond, call: ledger.call("nodes", "register", args) };
-    }
-    if (bond !== null && node.bond < bond) {
+    if (bond !== null && !node.registered)
+      return { key: "stake/register", amount: bond, call: this.#register(bond) };
+    if (bond !== null && node.bond < bond && !this.#wasReached("bond", bond)) {
       const amount = bond - node.bond;
       const key = `stake/bond/${node.bond}-${bond}`;
       return { key, amount, call: ledger.call("nodes", "addBond", [amount]) };
     }
-    if (seat !== null && node.registered && node.notaryBond < seat) {
+    const sits = seat === null || node.notaryBond >= seat || this.#wasReached("seat", seat);
+    if (seat !== null && node.registered && !sits) {
       const amount = seat - node.notaryBond;
       const key = `stake/seat/${node.notaryBond}-${seat}`;
       return { key, amount, call: ledger.call("nodes", "takeSeat", [amount]) };
     }
     return null;
+  }
+
+  #register(bond: bigint): Call {
+    const { ledger, public_key, tier } = this.#options;
+    const { x, y } = publicKeyPoint(public_key);
+    return ledger.call("nodes", "register", [x, y, TIERS.indexOf(tier), bond]);
+  }
+
+  /** By an earlier run as well: what is missing of it now was slashed, or was taken back. */
+  #wasReached(kind: "bond" | "seat", amount: bigint): boolean {
+    const { queue } = this.#options;
+    const isMined = (entry: { state: string } | undefined) =>
+      entry?.state === "mined" || entry?.state === "confirmed";
+    const first = queue.get(kind === "bond" ? "stake/register" : `stake/seat/0-${amount}`);
+    const isSame = kind === "seat" || first?.data === this.#register(amount).data;
+    if (isMined(first) && isSame) return true;
+    const raised = new RegExp(`^stake/${kind}/\\d+-${amount}$`);
+    return queue.recent(RECENT_MAX).some((entry) => raised.test(entry.key) && isMined(entry));
   }
 
   /** The allowance first, then the call that takes it. */
