@@ -54,6 +54,12 @@ export function serverBase(url: string): string {
   return `${parsed.origin}${path === "" ? "/v1" : path}`;
 }
 
+/** By the paid API's code; without --pay a server only says that a payment is wanted. */
+const PAY_HINTS: Readonly<Record<string, string>> = {
+  payment_required: "--pay pays for answers, within limits (magnet config show: pay)",
+  insufficient_funds: "the wallet holds too little of the token: send it some",
+};
+
 const refused = (message: string, options: { code?: string; status?: number } = {}) => {
   if (options.code === "context_length_exceeded")
     return new MagnetError("PROMPT_TOO_LONG", message, { hint: "shorten the prompt" });
@@ -63,7 +69,7 @@ const refused = (message: string, options: { code?: string; status?: number } = 
   const hint = auth
     ? "give the server's key with --api-key-file"
     : pay
-      ? "--pay pays for answers, within limits (magnet config show: pay)"
+      ? PAY_HINTS[options.code ?? ""]
       : undefined;
   const name = auth ? "KEY_REFUSED" : pay ? "PAYMENT_NEEDED" : "SERVER_REFUSED";
   return new MagnetError(name, message, {

@@ -30,13 +30,13 @@ async function failure(promise: Promise<unknown>): Promise<MagnetError> {
 
 describe("health", () => {
   test("what is no answer is down, with the reason and since when", async () => {
-    const rpc = openRpc({ url: `${url}/v3/SECRET-KEY`, clock, timeout_ms: 50 });
+    const rpc = openRpc({ url: `${url}/v3/SECRET-KEY`, clock, timeout_ms: 1000 });
     expect(rpc.health().state).toBe("unknown");
     const faults: [() => Response | Promise<Response>, string][] = [
       [() => new Response("<html>", { status: 502 }), "HTTP 502 without JSON"],
       [() => Response.json([1], { status: 200 }), "HTTP 200 without result or error"],
       [() => Response.json({ error: { code: 429, message: "slow down" } }), "slow down"],
-      [() => new Promise<Response>(() => undefined), "no answer within 0.05 s"],
+      [() => new Promise<Response>(() => undefined), "no answer within 1 s"],
     ];
     for (const [fault, reason] of faults) {
       answer = fault;
@@ -51,6 +51,56 @@ describe("health", () => {
     answer = () => Response.json({ jsonrpc: "2.0", id: 1, result: "0x1" });
     expect(await rpc.request<string>("eth_chainId")).toBe("0x1");
     expect(rpc.health()).toEqual({ state: "up", since_ms: now_ms, reason: "" });
+  });
+
+  test("answers of another shape than the method's are down, not a wrong number further in", async () => {
+    const rpc = openRpc({ url, clock });
+    const word = `0x${"00".repeat(32)}`;
+    const block = { number: "0x1", timestamp: "0x2", hash: word };
+    const good: [string, unknown[], unknown][] = [
+      ["eth_chainId", [], "0x7a69"],
+      ["eth_call", [{}, "latest"], "0x"],
+      ["eth_getBlockByNumber", ["latest", false], block],
+      ["eth_getBlockByNumber", ["pending", false], { ...block, number: null, hash: null }],
+      ["eth_getBlockByNumber", ["0x5", false], null],
+      ["eth_getTransactionReceipt", [word], null],
+      ["eth_getLogs", [{}], []],
+      ["web3_clientVersion", [], "anvil/v1"],
+    ];
+    for (const [method, params, result] of good) {
+      answer = () => Response.json({ result });
+      expect(await rpc.request<unknown>(method, params)).toEqual(result);
+    }
+    const bad: [string, unknown[], unknown][] = [
+      ...["garbage", null, {}, "0x", 5].map(
+        (result) => ["eth_chainId", [], result] as [string, unknown[], unknown],
+      ),
+      ["eth_call", [{}, "latest"], null],
+      ["eth_call", [{}, "latest"], "0x123"],
+      ["eth_getBlockByNumber", ["latest", false], null],
+      ["eth_getBlockByNumber", ["latest", false], { ...block, hash: null }],
+      ["eth_getTransactionReceipt", [word], { status: "0x1" }],
+      ["eth_getLogs", [{}], {}],
+      ["eth_getLogs", [{}], [{ topics: [] }]],
+      ["web3_clientVersion", [], {}],
+    ];
+    for (const [method, params, result] of bad) {
+      answer = () => Response.json({ result });
+      const error = await failure(rpc.request(method, params));
+      expect(error.code).toBe("RPC_DOWN");
+      expect(error.message).toContain(`${method} was answered with something else`);
+    }
+    answer = () => Response.json({ error: "nope" });
+    expect((await failure(rpc.request("eth_chainId"))).message).toContain("without a code");
+  });
+
+  test("an answer without end is left at a size, not read until the time is over", async () => {
+    const rpc = openRpc({ url, clock });
+    const part = new Uint8Array(8 << 20).fill(0x20);
+    answer = () =>
+      new Response(new ReadableStream({ pull: (controller) => controller.enqueue(part) }));
+    const error = await failure(rpc.request("eth_chainId"));
+    expect(error.message).toContain("an answer above 64 MiB");
   });
 
   test("an error in the answer is the call's, not the RPC's", async () => {
@@ -86,7 +136,7 @@ describe("refusals", () => {
     expect(error.message).toBe("nodes.register reverted: BondTooSmall (bond 1 MAG, least 30 MAG)");
     expect([error.exit, error.hint]).toEqual([
       "chain",
-      "magnet chain params show lists the least bonds",
+      "not more than the bond can be taken; params show lists each tier's least",
     ]);
     expect(error.reverted).toEqual({
       name: "BondTooSmall",
@@ -98,6 +148,20 @@ describe("refusals", () => {
       args: [toHex("panelSize", { size: 32 })],
     });
     expect(decodeRevert(field, "params").message).toEndWith("OutOfBounds (field panelSize)");
+  });
+
+  test("times as times; a hint by what the error is about", () => {
+    const registry = (errorName: string, args: unknown[]): Hex =>
+      encodeErrorResult({ abi: CONTRACTS.dataRegistry.abi, errorName, args } as never);
+    const open = decodeRevert(registry("WindowOpen", [1_795_291_925n]), "dataRegistry.confirm");
+    expect(open.message).toEndWith("WindowOpen (until 2026-11-21T20:12:05)");
+    expect(open.hint).toStartWith("wait until then");
+    const never = registry("WindowOpen", [2n ** 64n - 1n]);
+    expect(decodeRevert(never, "x").message).toEndWith("(until 18446744073709551615)");
+    const twice = decodeRevert(registry("AlreadyRegistered", [toHex(7, { size: 32 })]), "x");
+    expect(twice.hint).toContain("chain data list");
+    const node = decodeRevert(own("AlreadyRegistered", [`0x${"11".repeat(20)}`]), "x");
+    expect(node.hint).toContain("this key is a node already");
   });
 
   test("require texts, panics, nothing, strangers' errors", () => {

@@ -5,6 +5,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
+import { formatChainTime } from "../../src/chain/chain-time.ts";
 import type { Deployment } from "../../src/chain/client/deployment.ts";
 import { openRpc } from "../../src/chain/client/rpc.ts";
 import { EmbeddedChain } from "../../src/chain/embedded/chain.ts";
@@ -95,6 +96,15 @@ test("a job: created, taken by an active node, handed in, accepted, paid", async
   const { jobs, count } = await done("requester", "jobs", "list");
   expect([count, (jobs as { state: string }[])[0]!.state]).toEqual([1, "paid"]);
   await refused("UNKNOWN_JOB", "worker", "jobs", "take", "9");
+  await refused("BAD_VALUE", "requester", ...create.slice(0, -1), "4000d");
+});
+
+test("any number that the chain holds as a time can be shown", () => {
+  expect(formatChainTime(1_795_291_925n)).toBe("2026-11-21T20:12:05");
+  // A job's requester chooses its deadline: listing jobs must survive it.
+  expect(formatChainTime(2 ** 50)).toBe("1125899906842624");
+  expect(formatChainTime(2n ** 64n - 1n)).toBe("18446744073709551615");
+  expect(formatChainTime(8_640_000_000_000)).toBe("+275760-09-13T00:00:00");
 });
 
 test("a job that nobody takes is refunded; one that is contested and not brought on is paid", async () => {

@@ -78,6 +78,12 @@ test("deploy: out of bounds by name; then contracts, grants, and the network fil
   expect([errorDocument(bad).code, bad.code]).toEqual(["VALUES_INVALID", 3]);
   fs.writeFileSync(values, JSON.stringify({ data_fee: "1 MAG", notary_bond: mag(40) }));
 
+  // Nothing is paid for where the result could not be written.
+  const nowhere = path.join(home, "none", "net.json");
+  const { number } = chain.head.header;
+  const lost = await run("a", ["deploy", "--out", nowhere]);
+  expect([errorDocument(lost).code, chain.head.header.number]).toEqual(["NOT_FOUND", number]);
+
   const flags = ["--values", values, "--epoch-seconds", "20", "--grant", "200"];
   // The earlier try with other values left a plan behind.
   await refused(run("a", ["deploy", ...flags]), "DEPLOYMENT_UNFINISHED");

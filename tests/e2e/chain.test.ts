@@ -55,6 +55,7 @@ test("one clear error for what cannot be", async () => {
   expect(await chain(...free, "--alloc", "0x12=1")).toMatchObject({ code: "NOT_FOUND" });
   fs.writeFileSync(place.at("alloc.json"), '{"0x12": "1"}');
   expect(await chain(...free, "--alloc", "alloc.json")).toMatchObject({ code: "BAD_GENESIS" });
+  expect(await chain(...free, "--alloc", "/dev/zero")).toMatchObject({ code: "NOT_A_FILE" });
   expect(await chain("--listen", "somewhere")).toEqual({ code: "BAD_VALUE", exit: 2 });
   expect(await chain("--listen", "0.0.0.0:0")).toEqual({ code: "KEY_NEEDED", exit: 3 });
   const elsewhere = ["--data-dir", place.at("nowhere")];

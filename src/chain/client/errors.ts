@@ -5,6 +5,7 @@
 import { type Abi, decodeErrorResult, type Hex } from "viem";
 import { MagnetError } from "../../core/errors.ts";
 import { formatMag } from "../amounts.ts";
+import { formatChainTime } from "../chain-time.ts";
 import { CONTRACTS } from "./abis.ts";
 import { RpcFailure } from "./rpc.ts";
 
@@ -27,10 +28,12 @@ const ERRORS = Object.values(CONTRACTS)
 
 /** What to do, by the error's name. */
 const HINTS: Record<string, string> = {
+  "AlreadyRegistered contentHash": "this very file has a record: magnet chain data list",
   AlreadyRegistered: "this key is a node already: magnet chain bond adds to its bond",
   NotRegistered: "register first: magnet chain register --bond AMOUNT",
   NotActive: "its bond is below its tier's least: magnet chain bond AMOUNT",
-  BondTooSmall: "magnet chain params show lists the least bonds",
+  BondTooSmall: "not more than the bond can be taken; params show lists each tier's least",
+  ZeroAmount: "name an amount above 0",
   StillUnbonding: "wait until then; until then it can still be slashed",
   NothingToWithdraw: "magnet chain unbond AMOUNT comes first",
   NoSeat: "bond more than the least of the 31 seats",
@@ -46,9 +49,23 @@ const HINTS: Record<string, string> = {
   AlreadyDisputed: "magnet chain dispute list shows it",
   VoteDoesNotMatch: "reveal the vote that was committed",
   UnknownDispute: "magnet chain dispute list",
+  UnknownRecord: "magnet chain data list",
+  UnknownJob: "magnet chain jobs list",
+  WrongState: "magnet chain jobs list (or data list) shows what is next",
+  WindowOpen: "wait until then; until then it can be disputed",
+  WindowOver: "it was open until then",
+  DeadlinePassed: "magnet chain jobs settle refunds it",
+  DeadlineAhead: "wait until then",
+  NotWorker: "only the node that took the job hands in its result",
+  NotRequester: "only who created the job may",
+  NotChallengeable: "only a settled epoch whose challenge window is open: magnet chain epoch",
+  OwnCase: "who signed, brought or is accused of something does not take part in it",
+  WrongAccused: "accuse the one that is named as expected",
+  AlreadyVoted: "one vote each; the same command opens it once votes are opened",
+  NotSigner: "only who signed the rejected root can be accused of it",
   NotAnOffence: "the chain judges this one itself, or the subject does not fit the offence",
   ERC20InsufficientBalance: "the account holds fewer MAG than that",
-  ERC20InsufficientAllowance: "approve the amount first",
+  ERC20InsufficientAllowance: "another command used it up: run the same one again",
   OutOfBounds: "the contract's bounds are in Params.sol; the field is named",
   AuthorizationUsedOrCanceled: "this payment was taken before: sign a new one",
   AuthorizationExpired: "sign a new payment",
@@ -61,6 +78,9 @@ const AMOUNTS = new Set(
     " ",
   ),
 );
+
+/** Arguments that are seconds of the chain's clock. */
+const TIMES = new Set("until releaseTime deadline opens closes validAfter validBefore".split(" "));
 
 const screaming = (name: string) =>
   name
@@ -77,6 +97,7 @@ function shortText(value: string): string | undefined {
 
 function argumentText(name: string, value: unknown): string {
   if (AMOUNTS.has(name) && typeof value === "bigint") return `${name} ${formatMag(value)} MAG`;
+  if (TIMES.has(name) && typeof value === "bigint") return `${name} ${formatChainTime(value)}`;
   if (name === "field" && typeof value === "string") return `${name} ${shortText(value) ?? value}`;
   return name === "" ? String(value) : `${name} ${String(value)}`;
 }
@@ -112,8 +133,9 @@ export function decodeRevert(data: Hex, what: string, cause?: unknown): RevertEr
   const text = named.map(([argument, value]) => argumentText(argument, value)).join(", ");
   // Error(string) is a require with a text, Panic(uint256) an assertion of the compiler.
   const code = name === "Error" || name === "Panic" ? "REVERTED" : screaming(name);
+  const hint = HINTS[`${name} ${named[0]?.[0]}`] ?? HINTS[name];
   const options = {
-    ...(HINTS[name] !== undefined && { hint: HINTS[name] }),
+    ...(hint !== undefined && { hint }),
     retryable: RETRYABLE.has(name),
     cause,
   };

@@ -5,11 +5,10 @@
  */
 import type { Clock } from "../../core/clock.ts";
 import { MagnetError } from "../../core/errors.ts";
+import { type Answer, readAnswer } from "./rpc-answer.ts";
 
 /** An answer takes at most so long; then the RPC counts as down. */
 const TIMEOUT_MS = 15_000;
-/** 64 MiB: far above any answer that is asked for; more would fill the memory. */
-const ANSWER_BYTES_MAX = 64 << 20;
 
 /** The RPC answered, with an error: the call is wrong, or the chain refuses it. */
 export class RpcFailure extends Error {
@@ -48,11 +47,6 @@ export interface RpcOptions {
   signal?: AbortSignal;
 }
 
-interface Answer {
-  result?: unknown;
-  error?: { code?: unknown; message?: unknown; data?: unknown };
-}
-
 const badUrl = (url: string, why: string) =>
   new MagnetError("BAD_RPC_URL", `--rpc ${url}: ${why}`, {
     hint: "it looks like http://127.0.0.1:8545",
@@ -72,6 +66,7 @@ function reasonOf(error: unknown, timeout_ms: number): string {
   const { name, code, message } = error as { name?: string; code?: string; message?: string };
   if (name === "TimeoutError") return `no answer within ${timeout_ms / 1000} s`;
   if (/ConnectionRefused|ECONNREFUSED/.test(`${code} ${message}`)) return "connection refused";
+  if (/TooManyRedirects/.test(`${code} ${message}`)) return "it redirects without end";
   return message ?? String(error);
 }
 
@@ -86,28 +81,6 @@ function target(text: string): { url: string; headers: Record<string, string> } 
   else if (username !== "")
     headers.authorization = `Basic ${btoa(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`)}`;
   return { url: url.href, headers };
-}
-
-/** One HTTP exchange. Throws what `reasonOf` can name. */
-async function exchange(
-  { url, headers }: ReturnType<typeof target>,
-  body: string,
-  signal: AbortSignal,
-): Promise<Answer> {
-  const response = await fetch(url, { method: "POST", headers, body, signal });
-  if (Number(response.headers.get("content-length") ?? 0) > ANSWER_BYTES_MAX)
-    throw new Error(`an answer above ${ANSWER_BYTES_MAX >> 20} MiB`);
-  const text = await response.text();
-  let answer: Answer | null;
-  try {
-    answer = JSON.parse(text) as Answer | null;
-  } catch {
-    throw new Error(`HTTP ${response.status} without JSON: is this an RPC?`);
-  }
-  // Some answer an error of the call with HTTP 4xx or 5xx: the body decides.
-  if (typeof answer !== "object" || answer === null || !("result" in answer || "error" in answer))
-    throw new Error(`HTTP ${response.status} without result or error`);
-  return answer;
 }
 
 /**
@@ -141,7 +114,10 @@ export function openRpc({ url, clock, timeout_ms = TIMEOUT_MS, signal }: RpcOpti
       const timeout = AbortSignal.timeout(timeout_ms);
       let answer: Answer;
       try {
-        answer = await exchange(to, body, signal ? AbortSignal.any([timeout, signal]) : timeout);
+        const ends = signal ? AbortSignal.any([timeout, signal]) : timeout;
+        const { url: address, headers } = to;
+        const response = await fetch(address, { method: "POST", headers, body, signal: ends });
+        answer = await readAnswer(response, method, params);
       } catch (error) {
         throw down(error);
       }

@@ -4,6 +4,7 @@
  * the fee is split. `measure` runs the reference run that tells how good a set is.
  */
 import { formatMag } from "../../chain/amounts.ts";
+import { formatChainTime } from "../../chain/chain-time.ts";
 import type { Ledger } from "../../chain/client/ledger.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { readSmallText } from "../../core/read-file.ts";
@@ -37,7 +38,6 @@ async function describe(ledger: Ledger, id: bigint) {
 }
 type Record = Awaited<ReturnType<typeof describe>>;
 
-const time = (seconds: number) => new Date(seconds * 1000).toISOString().slice(0, 19);
 const recordText = (record: Record) =>
   [
     `record       ${record.id}, ${record.state}`,
@@ -45,7 +45,7 @@ const recordText = (record: Record) =>
     `where        ${record.uri === "" ? "not said" : record.uri}`,
     `contributor  ${record.contributor}`,
     `fee          ${formatMag(record.fee)} MAG`,
-    `disputed     until ${time(record.challenge_end)}`,
+    `disputed     until ${formatChainTime(record.challenge_end)}`,
   ].join("\n");
 
 function show({ out }: Context, sending: Sending, record: Record): undefined {
@@ -131,7 +131,7 @@ const list = defineCommand({
         ["record", "state", "bytes", "content", "disputed until"],
         shown.map((one) => [
           ...[one.id, one.state, one.size_bytes],
-          ...[one.content_hash.slice(0, 16), time(one.challenge_end)],
+          ...[one.content_hash.slice(0, 16), formatChainTime(one.challenge_end)],
         ]),
       ),
     );

@@ -17,7 +17,7 @@ import {
   readSettings,
 } from "../../chain/default-values.ts";
 import { systemClock } from "../../core/clock.ts";
-import { MagnetError } from "../../core/errors.ts";
+import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { type Context, defineCommand, type FlagValues } from "../frame/command.ts";
 import { usageError } from "../frame/strict.ts";
 import { parseAccount, rpcUrl, walletOf } from "./session.ts";
@@ -63,8 +63,18 @@ const FLAGS = {
 } as const;
 type DeployFlags = FlagValues<typeof FLAGS>;
 
+/** Better before ten contracts are paid for than after. Throws NOT_FOUND, NO_PERMISSION and such. */
+function requireWritable(file: string): void {
+  try {
+    fs.accessSync(path.dirname(path.resolve(file)), fs.constants.W_OK);
+  } catch (error) {
+    throw toMagnetError(error);
+  }
+}
+
 function networkWithoutLedger(flags: DeployFlags): NetworkFile {
   const network = readNetworkFile(flags.network);
+  requireWritable(flags.out ?? flags.network);
   const out = flags.out;
   if (out !== undefined && fs.existsSync(out))
     throw new MagnetError("FILE_EXISTS", `${out} exists already`, { hint: "choose another name" });

@@ -1,5 +1,6 @@
 /** `magnet chain dispute`: what is before the notaries: list, show, open, vote, resolve. */
 import { formatMag } from "../../chain/amounts.ts";
+import { formatChainTime } from "../../chain/chain-time.ts";
 import type { Ledger } from "../../chain/client/ledger.ts";
 import { voteOf } from "../../chain/ledger/digests.ts";
 import { type Address, type Hex, OFFENCES } from "../../chain/ledger/ledger-types.ts";
@@ -115,8 +116,7 @@ const show = defineCommand({
     const dispute = await describe(ledger, parseId(args.id));
     const panel = await ledger.read("disputes", "panelOf", [BigInt(dispute.id)]);
     const evidence_hash = await evidenceOf(ledger, dispute.id);
-    const time = (seconds: number) =>
-      seconds === 0 ? "-" : new Date(seconds * 1000).toISOString();
+    const time = (seconds: number) => (seconds === 0 ? "-" : `${formatChainTime(seconds)}Z`);
     context.out.result("chain_dispute", { ...dispute, evidence_hash, panel }, () =>
       [
         `dispute ${dispute.id}: ${dispute.offence}, ${subjectText(dispute)}, ${dispute.phase}`,

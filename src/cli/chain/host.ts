@@ -1,11 +1,11 @@
 /** `magnet chain host`: the embedded chain behind its JSON-RPC, until a signal. */
-import fs from "node:fs";
 import path from "node:path";
 import { type ChainOptions, DEFAULT_CHAIN_ID, EmbeddedChain } from "../../chain/embedded/chain.ts";
 import { type Alloc, FEE_RULES, type FeeRule, parseAlloc } from "../../chain/embedded/genesis.ts";
 import { toHex } from "../../chain/embedded/hex.ts";
 import { type RunningChain, serveChain } from "../../chain/embedded/server.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
+import { readSmallText } from "../../core/read-file.ts";
 import { loadApiKeys } from "../../http/serve/api-keys.ts";
 import { checkOrigins } from "../../http/serve/origin-check.ts";
 import { type Context, defineCommand, type FlagValues } from "../frame/command.ts";
@@ -60,6 +60,8 @@ const FLAGS = {
   },
   "ready-file": { type: "string", value: "PATH", summary: "written once the chain answers" },
 } as const;
+/** Some 100,000 accounts. */
+const ALLOC_BYTES_MAX = 16 << 20;
 type HostFlags = FlagValues<typeof FLAGS>;
 
 function parseListen(text: string): { host: string; port: number } {
@@ -71,12 +73,7 @@ function parseListen(text: string): { host: string; port: number } {
 }
 
 function allocFile(file: string): Alloc {
-  let text: string;
-  try {
-    text = fs.readFileSync(file, "utf8");
-  } catch (error) {
-    throw toMagnetError(error);
-  }
+  const text = readSmallText(file, ALLOC_BYTES_MAX);
   try {
     return parseAlloc(JSON.parse(text));
   } catch (error) {

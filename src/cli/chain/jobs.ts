@@ -4,6 +4,7 @@
  * paid when the requester accepts it, or lets the review pass without contesting.
  */
 import { formatMag, parseMag } from "../../chain/amounts.ts";
+import { formatChainTime } from "../../chain/chain-time.ts";
 import type { Call, Ledger } from "../../chain/client/ledger.ts";
 import { parseDuration } from "../../core/duration.ts";
 import { MagnetError } from "../../core/errors.ts";
@@ -14,6 +15,8 @@ import { hashFile } from "./hash-file.ts";
 import { CHAIN_FLAGS, type ChainFlags } from "./options.ts";
 import { openSession, type Sending, type Session, withSending } from "./session.ts";
 
+/** A reward that is locked for longer is a slip. */
+const WITHIN_MS_MAX = 3_650 * 86_400_000;
 /** In the order of the contract. */
 const STATES = [
   ...(["none", "open", "taken", "submitted", "paid", "refunded", "contested"] as const),
@@ -48,17 +51,15 @@ async function describe(ledger: Ledger, id: bigint) {
 }
 type Job = Awaited<ReturnType<typeof describe>>;
 
-const time = (seconds: number) => new Date(seconds * 1000).toISOString().slice(0, 19);
-
 /** What comes next, and from whom. */
 function nextOf(job: Job): string {
-  const review = job.review_end === null ? "" : time(job.review_end);
+  const review = job.review_end === null ? "" : formatChainTime(job.review_end);
   if (job.before_panel) return "the panel decides";
   switch (job.state) {
     case "open":
-      return `to be taken until ${time(job.deadline)}`;
+      return `to be taken until ${formatChainTime(job.deadline)}`;
     case "taken":
-      return `result due until ${time(job.deadline)}`;
+      return `result due until ${formatChainTime(job.deadline)}`;
     case "submitted":
       return `requester accepts or contests until ${review}`;
     case "contested":
@@ -101,8 +102,12 @@ function show({ out }: Context, sending: Sending, job: Job): undefined {
 /** Seconds from now, by the chain. Throws BAD_VALUE. */
 async function deadlineOf({ ledger }: Session, text: string): Promise<bigint> {
   const ms = parseDuration(text);
-  if (ms === undefined || ms < 1000)
-    throw usageError("BAD_VALUE", `--within cannot be "${text}"`, "a time such as 2h or 7d");
+  if (ms === undefined || ms < 1000 || ms > WITHIN_MS_MAX)
+    throw usageError(
+      "BAD_VALUE",
+      `--within cannot be "${text}"`,
+      "a time such as 2h or 7d, ten years at most",
+    );
   return BigInt((await ledger.time()) + Math.ceil(ms / 1000));
 }
 

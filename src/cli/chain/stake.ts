@@ -1,6 +1,7 @@
 /** `magnet chain register|bond|unbond|withdraw`, `magnet chain seat`: a node's stake in the ledger. */
 import { chooseTier } from "../../agent/tier.ts";
 import { formatMag, parseMag } from "../../chain/amounts.ts";
+import { formatChainTime } from "../../chain/chain-time.ts";
 import { publicKeyPoint } from "../../chain/client/account.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { TIER_ALIASES, TIERS } from "../../core/tiers.ts";
@@ -27,7 +28,7 @@ async function stakeOf({ ledger }: Session, { address, identity }: Sending) {
 async function report(name: string, session: Session, sending: Sending): Promise<undefined> {
   const stake = await stakeOf(session, sending);
   const mag = (amount: bigint) => `${formatMag(amount)} MAG`;
-  const release = new Date(stake.release_time * 1000).toISOString();
+  const release = `${formatChainTime(stake.release_time)}Z`;
   const lines = [
     `${stake.node_id}  ${stake.address}`,
     `tier      ${stake.tier ?? "none"}${stake.active ? "" : " (not active)"}`,

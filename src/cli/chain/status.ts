@@ -1,5 +1,6 @@
 /** `magnet chain status` and `magnet chain epoch`: the ledger as the node on this data folder sees it. */
 import { formatMag } from "../../chain/amounts.ts";
+import { formatChainTime } from "../../chain/chain-time.ts";
 import type { EpochStatus, LedgerStatus } from "../../chain/ledger/ledger-types.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { defineCommand } from "../frame/command.ts";
@@ -25,11 +26,10 @@ interface Status extends LedgerStatus {
 }
 
 const mag = (amount: string | null) => (amount === null ? "-" : formatMag(BigInt(amount)));
-const isoTime = (seconds: number) => new Date(seconds * 1000).toISOString().slice(0, 19);
 
 function chainLine({ chain, rpc }: Status): string {
   if (!chain.up) return chain.reason;
-  return `${rpc.address}, block ${chain.block}, ${isoTime(chain.timestamp_s)}Z`;
+  return `${rpc.address}, block ${chain.block}, ${formatChainTime(chain.timestamp_s)}Z`;
 }
 
 function transactionLine({ transactions: t }: Status): string {
@@ -121,7 +121,7 @@ function settlementLine({ settlement: s, signatures }: Epoch): string {
 function epochText(e: Epoch): string {
   const rows = [
     ["epoch", `${e.epoch}, ${e.phase}: ${e.reason}`],
-    ["ended", `${isoTime(e.windows.commit_start_s!)}Z`],
+    ["ended", `${formatChainTime(e.windows.commit_start_s!)}Z`],
     ["opened", `${e.reveals.length} of ${e.commits.length} commitments`],
     ["settled", settlementLine(e)],
     ["proposer", e.settlement?.proposer ?? e.proposer ?? "no notary is seated"],
