@@ -27,6 +27,7 @@ export class FakeChain implements Rpc {
   readonly name = "fake";
   chain_id = 31337;
   base_fee = 100n;
+  tip = 1n;
   time_s = 1_000_000;
   /** Refuses everything with RPC_DOWN. */
   down = false;
@@ -96,7 +97,7 @@ export class FakeChain implements Rpc {
       case "eth_getTransactionCount":
         return toHex(this.nextNonce);
       case "eth_maxPriorityFeePerGas":
-        return toHex(1);
+        return toHex(this.tip);
       case "eth_estimateGas": {
         if ((first as { data: Hex }).data.startsWith("0xff")) throw reverted(method);
         return toHex(50_000);

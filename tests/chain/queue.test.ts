@@ -106,6 +106,19 @@ describe("fees and funds", () => {
     expect([bench.times("a"), bench.times("b"), bench.chain.mined.length]).toEqual([1, 1, 2]);
   });
 
+  test("where gas is free one that never arrived is sent again, not replaced by one that costs", async () => {
+    const bench = new Bench();
+    [bench.chain.base_fee, bench.chain.tip, bench.chain.funds] = [0n, 0n, 0n];
+    bench.submit("a");
+    await bench.queue.tick();
+    bench.chain.pool.clear();
+    bench.chain.mine(20);
+    await bench.queue.tick();
+    bench.chain.mine();
+    await bench.queue.tick();
+    expect(bench.kinds("a")).toBe("queued sent mined");
+  });
+
   test("replaced, but the form before it is what gets into a block: known as mined", async () => {
     const bench = new Bench();
     bench.submit("a");

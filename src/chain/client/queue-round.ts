@@ -6,6 +6,7 @@ import type { Address, Hex } from "viem";
 import type { Clock } from "../../core/clock.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { RevertError } from "./errors.ts";
+import { suggestFees } from "./fees.ts";
 import { type ChainView, type Receipt, stepMined, stepQueued, stepSent } from "./queue-rules.ts";
 import type { Change, QueueStore } from "./queue-store.ts";
 import type { Attempt, Entry, QueueEventKind, QueueLimits, Reason } from "./queue-types.ts";
@@ -167,8 +168,13 @@ export class QueueRound {
     const step = stepSent(entry, { receipt, in_pool, attempts }, view, limits);
     if (step.do === "record") await this.record(entry, step.receipt, step.cancelled, view);
     else if (step.do === "resend") await this.deliver(entry, last, view);
-    else if (step.do === "replace") await this.replace(entry, attempts, view, step.cancel);
-    else if (step.do === "note_missing")
+    else if (step.do === "replace") {
+      // Where gas is free no fee is higher, and one above nothing could not be paid: it only waits
+      // because it never arrived.
+      const free = last.max_fee === 0n && (await suggestFees(rpc)).max_fee === 0n;
+      if (!free) await this.replace(entry, attempts, view, step.cancel);
+      else if (!in_pool) await this.deliver(entry, last, view);
+    } else if (step.do === "note_missing")
       store.update(entry.key, {
         missing_since_ms: view.now_ms,
         missing_since_block: view.head,
