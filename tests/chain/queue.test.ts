@@ -119,6 +119,30 @@ describe("fees and funds", () => {
     expect(bench.kinds("a")).toBe("queued sent mined");
   });
 
+  test("refused each time it is sent again: says why while it waits, and not after it is taken", async () => {
+    const bench = new Bench();
+    bench.submit("a");
+    await bench.queue.tick();
+    bench.chain.pool.clear();
+    const full = new RpcFailure("eth_sendRawTransaction", -32603, "the disk is full", undefined);
+    bench.chain.failures.set("eth_sendRawTransaction", full);
+    for (let looks = 0; looks < 4 && bench.queue.status().blocked === null; looks++) {
+      bench.chain.mine(20);
+      bench.now_ms += 120_000;
+      await bench.queue.tick();
+    }
+    expect(bench.queue.status().blocked?.message).toContain("the disk is full");
+    bench.chain.failures.clear();
+    for (let looks = 0; looks < 4 && bench.queue.get("a")?.state !== "mined"; looks++) {
+      bench.now_ms += 120_000;
+      await bench.queue.tick();
+      bench.chain.mine(20);
+      await bench.queue.tick();
+    }
+    expect(bench.queue.get("a")?.state).toBe("mined");
+    expect(bench.queue.status().blocked).toBeNull();
+  });
+
   test("replaced, but the form before it is what gets into a block: known as mined", async () => {
     const bench = new Bench();
     bench.submit("a");

@@ -167,13 +167,13 @@ export class QueueRound {
       (await rpc.request("eth_getTransactionByHash", [last.hash])) !== null;
     const step = stepSent(entry, { receipt, in_pool, attempts }, view, limits);
     if (step.do === "record") await this.record(entry, step.receipt, step.cancelled, view);
-    else if (step.do === "resend") await this.deliver(entry, last, view);
+    else if (step.do === "resend") await this.resend(entry, last, view);
     else if (step.do === "replace") {
       // Where gas is free no fee is higher, and one above nothing could not be paid: it only waits
       // because it never arrived.
       const free = last.max_fee === 0n && (await suggestFees(rpc)).max_fee === 0n;
       if (!free) await this.replace(entry, attempts, view, step.cancel);
-      else if (!in_pool) await this.deliver(entry, last, view);
+      else if (!in_pool) await this.resend(entry, last, view);
     } else if (step.do === "note_missing")
       store.update(entry.key, {
         missing_since_ms: view.now_ms,
@@ -184,6 +184,13 @@ export class QueueRound {
       if (entry.pinned) this.giveUp(entry, reason(nonceTaken(entry)), "failed");
       else this.turn(entry, { state: "queued", nonce: null, ...none }, "requeued");
     }
+  }
+
+  /** The same bytes again; what was said of an earlier refusal no longer holds once they are taken. */
+  private async resend(entry: Entry, attempt: Attempt, view: ChainView): Promise<void> {
+    const outcome = await this.deliver(entry, attempt, view);
+    if (outcome === "taken" && entry.reason !== null && entry.reason.code !== DEADLINE.code)
+      this.options.store.update(entry.key, { reason: null });
   }
 
   private async replace(entry: Entry, attempts: Attempt[], view: ChainView, cancel: boolean) {

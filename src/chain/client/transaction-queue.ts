@@ -173,7 +173,9 @@ export class TransactionQueue {
     try {
       await this.checkChain();
       const blocked = await this.round.run(live);
-      this.blocked = blocked === undefined ? null : reasonOf(blocked);
+      // Where nothing keeps others back, one that is refused again and again says why.
+      const waiting = this.store.live().find(({ state, reason }) => state === "sent" && reason);
+      this.blocked = blocked === undefined ? (waiting?.reason ?? null) : reasonOf(blocked);
     } catch (error) {
       const known = error instanceof RpcFailure ? chainError(error, "queue") : toMagnetError(error);
       if (known.code === "INTERNAL" || known.exit !== "chain") throw error;
