@@ -28,7 +28,7 @@ function ledgerLine({ ledger }: DemoReport): string {
   if (!ledger) return "-";
   const mag = (amount: string) => formatMag(BigInt(amount));
   return (
-    `${ledger.epochs.length} epochs settled by root, ${mag(ledger.minted)} MAG earned, ` +
+    `epochs settled by root: ${ledger.epochs.length}; ${mag(ledger.minted)} MAG earned, ` +
     `${mag(ledger.slashed)} MAG slashed`
   );
 }

@@ -166,7 +166,7 @@ async function checkLedger(
     report.ledger = await ledgerReport(ledger, cluster.everybody, options.out);
     const { epochs, minted, slashed } = report.ledger;
     const detail =
-      `${epochs.length} epochs settled, ${formatMag(BigInt(minted))} MAG minted, ` +
+      `epochs settled: ${epochs.length}; ${formatMag(BigInt(minted))} MAG minted, ` +
       `${formatMag(BigInt(slashed))} MAG slashed`;
     return { detail, value: undefined };
   });
