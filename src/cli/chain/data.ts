@@ -14,7 +14,7 @@ import { usageError } from "../frame/strict.ts";
 import { hashFile } from "./hash-file.ts";
 import { parseNumber } from "./jobs.ts";
 import { CHAIN_FLAGS } from "./options.ts";
-import { openSession, type Sending, withSending } from "./session.ts";
+import { newest, openSession, type Sending, withSending } from "./session.ts";
 
 /** In the order of the contract. */
 const STATES = [...(["none", "pending", "challenged", "confirmed", "rejected"] as const)];
@@ -122,10 +122,7 @@ const list = defineCommand({
   async run(context, { flags }) {
     const { ledger } = await openSession(context, flags);
     const count = await ledger.read("dataRegistry", "recordCount", []);
-    const records: Record[] = [];
-    for (let id = count; id > 0n && count - id < BigInt(flags.limit); id--)
-      records.push(await describe(ledger, id));
-    const shown = records.filter((one) => flags.state === undefined || one.state === flags.state);
+    const shown = await newest(count, flags, (id) => describe(ledger, id));
     context.out.result("chain_data_list", { count: Number(count), records: shown }, () =>
       table(
         ["record", "state", "bytes", "content", "disputed until"],

@@ -13,7 +13,7 @@ import { table } from "../frame/output.ts";
 import { usageError } from "../frame/strict.ts";
 import { hashFile } from "./hash-file.ts";
 import { CHAIN_FLAGS, type ChainFlags } from "./options.ts";
-import { openSession, type Sending, type Session, withSending } from "./session.ts";
+import { newest, openSession, type Sending, type Session, withSending } from "./session.ts";
 
 /** A reward that is locked for longer is a slip. */
 const WITHIN_MS_MAX = 3_650 * 86_400_000;
@@ -247,10 +247,7 @@ const list = defineCommand({
   async run(context, { flags }) {
     const { ledger } = await openSession(context, flags);
     const count = await ledger.read("revenue", "jobCount", []);
-    const jobs: Job[] = [];
-    for (let id = count; id > 0n && count - id < BigInt(flags.limit); id--)
-      jobs.push(await describe(ledger, id));
-    const shown = jobs.filter(({ state }) => flags.state === undefined || state === flags.state);
+    const shown = await newest(count, flags, (id) => describe(ledger, id));
     context.out.result("chain_jobs", { count: Number(count), jobs: shown }, () =>
       table(
         ["job", "state", "reward", "next"],

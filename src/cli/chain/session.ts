@@ -180,3 +180,14 @@ export async function withSending<T>(
     await sending.close();
   }
 }
+
+/** The newest `limit` of numbered things, which count from 1; of these, those in `state` if given. */
+export async function newest<T extends { state: string }>(
+  count: bigint,
+  { limit, state }: { limit: number; state: string | undefined },
+  read: (id: bigint) => Promise<T>,
+): Promise<T[]> {
+  const seen: T[] = [];
+  for (let id = count; id > 0n && count - id < BigInt(limit); id--) seen.push(await read(id));
+  return seen.filter((one) => state === undefined || one.state === state);
+}
