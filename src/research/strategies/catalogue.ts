@@ -1,0 +1,31 @@
+/**
+ * The strategy catalogue of the tabular domain (paper 5, DesignStrategies): works without any
+ * teacher. The order is the one that an uninformed run tries first among equals: by what a
+ * strategy brought for its CPU seconds on data sets outside the comparison table.
+ */
+import type { TaskOffers } from "../tabular/configuration.ts";
+import type { Strategy, TaskFacts } from "../types.ts";
+import { capacityStrategies } from "./capacity.ts";
+import { decisionStrategies } from "./decision.ts";
+import { ensembleStrategies } from "./ensembles.ts";
+import { featureStrategies } from "./features.ts";
+import { pivotStrategies } from "./pivots.ts";
+import { rowStrategies } from "./rows.ts";
+
+/** What the catalogue is made for: the task's facts and the columns it offers. */
+export interface CatalogueTask {
+  readonly facts: TaskFacts;
+  readonly offers: TaskOffers;
+}
+
+/** Every strategy that the task has the columns for; ids are unique. */
+export function tabularStrategies(task: CatalogueTask): Strategy[] {
+  return [
+    ...decisionStrategies(task),
+    ...pivotStrategies(task),
+    ...ensembleStrategies(),
+    ...capacityStrategies(task),
+    ...featureStrategies(task),
+    ...rowStrategies(task),
+  ];
+}

@@ -1,0 +1,59 @@
+/**
+ * Strategies that change the learner (paper 9: "architectural pivots are critical"): each family's
+ * first guess with what was already accepted around it, then its own settings.
+ */
+import { LEARNERS, type LearnerName } from "../../native/learner-types.ts";
+import type { TabularConfiguration } from "../tabular/configuration.ts";
+import type { FailureKind, Space, Strategy } from "../types.ts";
+import type { CatalogueTask } from "./catalogue.ts";
+import { bestOf, bestOfLearner, inherited, sweepOf, tabularOf } from "./edits.ts";
+import { guessOf, learnerAxes, memberSpace } from "./learner-spaces.ts";
+
+const ABOUT: { readonly [L in LearnerName]: { targets: FailureKind[]; summary: string } } = {
+  boosting: {
+    targets: ["underfit", "interactions"],
+    summary: "Turns to gradient boosting.",
+  },
+  extra_trees: {
+    targets: ["overfit", "label_noise", "underfit"],
+    summary: "Turns to extra trees: many random trees averaged.",
+  },
+  forest: {
+    targets: ["overfit", "label_noise"],
+    summary: "Turns to a random forest.",
+  },
+  logistic: {
+    targets: ["overfit", "data_limited"],
+    summary: "Turns to a linear model with an elastic net.",
+  },
+};
+
+export const pivotStrategies = (task: CatalogueTask): Strategy[] =>
+  LEARNERS.map((learner) => pivot(task, learner));
+
+const pivot = ({ facts }: CatalogueTask, learner: LearnerName): Strategy => ({
+  id: `to_${learner}`,
+  family: `to_${learner}`,
+  targets: ABOUT[learner].targets,
+  summary: ABOUT[learner].summary,
+  sweep(state) {
+    const best = bestOf(state);
+    if (best.members.length === 1 && best.members[0]!.learner === learner) return null;
+    const turned: TabularConfiguration = {
+      ...best,
+      members: [guessOf(learner, facts, inherited(best))],
+      combination: "weighted",
+    };
+    // The family's best so far, with what the best model has learnt since.
+    const seen = bestOfLearner(state.trials, learner);
+    const known = seen ? tabularOf(seen.spec.configuration).members[0]! : null;
+    const base = known
+      ? { ...turned, members: [{ ...known, balance: best.members[0]!.balance }] }
+      : turned;
+    const space: Space = {
+      ...memberSpace(0, learnerAxes(learner, facts)),
+      "members.0.balance": { kind: "real", min: 0, max: 1.2 },
+    };
+    return sweepOf(base, space, seen ? [] : [turned], 8);
+  },
+});
