@@ -7,8 +7,10 @@ import type { Hash } from "../../core/types.ts";
 export interface NumberColumn {
   readonly kind: "number";
   readonly name: string;
-  /** One value a row; NaN = missing. */
+  /** One value a row; NaN = missing; never infinite. */
   readonly values: Float64Array;
+  /** The values are times, in milliseconds since 1970. */
+  readonly time?: true;
 }
 export interface CategoryColumn {
   readonly kind: "category";
@@ -25,6 +27,16 @@ export interface Table {
   readonly columns: readonly Column[];
 }
 
+/** Something about the data that a person should know; errors are thrown instead. */
+export interface Note {
+  /** In SCREAMING_SNAKE_CASE, for example DUPLICATE_ROWS. */
+  readonly code: string;
+  /** One sentence with the figures. */
+  readonly text: string;
+  /** What can be done about it, one sentence. */
+  readonly hint: string;
+}
+
 /** The data of a classification task, checked: what tabular and series models are fitted on. */
 export interface TaskData {
   /** Features only: no label, context, pipeline or time column unless the task asks for it. */
@@ -39,7 +51,13 @@ export interface TaskData {
   readonly pipeline: Int32Array | null;
   /** Milliseconds since 1970 or any ascending number; null where rows have no time. */
   readonly time: Float64Array | null;
-  /** SHA-256 of the canonical bytes of all the above. */
+  /**
+   * Rows of one group stay in one part and in one fold (rows that are equal in all features); null
+   * where every row stands for itself.
+   */
+  readonly group: Int32Array | null;
+  readonly notes: readonly Note[];
+  /** SHA-256 of the canonical bytes of all the above but the notes. */
   readonly hash: Hash;
 }
 
