@@ -1,0 +1,403 @@
+/**
+ * The durable memory of one run: a SQLite file in the run's folder (`run.db`), written by one
+ * process at a time. Whatever was stored when a process was killed is there for the next one, which
+ * gives the loop the same answers again; what was running is queued again. A result is returned as
+ * it was stored, never as it came, so a resumed run cannot differ from an uninterrupted one.
+ */
+import type { Database } from "bun:sqlite";
+import fs from "node:fs";
+import path from "node:path";
+import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
+import type { Clock } from "../../core/clock.ts";
+import { openDatabase } from "../../core/database.ts";
+import { invariant, MagnetError, toMagnetError } from "../../core/errors.ts";
+import { lockFolder } from "../../core/folder-lock.ts";
+import type { Hash } from "../../core/types.ts";
+import type { Proposal, Spent } from "../loop/faces.ts";
+import type { Trial, TrialState } from "../types.ts";
+import {
+  type OutcomeRecord,
+  outcomeAddress,
+  outputsOf,
+  proposalKey,
+  specKey,
+} from "./outcome-record.ts";
+import {
+  type Life,
+  type RunHeader,
+  STORE_TABLES,
+  STORE_VERSION,
+  type StoredStep,
+  type StoredTrial,
+  storedTrial,
+  type TrialRow,
+  trialOf,
+} from "./trial-rows.ts";
+
+/** How a trial ended. */
+export interface TrialEnd {
+  readonly state: Extract<TrialState, "done" | "crashed" | "timed_out" | "pruned">;
+  readonly record: OutcomeRecord | null;
+  /** Bytes of the outputs that the record names. */
+  readonly outputs: Uint8Array | null;
+  readonly error: string | null;
+  readonly log: string | null;
+  readonly cpu_s: number;
+}
+
+export const RUN_FILE = "run.db";
+
+const corrupt = (message: string, cause?: unknown) =>
+  new MagnetError("RUN_CORRUPT", message, {
+    hint: "the run cannot be resumed; start it again in another folder",
+    cause,
+  });
+
+function openFile(folder: string): Database {
+  const file = path.join(folder, RUN_FILE);
+  const database = openDatabase({
+    ...{ file, version: STORE_VERSION, tables: STORE_TABLES },
+    // A result lost in a power failure is computed again, to the same bits.
+    durable: false,
+    unusable: corrupt,
+  });
+  try {
+    const { quick_check } = database.query("PRAGMA quick_check(1)").get() as {
+      quick_check: string;
+    };
+    if (quick_check !== "ok") throw corrupt(`${file}: ${quick_check.replaceAll("\n", " ")}`);
+  } catch (error) {
+    database.close();
+    throw error instanceof MagnetError ? error : corrupt(`${file}: ${(error as Error).message}`);
+  }
+  return database;
+}
+
+/** SQLite's failures by name: a full disk, a damaged file. */
+function guarded<T>(folder: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    const code = String((error as { code?: unknown }).code);
+    const file = path.join(folder, RUN_FILE);
+    if (code === "SQLITE_FULL" || code.startsWith("SQLITE_IOERR"))
+      throw toMagnetError({ code: "SQLITE_FULL", path: file });
+    if (code === "SQLITE_CORRUPT" || code === "SQLITE_NOTADB")
+      throw corrupt(`${file}: ${(error as Error).message}`, error);
+    throw toMagnetError(error);
+  }
+}
+
+/** Reads of a run's file that need no lock: another process may be writing. */
+export class RunReader {
+  constructor(
+    readonly folder: string,
+    protected readonly database: Database,
+  ) {}
+
+  /** Opens an existing run for reading, also while it runs. Throws RUN_NOT_FOUND, RUN_CORRUPT. */
+  static open(folder: string): RunReader {
+    if (!fs.existsSync(path.join(folder, RUN_FILE)))
+      throw new MagnetError("RUN_NOT_FOUND", `${folder} holds no research run`, {
+        hint: "magnet research list shows the runs",
+      });
+    return new RunReader(folder, openFile(folder));
+  }
+
+  protected read<T>(work: (database: Database) => T): T {
+    return guarded(this.folder, () => work(this.database));
+  }
+
+  /** Null before the run was begun. */
+  header(): RunHeader | null {
+    const row = this.read((d) => d.query("SELECT header FROM run").get()) as {
+      header: string;
+    } | null;
+    return row === null ? null : (JSON.parse(row.header) as RunHeader);
+  }
+
+  count(): number {
+    const row = this.read((d) => d.query("SELECT count(*) AS n FROM trials").get());
+    return (row as { n: number }).n;
+  }
+
+  trial(index: number): StoredTrial | null {
+    const row = this.read((d) => d.query("SELECT * FROM trials WHERE trial = ?").get(index));
+    return row === null ? null : storedTrial(row as TrialRow);
+  }
+
+  /** All trials in order of proposal, from `first` on. */
+  trials(first = 0): StoredTrial[] {
+    const rows = this.read((d) =>
+      d.query("SELECT * FROM trials WHERE trial >= ? ORDER BY trial").all(first),
+    );
+    return (rows as TrialRow[]).map(storedTrial);
+  }
+
+  /** Outputs under this hash, checked against it; null where they are absent or damaged. */
+  outputs(hash: Hash): Uint8Array | null {
+    const row = this.read((d) => d.query("SELECT bytes FROM outputs WHERE hash = ?").get(hash));
+    const bytes = (row as { bytes: Uint8Array } | null)?.bytes ?? null;
+    return bytes !== null && sha256Hex(bytes) === hash ? bytes : null;
+  }
+
+  /** The trial with its outcome; null where it is not there or its outputs are damaged. */
+  whole(index: number): Trial | null {
+    const stored = this.trial(index);
+    if (stored === null) return null;
+    const hash = stored.record?.outputs_hash ?? null;
+    const bytes = hash === null ? new Uint8Array() : this.outputs(hash);
+    return bytes === null ? null : trialOf(stored, outputsOf(bytes));
+  }
+
+  steps(): StoredStep[] {
+    const rows = this.read((d) =>
+      d
+        .query(
+          "SELECT key, attempts, result IS NOT NULL AS done, began_ms, ended_ms FROM steps ORDER BY rowid",
+        )
+        .all(),
+    );
+    return (rows as (StoredStep & { done: unknown })[]).map((row) => ({
+      ...row,
+      done: Boolean(row.done),
+    }));
+  }
+
+  lives(): Life[] {
+    const query = "SELECT began_ms, cpu_s, wall_s FROM lives ORDER BY life";
+    return this.read((d) => d.query(query).all()) as Life[];
+  }
+
+  close(): void {
+    this.database.close();
+  }
+}
+
+/** The one writer of a run. */
+export class TrialStore extends RunReader {
+  readonly #clock: Clock;
+  readonly #unlock: () => void;
+  #life = 0;
+
+  private constructor(folder: string, database: Database, clock: Clock, unlock: () => void) {
+    super(folder, database);
+    this.#clock = clock;
+    this.#unlock = unlock;
+  }
+
+  /**
+   * Opens a run's folder, new or begun earlier. Throws RUN_BUSY where another process works on it,
+   * RUN_CORRUPT, DISK_FULL.
+   */
+  static openFolder(folder: string, clock: Clock): TrialStore {
+    try {
+      fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    } catch (error) {
+      throw toMagnetError(error);
+    }
+    const unlock = lockFolder({
+      folder,
+      name: "run",
+      busy: (holder) =>
+        new MagnetError("RUN_BUSY", `another process works on the run in ${folder}${holder}`, {
+          hint: "magnet research list shows what runs; wait, stop it, or choose another folder",
+        }),
+      unusable: (file, cause) =>
+        new MagnetError("RUN_CORRUPT", `${file}: ${(cause as Error).message}`, {
+          hint: "delete this file if nothing runs on the folder",
+          cause,
+        }),
+    });
+    try {
+      return new TrialStore(folder, openFile(folder), clock, unlock);
+    } catch (error) {
+      unlock();
+      throw error;
+    }
+  }
+
+  /**
+   * Begins the run, or checks that it is the same one and queues again what was running. Throws
+   * RUN_DIFFERS, naming what differs.
+   */
+  begin(header: Omit<RunHeader, "schema" | "created_ms">): RunHeader {
+    const known = this.header();
+    const now_ms = this.#clock.now_ms();
+    const whole = { schema: "magnet.research_run/1" as const, ...header, created_ms: now_ms };
+    for (const key of ["task_hash", "settings", "code_version"] as const)
+      if (known !== null && canonicalJson(known[key]) !== canonicalJson(header[key]))
+        throw differs(this.folder, key, known[key], header[key]);
+    this.#write((d) => {
+      if (known === null)
+        d.query("INSERT INTO run (id, header) VALUES (0, ?)").run(JSON.stringify(whole));
+      d.query("UPDATE trials SET state = 'queued', worker = NULL WHERE state = 'running'").run();
+      const row = d
+        .query("INSERT INTO lives (began_ms, cpu_s, wall_s) VALUES (?, 0, 0) RETURNING life")
+        .get(now_ms);
+      this.#life = (row as { life: number }).life;
+    });
+    return known ?? whole;
+  }
+
+  /** Stores what this process has used until now. */
+  noteSpent({ cpu_s, wall_s }: Spent): void {
+    const query = "UPDATE lives SET cpu_s = ?, wall_s = ? WHERE life = ?";
+    this.read((d) => d.query(query).run(cpu_s, wall_s, this.#life));
+  }
+
+  /** What earlier processes have used together. */
+  spentBefore(): Spent {
+    const query =
+      "SELECT total(cpu_s) AS cpu_s, total(wall_s) AS wall_s FROM lives WHERE life <> ?";
+    return this.read((d) => d.query(query).get(this.#life)) as Spent;
+  }
+
+  /**
+   * The figures that the loop was told at its nth question: a resumed run is told the same, so that
+   * what it decides by them is the same until the interruption.
+   */
+  observe(sequence: number, now: () => Spent): Spent {
+    const query = "SELECT cpu_s, wall_s FROM observations WHERE sequence = ?";
+    const known = this.read((d) => d.query(query).get(sequence)) as Spent | null;
+    if (known !== null) return known;
+    const spent = now();
+    this.#write((d) =>
+      d
+        .query("INSERT INTO observations (sequence, cpu_s, wall_s) VALUES (?, ?, ?)")
+        .run(sequence, spent.cpu_s, spent.wall_s),
+    );
+    return spent;
+  }
+
+  /** Queues proposals as trials `first`, `first` + 1...; those known already must be the same. */
+  queue(first: number, batch: readonly Proposal[]): StoredTrial[] {
+    const insert = `INSERT INTO trials (trial, proposal_key, spec_key, version, strategy, proposer,
+      task_hash, configuration, seed, fidelity, state, queued_ms)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?)`;
+    const now_ms = this.#clock.now_ms();
+    this.#write((d) => {
+      for (const [i, proposal] of batch.entries()) {
+        const index = first + i;
+        const key = proposalKey(proposal);
+        const query = "SELECT proposal_key FROM trials WHERE trial = ?";
+        const known = d.query(query).get(index) as { proposal_key: string } | null;
+        if (known !== null && known.proposal_key !== key) throw diverged(this.folder, index);
+        if (known !== null) continue;
+        const { place, spec } = proposal;
+        d.query(insert).run(
+          ...[index, key, specKey(spec), place.version, place.strategy, place.proposer],
+          ...[spec.task_hash, JSON.stringify(spec.configuration), spec.seed, spec.fidelity],
+          now_ms,
+        );
+      }
+    });
+    return batch.map((_, i) => this.trial(first + i)!);
+  }
+
+  started(index: number, worker: string): void {
+    this.#write((d) =>
+      d
+        .query(
+          `UPDATE trials SET state = 'running', worker = ?, attempts = attempts + 1, started_ms = ?
+           WHERE trial = ?`,
+        )
+        .run(worker, this.#clock.now_ms(), index),
+    );
+  }
+
+  /** Back into the queue: its worker was lost, or the run stops. */
+  requeue(index: number, cpu_s: number): void {
+    const query =
+      "UPDATE trials SET state = 'queued', worker = NULL, cpu_s = cpu_s + ? WHERE trial = ?";
+    this.#write((d) => d.query(query).run(cpu_s, index));
+  }
+
+  /** Stores how a trial ended, with its outputs, in one step. */
+  end(index: number, { state, record, outputs, error, log, cpu_s }: TrialEnd): StoredTrial {
+    invariant((state === "done") === (record !== null), "a record belongs to a done trial");
+    const known = this.trial(index);
+    invariant(known !== null, `trial ${index} was never queued`);
+    const address = record === null ? null : outcomeAddress(known.spec, record);
+    this.#write((d) => {
+      if (record?.outputs_hash)
+        d.query("INSERT OR REPLACE INTO outputs (hash, bytes) VALUES (?, ?)").run(
+          record.outputs_hash,
+          outputs,
+        );
+      d.query(
+        `UPDATE trials SET state = ?, record = ?, outcome_address = ?, score = ?, error = ?, log = ?,
+         cpu_s = cpu_s + ?, ended_ms = ? WHERE trial = ?`,
+      ).run(
+        ...[state, record === null ? null : JSON.stringify(record), address],
+        ...[record?.score ?? null, error, log, cpu_s, this.#clock.now_ms(), index],
+      );
+    });
+    return this.trial(index)!;
+  }
+
+  /** Forgets a result whose outputs were damaged on the disk; it is computed again. */
+  forget(index: number): void {
+    const query = `UPDATE trials SET state = 'queued', record = NULL, outcome_address = NULL,
+      score = NULL WHERE trial = ?`;
+    this.#write((d) => d.query(query).run(index));
+  }
+
+  /** A done trial of the same specification: equal specifications have equal outcomes. */
+  sameSpec(index: number): StoredTrial | null {
+    const query = `SELECT b.* FROM trials a JOIN trials b ON a.spec_key = b.spec_key
+      WHERE a.trial = ? AND b.trial <> a.trial AND b.state = 'done' ORDER BY b.trial LIMIT 1`;
+    const row = this.read((d) => d.query(query).get(index));
+    return row === null ? null : storedTrial(row as TrialRow);
+  }
+
+  /** See TrialRunner.once. The beginning is stored before the step, its result after it. */
+  async once<T>(key: string, step: () => T | Promise<T>): Promise<T> {
+    const query = "SELECT result FROM steps WHERE key = ?";
+    const known = this.read((d) => d.query(query).get(key)) as { result: string | null } | null;
+    if (known?.result) return JSON.parse(known.result) as T;
+    const now_ms = this.#clock.now_ms();
+    this.#write((d) =>
+      d
+        .query(
+          `INSERT INTO steps (key, attempts, began_ms) VALUES (?, 1, ?)
+           ON CONFLICT (key) DO UPDATE SET attempts = attempts + 1`,
+        )
+        .run(key, now_ms),
+    );
+    // As a resumed run will read it: what JSON does not hold must not be seen even once.
+    const text = JSON.stringify((await step()) ?? null);
+    this.#write((d) =>
+      d
+        .query("UPDATE steps SET result = ?, ended_ms = ? WHERE key = ?")
+        .run(text, this.#clock.now_ms(), key),
+    );
+    return JSON.parse(text) as T;
+  }
+
+  #write(work: (database: Database) => void): void {
+    this.read((database) => database.transaction(() => work(database)).immediate());
+  }
+
+  override close(): void {
+    super.close();
+    this.#unlock();
+  }
+}
+
+function differs(folder: string, key: string, known: unknown, now: unknown): MagnetError {
+  const short = (value: unknown) => canonicalJson(value).slice(0, 120);
+  const what = { task_hash: "the task or its data", settings: "its settings" }[key] ?? "magnet";
+  return new MagnetError(
+    "RUN_DIFFERS",
+    `the run in ${folder} was begun with another version of ${what}: ${short(known)}, now ${short(now)}`,
+    { hint: "a run is resumed with what it was begun with; start a new one in another folder" },
+  );
+}
+
+const diverged = (folder: string, index: number) =>
+  new MagnetError(
+    "RUN_DIVERGED",
+    `the run in ${folder} proposes another trial ${index} than in its earlier life`,
+    { hint: "this is a bug in magnet: please report it with the folder; start the run again" },
+  );
