@@ -5,7 +5,6 @@
  */
 import { z } from "zod";
 import { MagnetError } from "../../core/errors.ts";
-import type { Hash } from "../../core/types.ts";
 import type { TrialSpec } from "../types.ts";
 import { ERROR_LENGTH_MAX, LINE_BYTES_MAX } from "./limits.ts";
 import { type OutcomeRecord, outcomeRecordSchema } from "./outcome-record.ts";
@@ -17,6 +16,9 @@ export interface EvaluateRequest {
 }
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
+
+/** On stderr before each answer: the two streams need not arrive in the order of writing. */
+export const LOG_MARK = "\0";
 
 export const trialSpecSchema = z.strictObject({
   task_hash: hash,
@@ -54,8 +56,11 @@ const answerSchema = z.discriminatedUnion("type", [
   }),
   z.strictObject({ type: z.literal("failed"), id: z.int(), error: line, cpu_s: seconds }),
 ]);
-export type WorkerLine = z.input<typeof answerSchema>;
 type CheckedLine = z.output<typeof answerSchema>;
+type DoneLine = Extract<CheckedLine, { type: "done" }>;
+export type WorkerLine =
+  | Exclude<CheckedLine, DoneLine>
+  | (Omit<DoneLine, "record"> & { record: OutcomeRecord });
 
 /** One line of a worker. Throws BAD_WORKER_LINE. */
 export function readWorkerLine(text: string): CheckedLine {
@@ -73,8 +78,6 @@ export function readWorkerLine(text: string): CheckedLine {
 
 export const badLine = (what: string) =>
   new MagnetError("BAD_WORKER_LINE", `the worker wrote ${what}`);
-
-export type CheckedRecord = OutcomeRecord & { readonly outputs_hash: Hash | null };
 
 /** The lines of a stream of bytes. Throws BAD_WORKER_LINE at one that never seems to end. */
 export async function* linesOf(

@@ -3,11 +3,11 @@
  * stdin, one after the other, until stdin ends; then it ends at once, whatever it was doing: the run
  * that started it is gone. Only the protocol goes to stdout.
  */
-import { MagnetError, toMagnetError } from "../../core/errors.ts";
+import { toMagnetError } from "../../core/errors.ts";
 import { writeToDescriptor } from "../../core/stdio.ts";
 import type { ResearchDomain, TrialSpec } from "../types.ts";
 import { outputBytes, recordOf } from "./outcome-record.ts";
-import { evaluateRequestSchema, linesOf, type WorkerLine } from "./protocol.ts";
+import { evaluateRequestSchema, LOG_MARK, linesOf, type WorkerLine } from "./protocol.ts";
 
 export interface WorkerOptions {
   open(): Promise<ResearchDomain>;
@@ -15,7 +15,9 @@ export interface WorkerOptions {
   input: AsyncIterable<Uint8Array>;
 }
 
+/** The mark on stderr ends what belongs to the trial that is answered on stdout. */
 const say = (message: WorkerLine): void => {
+  writeToDescriptor(2, LOG_MARK);
   writeToDescriptor(1, `${JSON.stringify(message)}\n`);
 };
 
@@ -27,7 +29,8 @@ const cpuSeconds = (): number => {
 /** One line for people; the trace goes to stderr, of which the run keeps the end. */
 function lineOf(error: unknown): string {
   const { code, message } = toMagnetError(error);
-  process.stderr.write(`${error instanceof Error ? (error.stack ?? message) : String(error)}\n`);
+  const trace = error instanceof Error ? (error.stack ?? message) : String(error);
+  writeToDescriptor(2, `${trace}\n`);
   return code === "INTERNAL" ? message : `${code}: ${message}`;
 }
 
@@ -55,34 +58,36 @@ async function evaluate(
   }
 }
 
-/** Serves until stdin ends, then ends the process. Throws nothing: what goes wrong is told. */
-export async function serveTrials({ open, threads, input }: WorkerOptions): Promise<never> {
+/**
+ * Serves until stdin ends; the caller then ends the process, whatever still runs. Throws nothing:
+ * what goes wrong is told to the run. Returns false where the worker was of no use.
+ */
+export async function serveTrials({ open, threads, input }: WorkerOptions): Promise<boolean> {
   // A library that prints must not break the protocol.
-  console.log = console.error;
-  console.info = console.error;
-  const lines = linesOf(input);
+  const { error, warn } = globalThis.console;
+  Object.assign(globalThis.console, { log: error, info: warn });
+  const refused = Promise.withResolvers<boolean>();
   const opened = open();
-  opened.catch(() => undefined); // told below, where it is awaited
   let running: Promise<unknown> = opened.then(
     ({ task_hash }) => say({ type: "ready", task_hash }),
     (error) => {
       const { code, message, hint } = toMagnetError(error);
       say({ type: "refused", code, message, hint: hint ?? null });
-      process.exit(1);
+      refused.resolve(false);
     },
   );
-  try {
-    for await (const line of lines) {
-      const parsed = evaluateRequestSchema.safeParse(JSON.parse(line));
-      if (!parsed.success) throw new MagnetError("BAD_REQUEST", parsed.error.issues[0]!.message);
-      const { id, spec } = parsed.data;
-      running = running
-        .then(() => opened)
-        .then((domain) => evaluate(domain, id, spec as unknown as TrialSpec, threads));
+  const serve = async (): Promise<boolean> => {
+    for await (const line of linesOf(input)) {
+      const { id, spec } = evaluateRequestSchema.parse(JSON.parse(line));
+      running = running.then(async () =>
+        evaluate(await opened, id, spec as unknown as TrialSpec, threads),
+      );
     }
-  } catch (error) {
+    return true;
+  };
+  const served = serve().catch((error) => {
     lineOf(error);
-    process.exit(1);
-  }
-  process.exit(0);
+    return false;
+  });
+  return Promise.race([served, refused.promise]);
 }
