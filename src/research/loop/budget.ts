@@ -1,0 +1,149 @@
+/**
+ * What a run may still spend: trials, CPU seconds or wall clock. Of time it learns what trials,
+ * gate reads and final fits cost beyond the trials' own figures, and keeps back what the end of
+ * the run needs, so that the whole run ends within 5% of its budget.
+ */
+import { MagnetError } from "../../core/errors.ts";
+import type { Spent } from "./faces.ts";
+import { LOOP_LIMITS } from "./limits.ts";
+
+/** Whichever ends first; at least one. */
+export interface BudgetLimits {
+  readonly trials?: number | undefined;
+  readonly cpu_s?: number | undefined;
+  readonly wall_s?: number | undefined;
+}
+
+type TimeKind = "cpu_s" | "wall_s";
+
+export class Budget {
+  readonly limits: BudgetLimits;
+  #spent: Spent = { cpu_s: 0, wall_s: 0 };
+  #trials = 0;
+  /** Sums over all batches: the trials' own CPU seconds, and what they took of each clock. */
+  #own = 0;
+  readonly #took = { cpu_s: 0, wall_s: 0 };
+  #gate: number = LOOP_LIMITS.gate_cost_share;
+  /** CPU seconds of the last error analysis. */
+  analysis_s = 0;
+
+  constructor(limits: BudgetLimits) {
+    const given = Object.values(limits).filter((limit) => limit !== undefined);
+    if (given.length === 0 || given.some((limit) => !(limit > 0)))
+      throw new MagnetError("BAD_BUDGET", "a run needs a budget above zero", {
+        hint: 'give one of {"trials": 200}, {"cpu_s": 60} or {"wall_s": 60}',
+        exit: "config",
+      });
+    this.limits = limits;
+  }
+
+  get spent(): Spent {
+    return this.#spent;
+  }
+  get timed(): boolean {
+    return this.limits.cpu_s !== undefined || this.limits.wall_s !== undefined;
+  }
+
+  /** After a batch: how many trials, their own CPU seconds, and the run's clocks. */
+  batchDone(trials: number, own_s: number, spent: Spent): void {
+    this.#trials += trials;
+    this.#own += own_s;
+    this.#took.cpu_s += Math.max(0, spent.cpu_s - this.#spent.cpu_s);
+    this.#took.wall_s += Math.max(0, spent.wall_s - this.#spent.wall_s);
+    this.#spent = spent;
+  }
+
+  /** After a gate read of two candidates whose trials cost `own_s` together. */
+  gateDone(own_s: number, spent: Spent): void {
+    const took = spent.cpu_s - this.#spent.cpu_s;
+    if (own_s > 0 && took > 0) this.#gate = took / own_s;
+    this.#spent = spent;
+  }
+
+  analysisDone(spent: Spent): void {
+    this.analysis_s = spent.cpu_s - this.#spent.cpu_s;
+    this.#spent = spent;
+  }
+
+  /** Seconds of a clock that CPU seconds in this process take. */
+  #alone(kind: TimeKind, own_s: number): number {
+    return kind === "cpu_s" ? own_s : own_s * 1.05;
+  }
+
+  /** Seconds of a clock that trials of `own_s` CPU seconds together take. */
+  #together(kind: TimeKind, own_s: number): number {
+    return this.#own > 0 ? (own_s * this.#took[kind]) / this.#own : own_s;
+  }
+
+  /** CPU seconds kept back for one gate read of these two and for the final fits. */
+  #end_s(contender_s: number, baseline_s: number, gate: boolean): number {
+    const final = Math.max(LOOP_LIMITS.final_cost_share, this.#gate);
+    return (contender_s + baseline_s) * (final + (gate ? this.#gate : 0));
+  }
+
+  /** Trials that fit before the end: all of `costs` (own CPU seconds) from the front. */
+  fitting(costs: readonly number[], reserve: Reserve): number {
+    let fit = Math.min(costs.length, this.#trialsLeft() - reserve.trials);
+    for (const kind of ["cpu_s", "wall_s"] as const) {
+      let left = this.#left(kind, reserve);
+      let n = 0;
+      // A trial that would end nearer to the budget than its absence does still fits.
+      while (n < fit && left > this.#together(kind, costs[n]!) / 2) {
+        left -= this.#together(kind, costs[n]!);
+        n++;
+      }
+      fit = n;
+    }
+    return Math.max(0, fit);
+  }
+
+  #trialsLeft(): number {
+    return (this.limits.trials ?? Infinity) - this.#trials;
+  }
+
+  #left(kind: TimeKind, reserve: Reserve): number {
+    const limit = this.limits[kind];
+    if (limit === undefined) return Infinity;
+    const end = this.#end_s(reserve.contender_s, reserve.baseline_s, reserve.gate);
+    const confirm = this.#together(kind, reserve.confirm_s);
+    return limit - this.#spent[kind] - confirm - this.#alone(kind, end);
+  }
+
+  /** Seconds left for trials on the tightest clock, as CPU seconds of their own. */
+  left_s(reserve: Reserve): number {
+    const kinds = ["cpu_s", "wall_s"] as const;
+    const lefts = kinds.map((kind) => this.#left(kind, reserve) / (this.#together(kind, 1) || 1));
+    return Math.max(0, Math.min(...lefts));
+  }
+
+  /** Trials of typical cost that are left. */
+  trialsAhead(cost_s: number, reserve: Reserve): number {
+    const byTime = this.left_s(reserve) / Math.max(1e-9, cost_s);
+    return Math.max(0, Math.min(this.#trialsLeft() - reserve.trials, byTime));
+  }
+
+  /** CPU limit of each trial of a batch; null while neither costs nor clock say anything. */
+  trialLimit_s(typical_s: number, batch: number, reserve: Reserve): number | null {
+    const usual = Math.max(LOOP_LIMITS.timeout_min_s, typical_s * LOOP_LIMITS.timeout_factor);
+    if (!this.timed) return typical_s > 0 ? usual : null;
+    const slack = Math.max(
+      ...(["cpu_s", "wall_s"] as const).map(
+        (k) => (this.limits[k] ?? 0) * LOOP_LIMITS.budget_slack,
+      ),
+    );
+    const share = (this.left_s(reserve) + slack) / Math.max(1, batch);
+    return Math.max(Math.min(usual, share), Math.min(typical_s * 2, slack));
+  }
+}
+
+/** What must be left over when exploring stops. */
+export interface Reserve {
+  /** Trials of the confirmation. */
+  readonly trials: number;
+  readonly confirm_s: number;
+  /** Cost of a trial of the likely final model, and of the baseline's. */
+  readonly contender_s: number;
+  readonly baseline_s: number;
+  /** A gate read is still to come. */
+  readonly gate: boolean;
+}

@@ -1,0 +1,52 @@
+/**
+ * The gate: Thresholdout (Dwork et al. 2015, "The reusable holdout") over one difference per
+ * query. While search and gate parts agree within a noisy threshold it answers with the search
+ * part's own difference and so tells nothing about its rows; where they do not, it answers with
+ * the gate's difference and noise. It answers a fixed number of queries in a run.
+ */
+import { invariant } from "../../core/errors.ts";
+import type { Random } from "../../core/random.ts";
+import type { PairedDifference } from "../types.ts";
+import { LOOP_LIMITS } from "./limits.ts";
+
+export interface GateAnswer {
+  readonly answer: number;
+  readonly overfit: boolean;
+}
+
+export class Gate {
+  readonly #random: Random;
+  readonly #budget: number;
+  #used = 0;
+
+  constructor(random: Random, budget: number = LOOP_LIMITS.gate_queries) {
+    this.#random = random;
+    this.#budget = budget;
+  }
+
+  get left(): number {
+    return this.#budget - this.#used;
+  }
+
+  /** Call only while `left` is above 0, before the gate part is read. Returns the query's number. */
+  open(): number {
+    invariant(this.left > 0, "the gate's query budget is used up");
+    return this.#used++;
+  }
+
+  /** What is let out of one reading. */
+  answer(search: number, gate: PairedDifference): GateAnswer {
+    const threshold = LOOP_LIMITS.gate_threshold_errors * gate.standard_error;
+    const scale = LOOP_LIMITS.gate_noise_part * threshold;
+    // Both are drawn each time, so that one answer does not shift the next one's noise.
+    const [blur, noise] = [laplace(this.#random), laplace(this.#random)];
+    const overfit = Math.abs(search - gate.difference) > threshold + 2 * scale * blur;
+    return { answer: overfit ? gate.difference + scale * noise : search, overfit };
+  }
+}
+
+/** Laplace noise of scale 1. */
+function laplace(random: Random): number {
+  const u = random.next() - 0.5;
+  return -Math.sign(u) * Math.log(Math.max(1e-300, 1 - 2 * Math.abs(u)));
+}

@@ -1,0 +1,131 @@
+/**
+ * Acceptance of a version: its contender is confirmed on folds drawn anew, becomes what the search
+ * builds on when its mean is the best, and is accepted only when the paired bootstrap's lower
+ * bound is above zero, the difference exceeds the noise floor and the gate does not object.
+ */
+import type { Trial } from "../types.ts";
+import type { GateQuery, Verdict } from "./events.ts";
+import { LOOP_LIMITS } from "./limits.ts";
+import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
+import { floorOfMeans, lowerBound } from "./statistics.ts";
+import { askGate, askSpent, type Part, tell } from "./steps.ts";
+
+export interface Judgement {
+  readonly contender: Model;
+  readonly verdict: Verdict;
+  /** Gain of the leader's mean in this version; 0 when the leader stayed. */
+  readonly gain: number;
+}
+
+/** Judges the best trial of a version and moves leader and incumbent accordingly. */
+export function* judge(run: RunState, version: number, best: Trial): Part<Judgement> {
+  const contender = yield* confirm(run, best);
+  const before = yield* leaderMean(run, contender);
+  const after = meanScore(contender);
+  const gain =
+    contender.trials.length > 1 || run.confirmSeeds().length === 0
+      ? Math.max(0, after - before)
+      : 0;
+  if (gain > 0) {
+    run.leader = contender;
+    yield* tell({ kind: "leader", version, leader: run.candidate(contender), gain });
+  }
+  const verdict = yield* decide(run, version, contender);
+  if (verdict.accepted) run.incumbent = contender;
+  yield* tell({ kind: "verdict", version, contender: run.candidate(contender), verdict });
+  return { contender, verdict, gain };
+}
+
+/** The best trial's configuration at further seeds, as far as the budget goes. */
+function* confirm(run: RunState, best: Trial): Part<Model> {
+  const { configuration } = best.spec;
+  const { version, strategy, proposer } = best.place;
+  const model = { configuration, version, strategy };
+  const lead = run.leader.trials[0]!.outcome!.score;
+  if (best.outcome!.score <= lead) return { ...model, trials: [best] };
+  const reserve = { ...run.reserve(false), gate: run.gate.left > 0 };
+  const wanted = run.confirmSeeds();
+  const fit = run.budget.fitting(
+    wanted.map(() => best.outcome!.cpu_s),
+    reserve,
+  );
+  if (fit < wanted.length) return { ...model, trials: [best] };
+  const batch = wanted.map((seed) => ({
+    place: run.place(version, strategy, proposer),
+    spec: run.spec(configuration, seed),
+  }));
+  const confirmed = batch.length === 0 ? [] : yield* run.run(batch, reserve);
+  // One that fails at another seed is not to be relied on: it stays unconfirmed.
+  const failed = confirmed.some((trial) => !trial.outcome);
+  return { ...model, trials: failed ? [best] : [best, ...confirmed] };
+}
+
+/** The leader's mean over the seeds that the contender has. */
+function* leaderMean(run: RunState, contender: Model): Part<number> {
+  const seeds = new Set(contender.trials.map((t) => t.spec.seed));
+  const shared = run.leader.trials.filter((t) => seeds.has(t.spec.seed));
+  return meanScore({ ...run.leader, trials: shared });
+}
+
+/** The three conditions, the cheapest first: the gate is asked only about what passed the rest. */
+function* decide(run: RunState, version: number, contender: Model): Part<Verdict> {
+  const { difference, seeds } = run.difference(run.incumbent, contender);
+  const floor = floorOfMeans(run.noise, seeds);
+  const low = lowerBound(difference, LOOP_LIMITS.accept_level);
+  const verdict = (accepted: boolean, gate: GateQuery | null, reason: string): Verdict => ({
+    accepted,
+    difference,
+    noise_floor: floor,
+    seeds,
+    gate,
+    reason,
+  });
+  const delta = signed(difference.difference);
+  if (seeds < 1 + run.confirmSeeds().length)
+    return verdict(false, null, `${delta} at one seed, not confirmed at others`);
+  if (!(low > 0))
+    return verdict(false, null, `${delta} with a lower bound of ${signed(low)}: not above zero`);
+  if (!(difference.difference > floor))
+    return verdict(false, null, `${delta} is within the noise floor of ${floor.toFixed(4)}`);
+  if (run.gate.left === 0)
+    return verdict(false, null, `${delta}, but the gate has answered all its queries`);
+  const gate = yield* askTheGate(run, version, contender, difference.difference);
+  const figures = `${delta}, lower bound ${signed(low)}, floor ${floor.toFixed(4)}`;
+  return gate.answer > 0
+    ? verdict(true, gate, `${figures}; the gate does not object`)
+    : verdict(false, gate, `${figures}; the gate objects with ${signed(gate.answer)}`);
+}
+
+/** One query: contender against incumbent on the gate part. */
+export function* askTheGate(
+  run: RunState,
+  version: number,
+  contender: Model,
+  search_difference: number,
+): Part<GateQuery> {
+  const query = run.gate.open();
+  const { seed } = run.options;
+  const reading = yield* askGate(
+    query,
+    run.spec(run.incumbent.configuration, seed),
+    run.spec(contender.configuration, seed),
+  );
+  run.budget.gateDone(costOf(run.incumbent) + costOf(contender), yield* askSpent());
+  const { answer, overfit } = run.gate.answer(search_difference, reading);
+  const result: GateQuery = {
+    query,
+    version,
+    incumbent: run.incumbent.trials[0]!.index,
+    contender: contender.trials[0]!.index,
+    search_difference,
+    answer,
+    overfit,
+    queries_left: run.gate.left,
+  };
+  run.queries.push(result);
+  yield* tell({ kind: "gate", query: result });
+  return result;
+}
+
+export const signed = (value: number): string =>
+  `${value < 0 ? "-" : "+"}${Math.abs(value).toFixed(4)}`;

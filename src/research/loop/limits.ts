@@ -1,0 +1,75 @@
+/**
+ * The levels and shares of the loop, each with its reason. Small tables decide them: at 500 rows
+ * the standard error of a paired difference of balanced accuracy is about one point, and most real
+ * improvements are smaller. A 97.5% bound would then accept next to nothing and a run would end
+ * with its baseline; what is accepted here is therefore tested at 90%, and what a run claims is
+ * left to the sealed part, which no decision has seen.
+ */
+export const LOOP_LIMITS = {
+  /**
+   * One-sided level of the paired bootstrap's lower bound: 1 false step in 10 versions at no true
+   * difference (which costs nothing on average), where 97.5% would miss 3 in 4 true gains as large
+   * as one and a half standard errors.
+   */
+  accept_level: 0.9,
+  /**
+   * One-sided level for the final choice among models that are statistically tied: better than
+   * even. Nothing is claimed by it; keeping the older of two tied models would be the worse bet.
+   */
+  tie_level: 0.6,
+  /** Seeds of the baseline where 8 are cheap, and where they are not. */
+  noise_seeds: 8,
+  noise_seeds_few: 3,
+  /** Eight are cheap when they take no more than this share of the budget. */
+  noise_share: 0.12,
+  /** One-sided level of the t quantile in the noise floor; the same as of the bound. */
+  noise_level: 0.9,
+  /** Seeds over which a contender is confirmed (repeated cross-validation), its first included. */
+  confirm_seeds: 3,
+  /** Strategies of one version, the paper's 3 to 8. */
+  strategies_min: 3,
+  strategies_max: 8,
+  /** Trials for each strategy that make it worth another one in the version. */
+  trials_per_strategy: 4,
+  /** A version takes this share of what the budget still allows, within the bounds in trials. */
+  version_share: 0.2,
+  version_trials_min: 8,
+  version_trials_max: 48,
+  /** First guesses of each strategy before the best ones get the rest of the version. */
+  opening_trials: 2,
+  /** Width of the optimism for little-tried strategies, in deviations between seeds. */
+  explore: 1.5,
+  /** Largest part of a sweep's trials that a teacher may propose. */
+  teacher_share: 0.3,
+  /** Queries that the gate answers in a run; later versions cannot be accepted any more. */
+  gate_queries: 16,
+  /**
+   * Threshold of Thresholdout in standard errors of the gate's difference, and the scale of its
+   * Laplace noise as a part of the threshold (Dwork et al. 2015 use a fourth): the gate part is a
+   * fifth of the search part, so its own error is the larger one.
+   */
+  gate_threshold_errors: 2,
+  gate_noise_part: 0.25,
+  /** Versions with a gain under epsilon before the run has converged. */
+  patience: 3,
+  /** Epsilon where the task gives none: this part of the noise floor's deviation... */
+  epsilon_deviations: 0.25,
+  /** ...and never under this, in units of the score. */
+  epsilon_min: 1e-4,
+  /** A budget of time is kept within 5%; trials stop at the share that leaves room for surprise. */
+  budget_slack: 0.03,
+  /** A trial may take this many times what trials of its kind take before it is stopped. */
+  timeout_factor: 20,
+  /** And is never stopped before this many CPU seconds where the budget allows them. */
+  timeout_min_s: 30,
+  /**
+   * CPU seconds of a gate read and of the final fits per CPU second of the trials of the same
+   * configurations, until the run has measured its own: a cross-validation is about five fits.
+   */
+  gate_cost_share: 0.5,
+  final_cost_share: 0.6,
+  /** Error analysis is repeated while it takes less than this part of what is left. */
+  analysis_share: 0.1,
+  /** Trials told to the teacher. */
+  teacher_trials: 40,
+} as const;

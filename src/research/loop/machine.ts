@@ -1,0 +1,288 @@
+/**
+ * Algorithm 1 of the paper as a state machine without I/O: baseline and noise floor, versions
+ * until the budget ends or they converge, then the final fits and the one look at the sealed part.
+ * It yields steps (steps.ts) and goes on with their answers; run.ts drives it.
+ */
+import { MagnetError } from "../../core/errors.ts";
+import type { Configuration, Trial } from "../types.ts";
+import type {
+  FinalReason,
+  ResearchResult,
+  StopReason,
+  StrategyResult,
+  VersionResult,
+} from "./events.ts";
+import { askTheGate, type Judgement, judge, signed } from "./judge.ts";
+import { LOOP_LIMITS } from "./limits.ts";
+import type { Model, RunState } from "./run-state.ts";
+import { lowerBound, noiseFloor } from "./statistics.ts";
+import { askSealed, type Part, record, tell } from "./steps.ts";
+import { type Arm, choiceOf, type Explored, explore } from "./version.ts";
+
+/** The whole run. */
+export function* research(run: RunState): Part<ResearchResult> {
+  yield* startFromBaseline(run);
+  let still = 0;
+  let converged = false;
+  let stop: StopReason | null = null;
+  while (stop === null) {
+    const version = run.versions.length + 1;
+    const trials = versionTrials(run);
+    if (trials < 1) {
+      stop = "budget";
+      break;
+    }
+    const result = yield* runVersion(run, version, trials);
+    if (result.trials === 0) {
+      stop = versionTrials(run) < 1 ? "budget" : "exhausted";
+      break;
+    }
+    still = result.gain < epsilonOf(run) ? still + 1 : 0;
+    if (converged || still < patienceOf(run)) continue;
+    converged = true;
+    yield* tell({ kind: "converged", versions: still, epsilon: epsilonOf(run) });
+    // A budget of time is spent to its end unless the task asks for convergence: what is left goes
+    // into more versions, and a late find is welcome.
+    if (run.options.patience !== null || !run.budget.timed) stop = "converged";
+  }
+  yield* tell({ kind: "stopped", reason: stop, spent: run.budget.spent });
+  return yield* finishRun(run, stop);
+}
+
+const patienceOf = (run: RunState) => run.options.patience ?? LOOP_LIMITS.patience;
+
+const epsilonOf = (run: RunState): number =>
+  run.options.epsilon ??
+  Math.max(LOOP_LIMITS.epsilon_min, LOOP_LIMITS.epsilon_deviations * run.noise.deviation);
+
+/** The baseline at the task's seed, then at as many more as are cheap. */
+function* startFromBaseline(run: RunState): Part<void> {
+  const configuration = run.domain.parse(run.domain.baseline());
+  yield* tell({
+    kind: "started",
+    metric: run.domain.metric,
+    facts: run.domain.facts,
+    baseline: configuration,
+  });
+  const none = { trials: 0, confirm_s: 0, contender_s: 0, baseline_s: 0, gate: false };
+  const first = proposalsAt(run, configuration, "baseline", [run.options.seed]);
+  const [trial] = yield* run.run(first, none);
+  if (!trial?.outcome)
+    throw new MagnetError("BASELINE_FAILED", `the baseline's trial failed: ${trial?.error}`, {
+      hint: "nothing can be compared without it; check the task's data and budget",
+    });
+  run.baseline = { configuration, version: 0, strategy: "baseline", trials: [trial] };
+  run.incumbent = run.leader = run.baseline;
+  const seeds = moreSeeds(run, trial);
+  const rest: Trial[] = [];
+  for (let i = 0; i < seeds.length; i += run.options.batch) {
+    const part = seeds.slice(i, i + run.options.batch);
+    rest.push(...(yield* run.run(proposalsAt(run, configuration, "noise", part), none)));
+  }
+  const done = [trial, ...rest.filter((t) => t.outcome)];
+  run.baseline = { ...run.baseline, trials: done };
+  run.incumbent = run.leader = run.baseline;
+  run.noise = noiseFloor(done.map((t) => t.outcome!.score));
+  yield* tell({ kind: "noise_floor", ...run.noise });
+}
+
+/** Seeds after the task's own: eight in all where that is cheap, three where the budget has room. */
+function moreSeeds(run: RunState, baseline: Trial): number[] {
+  const cost = baseline.outcome!.cpu_s;
+  const ahead = 1 + run.budget.trialsAhead(cost, run.reserve(false));
+  const count = [LOOP_LIMITS.noise_seeds, LOOP_LIMITS.noise_seeds_few, 2].find(
+    (n) => n <= ahead * (n === LOOP_LIMITS.noise_seeds ? LOOP_LIMITS.noise_share : 0.5),
+  );
+  return Array.from({ length: (count ?? 1) - 1 }, (_, i) => run.options.seed + 1 + i);
+}
+
+const proposalsAt = (
+  run: RunState,
+  configuration: Configuration,
+  strategy: "baseline" | "noise",
+  seeds: readonly number[],
+) =>
+  seeds.map((seed) => ({
+    place: run.place(0, strategy, "baseline"),
+    spec: run.spec(configuration, seed),
+  }));
+
+/** Trials for the next version: a share of what is left, so that several versions fit. */
+function versionTrials(run: RunState): number {
+  const left = Math.floor(run.budget.trialsAhead(run.typicalCost(), run.reserve(true)) + 0.5);
+  const share = Math.round(left * LOOP_LIMITS.version_share);
+  const { version_trials_min: min, version_trials_max: max } = LOOP_LIMITS;
+  const wanted = Math.max(min, Math.min(max, share));
+  // No crumbs: what would be left for a last version of a few trials goes into this one.
+  return left - wanted < min ? left : wanted;
+}
+
+function* runVersion(
+  run: RunState,
+  version: number,
+  trials: number,
+): Part<{ gain: number; trials: number }> {
+  const started_from = run.candidate(run.leader);
+  const start = run.leader;
+  yield* tell({ kind: "version", version, best: started_from });
+  const last = run.versions.at(-1);
+  // Error analysis that would eat what is left is not repeated.
+  const cheap = run.budget.analysis_s <= LOOP_LIMITS.analysis_share * leftSeconds(run);
+  const known = last && !cheap ? last.failures : null;
+  const explored = yield* explore(run, version, trials, known);
+  const judgement = explored.best ? yield* judge(run, version, explored.best) : null;
+  const results = explored.arms.map((arm) => resultOf(run, start, arm, judgement));
+  for (const [i, result] of results.entries()) {
+    yield* tell({ kind: "strategy_result", version, result });
+    yield* learn(run, version, explored, explored.arms[i]!, result);
+  }
+  const done: VersionResult = {
+    version,
+    started_from,
+    failures: explored.failures,
+    strategies: explored.arms.map((arm, i) => ({ ...choiceOf(arm.ranked), ...results[i]! })),
+    teacher: { ...explored.teacher, used: taughtTrials(explored) },
+    contender: judgement && run.candidate(judgement.contender),
+    verdict: judgement?.verdict ?? null,
+    gain: judgement?.gain ?? 0,
+    spent: run.budget.spent,
+  };
+  const count = explored.arms.reduce((sum, arm) => sum + arm.trials.length, 0);
+  if (count > 0) run.versions.push(done);
+  return { gain: done.gain, trials: count };
+}
+
+const leftSeconds = (run: RunState) => run.budget.left_s(run.reserve(true));
+
+const taughtTrials = (explored: Explored) =>
+  explored.arms.flatMap((arm) => arm.trials).filter((t) => t.place.proposer === "teacher").length;
+
+/** What a strategy brought against the model that the version started from. */
+function resultOf(
+  run: RunState,
+  start: Model,
+  arm: Arm,
+  judgement: Judgement | null,
+): StrategyResult {
+  const won = judgement?.contender.trials[0] === arm.best && arm.best !== null;
+  const model = won
+    ? judgement!.contender
+    : arm.best && { ...start, configuration: arm.best.spec.configuration, trials: [arm.best] };
+  const difference = model ? run.difference(start, model).difference : null;
+  const failed = arm.trials.filter((t) => !t.outcome).length;
+  const result = (): StrategyResult["result"] => {
+    if (!difference) return "crashed";
+    if (won && judgement!.verdict.accepted) return "accepted";
+    return difference.high < 0 ? "worse" : "tied";
+  };
+  return {
+    strategy: arm.ranked.strategy.id,
+    family: arm.ranked.strategy.family,
+    trials: arm.trials.length,
+    failed,
+    cpu_s: arm.trials.reduce((sum, t) => sum + (t.outcome?.cpu_s ?? 0), 0),
+    best_score: arm.best ? arm.best.outcome!.score : null,
+    best_trial: arm.best?.index ?? null,
+    difference,
+    result: result(),
+  };
+}
+
+/** Into the bandit's memory and the knowledge base, whatever came of it. */
+function* learn(
+  run: RunState,
+  version: number,
+  explored: Explored,
+  arm: Arm,
+  result: StrategyResult,
+): Part<void> {
+  if (arm.trials.length === 0) return;
+  const { strategy } = arm.ranked;
+  run.experience.push({
+    strategy: strategy.id,
+    family: strategy.family,
+    failures: arm.ranked.failures.map((f) => f.kind),
+    gain: Math.max(result.difference?.difference ?? 0, 0),
+  });
+  const seeds = new Set(arm.trials.map((t) => t.spec.seed));
+  yield* record({
+    key: `${run.domain.task_hash}/${run.options.seed}/${version}/${strategy.id}`,
+    task_hash: run.domain.task_hash,
+    signature: explored.signature,
+    version,
+    strategy: strategy.id,
+    family: strategy.family,
+    result: result.result,
+    difference: result.difference,
+    units: unitsOf(arm.best),
+    trials: result.trials,
+    seeds: [...seeds],
+    cpu_s: result.cpu_s,
+    settings: arm.best ? arm.search.settingsOf(arm.best.spec.configuration) : {},
+  });
+}
+
+/** Units that the out-of-fold outputs are over, as far as a trial tells. */
+const unitsOf = (trial: Trial | null): number => {
+  const units = trial?.outcome?.figures.units;
+  return typeof units === "number" ? units : (trial?.outcome?.outputs.length ?? 0);
+};
+
+/** The final model, its fits, and the sealed part. */
+function* finishRun(run: RunState, stop: StopReason): Part<ResearchResult> {
+  const { model, reason, words } = yield* chooseFinal(run);
+  const candidate = run.candidate(model);
+  yield* tell({ kind: "final", candidate, reason: words });
+  const { seed } = run.options;
+  const sealed = yield* askSealed(
+    run.spec(model.configuration, seed),
+    run.spec(run.baseline.configuration, seed),
+  );
+  yield* tell({ kind: "sealed", sealed });
+  const states: { [state: string]: number } = {};
+  for (const trial of run.trials) states[trial.state] = (states[trial.state] ?? 0) + 1;
+  let cost = 0;
+  return {
+    metric: run.domain.metric,
+    facts: run.domain.facts,
+    seed,
+    stop,
+    noise_floor: run.noise,
+    baseline: run.candidate(run.baseline),
+    versions: run.versions,
+    gate_queries: run.queries,
+    final: { candidate, reason },
+    sealed,
+    best_so_far: run.bestSoFar,
+    cost_so_far: run.trials.map((t) => (cost += t.outcome?.cpu_s ?? 0)),
+    trials: states,
+    spent: run.budget.spent,
+  };
+}
+
+/**
+ * The leader when it is the last accepted model. When it is not, it is statistically tied with it:
+ * a decision must still be made, and the higher expected score is the better one as long as it
+ * held on folds drawn anew and the gate does not object. The report says that it is a tie.
+ */
+function* chooseFinal(run: RunState): Part<{ model: Model; reason: FinalReason; words: string }> {
+  const { incumbent, leader } = run;
+  const accepted = incumbent === run.baseline ? ("baseline" as const) : ("accepted" as const);
+  const keep = (words: string) => ({ model: incumbent, reason: accepted, words });
+  if (leader === incumbent)
+    return keep(
+      accepted === "baseline" ? "no version improved on it" : "the last accepted version",
+    );
+  const { difference, seeds } = run.difference(incumbent, leader);
+  const figures = `${signed(difference.difference)} over ${seeds} seeds`;
+  if (!(lowerBound(difference, LOOP_LIMITS.tie_level) > 0))
+    return keep(`the search's best is not reliably above it (${figures})`);
+  if (run.gate.left === 0) return keep("the gate has answered all its queries");
+  const refused = run.queries.some((q) => q.contender === leader.trials[0]!.index);
+  const gate = refused
+    ? null
+    : yield* askTheGate(run, leader.version, leader, difference.difference);
+  if (!gate || gate.answer <= 0) return keep(`the gate objects to the search's best (${figures})`);
+  const tied = `tied with the last accepted model, expected to be better (${figures})`;
+  return { model: leader, reason: "tied", words: tied };
+}

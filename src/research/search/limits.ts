@@ -1,0 +1,48 @@
+/** The constants of the search inside a sweep, each with its reason. */
+export const SEARCH_LIMITS = {
+  /** Share of a sweep's trials that counts as good: sweeps are short, a tenth would be one trial. */
+  tpe_good_share: 0.25,
+  /** Above this many good points the mixture only grows slower to evaluate. */
+  tpe_good_max: 25,
+  /** Draws of which the best ratio is proposed: more makes a sweep greedy, fewer makes it random. */
+  tpe_candidates: 24,
+  /** Kernel widths as parts of an axis: never a needle, never flat. */
+  tpe_width_min: 0.03,
+  tpe_width_max: 0.5,
+  /** Probability to leave a good choice's option at one observation; falls with their number. */
+  tpe_choice_leave: 0.6,
+  /** The uniform component's weight, in trials: no region is ever ruled out. */
+  tpe_uniform_weight: 1,
+  /** Trials of a sweep before the optimiser has anything to go by. */
+  startup_trials: 3,
+  /** One proposal in so many is drawn uniformly whatever the optimiser believes. */
+  uniform_every: 6,
+  /** Draws before a sweep is called exhausted because all were tried already. */
+  duplicate_draws: 12,
+  /** Weight of one setting of the knowledge base, in trials; it fades as trials come in. */
+  prior_weight: 1.5,
+  /** Settings of the knowledge base that are tried as they are, at most. */
+  prior_first_max: 2,
+  /** Successive halving promotes one in so many (Jamieson and Talwalkar 2016 use 3 or 4). */
+  halving_factor: 3,
+} as const;
+
+/** The constants of the bandit over strategies; weights are in trials of the strategy. */
+export const BANDIT_LIMITS = {
+  /** What the failures promise counts as one try: enough for a start, soon outweighed. */
+  promise_weight: 1,
+  /** The knowledge base outweighs a promise, and three tries here outweigh the knowledge base. */
+  knowledge_weight_max: 3,
+  /** A failure is seldom mended whole: a third of its potential is expected. */
+  potential_share: 1 / 3,
+  /** From this strength on a failure counts as sure. */
+  sure_strength: 4,
+  /** Expected gain of a strategy aimed at nothing, in deviations between seeds. */
+  untargeted_promise: 0.5,
+  /** What a sibling of the same family brought counts for less. */
+  family_weight: 0.3,
+  /** What it brought against another failure counts for less. */
+  other_failure_weight: 0.5,
+  /** Width of the draw around the expected gain, in deviations between seeds. */
+  explore: 1,
+} as const;

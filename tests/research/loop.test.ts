@@ -1,0 +1,261 @@
+/**
+ * Algorithm 1 on a domain with a known optimum: it finds it, keeps its promises about gate, sealed
+ * part and budget, makes the same proposals again, and finds nothing where there is nothing.
+ */
+import { describe, expect, test } from "bun:test";
+import { canonicalJson } from "../../src/core/bytes.ts";
+import { systemClock } from "../../src/core/clock.ts";
+import { seededRandom } from "../../src/core/random.ts";
+import type { ResearchEvent, ResearchResult } from "../../src/research/loop/events.ts";
+import type { Insight, TrialRunner } from "../../src/research/loop/faces.ts";
+import { LOOP_LIMITS } from "../../src/research/loop/limits.ts";
+import { localRunner } from "../../src/research/loop/local-runner.ts";
+import { type ResearchOptions, runResearch } from "../../src/research/loop/run.ts";
+import type { Trial } from "../../src/research/types.ts";
+import { type SyntheticOptions, syntheticDomain } from "./synthetic.ts";
+
+type Extra = Partial<ResearchOptions> & { synthetic?: SyntheticOptions };
+
+async function run(extra: Extra = {}) {
+  const domain = syntheticDomain(extra.synthetic);
+  const events: ResearchEvent[] = [];
+  const { result, model } = await runResearch({
+    domain,
+    budget: { trials: 60 },
+    seed: 1,
+    runner: localRunner({ domain, clock: systemClock }),
+    onEvent: (event) => events.push(event),
+    ...extra,
+  });
+  return { domain, events, result, model };
+}
+
+/** A result without what clocks measured. */
+const timeless = (result: ResearchResult) =>
+  canonicalJson({
+    ...result,
+    spent: 0,
+    cost_so_far: 0,
+    versions: result.versions.map((v) => ({
+      ...v,
+      spent: 0,
+      strategies: v.strategies.map((s) => ({ ...s, cpu_s: 0 })),
+    })),
+  });
+
+describe("the loop", () => {
+  test("climbs to the known optimum and is believed by the sealed part", async () => {
+    const { result, domain, model } = await run();
+    expect(result.final.reason).toBe("accepted");
+    // The optimum is 0.9, the baseline 0.586.
+    expect(result.sealed.model.score).toBeGreaterThan(0.82);
+    expect(result.sealed.difference.low).toBeGreaterThan(0);
+    expect(result.sealed.no_edge).toBe(false);
+    expect(model.configuration).toEqual(result.final.candidate.configuration);
+    expect(domain.reads.sealed).toBe(1);
+    expect(result.trials.done).toBeLessThanOrEqual(60);
+    expect(result.best_so_far).toHaveLength(result.trials.done!);
+  });
+
+  test("versions name their failures and the strategies aimed at them", async () => {
+    const { result } = await run();
+    const first = result.versions[0]!;
+    expect(first.failures.map((f) => f.kind)).toEqual(["overfit", "underfit", "interactions"]);
+    expect(first.strategies.map((s) => s.family).sort()).toEqual([
+      "family-a",
+      "family-b",
+      "family-c",
+    ]);
+    for (const strategy of first.strategies) expect(strategy.why).toContain("aimed at");
+    expect(first.verdict?.reason).toContain("lower bound");
+  });
+
+  test("where nothing can be learnt it keeps to the baseline's level and says so", async () => {
+    let accepted = 0;
+    let versions = 0;
+    for (let seed = 1; seed <= 6; seed++) {
+      const synthetic = { scale: 0, trial_noise: 0.3 };
+      const { result } = await run({ seed, synthetic });
+      accepted += result.versions.filter((v) => v.verdict?.accepted).length;
+      versions += result.versions.length;
+      expect(Math.abs(result.sealed.model.score - 0.5)).toBeLessThan(0.12);
+      expect(result.sealed.no_edge || result.sealed.model.low < 0.53).toBe(true);
+    }
+    expect(versions).toBeGreaterThan(12);
+    expect(accepted / versions).toBeLessThan(0.25);
+  });
+
+  test("the gate answers no more queries than it may, the sealed part opens once", async () => {
+    const { result, domain, events } = await run({ budget: { trials: 700 }, patience: 40 });
+    expect(domain.reads.gate).toBeLessThanOrEqual(LOOP_LIMITS.gate_queries);
+    expect(result.gate_queries).toHaveLength(domain.reads.gate);
+    expect(domain.reads.sealed).toBe(1);
+    expect(events.filter((e) => e.kind === "sealed")).toHaveLength(1);
+    expect(events.filter((e) => e.kind === "gate")).toHaveLength(domain.reads.gate);
+  });
+
+  test("converges after versions without a gain and leaves the rest of the budget", async () => {
+    const { result, events } = await run({ budget: { trials: 900 }, patience: 2, epsilon: 0.02 });
+    expect(result.stop).toBe("converged");
+    expect(events.some((e) => e.kind === "converged")).toBe(true);
+    expect(result.versions.slice(-2).every((v) => v.gain < 0.02)).toBe(true);
+    expect(result.trials.done!).toBeLessThan(500);
+  });
+});
+
+describe("replay", () => {
+  test("the order of arrival decides nothing", async () => {
+    const plain = await run({ synthetic: { crashes: (c) => Number(c.c) === 7 } });
+    const domain = syntheticDomain({ crashes: (c) => Number(c.c) === 7 });
+    const inner = localRunner({ domain, clock: systemClock });
+    const random = seededRandom(5);
+    const shuffled: TrialRunner = {
+      ...inner,
+      async run(batch, options) {
+        const order = batch.map((_, i) => i).sort(() => random.next() - 0.5);
+        const trials: Trial[] = [];
+        for (const i of order) [trials[i]] = (await inner.run([batch[i]!], options)) as [Trial];
+        const least = Math.min(...trials.map((t) => t.index));
+        return trials.map((trial, i) => ({ ...trial, index: least + i }));
+      },
+    };
+    const other = await run({ runner: shuffled, synthetic: { crashes: (c) => Number(c.c) === 7 } });
+    expect(timeless(other.result)).toBe(timeless(plain.result));
+  });
+
+  test("stopped anywhere and resumed from its store it ends with the same result", async () => {
+    const whole = await run();
+    for (const stopAt of [1, 9, 10, 33, 59]) {
+      const domain = syntheticDomain();
+      const store: Trial[] = [];
+      const steps = new Map<string, unknown>();
+      const life = (limit: number): TrialRunner => {
+        const inner = localRunner({ domain, clock: systemClock });
+        let at = 0;
+        return {
+          spent: inner.spent,
+          async run(batch, options) {
+            const trials: Trial[] = [];
+            for (const proposal of batch) {
+              if (at === store.length) {
+                if (at === limit) throw new Error("killed");
+                const [trial] = await inner.run([proposal], options);
+                store.push({ ...trial!, index: at });
+              }
+              expect(store[at]!.spec).toEqual(proposal.spec);
+              trials.push(store[at++]!);
+            }
+            return trials;
+          },
+          async once<T>(key: string, step: () => T | Promise<T>) {
+            if (!steps.has(key)) steps.set(key, await step());
+            return steps.get(key) as T;
+          },
+        };
+      };
+      const options = { domain, budget: { trials: 60 }, seed: 1 };
+      const killed = await runResearch({ ...options, runner: life(stopAt) }).catch((e) => e);
+      expect(String(killed)).toContain("killed");
+      const events: ResearchEvent[] = [];
+      const resumed = await runResearch({
+        ...options,
+        runner: life(Infinity),
+        onEvent: (e) => events.push(e),
+      });
+      expect(timeless(resumed.result)).toBe(timeless(whole.result));
+      expect(events).toHaveLength(whole.events.length);
+      expect(domain.reads).toEqual(whole.domain.reads);
+    }
+  });
+});
+
+describe("crashes, teachers and knowledge", () => {
+  test("crashed trials are outcomes; a strategy that only crashes is told as crashed", async () => {
+    const crashes = (c: { readonly [k: string]: unknown }) => c.b !== 5;
+    const { result } = await run({ synthetic: { crashes } });
+    const crashed = result.versions.flatMap((v) =>
+      v.strategies.filter((s) => s.strategy === "mend-b" && s.trials > 0),
+    );
+    expect(crashed.length).toBeGreaterThan(0);
+    for (const s of crashed) expect([s.result, s.failed]).toEqual(["crashed", s.trials]);
+    expect(result.trials.crashed).toBeGreaterThan(0);
+    expect(result.sealed.difference.low).toBeGreaterThan(0);
+  });
+
+  test("a teacher has at most 30% of a sweep; what the domain refuses is counted", async () => {
+    const teacher = {
+      async propose() {
+        const good = Array.from({ length: 40 }, (_, i) => ({
+          strategy: "mend-b",
+          configuration: { a: 0.1, b: 0.1 + i / 1000, c: 50, shape: "flat" },
+        }));
+        const bad = [
+          { strategy: "mend-b", configuration: { evil: "code()" } },
+          { strategy: "unheard-of", configuration: { a: 0, b: 1, c: 2 } },
+        ];
+        return { proposals: [...good, ...bad], note: "forty ideas" };
+      },
+    };
+    const { result } = await run({ teacher, budget: { trials: 100 } });
+    const taught = result.versions.filter((v) => v.teacher.offered > 0);
+    expect(taught.length).toBe(result.versions.length);
+    expect(taught.reduce((sum, v) => sum + v.teacher.used, 0)).toBeGreaterThan(0);
+    for (const v of taught) {
+      const swept = v.strategies.find((s) => s.strategy === "mend-b")?.trials ?? 0;
+      expect(v.teacher.used).toBeLessThanOrEqual(LOOP_LIMITS.teacher_share * swept);
+      expect(v.teacher.refused).toBeGreaterThanOrEqual(2);
+    }
+  });
+
+  test("a teacher that fails costs nothing but its ideas", async () => {
+    const teacher = {
+      async propose(): Promise<never> {
+        throw new Error("HTTP 500");
+      },
+    };
+    const { result, events } = await run({ teacher });
+    expect(result.final.reason).toBe("accepted");
+    const notes = events.flatMap((e) => (e.kind === "teacher" ? [e.note] : []));
+    expect(notes[0]).toContain("HTTP 500");
+  });
+
+  test("every strategy that ran is recorded, good or bad, once", async () => {
+    const insights: Insight[] = [];
+    const knowledge = { prior: () => ({}), record: (i: Insight) => void insights.push(i) };
+    const { result } = await run({ knowledge });
+    const ran = result.versions.flatMap((v) => v.strategies.filter((s) => s.trials > 0));
+    expect(insights).toHaveLength(ran.length);
+    expect(new Set(insights.map((i) => i.key)).size).toBe(insights.length);
+    expect(insights.some((i) => i.result === "accepted")).toBe(true);
+    expect(insights.some((i) => i.result !== "accepted")).toBe(true);
+    expect(Object.keys(insights.find((i) => i.strategy === "mend-a")!.settings)).toEqual([
+      "a",
+      "shape",
+    ]);
+  });
+});
+
+describe("budgets", () => {
+  test("CPU seconds are kept within 5%, whatever trials cost", async () => {
+    const burn_s = (c: { readonly [k: string]: unknown }) => 0.02 + 0.1 * Number(c.a);
+    const { result } = await run({ budget: { cpu_s: 3 }, synthetic: { burn_s } });
+    expect(result.spent.cpu_s).toBeGreaterThan(3 * 0.95);
+    expect(result.spent.cpu_s).toBeLessThan(3 * 1.05);
+  });
+
+  test("a budget of nothing is refused with a hint", async () => {
+    const error = await run({ budget: { trials: 0 } }).catch((e) => e);
+    expect([error.code, error.exit]).toEqual(["BAD_BUDGET", "config"]);
+  });
+
+  test("successive halving ends at full fidelity and costs less", async () => {
+    const synthetic = { fidelities: [0.25, 0.5, 1] };
+    const { result, events } = await run({ budget: { trials: 80 }, synthetic });
+    expect(result.sealed.difference.low).toBeGreaterThan(0);
+    const trials = events.filter((e) => e.kind === "trial");
+    const low = trials.filter((t) => t.fidelity < 1).length;
+    expect(low).toBeGreaterThan(trials.length / 3);
+    const best = trials.find((t) => t.trial === result.final.candidate.trial)!;
+    expect(best.fidelity).toBe(1);
+  });
+});
