@@ -116,6 +116,8 @@ MG_API int32_t mg_model_init(const mg_model_config* config, uint64_t seed, float
 #include "magnet_data.h"
 /* ---- codecs: Reed-Solomon, pseudo-gradient compression, outer step (cpp/codec) ------------------ */
 #include "magnet_codec.h"
+/* ---- learners of autoresearch (cpp/learners) ---------------------------------------------------- */
+#include "magnet_learn.h"
 
 #ifdef __cplusplus
 }

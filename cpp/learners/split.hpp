@@ -1,0 +1,43 @@
+// The best split of a node from its histogram (Chen and Guestrin 2016, equation 7, with the L1 term):
+// gain = score(left) + score(right) - score(node), score = max(|G| - l1, 0)^2 / (H + l2). Missing
+// values go to the side where they gain more. Categories are cut in the order of their mean gradient
+// (Fisher 1958), few of them each against the rest.
+#pragma once
+#include "histogram.hpp"
+#include "tree_set.hpp"
+
+namespace magnet::learn {
+
+/** In units of the packed sums. */
+struct SplitRules {
+  double l1;
+  double l2;
+  double min_curvature;
+  double min_gain;
+  /** Added to the curvature of a category when categories are put in order. */
+  double category_smoothing;
+  /** Added to l2 where a split takes one of many subsets of categories. */
+  double category_l2;
+
+  double score(double gradient, double curvature, double extra_l2 = 0) const {
+    const double size = std::max((gradient < 0 ? -gradient : gradient) - l1, 0.0);
+    return size * size / (curvature + l2 + extra_l2);
+  }
+};
+
+struct Split {
+  /** Of scores over the node's own; not above 0: no split. */
+  double gain = 0;
+  uint32_t column = 0;
+  bool is_category = false;
+  bool missing_left = false;
+  uint8_t bin = 0;
+  BinSet bins{};
+  Packed left = 0;
+};
+
+/** The best split by one column, whose histogram (bins, then missing) begins at `cells`. */
+Split best_split(const Packed* cells, const ColumnBins& column, Packed total,
+                 const SplitRules& rules);
+
+}  // namespace magnet::learn
