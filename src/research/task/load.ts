@@ -71,10 +71,14 @@ export const taskError = (message: string, hint: string, code = "BAD_TASK") =>
 
 /** Throws BAD_TASK, and the system's own failures where the file cannot be read. */
 export function loadTask(file: string, overrides: TaskOverrides = {}): Task {
+  return parseTask(readTaskDocument(file), file, overrides);
+}
+
+/** What the file says, not checked yet: a run keeps it, so that it can be opened again. */
+export function readTaskDocument(file: string): unknown {
   const text = readSmallText(file, TASK_BYTES_MAX);
-  let parsed: unknown;
   try {
-    parsed = JSON.parse(text.replace(/^\uFEFF/, ""));
+    return JSON.parse(text.replace(/^\uFEFF/, ""));
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw taskError(
@@ -82,7 +86,6 @@ export function loadTask(file: string, overrides: TaskOverrides = {}): Task {
       `a task file starts with {"schema": "${TASK_SCHEMA}", "name": ...`,
     );
   }
-  return parseTask(parsed, file, overrides);
 }
 
 /** The same from a value; `file` names it in errors and is where relative paths start. */

@@ -1,0 +1,97 @@
+/**
+ * Opens a run's folder for its coordinator: the lock, the store, the workers. The task's document is
+ * kept in the store, so that workers, and a resumed run, need the folder only, and a task file that
+ * is edited meanwhile changes nothing.
+ */
+import path from "node:path";
+import { type Clock, systemClock } from "../../core/clock.ts";
+import type { Hash } from "../../core/types.ts";
+import { parseTask, type Task } from "../task/load.ts";
+import type { Json } from "../types.ts";
+import { DurableRunner, type RunnerOptions } from "./durable-runner.ts";
+import { LocalWorkers } from "./local-workers.ts";
+import type { RunHeader } from "./trial-rows.ts";
+import { RunReader, TrialStore } from "./trial-store.ts";
+import type { WorkerSource } from "./trial-worker.ts";
+
+/** The task as a run keeps it. */
+export interface RunTask {
+  /** Where the document was read; relative paths in it start at its folder. */
+  readonly file: string;
+  readonly document: Json;
+  /** The seed on the command line; null: the document's. */
+  readonly seed: number | null;
+}
+
+export interface OpenRunOptions {
+  readonly folder: string;
+  readonly task: RunTask;
+  readonly task_hash: Hash;
+  /** What else decides the result: budget, batch size, level of the loop. */
+  readonly settings: Json;
+  readonly code_version: string;
+  /** How this program starts itself (cli/self-command.ts). */
+  readonly self: readonly string[];
+  /** Processes of this machine. */
+  readonly workers: number;
+  /** Threads of each. */
+  readonly threads: number;
+  /** Further workers, of the network. */
+  readonly sources?: readonly WorkerSource[];
+  readonly ownCpu?: RunnerOptions["ownCpu"];
+  readonly onTrial?: RunnerOptions["onTrial"];
+  readonly clock?: Clock;
+}
+
+export interface OpenedRun {
+  readonly header: RunHeader;
+  readonly store: TrialStore;
+  readonly runner: DurableRunner;
+  /** True where an earlier process worked on it. */
+  readonly resumed: boolean;
+  /** Ends the workers and gives the folder free. */
+  close(): Promise<void>;
+}
+
+/** Throws RUN_BUSY, RUN_DIFFERS, RUN_CORRUPT, disk errors; nothing is left open then. */
+export function openRun(options: OpenRunOptions): OpenedRun {
+  const { task_hash, settings, code_version, workers, threads } = options;
+  const folder = path.resolve(options.folder);
+  const store = TrialStore.openFolder(folder, options.clock ?? systemClock);
+  try {
+    const resumed = store.header() !== null;
+    const task = options.task as unknown as Json;
+    const header = store.begin({ task_hash, task, settings, code_version });
+    const command = [...options.self, "research", "worker", folder, "--threads", String(threads)];
+    const local = () => new LocalWorkers({ command, task_hash });
+    const runner = new DurableRunner({
+      store,
+      sources: [...Array.from({ length: workers }, local), ...(options.sources ?? [])],
+      ...(options.ownCpu ? { ownCpu: options.ownCpu } : {}),
+      ...(options.onTrial ? { onTrial: options.onTrial } : {}),
+    });
+    const close = async () => {
+      await runner.close();
+      store.close();
+    };
+    return { header, store, runner, resumed, close };
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
+
+/** The task of a run that was begun. Throws RUN_NOT_FOUND. */
+export function taskOfRun(folder: string): Task {
+  const reader = RunReader.open(folder);
+  try {
+    return taskOfHeader(reader.header()!);
+  } finally {
+    reader.close();
+  }
+}
+
+export function taskOfHeader(header: RunHeader): Task {
+  const { file, document, seed } = header.task as unknown as RunTask;
+  return parseTask(document, file, seed === null ? {} : { seed });
+}
