@@ -53,7 +53,6 @@ export class DurableRunner implements TrialRunner {
   readonly #before: Spent;
   readonly #timer: ReturnType<typeof setInterval>;
   #next = 0;
-  #questions = 0;
   #started = false;
   #closed = false;
 
@@ -96,11 +95,6 @@ export class DurableRunner implements TrialRunner {
   }
 
   spent(): Spent {
-    return this.#store.observe(this.#questions++, () => this.usage());
-  }
-
-  /** What the run has used until now, for the live view; not what the loop decides by. */
-  usage(): Spent {
     const { cpu_s, wall_s } = this.#life();
     return { cpu_s: this.#before.cpu_s + cpu_s, wall_s: this.#before.wall_s + wall_s };
   }

@@ -10,8 +10,9 @@ import { parseTask, type Task } from "../task/load.ts";
 import type { Json } from "../types.ts";
 import { DurableRunner, type RunnerOptions } from "./durable-runner.ts";
 import { LocalWorkers } from "./local-workers.ts";
+import { RunReader } from "./run-reader.ts";
 import type { RunHeader } from "./trial-rows.ts";
-import { RunReader, TrialStore } from "./trial-store.ts";
+import { TrialStore } from "./trial-store.ts";
 import type { WorkerSource } from "./trial-worker.ts";
 
 /** The task as a run keeps it. */

@@ -6,33 +6,15 @@
  */
 import type { Database } from "bun:sqlite";
 import fs from "node:fs";
-import path from "node:path";
-import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
+import { canonicalJson } from "../../core/bytes.ts";
 import type { Clock } from "../../core/clock.ts";
-import { openDatabase } from "../../core/database.ts";
 import { invariant, MagnetError, toMagnetError } from "../../core/errors.ts";
 import { lockFolder } from "../../core/folder-lock.ts";
-import type { Hash } from "../../core/types.ts";
 import type { Proposal, Spent } from "../loop/faces.ts";
-import type { Trial, TrialState } from "../types.ts";
-import {
-  type OutcomeRecord,
-  outcomeAddress,
-  outputsOf,
-  proposalKey,
-  specKey,
-} from "./outcome-record.ts";
-import {
-  type Life,
-  type RunHeader,
-  STORE_TABLES,
-  STORE_VERSION,
-  type StoredStep,
-  type StoredTrial,
-  storedTrial,
-  type TrialRow,
-  trialOf,
-} from "./trial-rows.ts";
+import type { TrialState } from "../types.ts";
+import { type OutcomeRecord, outcomeAddress, proposalKey, specKey } from "./outcome-record.ts";
+import { openRunFile, RunReader } from "./run-reader.ts";
+import { type RunHeader, type StoredTrial, storedTrial, type TrialRow } from "./trial-rows.ts";
 
 /** How a trial ended. */
 export interface TrialEnd {
@@ -43,135 +25,6 @@ export interface TrialEnd {
   readonly error: string | null;
   readonly log: string | null;
   readonly cpu_s: number;
-}
-
-export const RUN_FILE = "run.db";
-
-const corrupt = (message: string, cause?: unknown) =>
-  new MagnetError("RUN_CORRUPT", message, {
-    hint: "the run cannot be resumed; start it again in another folder",
-    cause,
-  });
-
-function openFile(folder: string): Database {
-  const file = path.join(folder, RUN_FILE);
-  const database = openDatabase({
-    ...{ file, version: STORE_VERSION, tables: STORE_TABLES },
-    // A result lost in a power failure is computed again, to the same bits.
-    durable: false,
-    unusable: corrupt,
-  });
-  try {
-    const { quick_check } = database.query("PRAGMA quick_check(1)").get() as {
-      quick_check: string;
-    };
-    if (quick_check !== "ok") throw corrupt(`${file}: ${quick_check.replaceAll("\n", " ")}`);
-  } catch (error) {
-    database.close();
-    throw error instanceof MagnetError ? error : corrupt(`${file}: ${(error as Error).message}`);
-  }
-  return database;
-}
-
-/** SQLite's failures by name: a full disk, a damaged file. */
-function guarded<T>(folder: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    const code = String((error as { code?: unknown }).code);
-    const file = path.join(folder, RUN_FILE);
-    if (code === "SQLITE_FULL" || code.startsWith("SQLITE_IOERR"))
-      throw toMagnetError({ code: "SQLITE_FULL", path: file });
-    if (code === "SQLITE_CORRUPT" || code === "SQLITE_NOTADB")
-      throw corrupt(`${file}: ${(error as Error).message}`, error);
-    throw toMagnetError(error);
-  }
-}
-
-/** Reads of a run's file that need no lock: another process may be writing. */
-export class RunReader {
-  constructor(
-    readonly folder: string,
-    protected readonly database: Database,
-  ) {}
-
-  /** Opens an existing run for reading, also while it runs. Throws RUN_NOT_FOUND, RUN_CORRUPT. */
-  static open(folder: string): RunReader {
-    if (!fs.existsSync(path.join(folder, RUN_FILE)))
-      throw new MagnetError("RUN_NOT_FOUND", `${folder} holds no research run`, {
-        hint: "magnet research list shows the runs",
-      });
-    return new RunReader(folder, openFile(folder));
-  }
-
-  protected read<T>(work: (database: Database) => T): T {
-    return guarded(this.folder, () => work(this.database));
-  }
-
-  /** Null before the run was begun. */
-  header(): RunHeader | null {
-    const row = this.read((d) => d.query("SELECT header FROM run").get()) as {
-      header: string;
-    } | null;
-    return row === null ? null : (JSON.parse(row.header) as RunHeader);
-  }
-
-  count(): number {
-    const row = this.read((d) => d.query("SELECT count(*) AS n FROM trials").get());
-    return (row as { n: number }).n;
-  }
-
-  trial(index: number): StoredTrial | null {
-    const row = this.read((d) => d.query("SELECT * FROM trials WHERE trial = ?").get(index));
-    return row === null ? null : storedTrial(row as TrialRow);
-  }
-
-  /** All trials in order of proposal, from `first` on. */
-  trials(first = 0): StoredTrial[] {
-    const rows = this.read((d) =>
-      d.query("SELECT * FROM trials WHERE trial >= ? ORDER BY trial").all(first),
-    );
-    return (rows as TrialRow[]).map(storedTrial);
-  }
-
-  /** Outputs under this hash, checked against it; null where they are absent or damaged. */
-  outputs(hash: Hash): Uint8Array | null {
-    const row = this.read((d) => d.query("SELECT bytes FROM outputs WHERE hash = ?").get(hash));
-    const bytes = (row as { bytes: Uint8Array } | null)?.bytes ?? null;
-    return bytes !== null && sha256Hex(bytes) === hash ? bytes : null;
-  }
-
-  /** The trial with its outcome; null where it is not there or its outputs are damaged. */
-  whole(index: number): Trial | null {
-    const stored = this.trial(index);
-    if (stored === null) return null;
-    const hash = stored.record?.outputs_hash ?? null;
-    const bytes = hash === null ? new Uint8Array() : this.outputs(hash);
-    return bytes === null ? null : trialOf(stored, outputsOf(bytes));
-  }
-
-  steps(): StoredStep[] {
-    const rows = this.read((d) =>
-      d
-        .query(
-          "SELECT key, attempts, result IS NOT NULL AS done, began_ms, ended_ms FROM steps ORDER BY rowid",
-        )
-        .all(),
-    );
-    return (rows as (StoredStep & { done: unknown })[]).map((row) => ({
-      ...row,
-      done: Boolean(row.done),
-    }));
-  }
-
-  lives(): Life[] {
-    const query = "SELECT began_ms, cpu_s, wall_s FROM lives ORDER BY life";
-    return this.read((d) => d.query(query).all()) as Life[];
-  }
-
-  close(): void {
-    this.database.close();
-  }
 }
 
 /** The one writer of a run. */
@@ -210,7 +63,7 @@ export class TrialStore extends RunReader {
         }),
     });
     try {
-      return new TrialStore(folder, openFile(folder), clock, unlock);
+      return new TrialStore(folder, openRunFile(folder), clock, unlock);
     } catch (error) {
       unlock();
       throw error;
@@ -251,23 +104,6 @@ export class TrialStore extends RunReader {
     const query =
       "SELECT total(cpu_s) AS cpu_s, total(wall_s) AS wall_s FROM lives WHERE life <> ?";
     return this.read((d) => d.query(query).get(this.#life)) as Spent;
-  }
-
-  /**
-   * The figures that the loop was told at its nth question: a resumed run is told the same, so that
-   * what it decides by them is the same until the interruption.
-   */
-  observe(sequence: number, now: () => Spent): Spent {
-    const query = "SELECT cpu_s, wall_s FROM observations WHERE sequence = ?";
-    const known = this.read((d) => d.query(query).get(sequence)) as Spent | null;
-    if (known !== null) return known;
-    const spent = now();
-    this.#write((d) =>
-      d
-        .query("INSERT INTO observations (sequence, cpu_s, wall_s) VALUES (?, ?, ?)")
-        .run(sequence, spent.cpu_s, spent.wall_s),
-    );
-    return spent;
   }
 
   /** Queues proposals as trials `first`, `first` + 1...; those known already must be the same. */

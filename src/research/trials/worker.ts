@@ -15,11 +15,11 @@ export interface WorkerOptions {
   input: AsyncIterable<Uint8Array>;
 }
 
-/** The mark on stderr ends what belongs to the trial that is answered on stdout. */
-const say = (message: WorkerLine): void => {
-  writeToDescriptor(2, LOG_MARK);
+/** The mark on stderr, behind all that waits there, ends what belongs to this answer on stdout. */
+async function say(message: WorkerLine): Promise<void> {
+  await new Promise<void>((resolve) => process.stderr.write(LOG_MARK, () => resolve()));
   writeToDescriptor(1, `${JSON.stringify(message)}\n`);
-};
+}
 
 const cpuSeconds = (): number => {
   const { user, system } = process.cpuUsage();
@@ -30,7 +30,7 @@ const cpuSeconds = (): number => {
 function lineOf(error: unknown): string {
   const { code, message } = toMagnetError(error);
   const trace = error instanceof Error ? (error.stack ?? message) : String(error);
-  writeToDescriptor(2, `${trace}\n`);
+  process.stderr.write(`${trace}\n`);
   return code === "INTERNAL" ? message : `${code}: ${message}`;
 }
 
@@ -46,7 +46,7 @@ async function evaluate(
     const outcome = await domain.evaluate({ ...spec, configuration }, { threads });
     const cpu_s = cpuSeconds() - before_s;
     const { outputs } = outcome;
-    say({
+    await say({
       type: "done",
       id,
       record: recordOf({ ...outcome, cpu_s }),
@@ -54,7 +54,7 @@ async function evaluate(
       cpu_s,
     });
   } catch (error) {
-    say({ type: "failed", id, error: lineOf(error), cpu_s: cpuSeconds() - before_s });
+    await say({ type: "failed", id, error: lineOf(error), cpu_s: cpuSeconds() - before_s });
   }
 }
 
@@ -70,9 +70,9 @@ export async function serveTrials({ open, threads, input }: WorkerOptions): Prom
   const opened = open();
   let running: Promise<unknown> = opened.then(
     ({ task_hash }) => say({ type: "ready", task_hash }),
-    (error) => {
+    async (error) => {
       const { code, message, hint } = toMagnetError(error);
-      say({ type: "refused", code, message, hint: hint ?? null });
+      await say({ type: "refused", code, message, hint: hint ?? null });
       refused.resolve(false);
     },
   );

@@ -11,7 +11,8 @@ import {
   outputBytes,
   recordOf,
 } from "../../../src/research/trials/outcome-record.ts";
-import { RunReader, TrialStore } from "../../../src/research/trials/trial-store.ts";
+import { RunReader } from "../../../src/research/trials/run-reader.ts";
+import { TrialStore } from "../../../src/research/trials/trial-store.ts";
 import type { TrialOutcome } from "../../../src/research/types.ts";
 import { toyProposal, toySpec } from "./toy-domain.ts";
 import { toyHeader } from "./toy-run.ts";
@@ -181,5 +182,10 @@ describe("a step done once", () => {
     expect(await broken.catch((error: Error) => error.message)).toBe("killed here");
     expect(await store.once("sealed", () => 1)).toBe(1);
     expect(store.steps()).toMatchObject([{ key: "sealed", attempts: 2, done: true }]);
+    await store.once("prior/0", () => ({}));
+    expect(store.reads()).toEqual([
+      { part: "sealed", key: "sealed" },
+      { part: "sealed", key: "sealed" },
+    ]);
   });
 });

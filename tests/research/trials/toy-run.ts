@@ -45,8 +45,8 @@ export async function toySearch(runner: DurableRunner, batches: number): Promise
     const trials = await runner.run(proposals, { cpu_limit_s: null });
     const top = trials.reduce((a, b) => (sizeOf(b) > sizeOf(a) ? b : a));
     best = Number(top.spec.configuration.x);
-    const { cpu_s } = runner.spent();
-    const gate = await runner.once(`gate/${batch}`, () => ({ answer: best / 3, at_s: cpu_s }));
+    const { cpu_s } = await runner.once(`spent/${batch}`, () => runner.spent());
+    const gate = await runner.once(`gate/${batch}`, () => ({ answer: best / 3, at_s: cpu_s > 0 }));
     seen.push(
       gate.answer,
       trials.map((t) => [t.index, t.place, t.spec, t.state, t.error]),
