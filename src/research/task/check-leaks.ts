@@ -4,13 +4,14 @@
  * predicts unseen rows (nearly) perfectly is said and kept, since an easy task looks the same; both
  * can be settled with "drop" or "keep" in the task file.
  */
-import type { Column, Note, Table } from "../table/types.ts";
+import type { Column, Note, NumberColumn, Table } from "../table/types.ts";
 import { type Task, taskError } from "./load.ts";
 
 /** Balanced accuracy of one feature alone, on rows it was not fitted to, from which it is said. */
 const LEAK_SCORE = 0.995;
 /** Fewer rows of the smallest class are separated by chance where features are many. */
 const CLASS_ROWS_MIN = 10;
+/** Values, or changes of class along a number, up to which a column is looked at. */
 const BINS = 64;
 
 export function checkLeaks(
@@ -23,20 +24,21 @@ export function checkLeaks(
   const counts = new Int32Array(classes.length);
   for (const c of label) counts[c]!++;
   if (Math.min(...counts) < CLASS_ROWS_MIN) return;
+  const odd = alternating(label, classes.length);
   const suspects: string[] = [];
   for (const column of features.columns) {
-    const bins = binsOf(column);
-    if (bins === null) continue;
-    const kept = task.keep.includes(column.name);
-    if (!kept && isRenaming(bins, label, classes.length)) {
+    if (task.keep.includes(column.name)) continue;
+    const exact = exactBins(column);
+    if (exact !== null && isRenaming(exact, label, classes.length))
       throw taskError(
         `column "${column.name}" is the label under another name: each value stands for one class`,
         `put it into "drop"; if it is known when predicting, put it into "keep"`,
         "LABEL_LEAK",
       );
-    }
-    const score = heldOutScore(bins, label, classes.length);
-    if (score >= LEAK_SCORE && !kept)
+    const bins = exact ?? (column.kind === "number" ? runBins(column, label, odd) : null);
+    if (bins === null) continue;
+    const score = heldOutScore(bins, label, classes.length, odd);
+    if (score >= LEAK_SCORE)
       suspects.push(`"${column.name}" (balanced accuracy ${score.toFixed(3)})`);
   }
   if (suspects.length === 0) return;
@@ -51,36 +53,49 @@ interface Bins {
   /** Bin by row; missing has a bin of its own, the last. */
   readonly codes: Int32Array;
   readonly count: number;
-  /** Distinct values got a bin each. */
-  readonly exact: boolean;
 }
 
-function binsOf(column: Column): Bins | null {
+/** A bin for each value; null where there are too many. */
+function exactBins(column: Column): Bins | null {
   if (column.kind === "category") {
     const count = column.levels.length;
-    const codes = column.codes.map((code) => (code < 0 ? count : code));
-    return { codes, count: count + 1, exact: true };
+    return { codes: column.codes.map((code) => (code < 0 ? count : code)), count: count + 1 };
   }
-  const sorted = column.values.filter((value) => !Number.isNaN(value)).sort();
-  if (sorted.length === 0) return null;
-  const distinct: number[] = [];
-  for (const value of sorted) {
-    if (distinct.at(-1) !== value) distinct.push(value);
-    if (distinct.length > BINS) break;
+  const distinct = new Set<number>();
+  for (const value of column.values) {
+    if (!Number.isNaN(value)) distinct.add(value);
+    if (distinct.size > BINS) return null;
   }
-  const exact = distinct.length <= BINS;
-  const edges = exact ? distinct : quantiles(sorted);
-  const codes = Int32Array.from(column.values, (value) =>
-    Number.isNaN(value) ? edges.length : binOf(edges, value),
+  return inBins(
+    column.values,
+    [...distinct].sort((a, b) => a - b),
   );
-  return { codes, count: edges.length + 1, exact };
 }
 
-const quantiles = (sorted: Float64Array): number[] => [
-  ...new Set(
-    Array.from({ length: BINS }, (_, i) => sorted[Math.floor((i * sorted.length) / BINS)]!),
-  ),
-];
+/**
+ * Numbers with many values: the even rows in order of their value, cut midway wherever the class
+ * changes. Null where it changes so often that nothing is given away.
+ */
+function runBins(column: NumberColumn, label: Int32Array, odd: Uint8Array): Bins | null {
+  const { values } = column;
+  const even = [...values.keys()].filter((row) => odd[row] === 0 && !Number.isNaN(values[row]));
+  even.sort((a, b) => values[a]! - values[b]!);
+  const edges = [Number.NEGATIVE_INFINITY];
+  for (let i = 1; i < even.length; i++) {
+    const [before, here] = [even[i - 1]!, even[i]!];
+    if (label[before] === label[here]) continue;
+    edges.push((values[before]! + values[here]!) / 2);
+    if (edges.length > BINS) return null;
+  }
+  return inBins(values, edges);
+}
+
+function inBins(values: Float64Array, edges: readonly number[]): Bins {
+  const codes = Int32Array.from(values, (value) =>
+    Number.isNaN(value) ? edges.length : binOf(edges, value),
+  );
+  return { codes, count: edges.length + 1 };
+}
 
 /** The last edge that is not above the value. */
 function binOf(edges: readonly number[], value: number): number {
@@ -96,7 +111,6 @@ function binOf(edges: readonly number[], value: number): number {
 
 /** One value for each class and one class for each value, without exception. */
 function isRenaming(bins: Bins, label: Int32Array, classes: number): boolean {
-  if (!bins.exact) return false;
   const classOf = new Int32Array(bins.count).fill(-1);
   const binFor = new Int32Array(classes).fill(-1);
   for (let row = 0; row < label.length; row++) {
@@ -111,10 +125,9 @@ function isRenaming(bins: Bins, label: Int32Array, classes: number): boolean {
 }
 
 /** Balanced accuracy on odd rows of the class that is most over-represented in the bin on even. */
-function heldOutScore(bins: Bins, label: Int32Array, classes: number): number {
+function heldOutScore(bins: Bins, label: Int32Array, classes: number, odd: Uint8Array): number {
   const seen = new Float64Array(bins.count * classes);
   const fitted = new Float64Array(classes);
-  const odd = alternating(label, classes);
   for (let row = 0; row < label.length; row++) {
     if (odd[row] === 1) continue;
     seen[bins.codes[row]! * classes + label[row]!]!++;

@@ -193,7 +193,7 @@ function schemaError(file: string, value: unknown, error: z.ZodError): MagnetErr
       didYouMean(key, known, `known are ${known.join(", ")}`),
     );
   }
-  const missing = at !== "" && issue.code === "invalid_type" && isMissing(value, issue.path);
+  const missing = at !== "" && isMissing(value, issue.path);
   if (at === "")
     return taskError(`${file}: not a JSON object`, `start from {"schema": "${TASK_SCHEMA}"}`);
   return taskError(
