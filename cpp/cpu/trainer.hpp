@@ -89,6 +89,10 @@ class Trainer {
   void evaluate(const int32_t* tokens, uint32_t rows, const int32_t* cancel, double* nll_sum,
                 uint64_t* count);
   void logits(const int32_t* tokens, uint32_t count, float* out);
+  /** See mg_trainer_token_losses and mg_trainer_tensor_stats. */
+  void token_losses(const int32_t* tokens, uint32_t rows, const int32_t* cancel, float* out,
+                    mg_stream_stats* streams);
+  void tensor_stats(mg_tensor_stats* out);
   /** See mg_trainer_orpo (no update where `optimizer` is null) and mg_trainer_logps. */
   mg_orpo_result orpo(const PairBatch& pairs, float beta, const mg_optimizer* optimizer,
                       const int32_t* cancel);

@@ -132,6 +132,29 @@ int32_t mg_trainer_eval(void* trainer, const int32_t* tokens, uint32_t rows, con
   });
 }
 
+int32_t mg_trainer_token_losses(void* trainer, const int32_t* tokens, uint32_t rows,
+                                const int32_t* cancel, float* out_losses,
+                                mg_stream_stats* out_streams) {
+  return guard([&] {
+    const Use use(trainer);
+    require(tokens != nullptr && out_losses != nullptr, MG_E_INVALID,
+            "mg_trainer_token_losses: null argument");
+    if (rows < 1 || rows > use->batch())
+      fail(MG_E_INVALID, "mg_trainer_token_losses: rows is %u, must be 1..%u", rows, use->batch());
+    use->token_losses(tokens, rows, cancel, out_losses, out_streams);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_tensor_stats(void* trainer, mg_tensor_stats* out) {
+  return guard([&] {
+    const Use use(trainer);
+    require(out != nullptr, MG_E_INVALID, "mg_trainer_tensor_stats: out is null");
+    use->tensor_stats(out);
+    return int32_t{MG_OK};
+  });
+}
+
 int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_tokens, float* out) {
   return guard([&] {
     const Use use(trainer);

@@ -45,6 +45,18 @@ typedef struct mg_orpo_result { /* 72 bytes */
   uint64_t tokens;              /* 64: labels counted, of both responses */
 } mg_orpo_result;
 
+typedef struct mg_stream_stats { /* 16 bytes: a residual stream over the positions of a batch */
+  double rms;                    /*  0 */
+  double largest;                /*  8: largest magnitude */
+} mg_stream_stats;
+
+typedef struct mg_tensor_stats { /* 32 bytes */
+  double weight_rms;             /*  0 */
+  double gradient_rms;           /*  8: of the last gradient, before clipping */
+  double scale;                  /* 16: of a ternary tensor: mean |w|; else 0 */
+  double zero_share;             /* 24: of a ternary tensor: its codes that are 0; else 0 */
+} mg_tensor_stats;
+
 /* Bytes that training commits: the arenas that the optimizer touches, activations, the workspace of
  * the optimizer and the logits of one chunk. (More is mapped, but never touched.) */
 MG_API int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_options* options,
@@ -75,6 +87,14 @@ MG_API int32_t mg_trainer_gradient(void* trainer, const int32_t* tokens, const i
  * context+1), rows <= batch. */
 MG_API int32_t mg_trainer_eval(void* trainer, const int32_t* tokens, uint32_t rows,
                                const int32_t* cancel, double* out_nll_sum, uint64_t* out_count);
+/* As mg_trainer_eval, every target by itself: out_losses (rows, context), 0 where it is not counted.
+ * out_streams: null, or (n_layers + 1): the residual stream at the entry of each block and behind the
+ * last, padding included. */
+MG_API int32_t mg_trainer_token_losses(void* trainer, const int32_t* tokens, uint32_t rows,
+                                       const int32_t* cancel, float* out_losses,
+                                       mg_stream_stats* out_streams);
+/* One entry for each tensor, in canonical order (mg_model_tensor_count). */
+MG_API int32_t mg_trainer_tensor_stats(void* trainer, mg_tensor_stats* out);
 /* Logits of every position of one sequence, (n_tokens, vocab) float32; n_tokens <= context. */
 MG_API int32_t mg_trainer_logits(void* trainer, const int32_t* tokens, uint32_t n_tokens,
                                  float* out);

@@ -77,6 +77,23 @@ export interface StepResult {
   tokens: number;
 }
 
+/** A residual stream over the positions of a batch. */
+export interface StreamStats {
+  rms: number;
+  /** Largest magnitude. */
+  largest: number;
+}
+
+/** `scale` (mean magnitude) and `zero_share` (codes that are 0) are of ternary tensors, else 0. */
+export interface TensorStats {
+  name: string;
+  is_ternary: boolean;
+  weight_rms: number;
+  gradient_rms: number;
+  scale: number;
+  zero_share: number;
+}
+
 /** Wall time of the steps since the last reset; the entries are disjoint and add up to the steps. */
 export interface StepProfile {
   steps: number;
@@ -316,6 +333,43 @@ export class Trainer {
         counts,
       );
       return { sums, counts: Float64Array.from(counts, Number) };
+    });
+  }
+
+  /**
+   * The loss (nats) of every target of `rows` <= batch sequences, (rows, context), 0 where a target is
+   * not counted; and the residual stream at the entry of each block and behind the last.
+   */
+  tokenLosses(
+    tokens: Int32Array,
+    rows: number,
+    signal?: AbortSignal,
+  ): Promise<{ losses: Float32Array; streams: StreamStats[] }> {
+    return this.#exclusive(async (handle) => {
+      this.#checkTokens(tokens, rows);
+      const losses = new Float32Array(rows * this.options.context);
+      const out = new Float64Array(2 * (this.config.n_layers + 1));
+      await trainerAsync.mg_trainer_token_losses(signal, handle, tokens, rows, losses, out);
+      const streams = Array.from({ length: this.config.n_layers + 1 }, (_, i) => ({
+        rms: out[2 * i]!,
+        largest: out[2 * i + 1]!,
+      }));
+      return { losses, streams };
+    });
+  }
+
+  /** Weights and the last gradient by tensor, in the order of `tensorInfos`. */
+  tensorStats(): TensorStats[] {
+    const tensors = tensorInfos(this.config);
+    const out = new Float64Array(4 * tensors.length);
+    invariant(!this.#busy, "weights are looked at while a call runs");
+    native.mg_trainer_tensor_stats(this.#open(), out);
+    return tensors.map(({ name, is_ternary }, i) => {
+      const [weight_rms, gradient_rms, scale, zero_share] = out.subarray(4 * i, 4 * i + 4);
+      return {
+        ...{ name, is_ternary, weight_rms: weight_rms!, gradient_rms: gradient_rms! },
+        ...{ scale: scale!, zero_share: zero_share! },
+      };
     });
   }
 

@@ -9,6 +9,7 @@ export const trainer = bind({
   mg_trainer_free: ["buffer"],
   mg_trainer_arena: ["handle", "u32", "buffer"],
   mg_trainer_profile: ["handle", "u32", "buffer", "u64"],
+  mg_trainer_tensor_stats: ["handle", "buffer"],
   mg_trainer_bytes: ["buffer", "buffer", "buffer"],
   mg_schedule: ["u32", "u64", "u64", "f32", "buffer"],
   mg_decay_schedule: ["u32", "u64", "u64", "f32", "buffer"],
@@ -19,6 +20,7 @@ export const trainerAsync = bindAsync({
   mg_trainer_step: ["handle", "buffer", "u32", "buffer", "cancel", "buffer"],
   mg_trainer_gradient: ["handle", "buffer", "cancel", "buffer"],
   mg_trainer_eval: ["handle", "buffer", "u32", "cancel", "buffer", "buffer"],
+  mg_trainer_token_losses: ["handle", "buffer", "u32", "cancel", "buffer", "buffer"],
   mg_trainer_orpo: [
     "handle",
     "buffer",
