@@ -135,6 +135,11 @@ export interface Strategy {
   readonly family: string;
   /** The failures it is aimed at; empty: it applies whatever the analysis says. */
   readonly targets: readonly FailureKind[];
+  /**
+   * Worth trying without its failures too, at a lower promise: another learner, an ensemble. Most
+   * of what such a strategy brings no error analysis of a single model foretells.
+   */
+  readonly general?: boolean;
   /** One sentence for people. */
   readonly summary: string;
   /** Null where it does not apply to this task or state. */

@@ -37,6 +37,8 @@ export const LOOP_LIMITS = {
   version_trials_max: 48,
   /** First guesses of each strategy before the best ones get the rest of the version. */
   opening_trials: 2,
+  /** Winning strategies of a version whose changes are tried together. */
+  merged_max: 3,
   /** Width of the optimism for little-tried strategies, in deviations between seeds. */
   explore: 1.5,
   /** Largest part of a sweep's trials that a teacher may propose. */

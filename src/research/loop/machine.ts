@@ -17,7 +17,7 @@ import { LOOP_LIMITS } from "./limits.ts";
 import type { Model, RunState } from "./run-state.ts";
 import { lowerBound, noiseFloor } from "./statistics.ts";
 import { askSealed, type Part, record, tell } from "./steps.ts";
-import { type Arm, choiceOf, type Explored, explore } from "./version.ts";
+import { type Arm, choiceOf, type Explored, explore, isOfDomain } from "./version.ts";
 
 /** The whole run. */
 export function* research(run: RunState): Part<ResearchResult> {
@@ -196,8 +196,8 @@ function* learn(
   arm: Arm,
   result: StrategyResult,
 ): Part<void> {
-  if (arm.trials.length === 0) return;
   const { strategy } = arm.ranked;
+  if (arm.trials.length === 0 || !isOfDomain(strategy)) return;
   run.experience.push({
     strategy: strategy.id,
     family: strategy.family,

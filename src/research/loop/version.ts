@@ -5,8 +5,9 @@
  */
 import { canonicalJson } from "../../core/bytes.ts";
 import { chooseStrategies, type Ranked, rankStrategies } from "../search/bandit.ts";
+import { mergeConfigurations } from "../search/merge.ts";
 import { SweepSearch } from "../search/sweep-search.ts";
-import type { Configuration, Failure, Sweep, Trial } from "../types.ts";
+import type { Configuration, Failure, Strategy, Sweep, Trial } from "../types.ts";
 import type { StrategyChoice } from "./events.ts";
 import type { Priors, Proposal, Signature } from "./faces.ts";
 import { LOOP_LIMITS } from "./limits.ts";
@@ -62,6 +63,8 @@ export function* explore(
     left -= batch.length;
   }
   yield* finish(run, version, arms);
+  const merge = yield* mergeWinners(run, version, arms);
+  if (merge) arms.push(merge);
   const bests = arms.flatMap((arm) => (arm.best ? [arm.best] : []));
   return { failures, signature, arms, teacher, best: bestOf(bests) };
 }
@@ -182,6 +185,7 @@ function openArm(
   { ranked, sweep }: Picked,
   priors: Priors,
   taught: readonly Configuration[],
+  fidelities: readonly number[] = run.domain.fidelities,
 ): Arm {
   const { id } = ranked.strategy;
   const starts = new Map(
@@ -196,7 +200,7 @@ function openArm(
     }));
   const search = new SweepSearch({
     sweep,
-    fidelities: run.domain.fidelities,
+    fidelities,
     remembered: priors[id]?.settings ?? [],
     earlier,
     taught,
@@ -308,6 +312,45 @@ function* finish(run: RunState, version: number, arms: readonly Arm[]): Part<voi
     const next = arm.search.finish();
     if (next) yield* runBatch(run, [issue(run, version, arm, next)]);
   }
+}
+
+/** Not of any domain's catalogue: it joins what the strategies of a version found. */
+const MERGE: Strategy = {
+  id: "merge",
+  family: "merge",
+  targets: [],
+  summary: "Joins what this version's best strategies changed, each on its own axes.",
+  sweep: () => null,
+};
+
+/** Whether a strategy is one of the domain's, to learn about. */
+export const isOfDomain = (strategy: Strategy): boolean => strategy !== MERGE;
+
+/** Tries the changes of the winning strategies together; null where fewer than two won. */
+function* mergeWinners(run: RunState, version: number, arms: readonly Arm[]): Part<Arm | null> {
+  const base = run.leader.configuration;
+  const lead = run.leader.trials[0]!.outcome!.score;
+  const winners = arms
+    .flatMap((arm) => (arm.best && arm.best.outcome!.score > lead ? [arm.best] : []))
+    .sort((a, b) => b.outcome!.score - a.outcome!.score || a.index - b.index)
+    .slice(0, LOOP_LIMITS.merged_max);
+  if (winners.length < 2) return null;
+  const merged: Configuration[] = [];
+  let joined = winners[0]!.spec.configuration;
+  for (const winner of winners.slice(1)) {
+    joined = mergeConfigurations(base, joined, winner.spec.configuration);
+    merged.push(joined);
+  }
+  const [top] = winners;
+  const ranked = { strategy: MERGE, failures: [], expected: 0, drawn: 0 };
+  const why = `${winners.length} strategies improved on the model: ${winners
+    .map((t) => t.place.strategy)
+    .join(", ")}`;
+  const sweep = { base: top!.spec.configuration, space: {}, first: merged, trials_max: 8 };
+  const arm = openArm(run, version, { ranked: { ...ranked, why }, sweep }, {}, [], [1]);
+  const batch = nextBatch(run, version, [arm], merged.length);
+  if (batch.length > 0) yield* runBatch(run, batch);
+  return arm.trials.length > 0 ? arm : null;
 }
 
 /** Whether two configurations are the same. */

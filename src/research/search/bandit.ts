@@ -44,7 +44,7 @@ export interface RankOptions {
 
 /**
  * All strategies that apply to these failures, best draw first. A strategy aimed at failures none
- * of which was found does not apply; one aimed at nothing in particular always does.
+ * of which was found does not apply; a general one, or one aimed at nothing, always does.
  */
 export function rankStrategies(options: RankOptions): Ranked[] {
   const { unit, random } = options;
@@ -53,7 +53,8 @@ export function rankStrategies(options: RankOptions): Ranked[] {
       const failures = options.failures.filter((f) => strategy.targets.includes(f.kind));
       // Drawn for every strategy, so that one more or less shifts nobody else's draw.
       const noise = roughNormal(random);
-      if (strategy.targets.length > 0 && failures.length === 0) return null;
+      const always = strategy.targets.length === 0 || strategy.general === true;
+      if (!always && failures.length === 0) return null;
       const promise = failurePromise(failures, unit);
       const prior = options.priors[strategy.id];
       const lived = livedGain(strategy, failures, options.experience);

@@ -19,8 +19,10 @@ export const SEARCH_LIMITS = {
   uniform_every: 6,
   /** Draws before a sweep is called exhausted because all were tried already. */
   duplicate_draws: 12,
-  /** Weight of one setting of the knowledge base, in trials; it fades as trials come in. */
+  /** Weight of one setting of the knowledge base, in trials... */
   prior_weight: 1.5,
+  /** ...halved once a sweep has so many trials of its own: this task speaks for itself. */
+  prior_fade: 6,
   /** Settings of the knowledge base that are tried as they are, at most. */
   prior_first_max: 2,
   /** Successive halving promotes one in so many (Jamieson and Talwalkar 2016 use 3 or 4). */

@@ -43,10 +43,12 @@ export function proposePoint(
   random: Random,
 ): number[] {
   const [good, others] = split(observations);
+  const { prior_fade } = SEARCH_LIMITS;
+  const fade = prior_fade / (prior_fade + observations.length);
   const near = mixture(
     axes,
     [...good.map((o) => o.point), ...priors.map((p) => p.point)],
-    [...good.map((_, i) => rankWeight(i, good.length)), ...priors.map((p) => p.weight)],
+    [...good.map((_, i) => rankWeight(i, good.length)), ...priors.map((p) => p.weight * fade)],
   );
   const far = mixture(
     axes,

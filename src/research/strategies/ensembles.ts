@@ -47,6 +47,7 @@ const combined = (
 const blend: Strategy = {
   id: "blend",
   family: "blend",
+  general: true,
   targets: ["disagreement", "overfit"],
   summary: "Averages the best models of different learners, with searched weights.",
   sweep(state) {
@@ -63,6 +64,7 @@ const blend: Strategy = {
 const greedy: Strategy = {
   id: "greedy_ensemble",
   family: "greedy_ensemble",
+  general: true,
   targets: ["disagreement"],
   summary: "Builds an ensemble from the run's own trials by greedy selection.",
   sweep(state) {

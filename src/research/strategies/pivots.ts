@@ -35,6 +35,7 @@ const pivot = ({ facts }: CatalogueTask, learner: LearnerName): Strategy => ({
   id: `to_${learner}`,
   family: `to_${learner}`,
   targets: ABOUT[learner].targets,
+  general: true,
   summary: ABOUT[learner].summary,
   sweep(state) {
     const best = bestOf(state);
