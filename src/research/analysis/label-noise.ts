@@ -14,9 +14,9 @@ import { effect } from "./statistics.ts";
 const TOP = 0.3;
 const MIDDLE = 0.65;
 /** A clean model's surest rows are wrong at most this often compared with the next ones. */
-const FADING = 0.6;
+const FADING = 0.5;
 /** Above this the surest rows are mostly luck: the signal is weak, not the labels wrong. */
-const ERROR_MAX = 0.3;
+const ERROR_MAX = 0.22;
 /** A row whose label has less probability than this part of an even guess is suspected. */
 const SUSPECT = 0.4;
 

@@ -4,9 +4,16 @@
  */
 import { LEARNERS, type LearnerName } from "../../native/learner-types.ts";
 import type { TabularConfiguration } from "../tabular/configuration.ts";
-import type { FailureKind, Space, Strategy } from "../types.ts";
+import type {
+  Dimension,
+  FailureKind,
+  Space,
+  Strategy,
+  StrategyState,
+  TaskFacts,
+} from "../types.ts";
 import type { CatalogueTask } from "./catalogue.ts";
-import { bestOf, bestOfLearner, inherited, sweepOf, tabularOf } from "./edits.ts";
+import { bestOf, bestOfLearner, bestTrial, inherited, sweepOf, tabularOf } from "./edits.ts";
 import { guessOf, learnerAxes, memberSpace } from "./learner-spaces.ts";
 
 const ABOUT: { readonly [L in LearnerName]: { targets: FailureKind[]; summary: string } } = {
@@ -23,13 +30,50 @@ const ABOUT: { readonly [L in LearnerName]: { targets: FailureKind[]; summary: s
     summary: "Turns to a random forest.",
   },
   logistic: {
-    targets: ["overfit", "data_limited"],
+    targets: ["overfit", "underfit", "data_limited"],
     summary: "Turns to a linear model with an elastic net.",
   },
 };
 
-export const pivotStrategies = (task: CatalogueTask): Strategy[] =>
-  LEARNERS.map((learner) => pivot(task, learner));
+export const pivotStrategies = (task: CatalogueTask): Strategy[] => [
+  survey(task),
+  ...LEARNERS.map((learner) => pivot(task, learner)),
+];
+
+/** The order of the survey: by what a first guess brought for its cost. */
+const SURVEY: readonly LearnerName[] = ["extra_trees", "boosting", "logistic", "forest"];
+
+/** Learners whose own guess has not been tried with the decision rule of the best model. */
+function unseen(state: StrategyState, facts: TaskFacts): TabularConfiguration[] {
+  const best = bestOf(state);
+  return SURVEY.filter((learner) => {
+    const seen = bestTrial(
+      state.trials,
+      ({ members, decision }) =>
+        members.length === 1 &&
+        members[0]!.learner === learner &&
+        decision.rule === best.decision.rule,
+    );
+    return !seen;
+  }).map((learner) => ({
+    ...best,
+    members: [guessOf(learner, facts, inherited(best))],
+    combination: "weighted",
+  }));
+}
+
+const survey = ({ facts }: CatalogueTask): Strategy => ({
+  id: "survey",
+  family: "survey",
+  targets: [],
+  summary: "Tries the first guess of every learner that the run has not seen alone.",
+  sweep(state) {
+    const first = unseen(state, facts);
+    if (first.length === 0) return null;
+    const axis: Dimension = { kind: "real", min: 0, max: 1.2 };
+    return sweepOf(first[0]!, { "members.0.balance": axis }, first, first.length);
+  },
+});
 
 const pivot = ({ facts }: CatalogueTask, learner: LearnerName): Strategy => ({
   id: `to_${learner}`,
@@ -55,6 +99,6 @@ const pivot = ({ facts }: CatalogueTask, learner: LearnerName): Strategy => ({
       ...memberSpace(0, learnerAxes(learner, facts)),
       "members.0.balance": { kind: "real", min: 0, max: 1.2 },
     };
-    return sweepOf(base, space, seen ? [] : [turned], 8);
+    return sweepOf(base, space, [base], 8);
   },
 });

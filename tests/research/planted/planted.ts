@@ -1,0 +1,172 @@
+/**
+ * For each failure of tables a data set with only that flaw, and its clean twin: equal in size and
+ * kind, without the flaw. Generated from a seed; nothing here knows how the flaw is looked for.
+ */
+import { type Random, seededRandom } from "../../../src/core/random.ts";
+import type { FailureKind } from "../../../src/research/types.ts";
+
+export interface PlantedTable {
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly (number | string)[])[];
+  /** Further keys of the task file: context, pipeline, time, metric... */
+  readonly task: { readonly [key: string]: unknown };
+}
+
+export type Plant = (seed: number, flawed: boolean) => PlantedTable;
+
+/** Standard normal from two uniforms (Box and Muller). */
+const normal = (random: Random) =>
+  Math.sqrt(-2 * Math.log(1 - random.next())) * Math.cos(2 * Math.PI * random.next());
+
+const sigmoid = (z: number) => 1 / (1 + Math.exp(-z));
+const round = (value: number) => Math.round(value * 1e4) / 1e4;
+
+interface Row {
+  readonly x: number[];
+  /** Position in the file, 0 to 1. */
+  readonly at: number;
+  readonly random: Random;
+}
+
+/** `count` rows of `width` normal features; `make` gives the label and further cells. */
+function table(
+  seed: number,
+  count: number,
+  width: number,
+  make: (row: Row) => { label: boolean; more?: (number | string)[] },
+  more: readonly string[] = [],
+  task: PlantedTable["task"] = {},
+): PlantedTable {
+  const random = seededRandom(seed);
+  const names = Array.from({ length: width }, (_, j) => `x${j}`);
+  const rows = Array.from({ length: count }, (_, i) => {
+    const x = Array.from({ length: width }, () => round(normal(random)));
+    const { label, more: cells = [] } = make({ x, at: i / count, random });
+    return [...x, ...cells, label ? "yes" : "no"];
+  });
+  return { columns: [...names, ...more, "label"], rows, task };
+}
+
+const chance = (random: Random, logit: number) => random.next() < sigmoid(logit);
+const sum = (x: number[], to: number) => x.slice(0, to).reduce((a, b) => a + b, 0);
+
+/** 8% "yes" under an overlap: the most probable class is nearly always "no". */
+const classImbalance: Plant = (seed, flawed) =>
+  table(seed, 1600, 6, ({ x, random }) => ({
+    label: chance(random, (flawed ? -3.2 : 0) + 1.3 * x[0]! + 0.9 * x[1]!),
+  }));
+
+/** A weak signal makes boosting surer than it may be; a strong one bears it out. */
+const miscalibration: Plant = (seed, flawed) =>
+  table(
+    seed,
+    1200,
+    8,
+    ({ x, random }) => ({ label: chance(random, (flawed ? 0.5 : 4) * (x[0]! + x[1]!)) }),
+    [],
+    { metric: "log_loss" },
+  );
+
+/** The base rate of each of six contexts moves by up to three units of log-odds. */
+const contextGap: Plant = (seed, flawed) =>
+  table(
+    seed,
+    1500,
+    6,
+    ({ x, random }) => {
+      const group = random.below(6);
+      const shift = flawed ? [-3, 3, -2, 2, -3, 3][group]! : 0;
+      return { label: chance(random, shift + 1.2 * x[0]! + x[1]!), more: [`site${group}`] };
+    },
+    ["site"],
+    { context: "site" },
+  );
+
+/** Few rows and many faint features, or many rows and two strong ones. */
+const overfit: Plant = (seed, flawed) =>
+  flawed
+    ? table(seed, 320, 24, ({ x, random }) => ({ label: chance(random, 0.6 * sum(x, 12)) }))
+    : table(seed, 1600, 4, ({ x }) => ({ label: x[0]! > 0.2 }));
+
+/** A slanted plane in twenty features needs more steps than the baseline makes. */
+const underfit: Plant = (seed, flawed) =>
+  table(seed, 1600, 20, ({ x, random }) => ({
+    label: flawed ? sum(x, 20) > 0 : chance(random, x[0]! > 0.2 ? 2 : -2),
+  }));
+
+/** The sign of a product, seen through noise. */
+const interactions: Plant = (seed, flawed) =>
+  table(seed, 1200, 12, ({ x, random }) => {
+    const [a, b] = [x[0]!, x[1]!];
+    return { label: chance(random, flawed ? 4 * a * b + 0.5 * (a + b) : 2.5 * (a + b)) };
+  });
+
+/** One half of the signal is a plane in many features, the other steps in two. */
+const disagreement: Plant = (seed, flawed) =>
+  table(seed, 1500, 16, ({ x, random }) => {
+    const steps = (x[14]! > 0 ? 1 : -1) * (x[15]! > 0 ? 1 : -1);
+    return { label: chance(random, flawed ? 0.9 * sum(x, 12) + 3 * steps : 3 * x[0]!) };
+  });
+
+/** The meaning of two features turns round at 60% of the time. */
+const drift: Plant = (seed, flawed) =>
+  table(
+    seed,
+    1800,
+    5,
+    ({ x, at, random }) => {
+      const turned = flawed && at > 0.4 ? -1 : 1;
+      const day = Math.floor(at * 1800);
+      return { label: chance(random, turned * (2 * x[0]! + x[1]!) + 0.5 * x[2]!), more: [day] };
+    },
+    ["day"],
+    { time: "day" },
+  );
+
+/** A clear rule, and a fifth of the labels turned round wherever they lie. */
+const labelNoise: Plant = (seed, flawed) =>
+  table(seed, 1500, 8, ({ x, random }) => {
+    const truth = x[0]! + x[1]! > 0 !== x[2]! > 0.8;
+    const turned = random.next() < 0.2;
+    return { label: flawed && turned ? !truth : truth };
+  });
+
+/** Four features that count among 150, or all of twenty count. */
+const featureNoise: Plant = (seed, flawed) =>
+  flawed
+    ? table(seed, 500, 150, ({ x, random }) => ({ label: chance(random, 1.5 * sum(x, 4)) }))
+    : table(seed, 500, 20, ({ x, random }) => ({ label: chance(random, 0.8 * sum(x, 20)) }));
+
+/** Rules that are right in 93% and know what no feature tells; or that know nothing. */
+const pipelineErrors: Plant = (seed, flawed) =>
+  table(
+    seed,
+    1200,
+    6,
+    ({ x, random }) => {
+      const label = chance(random, 0.8 * x[0]! + 0.5 * x[1]!);
+      const right = random.next() < (x[2]! > 1 ? 0.5 : 0.96);
+      const said = flawed ? (right ? label : !label) : random.next() < 0.5;
+      return { label, more: [said ? "yes" : "no"] };
+    },
+    ["rules"],
+    { pipeline: "rules" },
+  );
+
+/** Data sets by the failure planted in them. */
+export const PLANTED: { readonly [K in FailureKind]?: Plant } = {
+  class_imbalance: classImbalance,
+  miscalibration,
+  context_gap: contextGap,
+  overfit,
+  underfit,
+  interactions,
+  disagreement,
+  drift,
+  label_noise: labelNoise,
+  feature_noise: featureNoise,
+  pipeline_errors: pipelineErrors,
+};
+
+export const toCsv = ({ columns, rows }: PlantedTable): string =>
+  `${[columns, ...rows].map((row) => row.join(",")).join("\n")}\n`;
