@@ -6,9 +6,7 @@
  */
 import { canonicalJson, sha256 } from "../../src/core/bytes.ts";
 import { MagnetError } from "../../src/core/errors.ts";
-import { seededRandom } from "../../src/core/random.ts";
 import type { Hash } from "../../src/core/types.ts";
-import { roughNormal } from "../../src/research/search/bandit.ts";
 import type {
   Configuration,
   Failure,
@@ -69,15 +67,15 @@ export function syntheticDomain(options: SyntheticOptions = {}): ResearchDomain 
   const truth = (c: Configuration) => 0.5 + scale * (1 - losses(c).reduce((x, y) => x + y, 0) / 3);
 
   const outputsOf = (spec: TrialSpec, part: "search" | "gate" | "sealed") => {
-    const fixed = randomOf(`${part}/units`);
-    const own = randomOf(
+    const fixed = noiseOf(`${part}/units`);
+    const own = noiseOf(
       `${part}/${spec.seed}/${spec.fidelity}/${canonicalJson(spec.configuration)}`,
     );
     const mean = truth(spec.configuration) - (1 - spec.fidelity) * 0.05;
     const count = part === "search" ? units : Math.ceil(units / 4);
     return Float32Array.from({ length: count }, () => {
-      const shared = roughNormal(fixed) * (options.unit_noise ?? 0.2);
-      return mean + shared + roughNormal(own) * (options.trial_noise ?? 0.1);
+      const shared = fixed() * (options.unit_noise ?? 0.2);
+      return mean + shared + own() * (options.trial_noise ?? 0.1);
     });
   };
   const outcomeOf = (spec: TrialSpec, part: "search" | "gate" | "sealed"): TrialOutcome => {
@@ -179,10 +177,18 @@ export function syntheticDomain(options: SyntheticOptions = {}): ResearchDomain 
   };
 }
 
-const randomOf = (text: string) => {
+/** Roughly normal noise from a text: 32-bit arithmetic, for thousands of units a trial. */
+function noiseOf(text: string): () => number {
   const digest = sha256(text);
-  return seededRandom(new DataView(digest.buffer, digest.byteOffset).getBigUint64(0));
-};
+  let state = new DataView(digest.buffer, digest.byteOffset).getUint32(0) | 1;
+  const uniform = () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+  return () => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3);
+}
 
 const mean = (values: Float32Array) => values.reduce((sum, v) => sum + v, 0) / values.length;
 

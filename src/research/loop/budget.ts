@@ -20,9 +20,10 @@ export class Budget {
   readonly limits: BudgetLimits;
   #spent: Spent = { cpu_s: 0, wall_s: 0 };
   #trials = 0;
-  /** Sums over all batches: the trials' own CPU seconds, and what they took of each clock. */
+  /** Sums over the batches: the trials' own CPU seconds, and what they took of each clock. */
   #own = 0;
-  readonly #took = { cpu_s: 0, wall_s: 0 };
+  #took = { cpu_s: 0, wall_s: 0 };
+  #batches = 0;
   #gate: number = LOOP_LIMITS.gate_cost_share;
   /** CPU seconds of the last error analysis. */
   analysis_s = 0;
@@ -44,9 +45,16 @@ export class Budget {
     return this.limits.cpu_s !== undefined || this.limits.wall_s !== undefined;
   }
 
+  /** Before the first batch: what opening the task has taken. */
+  begin(spent: Spent): void {
+    this.#spent = spent;
+  }
+
   /** After a batch: how many trials, their own CPU seconds, and the run's clocks. */
   batchDone(trials: number, own_s: number, spent: Spent): void {
     this.#trials += trials;
+    // Workers start in the first batch; what it took says nothing about the next ones.
+    if (this.#batches++ === 1) [this.#own, this.#took] = [0, { cpu_s: 0, wall_s: 0 }];
     this.#own += own_s;
     this.#took.cpu_s += Math.max(0, spent.cpu_s - this.#spent.cpu_s);
     this.#took.wall_s += Math.max(0, spent.wall_s - this.#spent.wall_s);

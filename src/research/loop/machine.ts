@@ -5,6 +5,7 @@
  */
 import { MagnetError } from "../../core/errors.ts";
 import type { Configuration, Trial } from "../types.ts";
+import { type Arm, isOfDomain } from "./arms.ts";
 import type {
   FinalReason,
   ResearchResult,
@@ -16,8 +17,8 @@ import { askTheGate, type Judgement, judge, signed } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import type { Model, RunState } from "./run-state.ts";
 import { lowerBound, noiseFloor } from "./statistics.ts";
-import { askSealed, type Part, record, tell } from "./steps.ts";
-import { type Arm, choiceOf, type Explored, explore, isOfDomain } from "./version.ts";
+import { askSealed, askSpent, type Part, record, tell } from "./steps.ts";
+import { choiceOf, type Explored, explore } from "./version.ts";
 
 /** The whole run. */
 export function* research(run: RunState): Part<ResearchResult> {
@@ -64,6 +65,7 @@ function* startFromBaseline(run: RunState): Part<void> {
     facts: run.domain.facts,
     baseline: configuration,
   });
+  run.budget.begin(yield* askSpent());
   const none = { trials: 0, confirm_s: 0, contender_s: 0, baseline_s: 0, gate: false };
   const first = proposalsAt(run, configuration, "baseline", [run.options.seed]);
   const [trial] = yield* run.run(first, none);

@@ -6,6 +6,7 @@
  */
 import { MagnetError } from "../../core/errors.ts";
 import type { FinalModel, ResearchDomain } from "../types.ts";
+import { sameConfiguration } from "./arms.ts";
 import { Budget, type BudgetLimits } from "./budget.ts";
 import type { ResearchEvent, ResearchResult, SealedResult } from "./events.ts";
 import type { KnowledgeSource, TeacherSource, TrialRunner } from "./faces.ts";
@@ -14,7 +15,6 @@ import { LOOP_LIMITS } from "./limits.ts";
 import { research } from "./machine.ts";
 import { RunState, randomFor } from "./run-state.ts";
 import type { Step } from "./steps.ts";
-import { sameConfiguration } from "./version.ts";
 
 export interface ResearchOptions {
   readonly domain: ResearchDomain;
