@@ -212,11 +212,11 @@ export interface ResearchDomain {
   compare(a: TrialOutcome, b: TrialOutcome, seed: number): PairedDifference;
   analyse(best: Trial, trials: readonly Trial[]): Promise<Failure[]>;
   readonly strategies: readonly Strategy[];
-  /** Fits on the search part and scores a and b on the gate part: for the Thresholdout gate only. */
-  gateScores(
-    a: TrialSpec,
-    b: TrialSpec,
-  ): Promise<{ search: PairedDifference; gate: PairedDifference }>;
+  /**
+   * Fits on the search part and scores b - a on the gate part: for the Thresholdout gate only,
+   * which has the search part's difference from the trials.
+   */
+  gateScores(a: TrialSpec, b: TrialSpec): Promise<{ gate: PairedDifference }>;
   /** Fits on search and gate parts together. */
   fitFinal(spec: TrialSpec): Promise<FinalModel>;
   /** The one look at the sealed part. `majority`: the score of the trivial answer, for "no edge". */
