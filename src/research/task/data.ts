@@ -3,9 +3,7 @@
  * that would make a result wrong without a sign of it, and leaves a note or throws. The hash covers
  * all that a trial could see.
  */
-import { canonicalJson, toHex } from "../../core/bytes.ts";
 import { didYouMean } from "../../core/did-you-mean.ts";
-import type { Hash } from "../../core/types.ts";
 import { category } from "../table/infer.ts";
 import { readTable } from "../table/read.ts";
 import type { CategoryColumn, Column, Note, Table, TaskData } from "../table/types.ts";
@@ -13,6 +11,7 @@ import { checkLeaks } from "./check-leaks.ts";
 import { checkContexts, checkLabel, checkPipeline, checkTime } from "./check-roles.ts";
 import { checkDuplicates } from "./check-rows.ts";
 import { chooseFeatures } from "./features.ts";
+import { hashOfData } from "./hash.ts";
 import { type Task, taskError } from "./load.ts";
 
 /** Throws BAD_TABLE, COLUMN_NOT_FOUND, BAD_LABEL, LABEL_LEAK and the like, each with its hint. */
@@ -46,7 +45,7 @@ export function toTaskData(task: Task, whole: Table, read: readonly Note[] = [])
     time,
   };
   const group = checkDuplicates(data, notes);
-  return { ...data, group, notes, hash: hashOf({ ...data, group }) };
+  return { ...data, group, notes, hash: hashOfData({ ...data, group }) };
 }
 
 /** Throws COLUMN_NOT_FOUND with the nearest name. */
@@ -80,31 +79,3 @@ export function takeRows(table: Table, rows: Uint32Array | null): Table {
   });
   return { rows: rows.length, columns };
 }
-
-function hashOf(data: Omit<TaskData, "hash" | "notes">): Hash {
-  const hasher = new Bun.CryptoHasher("sha256");
-  const columns = data.features.columns.map((column) =>
-    column.kind === "number"
-      ? { name: column.name, kind: column.time ? "time" : "number" }
-      : { name: column.name, kind: "category", levels: column.levels },
-  );
-  const parts = [data.label, data.context, data.pipeline, data.time, data.group];
-  hasher.update(
-    canonicalJson({
-      rows: data.features.rows,
-      columns,
-      classes: data.classes,
-      contexts: data.contexts,
-      present: parts.map((part) => part !== null),
-    }),
-  );
-  for (const column of data.features.columns)
-    hasher.update(column.kind === "number" ? canonicalNumbers(column.values) : column.codes);
-  for (const part of parts)
-    if (part !== null) hasher.update(part instanceof Float64Array ? canonicalNumbers(part) : part);
-  return toHex(new Uint8Array(hasher.digest())) as Hash;
-}
-
-/** One bit pattern for missing and one for zero, on every machine. */
-const canonicalNumbers = (values: Float64Array): Float64Array =>
-  values.map((value) => (Number.isNaN(value) ? Number.NaN : value + 0));

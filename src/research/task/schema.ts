@@ -43,6 +43,8 @@ const series = z.strictObject({
   /** The column that is predicted: a price or another positive level. */
   price: column.default("close"),
   volume: column.optional(),
+  /** Further numbers known at the row's time, for example a funding rate. */
+  more: z.array(column).max(100).default([]),
   /** Rows ahead. */
   horizon: z.int().min(1).max(10_000).default(8),
   /** Changes smaller than this share of the price are "hold"; 0: up and down only. */
