@@ -97,5 +97,8 @@ struct Learner {
 const Learner* find_learner(uint32_t number);
 
 extern const Learner BOOSTING;
+extern const Learner EXTRA_TREES;
+extern const Learner FOREST;
+extern const Learner LOGISTIC;
 
 }  // namespace magnet::learn

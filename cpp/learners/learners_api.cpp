@@ -127,6 +127,12 @@ const Learner* find_learner(uint32_t number) {
   switch (number) {
     case MG_LEARNER_BOOSTING:
       return &BOOSTING;
+    case MG_LEARNER_EXTRA_TREES:
+      return &EXTRA_TREES;
+    case MG_LEARNER_FOREST:
+      return &FOREST;
+    case MG_LEARNER_LOGISTIC:
+      return &LOGISTIC;
     default:
       return nullptr;
   }
