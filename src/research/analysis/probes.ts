@@ -146,7 +146,6 @@ const RICHER_THAN_LINEAR = {
   leaves_max: 15,
   depth_max: 0,
   leaf_rows_min: 5,
-  leaf_weight_min: 0.001,
   l1: 0,
   l2: 1,
   gain_min: 0,

@@ -24,7 +24,6 @@ export function boostingGuess(facts: TaskFacts, rest: Rest): MemberOf<"boosting"
       leaves_max: clamp(Math.round(rows / 60), 4, 24),
       depth_max: 0,
       leaf_rows_min: clamp(Math.round(rows / 200), 2, 20),
-      leaf_weight_min: 0.001,
       l1: 0,
       l2: 2,
       gain_min: 0,

@@ -27,10 +27,9 @@ const boostingParams = z.strictObject({
   learning_rate: z.number().min(1e-4).max(1).default(0.1),
   leaves_max: count(2, 1024).default(31),
   /** 0 = no limit. */
-  depth_max: count(0, 32).default(0),
-  leaf_rows_min: count(1, 10_000).default(20),
-  /** Least sum of second derivatives in a leaf. */
-  leaf_weight_min: z.number().min(0).max(1e4).default(0.001),
+  depth_max: count(0, 32).default(6),
+  /** Rows in a leaf at least; a row that the model is sure of, p, counts as 4 p (1 - p). */
+  leaf_rows_min: count(1, 10_000).default(4),
   l1: z.number().min(0).max(1e4).default(0),
   l2: z.number().min(0).max(1e4).default(1),
   gain_min: z.number().min(0).max(1e4).default(0),
@@ -50,7 +49,7 @@ const forestParams = z.strictObject({
 
 const logisticParams = z.strictObject({
   /** Weight of the penalty, per row: 1 / (C n) in the customary notation. */
-  penalty: z.number().min(1e-9).max(1e3).default(1e-3),
+  penalty: z.number().min(1e-7).max(1e3).default(1e-3),
   /** 0 = ridge, 1 = lasso. */
   l1_share: z.number().min(0).max(1).default(0),
 });

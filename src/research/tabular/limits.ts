@@ -12,3 +12,15 @@ export const INTERACTIONS_MAX = 64;
 export const ROWS_MAX = 1e9;
 /** Share of the training rows that may be dropped as label noise: above it the model is the noise. */
 export const NOISE_SHARE_MAX = 0.3;
+/** Binned columns held by one worker for one part; the oldest go and are binned again when needed. */
+export const BIN_CACHE_BYTES_MAX = 256 * 2 ** 20;
+/** Member predictions held by one worker; the oldest go and are made again when needed. */
+export const PREDICTION_CACHE_BYTES_MAX = 512 * 2 ** 20;
+/** Fits of one leave-one-context-out score; more contexts than that are left out in groups. */
+export const LOCO_FITS_MAX = 20;
+/** Training rows predicted for the train score: its error is then below most gaps that matter. */
+export const TRAIN_ROWS_SCORED = 2000;
+/** Header of a saved model: names and levels of 50,000 columns fit; a longer one is refused. */
+export const MODEL_HEADER_BYTES_MAX = 256 * 2 ** 20;
+/** Rivals that error analysis compares the best model with: one of each combination of learners. */
+export const RIVALS_MAX = 6;

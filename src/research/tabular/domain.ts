@@ -1,0 +1,263 @@
+/**
+ * The tabular domain (paper 6): classification with contexts and an optional rule pipeline. Trials
+ * see the search part only; gate and sealed rows are read by gateScores and openSealed alone.
+ */
+import type { Hash } from "../../core/types.ts";
+import type { Learners } from "../../native/learner-types.ts";
+import { analyseTabular } from "../analysis/analyse.ts";
+import { pairedBootstrap, scoreInterval } from "../evaluation/bootstrap.ts";
+import { type ClassificationMetric, unitValues } from "../evaluation/metrics.ts";
+import { splitParts } from "../evaluation/split.ts";
+import { tabularStrategies } from "../strategies/catalogue.ts";
+import type { Parts, TaskData } from "../table/types.ts";
+import { loadTaskData } from "../task/data.ts";
+import { type Task, taskHash } from "../task/load.ts";
+import type {
+  Configuration,
+  EvaluateOptions,
+  Failure,
+  FinalModel,
+  PairedDifference,
+  ResearchDomain,
+  ScoreInterval,
+  Strategy,
+  Sweep,
+  TaskFacts,
+  Trial,
+  TrialOutcome,
+  TrialSpec,
+} from "../types.ts";
+import { analysisInput } from "./analysis-input.ts";
+import { parseTabular, type TabularConfiguration, type TaskOffers } from "./configuration.ts";
+import { concat, Evaluator } from "./evaluate.ts";
+import { fitFinalModel, type ModelTask } from "./final-fit.ts";
+import { freeModel, loadModel } from "./final-model.ts";
+import { foldsOf, locoFolds, repeatsFor } from "./folds.ts";
+import { coveredRows, outputValues } from "./outputs.ts";
+import { type Part, takeRows } from "./part.ts";
+import { PartFitter } from "./part-fitter.ts";
+import { predictPart } from "./predict.ts";
+import { classificationMetric } from "./scores.ts";
+import { baselineConfiguration, randomSpace } from "./spaces.ts";
+
+/** Seed of the bootstrap at the gate and the sealed part: fixed, so that no run can choose it. */
+const BOOTSTRAP_SEED = 1;
+
+/** Reads, checks and splits the task's data. */
+export async function openTabular(task: Task, learners: Learners): Promise<TabularDomain> {
+  return new TabularDomain(task, await loadTaskData(task), learners);
+}
+
+export class TabularDomain implements ResearchDomain {
+  readonly name = "tabular" as const;
+  readonly task: Task;
+  readonly data: TaskData;
+  readonly parts: Parts;
+  readonly task_hash: Hash;
+  readonly facts: TaskFacts;
+  readonly metric: ClassificationMetric;
+  readonly fidelities: readonly number[];
+  readonly strategies: readonly Strategy[];
+  readonly offers: TaskOffers;
+  private readonly learners: Learners;
+  private readonly search: Evaluator;
+  private searchAndGate: Evaluator | null = null;
+  private last: Promise<unknown> = Promise.resolve();
+
+  constructor(task: Task, data: TaskData, learners: Learners) {
+    this.task = task;
+    this.data = data;
+    this.learners = learners;
+    this.metric = classificationMetric(task.metric);
+    this.parts = splitParts(data, task.split, task.seed);
+    this.task_hash = taskHash(task, data.hash);
+    this.offers = {
+      contexts: data.context !== null,
+      pipeline: data.pipeline !== null,
+      time: data.time !== null,
+    };
+    this.facts = factsOf(task, data);
+    this.strategies = tabularStrategies({ facts: this.facts, offers: this.offers });
+    this.search = this.evaluatorOf(takeRows(data, this.parts.search));
+    const folds = 5 * repeatsFor(this.parts.search.length);
+    this.fidelities = folds > 5 ? [5 / folds, 1] : [1];
+  }
+
+  private evaluatorOf(part: Part): Evaluator {
+    const { by_context } = this.task.split;
+    return new Evaluator(new PartFitter(this.learners, part), {
+      metric: this.metric,
+      classes: this.data.classes,
+      contexts: this.data.contexts,
+      folds: (seed, fidelity) => foldsOf(part, by_context, seed, fidelity),
+      loco: (seed) => (by_context ? [] : locoFolds(part, seed)),
+    });
+  }
+
+  /** Calls follow each other: a fit in progress must not lose its cached columns. */
+  private inTurn<V>(call: () => Promise<V>): Promise<V> {
+    const result = this.last.then(call, call);
+    this.last = result.catch(() => undefined);
+    return result;
+  }
+
+  baseline(): Configuration {
+    return baselineConfiguration(this.offers);
+  }
+
+  randomSpace(): Sweep {
+    return randomSpace(this.offers);
+  }
+
+  parse(configuration: unknown): Configuration {
+    return this.parsed(configuration) as unknown as Configuration;
+  }
+
+  private parsed(configuration: unknown): TabularConfiguration {
+    return parseTabular(configuration, this.offers);
+  }
+
+  evaluate(spec: TrialSpec, options: EvaluateOptions): Promise<TrialOutcome> {
+    const configuration = this.parsed(spec.configuration);
+    return this.inTurn(() =>
+      this.search.evaluate(configuration, spec.seed, spec.fidelity, options),
+    );
+  }
+
+  compare(a: TrialOutcome, b: TrialOutcome, seed: number): PairedDifference {
+    const { label, classes } = this.search.fitter.part;
+    const inB = new Set(coveredRows(b.outputs, classes));
+    const rows = coveredRows(a.outputs, classes).filter((row) => inB.has(row));
+    const values = (outcome: TrialOutcome) =>
+      outputValues(this.metric, outcome.outputs, label, classes, rows);
+    return pairedBootstrap(values(a), values(b), { seed });
+  }
+
+  analyse(best: Trial, trials: readonly Trial[]): Promise<Failure[]> {
+    return this.inTurn(() => analyseTabular(analysisInput(this.search, this.data, best, trials)));
+  }
+
+  gateScores(
+    a: TrialSpec,
+    b: TrialSpec,
+  ): Promise<{ search: PairedDifference; gate: PairedDifference }> {
+    return this.inTurn(async () => {
+      const fidelity = this.fidelities[0]!;
+      const outcomes: TrialOutcome[] = [];
+      const scores = [];
+      for (const spec of [a, b]) {
+        const configuration = this.parsed(spec.configuration);
+        const options = { threads: 1 };
+        outcomes.push(await this.search.evaluate(configuration, spec.seed, fidelity, options));
+        const model = await this.fitOn(this.search, spec);
+        scores.push(await this.valuesOn(model, this.parts.gate));
+      }
+      return {
+        search: this.compare(outcomes[0]!, outcomes[1]!, BOOTSTRAP_SEED),
+        gate: pairedBootstrap(scores[0]!, scores[1]!, { seed: BOOTSTRAP_SEED }),
+      };
+    });
+  }
+
+  fitFinal(spec: TrialSpec): Promise<FinalModel> {
+    return this.inTurn(() => {
+      this.searchAndGate ??= this.evaluatorOf(
+        takeRows(this.data, concat([this.parts.search, this.parts.gate]).sort()),
+      );
+      return this.fitOn(this.searchAndGate, spec);
+    });
+  }
+
+  private fitOn(evaluator: Evaluator, spec: TrialSpec): Promise<FinalModel> {
+    const task: ModelTask = {
+      metric: this.metric,
+      classes: [...this.data.classes],
+      contexts: [...this.data.contexts],
+      context_column: this.task.context,
+      pipeline_column: this.task.pipeline,
+    };
+    const settings = { seed: spec.seed, threads: 1 };
+    return fitFinalModel(evaluator, this.parsed(spec.configuration), task, settings);
+  }
+
+  private async valuesOn(model: FinalModel, rows: Uint32Array) {
+    const part = takeRows(this.data, rows);
+    const loaded = loadModel(model.bytes, this.learners);
+    try {
+      const { probabilities, decided } = await predictPart(loaded, part);
+      return unitValues(
+        this.metric,
+        part.label,
+        { probabilities, decisions: decided },
+        part.classes,
+      );
+    } finally {
+      freeModel(loaded);
+    }
+  }
+
+  openSealed(
+    model: FinalModel,
+    baseline: FinalModel,
+  ): Promise<{
+    model: ScoreInterval;
+    baseline: ScoreInterval;
+    difference: PairedDifference;
+    trivial: ScoreInterval;
+  }> {
+    return this.inTurn(async () => {
+      const seed = { seed: BOOTSTRAP_SEED };
+      const mine = await this.valuesOn(model, this.parts.sealed);
+      const other = await this.valuesOn(baseline, this.parts.sealed);
+      return {
+        model: scoreInterval(mine, seed),
+        baseline: scoreInterval(other, seed),
+        difference: pairedBootstrap(other, mine, seed),
+        trivial: scoreInterval(this.trivialValues(this.parts.sealed), seed),
+      };
+    });
+  }
+
+  /** The answer that looks at no feature: the most frequent class, with the classes' shares. */
+  private trivialValues(rows: Uint32Array) {
+    const classes = this.data.classes.length;
+    const share = new Float64Array(classes);
+    const known = [...this.parts.search, ...this.parts.gate];
+    for (const row of known) share[this.data.label[row]!]! += 1 / known.length;
+    const probabilities = new Float32Array(rows.length * classes);
+    for (let i = 0; i < rows.length; i++) probabilities.set(share, i * classes);
+    const label = Int32Array.from(rows, (row) => this.data.label[row]!);
+    return unitValues(this.metric, label, { probabilities, decisions: null }, classes);
+  }
+
+  close(): Promise<void> {
+    return this.inTurn(async () => {
+      this.search.fitter.close();
+      this.searchAndGate?.fitter.close();
+    });
+  }
+}
+
+function factsOf(task: Task, data: TaskData): TaskFacts {
+  const { columns, rows } = data.features;
+  const counts = new Float64Array(data.classes.length);
+  for (const c of data.label) counts[c]! += 1;
+  let missing = 0;
+  for (const column of columns) {
+    if (column.kind === "number") {
+      for (const value of column.values) if (Number.isNaN(value)) missing++;
+    } else for (const code of column.codes) if (code < 0) missing++;
+  }
+  return {
+    domain: "tabular",
+    name: task.name,
+    rows,
+    features: columns.length,
+    classes: data.classes.length,
+    minority: Math.min(...counts) / rows,
+    contexts: data.contexts.length,
+    has_pipeline: data.pipeline !== null,
+    missing_share: missing / (rows * columns.length),
+    categorical_share: columns.filter((c) => c.kind === "category").length / columns.length,
+  };
+}
