@@ -64,6 +64,10 @@ export const COMMANDS: Group = {
     ),
     node: lazy("the running node: status, stop", async () => (await import("./node.ts")).node),
     peers: lazy("peers of the running node: list", async () => (await import("./node.ts")).peers),
+    research: lazy(
+      "research a task to its best model: run, report, knowledge, study",
+      async () => (await import("./research.ts")).research,
+    ),
     rounds: lazy(
       "rounds of training and merging: list",
       async () => (await import("./node.ts")).rounds,

@@ -198,6 +198,12 @@ export interface ResearchDomain {
   /** Of the task, its data and its splits: the same hash means the same trials. */
   readonly task_hash: Hash;
   readonly facts: TaskFacts;
+  /** What the checks of the data have to say. */
+  readonly notes: readonly {
+    readonly code: string;
+    readonly text: string;
+    readonly hint: string;
+  }[];
   /** The name of the score, for example "balanced_accuracy". */
   readonly metric: string;
   /** Rungs of successive halving, ascending, ending with 1; [1] where trials are cheap. */

@@ -1,8 +1,6 @@
 /** Writes a report's four views into a folder; each file is replaced in one step. */
-import fs from "node:fs/promises";
 import path from "node:path";
-import { toMagnetError } from "../../core/errors.ts";
-import { temporaryBeside } from "../../model/file-system.ts";
+import { hostFileSystem, replaceFile } from "../../model/file-system.ts";
 import { csvReport } from "./csv.ts";
 import { markdownReport } from "./markdown.ts";
 import { reportPage } from "./page.ts";
@@ -15,15 +13,10 @@ export interface ReportFiles {
   readonly json: string;
 }
 
-async function replace(file: string, text: string): Promise<void> {
-  const temporary = temporaryBeside(file);
-  try {
-    await fs.writeFile(temporary, text);
-    await fs.rename(temporary, file);
-  } catch (error) {
-    await fs.rm(temporary, { force: true });
-    throw toMagnetError(error);
-  }
+/** Replaces a file in one step. Throws the disk's errors. */
+export async function writeWhole(file: string, content: string | Uint8Array): Promise<void> {
+  const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
+  await replaceFile(hostFileSystem, file, (into) => into.write(bytes));
 }
 
 /** Returns the paths of report.md, report.html, report.json and trials.csv. */
@@ -35,9 +28,9 @@ export async function writeReport(folder: string, report: ReportDocument): Promi
     json: path.join(folder, "report.json"),
   };
   const document = { schema: "magnet.research_report/1", ...report };
-  await replace(files.markdown, markdownReport(report));
-  await replace(files.page, reportPage(report));
-  await replace(files.csv, csvReport(report));
-  await replace(files.json, `${JSON.stringify(document, null, 1)}\n`);
+  await writeWhole(files.markdown, markdownReport(report));
+  await writeWhole(files.page, reportPage(report));
+  await writeWhole(files.csv, csvReport(report));
+  await writeWhole(files.json, `${JSON.stringify(document, null, 1)}\n`);
   return files;
 }

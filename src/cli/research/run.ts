@@ -1,0 +1,234 @@
+/**
+ * `magnet research run` and `resume`: from a task file to the best model, the knowledge and the
+ * report. Ctrl-C or SIGTERM ends after what is running; `resume` goes on to the same result.
+ */
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import packageJson from "../../../package.json" with { type: "json" };
+import type { Config } from "../../core/config.ts";
+import { MagnetError } from "../../core/errors.ts";
+import { readSmallText } from "../../core/read-file.ts";
+import { KnowledgeBase } from "../../research/knowledge/knowledge-base.ts";
+import { figureRows, headline } from "../../research/report/facts.ts";
+import { type RunSettings, research, type SessionResult } from "../../research/session.ts";
+import { loadTask } from "../../research/task/load.ts";
+import type { RunTask } from "../../research/trials/open-run.ts";
+import { RunReader } from "../../research/trials/run-reader.ts";
+import { type Context, defineCommand } from "../frame/command.ts";
+import { type Output, table } from "../frame/output.ts";
+import { stopOnFailure } from "../run-guards.ts";
+import { selfCommand } from "../self-command.ts";
+import { knowledgeFile, runFolder, runsFolder } from "./place.ts";
+import { ResearchView } from "./view.ts";
+
+const TASK_BYTES_MAX = 1 << 20;
+/** More trials at once than this are worth it only with as many workers. */
+const BATCH_MIN = 4;
+
+const LOCAL_FLAGS = {
+  workers: {
+    type: "integer",
+    min: 1,
+    max: 256,
+    summary: "processes that evaluate trials (default: one a core)",
+  },
+  threads: {
+    type: "integer",
+    min: 1,
+    max: 64,
+    default: 1,
+    summary: "of each worker; never changes a result",
+  },
+  knowledge: { type: "string", value: "FILE", summary: "knowledge base (default: this machine's)" },
+  "no-knowledge": { type: "boolean", summary: "neither use nor add to the knowledge base" },
+} as const;
+
+interface LocalFlags {
+  workers: number | undefined;
+  threads: number;
+  knowledge: string | undefined;
+  no_knowledge: boolean;
+}
+
+/** What a run was begun with, as far as its folder says. */
+function begunSettings(folder: string): { task: RunTask; settings: RunSettings; taught: boolean } {
+  const reader = RunReader.open(folder);
+  try {
+    const { task, settings } = reader.header()!;
+    const { taught, ...rest } = settings as unknown as RunSettings & { taught: boolean };
+    return { task: task as unknown as RunTask, settings: rest, taught };
+  } finally {
+    reader.close();
+  }
+}
+
+function openKnowledge(config: Config, flags: LocalFlags): KnowledgeBase | null {
+  if (flags.no_knowledge) return null;
+  const file = flags.knowledge ?? knowledgeFile(config);
+  fs.mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
+  return KnowledgeBase.open(file);
+}
+
+/** Runs a folder to its end and shows the result. */
+async function runFolderToEnd(
+  { out, signal }: Context,
+  config: Config,
+  options: {
+    folder: string;
+    task: RunTask;
+    settings: RunSettings;
+    teach: boolean;
+    flags: LocalFlags;
+  },
+) {
+  const { folder, flags } = options;
+  const knowledge = openKnowledge(config, flags);
+  const view = new ResearchView(out, process.env);
+  const reports = stopOnFailure({
+    onEvent: (event: Parameters<typeof view.show>[0]) => view.show(event),
+  });
+  try {
+    const result = await research({
+      folder,
+      task: options.task,
+      settings: options.settings,
+      teach: options.teach,
+      workers: flags.workers ?? Math.min(os.availableParallelism(), options.settings.batch),
+      threads: flags.threads,
+      ...(knowledge ? { knowledge } : {}),
+      self: selfCommand(),
+      magnet_version: packageJson.version,
+      env: process.env,
+      onEvent: reports.onEvent,
+      signal: AbortSignal.any([signal, reports.stop.signal]),
+    });
+    view.end();
+    showResult(out, folder, result);
+    return "ok" as const;
+  } catch (error) {
+    view.end();
+    if (reports.stop.signal.aborted && !signal.aborted) throw reports.stop.signal.reason;
+    if (!signal.aborted) throw error;
+    const command = `magnet research resume ${folder}`;
+    out.result(
+      "research",
+      { folder, ended: "interrupted", resume: command },
+      `stopped; ${command}`,
+    );
+    return "interrupted" as const;
+  } finally {
+    knowledge?.close();
+  }
+}
+
+function showResult(out: Output, folder: string, { report, files, teacher }: SessionResult): void {
+  const { result } = report;
+  out.result(
+    "research",
+    { folder, ended: result.stop, task: report.task, result, files, teacher },
+    () =>
+      [
+        headline(report),
+        table(["figure", "value"], figureRows(report)),
+        `report  ${files.page}`,
+        `model   ${files.model}`,
+      ].join("\n"),
+  );
+}
+
+/** A folder that holds nothing yet, named after the task unless one is given. */
+function newFolder(config: Config, given: string | undefined, name: string): string {
+  if (given !== undefined) return path.resolve(given);
+  const base = name.toLowerCase().replaceAll(/[^\w.-]+/g, "-");
+  for (let n = 1; ; n++) {
+    const folder = path.join(runsFolder(config), n === 1 ? base : `${base}-${n}`);
+    if (!fs.existsSync(folder)) return folder;
+  }
+}
+
+function requireNew(folder: string): void {
+  if (!fs.existsSync(path.join(folder, "run.db"))) return;
+  throw new MagnetError("RUN_EXISTS", `${folder} holds a run already`, {
+    hint: `magnet research resume ${folder}, or choose another --out`,
+    exit: "usage",
+  });
+}
+
+export const run = defineCommand({
+  summary: "Researches a task to its best model, with no human in between",
+  details:
+    "TASK is a JSON file that names domain, data, label and budget (docs/research.md). The run's folder\ngets the trials, the model and the report. Ctrl-C or SIGTERM ends early; resume goes on.",
+  examples: [
+    { command: "magnet research run churn.json", does: "with the budget of the task file" },
+    {
+      command: "magnet research run churn.json --cpu 60 --workers 1 --out run/",
+      does: "60 CPU seconds in all processes together",
+    },
+  ],
+  args: { task: { value: "TASK", summary: "the task file" } },
+  flags: {
+    out: { type: "string", value: "DIR", summary: "folder of the run" },
+    trials: { type: "integer", min: 1, max: 1_000_000, summary: "budget: trials" },
+    cpu: {
+      type: "number",
+      min: 0,
+      value: "SECONDS",
+      summary: "budget: CPU seconds, all processes",
+    },
+    wall: { type: "number", min: 0, value: "SECONDS", summary: "budget: seconds of the clock" },
+    seed: { type: "integer", min: 0, max: 2 ** 31, summary: "instead of the task's" },
+    batch: {
+      type: "integer",
+      min: 1,
+      max: 256,
+      summary: "trials proposed at once (default 4, or one a worker)",
+    },
+    "no-teacher": { type: "boolean", summary: "do not ask the task's teacher" },
+    ...LOCAL_FLAGS,
+  },
+  graceful: true,
+  async run(context, { args, flags }) {
+    const config = await context.config();
+    const { trials, cpu: cpu_s, wall: wall_s } = flags;
+    const task = loadTask(args.task, { seed: flags.seed, budget: { trials, cpu_s, wall_s } });
+    const folder = newFolder(config, flags.out, task.name);
+    requireNew(folder);
+    fs.mkdirSync(folder, { recursive: true });
+    const { budget } = task;
+    const given = JSON.parse(readSmallText(args.task, TASK_BYTES_MAX)) as {
+      budget?: { patience?: number; epsilon?: number };
+    };
+    return runFolderToEnd(context, config, {
+      folder,
+      task: {
+        file: task.file,
+        document: given as RunTask["document"],
+        seed: flags.seed ?? null,
+      },
+      settings: {
+        budget: { trials: budget.trials, cpu_s: budget.cpu_s, wall_s: budget.wall_s },
+        batch: flags.batch ?? Math.max(BATCH_MIN, flags.workers ?? 0),
+        patience: given.budget?.patience ?? null,
+        epsilon: given.budget?.epsilon ?? null,
+      },
+      teach: !flags.no_teacher,
+      flags,
+    });
+  },
+});
+
+export const resume = defineCommand({
+  summary: "Goes on with an interrupted run, to the result it would have had",
+  details: "Ended runs are shown again. What was used while it did not run is not charged.",
+  examples: [{ command: "magnet research resume churn", does: "a run that research list shows" }],
+  args: { run: { value: "RUN", summary: "name or folder of the run" } },
+  flags: LOCAL_FLAGS,
+  graceful: true,
+  async run(context, { args, flags }) {
+    const config = await context.config();
+    const folder = runFolder(config, args.run);
+    const { task, settings, taught } = begunSettings(folder);
+    return runFolderToEnd(context, config, { folder, task, settings, teach: taught, flags });
+  },
+});

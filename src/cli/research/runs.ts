@@ -1,0 +1,118 @@
+/** `magnet research list` and `stop`: the runs of this machine. */
+import fs from "node:fs";
+import path from "node:path";
+import { MagnetError } from "../../core/errors.ts";
+import type { ReportDocument } from "../../research/report/report.ts";
+import { RUN_FILE, RunReader } from "../../research/trials/run-reader.ts";
+import { defineCommand } from "../frame/command.ts";
+import { table } from "../frame/output.ts";
+import { runFolder, runsFolder } from "./place.ts";
+
+export interface RunSummary {
+  readonly name: string;
+  readonly folder: string;
+  readonly task: string;
+  readonly state: "running" | "interrupted" | "done" | "unreadable";
+  readonly trials: number;
+  readonly best: number | null;
+  readonly created: string | null;
+}
+
+/** The process that works on a run, as its lock says; null without one. */
+export function processOf(folder: string): number | null {
+  try {
+    const pid = Number(fs.readFileSync(path.join(folder, "run.pid"), "utf8"));
+    process.kill(pid, 0);
+    return Number.isInteger(pid) && pid > 1 ? pid : null;
+  } catch {
+    return null; // no lock, or its process has ended
+  }
+}
+
+function summaryOf(folder: string): RunSummary {
+  const name = path.basename(folder);
+  const bad = { name, folder, task: "", trials: 0, best: null, created: null };
+  try {
+    const reader = RunReader.open(folder);
+    try {
+      const header = reader.header();
+      if (!header) return { ...bad, state: "unreadable" };
+      const trials = reader.trials();
+      const scores = trials.flatMap((t) => (t.record ? [t.record.score] : []));
+      const document = (header.task as { document?: { name?: string } }).document;
+      const done = fs.existsSync(path.join(folder, "report.json"));
+      return {
+        ...{ name, folder, task: document?.name ?? "" },
+        state: processOf(folder) !== null ? "running" : done ? "done" : "interrupted",
+        trials: trials.length,
+        best: scores.length > 0 ? Math.max(...scores) : null,
+        created: new Date(header.created_ms).toISOString(),
+      };
+    } finally {
+      reader.close();
+    }
+  } catch {
+    return { ...bad, state: "unreadable" };
+  }
+}
+
+export const list = defineCommand({
+  summary: "Shows the research runs of this machine",
+  examples: [{ command: "magnet research list", does: "newest first" }],
+  args: {},
+  flags: {},
+  async run(context) {
+    const config = await context.config();
+    const folder = runsFolder(config);
+    const names = fs.existsSync(folder) ? fs.readdirSync(folder) : [];
+    const runs = names
+      .map((name) => path.join(folder, name))
+      .filter((run) => fs.existsSync(path.join(run, RUN_FILE)))
+      .map(summaryOf)
+      .sort((a, b) => (b.created ?? "").localeCompare(a.created ?? ""));
+    context.out.result("research_list", { runs }, () =>
+      runs.length === 0
+        ? `no runs in ${folder}; start one: magnet research run TASK.json`
+        : table(
+            ["run", "task", "state", "trials", "best", "begun"],
+            runs.map((r) => [
+              ...[r.name, r.task, r.state, r.trials],
+              r.best === null ? "-" : r.best.toFixed(4),
+              r.created ?? "-",
+            ]),
+          ),
+    );
+    return undefined;
+  },
+});
+
+export const stop = defineCommand({
+  summary: "Ends a running run; resume goes on with it",
+  examples: [{ command: "magnet research stop churn", does: "as Ctrl-C would" }],
+  args: { run: { value: "RUN", summary: "name or folder of the run" } },
+  flags: {},
+  async run(context, { args }) {
+    const folder = runFolder(await context.config(), args.run);
+    RunReader.open(folder).close();
+    const pid = processOf(folder);
+    if (pid === null)
+      throw new MagnetError("RUN_NOT_RUNNING", `nothing works on ${folder}`, {
+        hint: `magnet research resume ${args.run} goes on with it`,
+      });
+    process.kill(pid, "SIGTERM");
+    context.out.result("research_stop", { folder, process: pid }, `told process ${pid} to stop`);
+    return undefined;
+  },
+});
+
+/** Reads the report that an ended run has left. Throws RUN_NOT_DONE. */
+export function reportOf(folder: string): ReportDocument {
+  RunReader.open(folder).close();
+  const file = path.join(folder, "report.json");
+  if (!fs.existsSync(file))
+    throw new MagnetError("RUN_NOT_DONE", `the run in ${folder} has not ended`, {
+      hint: `magnet research resume ${folder} goes on with it; list shows where it stands`,
+      retryable: true,
+    });
+  return JSON.parse(fs.readFileSync(file, "utf8")) as ReportDocument;
+}

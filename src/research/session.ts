@@ -1,0 +1,138 @@
+/**
+ * A research run from its folder's beginning to its report: opens the task and its domain, the
+ * store and the workers, runs the loop, and leaves the model and the report in the folder. The same
+ * call begins a run and goes on with one that was interrupted.
+ */
+import path from "node:path";
+import type { BudgetLimits } from "./loop/budget.ts";
+import type { ResearchEvent } from "./loop/events.ts";
+import type { KnowledgeSource, Spent } from "./loop/faces.ts";
+import { runResearch } from "./loop/run.ts";
+import { openDomain } from "./open-domain.ts";
+import { makeReport, type ReportDocument } from "./report/report.ts";
+import { type ReportFiles, writeReport, writeWhole } from "./report/write-report.ts";
+import { parseTask, type Task } from "./task/load.ts";
+import { teacherSource } from "./teacher/propose.ts";
+import { parseTeacher } from "./teacher/settings.ts";
+import { openTeacher, type TeacherUse } from "./teacher/teacher.ts";
+import { openRun, type RunTask } from "./trials/open-run.ts";
+import type { WorkerSource } from "./trials/trial-worker.ts";
+import type { Json, ResearchDomain } from "./types.ts";
+
+/** What decides a run's result beside its task; kept in its folder. */
+export interface RunSettings {
+  readonly budget: BudgetLimits;
+  readonly batch: number;
+  readonly patience: number | null;
+  readonly epsilon: number | null;
+}
+
+export interface SessionOptions {
+  readonly folder: string;
+  readonly task: RunTask;
+  readonly settings: RunSettings;
+  readonly workers: number;
+  readonly threads: number;
+  /** Further workers, of the network. */
+  readonly sources?: readonly WorkerSource[];
+  readonly knowledge?: KnowledgeSource;
+  /** False: the task's teacher is not asked. */
+  readonly teach: boolean;
+  /** How this program starts itself as a worker. */
+  readonly self: readonly string[];
+  readonly magnet_version: string;
+  readonly env: Record<string, string | undefined>;
+  readonly onEvent?: (event: ResearchEvent) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface SessionResult {
+  readonly report: ReportDocument;
+  readonly files: ReportFiles & { readonly model: string };
+  readonly resumed: boolean;
+  readonly spent: Spent;
+  readonly teacher: TeacherUse | null;
+}
+
+export const MODEL_FILE = "model.bin";
+
+async function teacherOf(task: Task, options: SessionOptions) {
+  if (task.teacher === null || !options.teach) return null;
+  return openTeacher(parseTeacher(task.teacher), { env: options.env });
+}
+
+/**
+ * Runs to the end. Rejects with the signal's reason where it is aborted: the folder then holds all
+ * that was done, and the same call goes on.
+ */
+export async function research(options: SessionOptions): Promise<SessionResult> {
+  const { file, document, seed } = options.task;
+  const task = parseTask(document, file, seed === null ? {} : { seed });
+  const teacher = await teacherOf(task, options);
+  const domain = await openDomain(task);
+  try {
+    return await runIn(domain, task, teacher, options);
+  } finally {
+    await domain.close();
+  }
+}
+
+async function runIn(
+  domain: ResearchDomain,
+  task: Task,
+  teacher: Awaited<ReturnType<typeof teacherOf>>,
+  options: SessionOptions,
+): Promise<SessionResult> {
+  const { settings, folder, knowledge, onEvent, signal } = options;
+  const run = openRun({
+    folder,
+    task: options.task,
+    task_hash: domain.task_hash,
+    settings: { ...settings, taught: teacher !== null } as unknown as Json,
+    code_version: options.magnet_version,
+    self: options.self,
+    workers: options.workers,
+    threads: options.threads,
+    ...(options.sources ? { sources: options.sources } : {}),
+  });
+  try {
+    const { result, model } = await runResearch({
+      domain,
+      budget: settings.budget,
+      seed: task.seed,
+      batch: settings.batch,
+      ...(settings.patience === null ? {} : { patience: settings.patience }),
+      ...(settings.epsilon === null ? {} : { epsilon: settings.epsilon }),
+      runner: run.runner,
+      ...(knowledge ? { knowledge } : {}),
+      ...(teacher ? { teacher: teacherSource(teacher, task.seed) } : {}),
+      ...(onEvent ? { onEvent } : {}),
+      ...(signal ? { signal } : {}),
+    });
+    const model_file = path.join(folder, MODEL_FILE);
+    await writeWhole(model_file, model.bytes);
+    const report = makeReport({
+      task: {
+        name: task.name,
+        domain: task.domain,
+        task_hash: domain.task_hash,
+        notes: domain.notes.map(({ text }) => text),
+      },
+      magnet_version: options.magnet_version,
+      result,
+      trials: run.store.trials().map((t) => run.store.whole(t.trial)!),
+      importance: model.importance,
+      reads: run.store.reads(),
+    });
+    const files = await writeReport(folder, report);
+    return {
+      report,
+      files: { ...files, model: model_file },
+      resumed: run.resumed,
+      spent: run.runner.spent(),
+      teacher: teacher?.use ?? null,
+    };
+  } finally {
+    await run.close();
+  }
+}
