@@ -2,7 +2,8 @@
 import path from "node:path";
 import type { Config } from "../../core/config.ts";
 
-export const researchFolder = (config: Config) => path.join(config.data_dir, "research");
+export const researchFolder = (config: Config) =>
+  path.join(config.values.node.data_dir, "research");
 export const runsFolder = (config: Config) => path.join(researchFolder(config), "runs");
 export const knowledgeFile = (config: Config) => path.join(researchFolder(config), "knowledge.db");
 

@@ -1,0 +1,72 @@
+/** `magnet research predict`: a run's model on new rows, as CSV or JSON lines. */
+import path from "node:path";
+import { readSmallFile } from "../../core/read-file.ts";
+import * as learners from "../../native/learners.ts";
+import { MODEL_FILE } from "../../research/session.ts";
+import { readTable } from "../../research/table/read.ts";
+import { freeModel, loadModel } from "../../research/tabular/final-model.ts";
+import { predictRows } from "../../research/tabular/predict.ts";
+import { defineCommand } from "../frame/command.ts";
+import { runFolder } from "./place.ts";
+
+/** A model of a thousand trees over fifty columns has some megabytes. */
+const MODEL_BYTES_MAX = 512 * 2 ** 20;
+/** Digits of a probability: float32 has about seven. */
+const DIGITS = 6;
+
+const csvField = (text: string) =>
+  /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+
+export const predict = defineCommand({
+  summary: "Classes and probabilities for new rows, by a run's model",
+  details:
+    "DATA is a table with the columns that the model was made from (CSV, JSONL or Parquet); further\ncolumns are ignored. Writes CSV with one line a row, or with --json a record a row.",
+  examples: [
+    { command: "magnet research predict churn new.csv > answers.csv", does: "by the run churn" },
+    { command: "magnet research predict model.bin new.parquet --json", does: "by a model file" },
+  ],
+  args: {
+    model: { value: "RUN|FILE", summary: "name or folder of a run, or its model.bin" },
+    data: { value: "DATA", summary: "tables to predict", many: true },
+  },
+  flags: {
+    "new-levels": {
+      type: "choice",
+      options: ["refuse", "missing"],
+      default: "refuse",
+      summary: "categories that the model has never seen",
+    },
+    threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
+  },
+  async run(context, { args, flags }) {
+    const { out } = context;
+    const file = args.model.endsWith(".bin")
+      ? path.resolve(args.model)
+      : path.join(runFolder(await context.config(), args.model), MODEL_FILE);
+    const model = loadModel(readSmallFile(file, MODEL_BYTES_MAX), learners);
+    try {
+      const { table, notes } = await readTable(args.data);
+      for (const note of notes) out.note(`${note.code}: ${note.text}`);
+      const { classes, probabilities, decided } = await predictRows(model, table, {
+        threads: flags.threads,
+        unknown_levels: flags.new_levels as "refuse" | "missing",
+      });
+      out.text(`${["row", "class", ...classes.map((c) => `p_${c}`)].map(csvField).join(",")}\n`);
+      for (let row = 0; row < table.rows; row++) {
+        const of = (i: number) => Number(probabilities[row * classes.length + i]!.toFixed(DIGITS));
+        const decision = classes[decided[row]!]!;
+        const document = {
+          row,
+          class: decision,
+          probabilities: Object.fromEntries(classes.map((name, i) => [name, of(i)])),
+        };
+        out.record("research_predict", document, () =>
+          [String(row), csvField(decision), ...classes.map((_, i) => String(of(i)))].join(","),
+        );
+      }
+      return undefined;
+    } finally {
+      freeModel(model);
+    }
+  },
+});
