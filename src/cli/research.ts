@@ -13,6 +13,10 @@ export const research: Group = {
       "have a teacher write training data: documents, instructions, pairs",
       async () => (await import("./research/generate.ts")).generate,
     ),
+    knowledge: lazy(
+      "what all runs have taught: browse, exchange with other nodes",
+      async () => (await import("./research/knowledge.ts")).knowledge,
+    ),
     list: lazy("runs on this machine", async () => (await import("./research/runs.ts")).list),
     predict: lazy(
       "classes and probabilities for new rows, by a run's model",

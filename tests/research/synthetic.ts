@@ -99,6 +99,7 @@ export function syntheticDomain(options: SyntheticOptions = {}): ResearchDomain 
       missing_share: 0,
       categorical_share: 0,
     },
+    notes: [],
     metric: "mean_gain",
     fidelities: options.fidelities ?? [1],
     baseline: () => ({ a: 0.1, b: 5, c: 50, shape: "flat" }),

@@ -6,6 +6,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import packageJson from "../../../package.json" with { type: "json" };
+import { systemClock } from "../../core/clock.ts";
 import type { Config } from "../../core/config.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { readSmallText } from "../../core/read-file.ts";
@@ -67,7 +68,7 @@ function openKnowledge(config: Config, flags: LocalFlags): KnowledgeBase | null 
   if (flags.no_knowledge) return null;
   const file = flags.knowledge ?? knowledgeFile(config);
   fs.mkdirSync(path.dirname(path.resolve(file)), { recursive: true });
-  return KnowledgeBase.open(file);
+  return KnowledgeBase.open(file, systemClock);
 }
 
 /** Runs a folder to its end and shows the result. */

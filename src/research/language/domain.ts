@@ -56,6 +56,7 @@ const bytesOf = (excerpts: readonly Excerpt[]) => excerpts.map(({ bytes }) => by
 export class LanguageDomain implements ResearchDomain {
   readonly name = "language";
   readonly metric = "negative_bits_per_byte";
+  readonly notes = [];
   readonly fidelities = FIDELITIES;
   readonly strategies: readonly Strategy[];
   readonly task_hash: Hash;
