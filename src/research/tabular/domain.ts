@@ -55,6 +55,7 @@ export class TabularDomain implements ResearchDomain {
   readonly parts: Parts;
   readonly task_hash: Hash;
   readonly facts: TaskFacts;
+  readonly notes: ResearchDomain["notes"];
   readonly metric: ClassificationMetric;
   readonly fidelities: readonly number[];
   readonly strategies: readonly Strategy[];
@@ -77,6 +78,7 @@ export class TabularDomain implements ResearchDomain {
       time: data.time !== null,
     };
     this.facts = factsOf(task, data);
+    this.notes = data.notes;
     this.strategies = tabularStrategies({ facts: this.facts, offers: this.offers });
     this.search = this.evaluatorOf(takeRows(data, this.parts.search));
     const folds = 5 * repeatsFor(this.parts.search.length);
