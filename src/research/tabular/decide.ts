@@ -16,8 +16,12 @@ export interface DecisionRule {
 
 /** Rounds of coordinate search over the class weights; the gain of a third is below the noise. */
 const SWEEPS = 2;
-/** Rows of the rarest class at which the tuned weight and the one from the shares count the same. */
-const TUNED_ROWS_HALF = 20;
+/**
+ * Rows of a class at which its tuned weight and the one from the mean probabilities count the same.
+ * On 13 real sets the latter alone beats any tuning without it, by most where classes are several
+ * and small; these two values are the best of 0 to 1000, if by little.
+ */
+const TUNED_ROWS_HALF = { two: 100, several: 300 };
 /** Iterations of the offsets' scaling; each at least halves the remaining error in practice. */
 const SCALING_ROUNDS = 30;
 /** Change of every multiplier, as a share of it, below which scaling ends. */
@@ -167,7 +171,7 @@ export function tuneWeights(
   data: Labelled,
   rows: Uint32Array,
   score: ConfusionScore,
-  rowsHalf = TUNED_ROWS_HALF,
+  rowsHalf = data.classes === 2 ? TUNED_ROWS_HALF.two : TUNED_ROWS_HALF.several,
 ): Float64Array {
   const { classes } = data;
   const mean = meanProbabilities(data, rows);
