@@ -16,7 +16,7 @@ const schema = z.strictObject({
   vocab_size: z.int().min(300).max(131_072),
   d_model: z.int().min(16).max(4096),
   n_layers: z.int().min(1).max(64),
-  head_dim: z.int().min(8).max(256).multipleOf(2),
+  head_dim: z.int().min(2).max(256).multipleOf(2),
   /** Query heads that share one pair of key and value heads. */
   group: z.int().min(1).max(64),
   /** Width of the feed-forward part over that of the model; rounded to 16 columns. */

@@ -7,17 +7,18 @@ import { ffnWidth, type LanguageConfiguration } from "./configuration.ts";
 import { sequencesOf } from "./training.ts";
 
 /** A parameter of a block's matrices, forward and backward, for a token. */
-const BLOCK_PARAM = 30e-6;
+const BLOCK_PARAM = 24e-6;
 /** A parameter of the head: float32 both ways. */
-const HEAD_PARAM = 60e-6;
-/** A column of a block's residual stream: norms, quantisers, activations. */
-const COLUMN = 0.02;
-/** The same column, for a token of the context: attention. */
-const COLUMN_CONTEXT = 1.6e-4;
+const HEAD_PARAM = 50e-6;
+/** A column of a block's residual stream: norms, quantisers; and of its feed-forward part. */
+const COLUMN = 0.019;
+const FFN_COLUMN = 0.011;
+/** A column of the residual stream, for a token of the context: attention. */
+const COLUMN_CONTEXT = 7.1e-5;
 /** A parameter in a step of AdamW. */
-const ADAMW_PARAM = 2e-3;
+const ADAMW_PARAM = 1e-3;
 /** A floating-point operation of Muon's iterations. */
-const MUON_FLOP = 5.5e-6;
+const MUON_FLOP = 6.8e-6;
 const MUON_ITERATIONS = 5;
 
 type Matrix = readonly [rows: number, cols: number];
@@ -59,7 +60,8 @@ export function costOf(c: LanguageConfiguration): Cost {
   const matrices = matricesOf(c);
   const block = matrices.reduce((sum, [rows, cols]) => sum + rows * cols, 0) * c.n_layers;
   const head = c.vocab_size * c.d_model;
-  const columns = c.n_layers * c.d_model * (COLUMN + COLUMN_CONTEXT * c.context);
+  const stream = c.d_model * (COLUMN + COLUMN_CONTEXT * c.context);
+  const columns = c.n_layers * (stream + FFN_COLUMN * ffnWidth(c));
   const token_us = BLOCK_PARAM * block + HEAD_PARAM * head + columns;
   const by_adamw = c.optimizer === "muon" ? head : head + block;
   const flops = matrices.reduce((sum, matrix) => sum + muonFlops(matrix), 0) * c.n_layers;

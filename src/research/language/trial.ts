@@ -88,7 +88,8 @@ export interface OutcomeOptions {
   readonly vocabulary: Vocabulary;
 }
 
-function cpuSeconds(since: NodeJS.CpuUsage): number {
+/** CPU seconds of this process since then, all threads. */
+export function cpuSeconds(since: NodeJS.CpuUsage): number {
   const { user, system } = process.cpuUsage(since);
   return (user + system) / 1e6;
 }
@@ -102,7 +103,6 @@ export async function runTrial(
   const { search, train: seen } = data.excerpts;
   const trial = await TrainedTrial.run(plan, vocabulary);
   try {
-    const training_s = cpuSeconds(started);
     const tensors: TensorStats[] = trial.trainer.tensorStats();
     const heldout = await trial.measured(search);
     const of_training = heldout && (await trial.measured(seen));
@@ -125,7 +125,7 @@ export async function runTrial(
       score,
       fold_scores: [score],
       outputs,
-      figures: { ...figures, training_cpu_s: training_s },
+      figures,
       cpu_s,
     };
   } finally {

@@ -3,15 +3,14 @@
  * and is silent on the other.
  */
 import { describe, expect, test } from "bun:test";
-import type { LanguageSettings } from "../../../src/research/language/options.ts";
 import type { Configuration, FailureKind } from "../../../src/research/types.ts";
-import { corpusFor, type DomainSpec, failuresOf, openDomain } from "./texts.ts";
+import { corpusFor, type DomainSpec, failuresOf, openDomain, type TaskSettings } from "./texts.ts";
 
 interface Case {
   readonly kind: FailureKind;
   readonly what: string;
   readonly texts?: readonly DomainSpec[];
-  readonly task?: LanguageSettings;
+  readonly task?: TaskSettings;
   readonly planted: Configuration;
   /** The twin differs in the flaw alone. */
   readonly clean: Configuration;

@@ -63,12 +63,14 @@ export const SMALL: Configuration = {
   ...{ context: 32, batch: 4, optimizer: "muon", lr: 0.01 },
 };
 
-export function openDomain(corpus: Corpus, settings: LanguageSettings = {}): LanguageDomain {
+export type TaskSettings = Omit<LanguageSettings, "baseline"> & { baseline?: Configuration };
+
+export function openDomain(corpus: Corpus, settings: TaskSettings = {}): LanguageDomain {
   const options = languageOptionsSchema.parse({
     ...{ tokens: 24_000, evaluation_context: 32, evaluation_bytes: 16_384 },
     held_out: { search: 0.15, gate: 0.1, sealed: 0.15 },
     ...settings,
-    baseline: { ...SMALL, ...settings.baseline },
+    baseline: { ...SMALL, ...settings.baseline } as LanguageSettings["baseline"],
   });
   return LanguageDomain.open({ name: "generated", corpus, seed: 1, options });
 }
