@@ -9,6 +9,8 @@ export async function openDomain(task: Task): Promise<ResearchDomain> {
   switch (task.domain) {
     case "tabular":
       return (await import("./tabular/domain.ts")).openTabular(task, learners);
+    case "language":
+      return (await import("./language/open.ts")).openLanguageTask(task);
     default:
       throw new MagnetError("NO_DOMAIN", `the ${task.domain} domain`, { exit: "config" });
   }

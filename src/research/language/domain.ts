@@ -64,20 +64,26 @@ export interface Confirmed {
 /** Rungs of successive halving: a quarter of the tokens tells a bad learning rate from a good one. */
 const FIDELITIES = [0.25, 1] as const;
 
+const copiesNote = (copies: number) => ({
+  code: "DUPLICATE_DOCUMENTS",
+  text: `${copies} document(s) equal another one and are left out`,
+  hint: "copies would be trained on and measured on at once",
+});
+
 const bytesOf = (excerpts: readonly Excerpt[]) => excerpts.map(({ bytes }) => bytes.length);
 
 export class LanguageDomain implements ResearchDomain {
   readonly name = "language";
-/** Reported with a minus, as all scores are "higher is better". */
+  /** Reported with a minus, as all scores are "higher is better". */
   readonly metric = "bits_per_byte";
-  readonly notes: readonly string[];
+  readonly notes: ResearchDomain["notes"];
   readonly fidelities = FIDELITIES;
   readonly strategies: readonly Strategy[];
   readonly task_hash: Hash;
   readonly facts: TaskFacts;
   readonly data: TextData;
   readonly #threads: number;
-  readonly #gate_fits = new Map<string, Promise<{ search: Float32Array; gate: Float32Array }>>();
+  readonly #gate_fits = new Map<string, Promise<Float32Array>>();
   #references: number[] | undefined;
 
   private constructor(
@@ -100,7 +106,7 @@ export class LanguageDomain implements ResearchDomain {
       contexts: corpus.domains.length,
       ...{ has_pipeline: false, missing_share: 0, categorical_share: 0 },
     };
-    this.notes = copies === 0 ? [] : [`${copies} document(s) are copies of others and left out`];
+    this.notes = copies === 0 ? [] : [copiesNote(copies)];
     this.strategies = languageStrategies({
       domains: corpus.domains,
       equal: options.equal,
@@ -197,16 +203,15 @@ export class LanguageDomain implements ResearchDomain {
     });
   }
 
-  /** A spec's bits on search and gate; one fit serves every query that it is part of. */
-  #gateFit(spec: TrialSpec): Promise<{ search: Float32Array; gate: Float32Array }> {
+  /** A spec's bits on the gate part; one fit serves every query that it is part of. */
+  #gateBits(spec: TrialSpec): Promise<Float32Array> {
     const key = canonicalJson(spec);
     const known = this.#gate_fits.get(key);
     if (known) return known;
     const fit = async () => {
       const trial = await this.#fit(spec);
       try {
-        const { search, gate } = this.data.excerpts;
-        return { search: await trial.bitsOf(search), gate: await trial.bitsOf(gate) };
+        return await trial.bitsOf(this.data.excerpts.gate);
       } finally {
         trial.close();
       }
@@ -227,17 +232,10 @@ export class LanguageDomain implements ResearchDomain {
     return TrainedTrial.run(plan, vocabulary, sources);
   }
 
-  async gateScores(
-    a: TrialSpec,
-    b: TrialSpec,
-  ): Promise<{ search: PairedDifference; gate: PairedDifference }> {
-    const [of_a, of_b] = [await this.#gateFit(a), await this.#gateFit(b)];
-    const { search, gate } = this.data.excerpts;
-    const { seed } = this.task;
-    return {
-      search: pairedDifference(of_a.search, of_b.search, bytesOf(search), seed),
-      gate: pairedDifference(of_a.gate, of_b.gate, bytesOf(gate), seed),
-    };
+  async gateScores(a: TrialSpec, b: TrialSpec): Promise<{ gate: PairedDifference }> {
+    const [of_a, of_b] = [await this.#gateBits(a), await this.#gateBits(b)];
+    const bytes = bytesOf(this.data.excerpts.gate);
+    return { gate: pairedDifference(of_a, of_b, bytes, this.task.seed) };
   }
 
   async fitFinal(spec: TrialSpec): Promise<FinalModel> {

@@ -206,18 +206,20 @@ interface Entry {
   readonly family: string;
   readonly targets: readonly FailureKind[];
   readonly summary: string;
+  /** Worth trying whatever the analysis says. */
+  readonly general?: boolean;
   readonly build: Build;
 }
 
 const entries = ({ domains, equal, evaluation_context }: StrategyContext): Entry[] => [
   {
     ...{ id: "learning_rate", family: "rate", targets: ["slow_learning", "unstable_training"] },
-    summary: "another peak learning rate and warm-up",
+    ...{ summary: "another peak learning rate and warm-up", general: true },
     build: learningRate,
   },
   {
     ...{ id: "optimizer", family: "method", targets: ["slow_learning", "unstable_training"] },
-    summary: "the other optimizer, at its own learning rates",
+    ...{ summary: "the other optimizer, at its own learning rates", general: true },
     build: method,
   },
   {
@@ -232,7 +234,7 @@ const entries = ({ domains, equal, evaluation_context }: StrategyContext): Entry
   },
   {
     ...{ id: "smaller_batches", family: "batch", targets: ["slow_learning"] },
-    summary: "more and smaller steps from the same text",
+    ...{ summary: "more and smaller steps from the same text", general: true },
     build: steps,
   },
   {

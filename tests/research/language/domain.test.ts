@@ -135,8 +135,7 @@ describe("a configuration", () => {
 test("gate, final fit and sealed look: the better model wins all three", async () => {
   const domain = openDomain(corpus, { tokens: 16_000 });
   const [good, bad] = [specOf(domain), specOf(domain, { lr: 1e-4 })];
-  const { search, gate } = await domain.gateScores(bad, good);
-  expect(search.low).toBeGreaterThan(0);
+  const { gate } = await domain.gateScores(bad, good);
   expect(gate.low).toBeGreaterThan(0);
   const [a, b] = [await domain.fitFinal(good), await domain.fitFinal(bad)];
   const sealed = await domain.openSealed(a, b);
