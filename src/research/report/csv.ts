@@ -15,7 +15,7 @@ const COLUMNS = [
   "configuration",
 ] as const satisfies readonly (keyof ReportTrial)[];
 
-/** Quoted where it must be (RFC 4180); a leading = + - @ of a text would be a formula to some. */
+/** Quoted where it must be; a leading = + - @ of a text would be a formula to some. */
 function field(value: unknown): string {
   if (value === null) return "";
   if (typeof value === "number") return String(value);
@@ -26,5 +26,5 @@ function field(value: unknown): string {
 
 export function csvReport({ trials }: ReportDocument): string {
   const lines = trials.map((trial) => COLUMNS.map((name) => field(trial[name])).join(","));
-  return `${[COLUMNS.join(","), ...lines].join("\r\n")}\r\n`;
+  return `${[COLUMNS.join(","), ...lines].join("\n")}\n`;
 }
