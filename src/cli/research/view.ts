@@ -39,6 +39,7 @@ export function eventLine(event: ResearchEvent): string | null {
       return `  teacher: ${event.offered} offered, ${event.refused} refused${event.note ? `; ${event.note}` : ""}`;
     case "strategy_result": {
       const { strategy, best_score, difference, trials, result } = event.result;
+      if (trials === 0) return `  ${strategy}: no trials were left for it`;
       const gain = difference ? `, ${signed(difference.difference)}` : "";
       const score = best_score === null ? "none ended" : `best ${digits(best_score)}${gain}`;
       return `  ${strategy}: ${trials} trials, ${score}, ${result}`;

@@ -88,7 +88,7 @@ export function strategyRows(versions: readonly VersionResult[]): string[][] {
         interval
           ? `${signed(interval.difference)} [${signed(interval.low)}, ${signed(interval.high)}]`
           : "-",
-        kept || (s.result === "crashed" ? "crashed" : "discarded"),
+        kept || (s.trials === 0 ? "not reached" : s.result === "crashed" ? "crashed" : "discarded"),
       ];
     }),
   );
