@@ -9,7 +9,10 @@ import type { LossGain } from "./loss-gain.ts";
 import { type ProbeGround, richer, simpler } from "./probes.ts";
 
 const gapOf = (input: AnalysisInput): number | null =>
-  input.train_score === null ? null : input.train_score - input.score;
+  // Of decisions: a train score is not kept as a loss.
+  input.train_score === null || input.score_kind === "log_loss"
+    ? null
+    : input.train_score - input.score;
 
 const sentence = (input: AnalysisInput, twin: string, gain: LossGain): string => {
   const gap = gapOf(input);
@@ -36,7 +39,7 @@ export async function findOverfit(
   return {
     kind: "overfit",
     strength: gain.z,
-    potential: Math.max(0, gain.score_gain, gain.z > 0 ? (gap ?? 0) / 4 : 0),
+    potential: Math.max(0, gain.score_gain, gain.gain / 4),
     text: sentence(input, "simpler", gain),
     evidence: evidence(input, gain),
   };
@@ -46,13 +49,11 @@ export async function findUnderfit(
   input: AnalysisInput,
   ground: ProbeGround,
 ): Promise<Failure | null> {
-  // Nothing is left to learn from rows that are known by heart.
-  if (input.train_score !== null && input.train_score > 1 - 1e-9) return null;
   const gain = await ground.gainOf({ configuration: richer(ground.configuration) });
   return {
     kind: "underfit",
     strength: gain.z,
-    potential: Math.max(0, gain.score_gain),
+    potential: Math.max(0, gain.score_gain, gain.gain / 4),
     text: sentence(input, "richer", gain),
     evidence: evidence(input, gain),
   };

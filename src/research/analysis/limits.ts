@@ -14,6 +14,8 @@ export const PROBE_FOLDS = 3;
  * score of a data set we tried.
  */
 export const LOSS_PART_MIN = 0.01;
+/** And never less than this many nats a row: where everything is right a share of it is nothing. */
+export const LOSS_MIN = 0.003;
 /** Trees of a probe at most: the order of two variants is settled long before. */
 export const PROBE_TREES_MAX = 100;
 /** Strength from which a failure is reported. */

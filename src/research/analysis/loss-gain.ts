@@ -4,7 +4,7 @@
  * of interest, over its standard error; and what it brings in the score.
  */
 import { type AnalysisInput, logLosses } from "./input.ts";
-import { LOSS_PART_MIN } from "./limits.ts";
+import { LOSS_MIN, LOSS_PART_MIN } from "./limits.ts";
 import { recalibrated } from "./recalibrate.ts";
 import { pairedEffect } from "./statistics.ts";
 
@@ -61,7 +61,8 @@ export function lossGain(
     new Int32Array(label.length),
     1,
   );
-  const margin = (LOSS_PART_MIN * before.reduce((x, y) => x + y, 0)) / label.length;
+  const mean = before.reduce((x, y) => x + y, 0) / label.length;
+  const margin = Math.max(LOSS_PART_MIN * mean, LOSS_MIN);
   const counts = new Float64Array(classes);
   for (const y of label) counts[y]!++;
   const present = counts.filter((n) => n > 0).length;

@@ -5,6 +5,7 @@
  */
 import type { Failure } from "../types.ts";
 import { type AnalysisInput, argmaxRows, logLosses, rightDecisions, rowWeights } from "./input.ts";
+import { LOSS_MIN, LOSS_PART_MIN } from "./limits.ts";
 import { applyRecalibration, fitRecalibration, logOutputs } from "./recalibrate.ts";
 import { pairedEffect, partOfRow } from "./statistics.ts";
 
@@ -34,10 +35,12 @@ export function findMiscalibration(input: AnalysisInput): Failure | null {
     none,
     1,
   );
+  const mean = before.reduce((a, b) => a + b, 0) / input.rows;
+  const margin = Math.max(LOSS_PART_MIN * mean, LOSS_MIN);
   const slope = slopes.reduce((a, b) => a + b, 0) / slopes.length;
   return {
     kind: "miscalibration",
-    strength: gain.z,
+    strength: gain.standard_error > 0 ? (gain.difference - margin) / gain.standard_error : 0,
     potential: input.score_kind === "log_loss" ? Math.max(0, gain.difference) : decisionGain(),
     text:
       `Probabilities are ${slope < 1 ? "too sure" : "too timid"} (slope ${slope.toFixed(2)}): ` +

@@ -56,13 +56,13 @@ const classImbalance: Plant = (seed, flawed) =>
     label: chance(random, (flawed ? -3.2 : 0) + 1.3 * x[0]! + 0.9 * x[1]!),
   }));
 
-/** A weak signal makes boosting surer than it may be; a strong one bears it out. */
+/** A weak signal makes boosting surer than it may be; many rows of a stronger one bear it out. */
 const miscalibration: Plant = (seed, flawed) =>
   table(
     seed,
-    1200,
-    8,
-    ({ x, random }) => ({ label: chance(random, (flawed ? 0.5 : 4) * (x[0]! + x[1]!)) }),
+    flawed ? 1200 : 5000,
+    flawed ? 8 : 2,
+    ({ x, random }) => ({ label: chance(random, (flawed ? 0.5 : 1.5) * (x[0]! + x[1]!)) }),
     [],
     { metric: "log_loss" },
   );
@@ -82,17 +82,18 @@ const contextGap: Plant = (seed, flawed) =>
     { context: "site" },
   );
 
-/** Few rows and many faint features, or many rows and two strong ones. */
+/** A faint signal among ten features, or a clear step in one. */
 const overfit: Plant = (seed, flawed) =>
-  flawed
-    ? table(seed, 320, 24, ({ x, random }) => ({ label: chance(random, 0.6 * sum(x, 12)) }))
-    : table(seed, 1600, 4, ({ x }) => ({ label: x[0]! > 0.2 }));
-
-/** A slanted plane in twenty features needs more steps than the baseline makes. */
-const underfit: Plant = (seed, flawed) =>
-  table(seed, 1600, 20, ({ x, random }) => ({
-    label: flawed ? sum(x, 20) > 0 : chance(random, x[0]! > 0.2 ? 2 : -2),
+  table(seed, 1200, 10, ({ x, random }) => ({
+    label: flawed ? chance(random, 0.8 * x[0]! + 0.6 * x[1]!) : x[0]! > 0.2,
   }));
+
+/** A checkerboard whose fields are smaller than the baseline's leaves, or one step. */
+const underfit: Plant = (seed, flawed) =>
+  table(seed, 1600, 2, ({ x }) => {
+    const field = (value: number) => Math.floor(sigmoid(1.7 * value) * 7);
+    return { label: flawed ? (field(x[0]!) + field(x[1]!)) % 2 === 0 : x[0]! > 0.2 };
+  });
 
 /** The sign of a product, seen through noise. */
 const interactions: Plant = (seed, flawed) =>
@@ -101,11 +102,11 @@ const interactions: Plant = (seed, flawed) =>
     return { label: chance(random, flawed ? 4 * a * b + 0.5 * (a + b) : 2.5 * (a + b)) };
   });
 
-/** One half of the signal is a plane in many features, the other steps in two. */
+/** One half of the signal is a plane in many features, the other a ring that no plane tells. */
 const disagreement: Plant = (seed, flawed) =>
   table(seed, 1500, 16, ({ x, random }) => {
-    const steps = (x[14]! > 0 ? 1 : -1) * (x[15]! > 0 ? 1 : -1);
-    return { label: chance(random, flawed ? 0.9 * sum(x, 12) + 3 * steps : 3 * x[0]!) };
+    const ring = Math.abs(x[14]!) > 0.67 ? 2 : -2;
+    return { label: chance(random, flawed ? 0.8 * sum(x, 12) + ring : 3 * x[0]!) };
   });
 
 /** The meaning of two features turns round at 60% of the time. */
@@ -123,11 +124,11 @@ const drift: Plant = (seed, flawed) =>
     { time: "day" },
   );
 
-/** A clear rule, and a fifth of the labels turned round wherever they lie. */
+/** A clear rule, and 15% of the labels turned round wherever they lie. */
 const labelNoise: Plant = (seed, flawed) =>
-  table(seed, 1500, 8, ({ x, random }) => {
-    const truth = x[0]! + x[1]! > 0 !== x[2]! > 0.8;
-    const turned = random.next() < 0.2;
+  table(seed, 1800, 5, ({ x, random }) => {
+    const truth = x[0]! + 0.5 * x[1]! > 0.2;
+    const turned = random.next() < 0.15;
     return { label: flawed && turned ? !truth : truth };
   });
 
