@@ -24,6 +24,10 @@ export interface ProbeGround {
     train_share?: number;
     without?: Uint32Array;
   }): Promise<LossGain>;
+  /** Out-of-fold outputs of a configuration on the positions. */
+  outputsOf(configuration: TabularConfiguration): Promise<Float32Array>;
+  /** Gain of b over a, both outputs on the positions. */
+  compare(a: Float32Array, b: Float32Array): LossGain;
 }
 
 /** Probes look at one learner at a time: the heaviest member, with few trees and one bag. */
@@ -69,6 +73,8 @@ export async function prepareProbes(input: AnalysisInput): Promise<ProbeGround |
     label,
     configuration,
     same,
+    outputsOf: (other) => probe(request({ configuration: other })),
+    compare: (a, b) => lossGain(input, label, a, b),
     gainOf: async (change) => lossGain(input, label, same, await probe(request(change))),
   };
 }
@@ -153,6 +159,14 @@ const RICHER_THAN_LINEAR = {
   column_share: 1,
   bins_max: 255,
 };
+
+/** A linear model of the same rows and features. */
+export const linearTwin = (configuration: TabularConfiguration): TabularConfiguration =>
+  changed(configuration, (member) => ({
+    ...member,
+    learner: "logistic",
+    params: { penalty: 1e-3, l1_share: 0 },
+  }));
 
 /** The same learner on its `share` most important features. */
 export function fewerFeatures(

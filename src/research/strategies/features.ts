@@ -24,15 +24,28 @@ const topK = ({ facts }: CatalogueTask): Strategy => ({
   summary: "Keeps only the features that are most important in the training rows.",
   sweep(state) {
     const best = bestOf(state);
-    const keep = (share: number) =>
-      withFeatures(best, { top_k: Math.max(2, Math.round(facts.features * share)) });
+    const found = state.failures.find((f) => f.kind === "feature_noise")?.evidence.kept;
+    const few = typeof found === "number" ? found : Math.max(2, Math.round(facts.features * 0.1));
+    const keep = (top_k: number) => withFeatures(best, { top_k });
+    // Noise hurts linear models most, so they have most to win.
+    const linear = {
+      ...keep(few),
+      members: [
+        guessOf("logistic", facts, {
+          ...inherited(best),
+          features: { ...best.members[0]!.features, top_k: few },
+        }),
+      ],
+      combination: "weighted" as const,
+    };
     const axis: Dimension = {
       kind: "integer",
       min: Math.min(2, facts.features),
       max: Math.max(3, facts.features - 1),
       log: true,
     };
-    return sweepOf(keep(0.3), memberAxes(best, "features.top_k", axis), [keep(0.3), keep(0.1)], 8);
+    const first = [keep(few), linear, keep(Math.max(2, Math.round(facts.features * 0.3)))];
+    return sweepOf(keep(few), memberAxes(best, "features.top_k", axis), first, 8);
   },
 });
 
