@@ -29,13 +29,14 @@ export class Budget {
   analysis_s = 0;
 
   constructor(limits: BudgetLimits) {
-    const given = Object.values(limits).filter((limit) => limit !== undefined);
+    const { trials, cpu_s, wall_s } = limits;
+    const given = [trials, cpu_s, wall_s].filter((limit) => limit !== undefined);
     if (given.length === 0 || given.some((limit) => !(limit > 0)))
       throw new MagnetError("BAD_BUDGET", "a run needs a budget above zero", {
         hint: 'give one of {"trials": 200}, {"cpu_s": 60} or {"wall_s": 60}',
         exit: "config",
       });
-    this.limits = limits;
+    this.limits = { trials, cpu_s, wall_s };
   }
 
   get spent(): Spent {
