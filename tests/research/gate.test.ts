@@ -15,13 +15,14 @@ import {
   tQuantile,
 } from "../../src/research/loop/statistics.ts";
 import { roughNormal } from "../../src/research/search/bandit.ts";
+import type { PairedDifference } from "../../src/research/types.ts";
 import { paired } from "./synthetic.ts";
 
 /**
  * The attack: many random voters, each asked about against a coin; those that the holdout likes
  * are joined by majority. Labels are coins, so every classifier's true accuracy is one half.
  */
-function attack(seed: number, ask: (search: number, gate: ReturnType<typeof paired>) => boolean) {
+function attack(seed: number, ask: (search: PairedDifference, gate: PairedDifference) => boolean) {
   const random = seededRandom(seed);
   const [search, gate, fresh, voters] = [600, 150, 4000, 120];
   const labels = (n: number) => Array.from({ length: n }, () => (random.next() < 0.5 ? -1 : 1));
@@ -42,7 +43,7 @@ function attack(seed: number, ask: (search: number, gate: ReturnType<typeof pair
     const before = [0, 1].map((part) => accuracy(part, chosen));
     const after = [0, 1].map((part) => accuracy(part, [...chosen, id]));
     const differences = [0, 1].map((part) => paired(before[part]!, after[part]!));
-    if (ask(differences[0]!.difference, differences[1]!)) chosen = [...chosen, id];
+    if (ask(differences[0]!, differences[1]!)) chosen = [...chosen, id];
   }
   const score = (part: number) => {
     const values = accuracy(part, chosen);
@@ -62,7 +63,7 @@ describe("Thresholdout", () => {
       const gate = new Gate(seededRandom(seed));
       const asked = attack(seed, (search, reading) => {
         // As the loop does it: only what is significant on the search part is asked about.
-        if (gate.left === 0 || search < 0.02) return false;
+        if (gate.left === 0 || search.difference < 0.02) return false;
         gate.open();
         return gate.answer(search, reading).answer > 0;
       });
@@ -84,14 +85,23 @@ describe("Thresholdout", () => {
     });
     let [same, caught, accepted] = [0, 0, 0];
     for (let i = 0; i < 400; i++) {
-      if (gate.answer(0.02, reading(0.021)).answer === 0.02) same++;
-      const answer = gate.answer(0.06, reading(-0.03));
+      if (gate.answer(reading(0.02), reading(0.021)).answer === 0.02) same++;
+      const answer = gate.answer(reading(0.06), reading(-0.03));
       if (answer.overfit) caught++;
       if (answer.answer > 0) accepted++;
     }
     expect(same).toBeGreaterThan(350);
     expect(caught).toBeGreaterThan(380);
     expect(accepted).toBeLessThan(20);
+  });
+
+  test("rows that the gate decides alike are no objection", () => {
+    const gate = new Gate(seededRandom(3), 1000);
+    const search = { difference: 0.017, standard_error: 0.014, low: 0, high: 0, level: 0.95 };
+    const alike = { difference: 0, standard_error: 0, low: 0, high: 0, level: 0.95 };
+    let accepted = 0;
+    for (let i = 0; i < 200; i++) if (gate.answer(search, alike).answer > 0) accepted++;
+    expect(accepted).toBeGreaterThan(150);
   });
 
   test("no query beyond the budget", () => {

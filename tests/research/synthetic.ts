@@ -127,7 +127,7 @@ export function syntheticDomain(options: SyntheticOptions = {}): ResearchDomain 
     compare: (a, b) => paired(a.outputs, b.outputs),
     async analyse(best) {
       return losses(best.spec.configuration).flatMap<Failure>((loss, i) =>
-        loss < 0.1
+        loss < 0.02
           ? []
           : [
               {
@@ -156,11 +156,11 @@ export function syntheticDomain(options: SyntheticOptions = {}): ResearchDomain 
     ),
     async gateScores(a, b) {
       reads.gate++;
-      const compare = (part: "search" | "gate") =>
-        paired(outcomeOf(a, part).outputs, outcomeOf(b, part).outputs);
-      return { search: compare("search"), gate: compare("gate") };
+      for (const spec of [a, b]) await burn((options.burn_s?.(spec.configuration) ?? 0) / 3);
+      return { gate: paired(outcomeOf(a, "gate").outputs, outcomeOf(b, "gate").outputs) };
     },
     async fitFinal(spec): Promise<FinalModel> {
+      await burn((options.burn_s?.(spec.configuration) ?? 0) / 2);
       const bytes = new TextEncoder().encode(canonicalJson(spec));
       return { configuration: spec.configuration, bytes, importance: [] };
     },
@@ -219,7 +219,7 @@ function interval(values: Float32Array): ScoreInterval {
 }
 
 /** Uses CPU time, looking up now and then so that it can be stopped. */
-async function burn(seconds: number, signal: AbortSignal | undefined): Promise<number> {
+async function burn(seconds: number, signal?: AbortSignal): Promise<number> {
   const before = process.cpuUsage();
   const used = () => {
     const now = process.cpuUsage(before);

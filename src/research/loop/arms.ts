@@ -21,7 +21,6 @@ export interface Arm {
   readonly trials: Trial[];
   /** Best full-fidelity trial. */
   best: Trial | null;
-  opening: number;
   exhausted: boolean;
 }
 
@@ -56,12 +55,14 @@ export function openArm(
   { ranked, sweep }: Picked,
   priors: Priors,
   taught: readonly Configuration[],
-  fidelities: readonly number[] = run.domain.fidelities,
+  fidelities: readonly number[] = rungs(run),
 ): Arm {
   const { id } = ranked.strategy;
   const starts = new Map(
     run.versions.map((v) => [v.version, run.trials[v.started_from.trial]?.outcome?.score ?? 0]),
   );
+  const lead = run.leader.trials[0]!.outcome!.score;
+  const base = run.tried(sweep.base, run.options.seed)?.outcome;
   const earlier = run
     .full()
     .filter((t) => t.place.strategy === id && starts.has(t.place.version))
@@ -69,6 +70,8 @@ export function openArm(
       configuration: t.spec.configuration,
       gain: t.outcome!.score - starts.get(t.place.version)!,
     }));
+  // A sweep around the leading model knows one point already.
+  if (base) earlier.push({ configuration: sweep.base, gain: base.score - lead });
   const search = new SweepSearch({
     sweep,
     fidelities,
@@ -80,9 +83,12 @@ export function openArm(
     tried: (configuration) => run.tried(configuration, run.options.seed) !== undefined,
     random: run.random(`sweep/${version}/${id}`),
   });
-  const opening = Math.max(1, Math.min(LOOP_LIMITS.opening_trials, search.opening));
-  return { ranked, sweep, search, trials: [], best: null, opening, exhausted: false };
+  return { ranked, sweep, search, trials: [], best: null, exhausted: false };
 }
+
+/** Trials at less effort save time; where trials are counted they would only be spent. */
+const rungs = (run: RunState): readonly number[] =>
+  run.budget.timed ? run.domain.fidelities : [1];
 
 interface Issued extends Proposal {
   readonly arm: Arm;
@@ -142,7 +148,7 @@ function pickArm(
   const open = arms.filter((arm) => !arm.exhausted && !closed.has(arm));
   const issued = (arm: Arm) => arm.trials.length + batch.filter((b) => b.arm === arm).length;
   for (let round = 0; round < LOOP_LIMITS.opening_trials; round++) {
-    const waiting = open.find((arm) => issued(arm) <= round && round < arm.opening);
+    const waiting = open.find((arm) => issued(arm) <= round);
     if (waiting) return waiting;
   }
   const lead = run.leader.trials[0]!.outcome!.score;

@@ -34,14 +34,18 @@ export class Gate {
     return this.#used++;
   }
 
-  /** What is let out of one reading. */
-  answer(search: number, gate: PairedDifference): GateAnswer {
-    const threshold = LOOP_LIMITS.gate_threshold_errors * gate.standard_error;
+  /**
+   * What is let out of one reading. The gate part is the smaller one: where its rows happen to be
+   * decided alike its own standard error is zero, and the search part's is nearer to the truth.
+   */
+  answer(search: PairedDifference, gate: PairedDifference): GateAnswer {
+    const error = Math.max(gate.standard_error, search.standard_error);
+    const threshold = LOOP_LIMITS.gate_threshold_errors * error;
     const scale = LOOP_LIMITS.gate_noise_part * threshold;
     // Both are drawn each time, so that one answer does not shift the next one's noise.
     const [blur, noise] = [laplace(this.#random), laplace(this.#random)];
-    const overfit = Math.abs(search - gate.difference) > threshold + 2 * scale * blur;
-    return { answer: overfit ? gate.difference + scale * noise : search, overfit };
+    const overfit = Math.abs(search.difference - gate.difference) > threshold + 2 * scale * blur;
+    return { answer: overfit ? gate.difference + scale * noise : search.difference, overfit };
   }
 }
 

@@ -3,7 +3,7 @@
  * builds on when its mean is the best, and is accepted only when the paired bootstrap's lower
  * bound is above zero, the difference exceeds the noise floor and the gate does not object.
  */
-import type { Trial } from "../types.ts";
+import type { PairedDifference, Trial } from "../types.ts";
 import type { GateQuery, Verdict } from "./events.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
@@ -89,7 +89,7 @@ function* decide(run: RunState, version: number, contender: Model): Part<Verdict
     return verdict(false, null, `${delta} is within the noise floor of ${floor.toFixed(4)}`);
   if (run.gate.left === 0)
     return verdict(false, null, `${delta}, but the gate has answered all its queries`);
-  const gate = yield* askTheGate(run, version, contender, difference.difference);
+  const gate = yield* askTheGate(run, version, contender, difference);
   const figures = `${delta}, lower bound ${signed(low)}, floor ${floor.toFixed(4)}`;
   return gate.answer > 0
     ? verdict(true, gate, `${figures}; the gate does not object`)
@@ -101,7 +101,7 @@ export function* askTheGate(
   run: RunState,
   version: number,
   contender: Model,
-  search_difference: number,
+  search: PairedDifference,
 ): Part<GateQuery> {
   const query = run.gate.open();
   const { seed } = run.options;
@@ -111,13 +111,13 @@ export function* askTheGate(
     run.spec(contender.configuration, seed),
   );
   run.budget.gateDone(costOf(run.incumbent) + costOf(contender), yield* askSpent());
-  const { answer, overfit } = run.gate.answer(search_difference, reading);
+  const { answer, overfit } = run.gate.answer(search, reading);
   const result: GateQuery = {
     query,
     version,
     incumbent: run.incumbent.trials[0]!.index,
     contender: contender.trials[0]!.index,
-    search_difference,
+    search_difference: search.difference,
     answer,
     overfit,
     queries_left: run.gate.left,

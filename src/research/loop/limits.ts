@@ -35,7 +35,7 @@ export const LOOP_LIMITS = {
   version_share: 0.2,
   version_trials_min: 8,
   version_trials_max: 48,
-  /** First guesses of each strategy before the best ones get the rest of the version. */
+  /** Trials of each strategy before the best ones get the rest of the version. */
   opening_trials: 2,
   /** Winning strategies of a version whose changes are tried together. */
   merged_max: 3,

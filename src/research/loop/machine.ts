@@ -173,7 +173,9 @@ function resultOf(
   const difference = model ? run.difference(start, model).difference : null;
   const failed = arm.trials.filter((t) => !t.outcome).length;
   const result = (): StrategyResult["result"] => {
-    if (!difference) return "crashed";
+    if (failed === arm.trials.length) return "crashed";
+    // The budget ended before it reached full fidelity: nothing is known against it.
+    if (!difference) return "tied";
     if (won && judgement!.verdict.accepted) return "accepted";
     return difference.high < 0 ? "worse" : "tied";
   };
@@ -199,7 +201,8 @@ function* learn(
   result: StrategyResult,
 ): Part<void> {
   const { strategy } = arm.ranked;
-  if (arm.trials.length === 0 || !isOfDomain(strategy)) return;
+  const nothing = result.difference === null && result.result !== "crashed";
+  if (arm.trials.length === 0 || nothing || !isOfDomain(strategy)) return;
   run.experience.push({
     strategy: strategy.id,
     family: strategy.family,
@@ -281,9 +284,7 @@ function* chooseFinal(run: RunState): Part<{ model: Model; reason: FinalReason; 
     return keep(`the search's best is not reliably above it (${figures})`);
   if (run.gate.left === 0) return keep("the gate has answered all its queries");
   const refused = run.queries.some((q) => q.contender === leader.trials[0]!.index);
-  const gate = refused
-    ? null
-    : yield* askTheGate(run, leader.version, leader, difference.difference);
+  const gate = refused ? null : yield* askTheGate(run, leader.version, leader, difference);
   if (!gate || gate.answer <= 0) return keep(`the gate objects to the search's best (${figures})`);
   const tied = `tied with the last accepted model, expected to be better (${figures})`;
   return { model: leader, reason: "tied", words: tied };

@@ -9,16 +9,20 @@ export const SEARCH_LIMITS = {
   /** Kernel widths as parts of an axis: never a needle, never flat. */
   tpe_width_min: 0.03,
   tpe_width_max: 0.5,
+  /** Width around a single point, falling with their number. */
+  tpe_width_first: 0.6,
   /** Probability to leave a good choice's option at one observation; falls with their number. */
   tpe_choice_leave: 0.6,
   /** The uniform component's weight, in trials: no region is ever ruled out. */
   tpe_uniform_weight: 1,
   /** Trials of a sweep before the optimiser has anything to go by. */
-  startup_trials: 3,
+  startup_trials: 2,
   /** One proposal in so many is drawn uniformly whatever the optimiser believes. */
-  uniform_every: 6,
+  uniform_every: 3,
   /** Draws before a sweep is called exhausted because all were tried already. */
   duplicate_draws: 12,
+  /** Belief in a sweep's own base, in trials. */
+  base_weight: 0.5,
   /** Weight of one setting of the knowledge base, in trials... */
   prior_weight: 1.5,
   /** ...halved once a sweep has so many trials of its own: this task speaks for itself. */

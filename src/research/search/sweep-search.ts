@@ -76,7 +76,10 @@ export class SweepSearch {
     this.#taught = [...options.taught];
     const remembered = options.remembered.map((settings) => known(settings, sweep.space));
     this.#first = [
-      ...sweep.first.map((configuration) => ({ configuration, proposer: "optimizer" as const })),
+      ...[...sweep.first, sweep.base].map((configuration) => ({
+        configuration,
+        proposer: "optimizer" as const,
+      })),
       ...remembered
         .slice(0, SEARCH_LIMITS.prior_first_max)
         .filter((settings) => Object.keys(settings).length > 0)
@@ -89,16 +92,14 @@ export class SweepSearch {
       const point = this.#pointOf((path) => settings[path]);
       return point ? [{ point, weight: SEARCH_LIMITS.prior_weight }] : [];
     });
+    // Whoever made the sweep put its base where it is for a reason.
+    const start = this.#pointOf((path) => readPath(sweep.base, path));
+    if (start) this.#priors.push({ point: start, weight: SEARCH_LIMITS.base_weight });
     const history = options.earlier.flatMap((e) => {
       const point = this.#pointOf((path) => readPath(e.configuration, path));
       return point ? [{ point, score: e.gain }] : [];
     });
     this.#observed.set(1, history);
-  }
-
-  /** First guesses still to be made. */
-  get opening(): number {
-    return this.#first.length;
   }
 
   /** What a configuration holds on this sweep's axes. */

@@ -57,7 +57,9 @@ export function proposePoint(
   );
   let best: number[] = [];
   let bestRatio = -1;
-  for (let i = 0; i < SEARCH_LIMITS.tpe_candidates; i++) {
+  // With little observed the ratio only leads back to what is known.
+  const draws = Math.min(SEARCH_LIMITS.tpe_candidates, 4 + observations.length);
+  for (let i = 0; i < draws; i++) {
     const point = drawPoint(axes, near, random);
     const ratio = density(axes, near, point) / density(axes, far, point);
     if (ratio > bestRatio) [best, bestRatio] = [point, ratio];
@@ -90,7 +92,11 @@ function mixture(axes: readonly Axis[], centres: Point[], weights: number[]): Mi
     const spread = deviation(centres.map((c) => c[i]!));
     return Math.min(
       SEARCH_LIMITS.tpe_width_max,
-      Math.max(SEARCH_LIMITS.tpe_width_min, spread * shrink, 0.25 / (n + 1)),
+      Math.max(
+        SEARCH_LIMITS.tpe_width_min,
+        spread * shrink,
+        SEARCH_LIMITS.tpe_width_first / (n + 1),
+      ),
     );
   });
   const uniform = SEARCH_LIMITS.tpe_uniform_weight;
