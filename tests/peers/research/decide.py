@@ -1,0 +1,58 @@
+"""Decision rules tuned on out-of-fold probabilities: one factor for each class.
+
+For two classes that is a threshold. The best factor of one class, the others' held, is found exactly;
+that is repeated over the classes until nothing improves.
+"""
+import numpy as np
+
+from tables import balanced_accuracy
+
+
+def decide(probabilities, factors):
+    return np.argmax(probabilities * factors, axis=1)
+
+
+def best_factor(p, target, factors, k, weight):
+    """The factor of class k with which balanced accuracy is highest, and that accuracy."""
+    scaled = p * factors
+    scaled[:, k] = -1.0
+    other = scaled.argmax(axis=1)
+    with np.errstate(divide="ignore"):
+        # With a factor above it the row goes to k.
+        limit = scaled[np.arange(len(p)), other] / p[:, k]
+    gain = np.where(target == k, weight[target], np.where(other == target, -weight[target], 0.0))
+    order = np.argsort(limit, kind="stable")
+    limit, score = limit[order], np.cumsum(gain[order])
+    start = float(np.sum(np.where(other == target, weight[target], 0.0)))
+    ends = np.flatnonzero(np.append(limit[1:] > limit[:-1], True) & np.isfinite(limit))
+    if len(ends) == 0:
+        return factors[k], balanced_accuracy(target, decide(p, factors))
+    at = ends[np.argmax(score[ends])]
+    if score[at] <= 0:
+        return factors[k], start
+    following = limit[at + 1] if at + 1 < len(limit) and np.isfinite(limit[at + 1]) else limit[at] * 1.01
+    factor = np.sqrt(max(limit[at], 1e-12) * max(following, 1e-12))
+    return float(factor), start + float(score[at])
+
+
+def tune(probabilities, target, sweeps=3):
+    """Factors by class, and the balanced accuracy with them."""
+    classes = probabilities.shape[1]
+    count = np.bincount(target, minlength=classes)
+    present = max(1, int(np.sum(count > 0)))
+    weight = np.where(count > 0, 1.0 / np.maximum(count, 1) / present, 0.0)
+    best, best_score = np.ones(classes), balanced_accuracy(target, decide(probabilities, np.ones(classes)))
+    share = count / len(target)
+    # From equal factors, and from those that undo the classes' shares.
+    for start in (np.ones(classes), 1.0 / np.maximum(share, 1e-3)):
+        factors = start.copy()
+        for _ in range(sweeps):
+            before = factors.copy()
+            for k in range(classes if classes > 2 else 1):
+                factors[k], _ = best_factor(probabilities, target, factors, k, weight)
+            if np.allclose(before, factors):
+                break
+        score = balanced_accuracy(target, decide(probabilities, factors))
+        if score > best_score:
+            best, best_score = factors, score
+    return best, best_score
