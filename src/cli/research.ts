@@ -38,6 +38,10 @@ export const research: Group = {
       "end a running run; resume goes on with it",
       async () => (await import("./research/runs.ts")).stop,
     ),
+    study: lazy(
+      "the paper's case studies on public data",
+      async () => (await import("./research/study.ts")).study,
+    ),
     worker: lazy(
       "evaluates trials for a run (started by it)",
       async () => (await import("./research/worker.ts")).worker,

@@ -1,0 +1,13 @@
+/** `magnet research study`: the paper's case studies (6 to 8) with public data. */
+import { type Group, lazy } from "../frame/command.ts";
+
+export const study: Group = {
+  kind: "group",
+  meta: { description: "the paper's case studies on public data: genkidama" },
+  subCommands: {
+    genkidama: lazy(
+      "ten phases of a BitNet language model (paper 8)",
+      async () => (await import("./study-genkidama.ts")).genkidama,
+    ),
+  },
+};
