@@ -11,6 +11,8 @@ export async function openDomain(task: Task): Promise<ResearchDomain> {
       return (await import("./tabular/domain.ts")).openTabular(task, learners);
     case "language":
       return (await import("./language/open.ts")).openLanguageTask(task);
+    case "series":
+      return (await import("./series/domain.ts")).openSeries(task, learners);
     default:
       throw new MagnetError("NO_DOMAIN", `the ${task.domain} domain`, { exit: "config" });
   }

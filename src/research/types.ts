@@ -234,6 +234,8 @@ export interface ResearchDomain {
     baseline: ScoreInterval;
     difference: PairedDifference;
     trivial: ScoreInterval;
+    /** Sentences of the domain about the sealed part, for the report: what a trade costs... */
+    notes?: readonly string[];
   }>;
   close(): Promise<void>;
 }

@@ -120,6 +120,8 @@ export interface SealedResult {
   readonly trivial: ScoreInterval;
   /** The sealed part's lower bound does not exceed the trivial answer. */
   readonly no_edge: boolean;
+  /** Sentences of the domain about the sealed part. */
+  readonly notes?: readonly string[];
 }
 
 export interface VersionResult {

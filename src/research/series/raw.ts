@@ -10,6 +10,9 @@ import { columnOf } from "../task/data.ts";
 import { type Task, taskError } from "../task/load.ts";
 import type { SeriesOptions } from "../task/schema.ts";
 
+/** What of a task decides how its files are read. */
+export type SeriesTask = Pick<Task, "file" | "series" | "time">;
+
 export interface RawSeries {
   /** Ascending; row numbers where the task names no time. */
   readonly time: Float64Array;
@@ -36,7 +39,7 @@ export async function loadSeries(task: Task): Promise<{ raw: RawSeries; notes: N
 }
 
 /** The same from a table that is there already; adds to `notes`. */
-export function toSeries(task: Task, table: Table, notes: Note[]): RawSeries {
+export function toSeries(task: SeriesTask, table: Table, notes: Note[]): RawSeries {
   const options = requireSeries(task);
   const price = numbers(task, table, options.price, "price");
   const volume =
@@ -62,12 +65,12 @@ export function toSeries(task: Task, table: Table, notes: Note[]): RawSeries {
   };
 }
 
-function requireSeries(task: Task): SeriesOptions {
+function requireSeries(task: SeriesTask): SeriesOptions {
   if (task.series !== null) return task.series;
   throw taskError(`${task.file} is no series task`, 'set "domain": "series"');
 }
 
-function numbers(task: Task, table: Table, name: string, role: string): NumberColumn {
+function numbers(task: SeriesTask, table: Table, name: string, role: string): NumberColumn {
   const column: Column = columnOf(task, table, name);
   if (column.kind === "number") return column;
   const others = table.columns.filter((c) => c.kind === "number").map((c) => c.name);

@@ -49,7 +49,7 @@ export function toTaskData(task: Task, whole: Table, read: readonly Note[] = [])
 }
 
 /** Throws COLUMN_NOT_FOUND with the nearest name. */
-export function columnOf(task: Task, table: Table, name: string): Column {
+export function columnOf(task: Pick<Task, "file">, table: Table, name: string): Column {
   const found = table.columns.find((column) => column.name === name);
   if (found) return found;
   const names = table.columns.map((column) => column.name);

@@ -91,6 +91,7 @@ export type TaskFile = z.infer<typeof taskSchema>;
 export type SeriesOptions = z.infer<typeof series>;
 export type TaskBudget = z.infer<typeof budget>;
 export type SplitOptions = z.infer<typeof split>;
+export const seriesOptionsSchema = series;
 export const seriesDefaults = (): SeriesOptions => series.parse({});
 export const budgetDefaults = (): TaskBudget => budget.parse({});
 
