@@ -23,7 +23,7 @@ const UNIT_WINDOW = 48;
 const HOUR_MS = 3_600_000;
 const DAY_MS = 24 * HOUR_MS;
 
-/** One column a feature; those that are the same in every row are left out. */
+/** One column a feature, all of them whatever the history: a model finds its own again. */
 export function seriesFeatures(raw: RawSeries, horizon: number): Table {
   const columns: NumberColumn[] = [];
   const add = (name: string, values: Float64Array) => {
@@ -41,7 +41,7 @@ export function seriesFeatures(raw: RawSeries, horizon: number): Table {
     add(name, values);
     add(`${name}_score_96`, rollingScore(filled(values), 96));
   }
-  return { rows: price.length, columns: columns.filter(varies) };
+  return { rows: price.length, columns };
 }
 
 type Add = (name: string, values: Float64Array) => void;
@@ -150,7 +150,8 @@ function filled(values: Float64Array): Float64Array {
   });
 }
 
-function varies(column: Column): boolean {
+/** Something to learn from: a column that is the same in every row is none. */
+export function varies(column: Column): boolean {
   const values = column.kind === "number" ? column.values : column.codes;
   const first = values.findIndex((value) => !Number.isNaN(value));
   return first >= 0 && values.some((value) => !Number.isNaN(value) && value !== values[first]);

@@ -11,7 +11,7 @@ import { hashOfData } from "../task/hash.ts";
 import { type Task, taskError } from "../task/load.ts";
 import type { SeriesOptions } from "../task/schema.ts";
 import { directionClasses, directions, forwardReturns, persistence } from "./direction.ts";
-import { seriesFeatures } from "./features.ts";
+import { seriesFeatures, varies } from "./features.ts";
 import type { RawSeries } from "./raw.ts";
 
 export interface SeriesData {
@@ -36,9 +36,11 @@ export function toSeriesData(task: Task, raw: RawSeries, read: readonly Note[] =
   const classes = directionClasses(hold);
   requireClasses(label, classes, options);
   const features = seriesFeatures(raw, horizon);
-  const columns = features.columns.map((column) =>
-    column.kind === "number" ? { ...column, values: column.values.subarray(0, rows) } : column,
-  );
+  const columns = features.columns
+    .filter(varies)
+    .map((column) =>
+      column.kind === "number" ? { ...column, values: column.values.subarray(0, rows) } : column,
+    );
   const base = {
     features: { rows, columns },
     label,
