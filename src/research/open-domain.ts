@@ -1,5 +1,4 @@
 /** Opens the domain of a task; only the one that is needed is loaded. */
-import { MagnetError } from "../core/errors.ts";
 import * as learners from "../native/learners.ts";
 import type { Task } from "./task/load.ts";
 import type { ResearchDomain } from "./types.ts";
@@ -13,7 +12,5 @@ export async function openDomain(task: Task): Promise<ResearchDomain> {
       return (await import("./language/open.ts")).openLanguageTask(task);
     case "series":
       return (await import("./series/domain.ts")).openSeries(task, learners);
-    default:
-      throw new MagnetError("NO_DOMAIN", `the ${task.domain} domain`, { exit: "config" });
   }
 }

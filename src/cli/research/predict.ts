@@ -2,10 +2,21 @@
 import path from "node:path";
 import { readSmallFile } from "../../core/read-file.ts";
 import * as learners from "../../native/learners.ts";
+import {
+  forecastSeries,
+  freeSeriesModel,
+  isSeriesModel,
+  loadSeriesModel,
+} from "../../research/series/model.ts";
 import { MODEL_FILE } from "../../research/session.ts";
 import { readTable } from "../../research/table/read.ts";
+import type { Table } from "../../research/table/types.ts";
 import { freeModel, loadModel } from "../../research/tabular/final-model.ts";
-import { predictRows } from "../../research/tabular/predict.ts";
+import {
+  type PredictOptions,
+  predictRows,
+  type RowPredictions,
+} from "../../research/tabular/predict.ts";
 import { defineCommand } from "../frame/command.ts";
 import { runFolder } from "./place.ts";
 
@@ -43,16 +54,17 @@ export const predict = defineCommand({
     const file = args.model.endsWith(".bin")
       ? path.resolve(args.model)
       : path.join(runFolder(await context.config(), args.model), MODEL_FILE);
-    const model = loadModel(readSmallFile(file, MODEL_BYTES_MAX), learners);
+    const bytes = readSmallFile(file, MODEL_BYTES_MAX);
+    const predictor = isSeriesModel(bytes) ? ofSeries(bytes) : ofTable(bytes);
     try {
       const { table, notes } = await readTable(args.data);
       for (const note of notes) out.note(`${note.code}: ${note.text}`);
-      const { classes, probabilities, decided } = await predictRows(model, table, {
+      const { classes, probabilities, decided } = await predictor.predict(table, {
         threads: flags.threads,
         unknown_levels: flags.new_levels as "refuse" | "missing",
       });
       out.text(`${["row", "class", ...classes.map((c) => `p_${c}`)].map(csvField).join(",")}\n`);
-      for (let row = 0; row < table.rows; row++) {
+      for (let row = 0; row < decided.length; row++) {
         const of = (i: number) => Number(probabilities[row * classes.length + i]!.toFixed(DIGITS));
         const decision = classes[decided[row]!]!;
         const document = {
@@ -66,7 +78,32 @@ export const predict = defineCommand({
       }
       return undefined;
     } finally {
-      freeModel(model);
+      predictor.free();
     }
   },
 });
+
+interface Predictor {
+  predict(
+    table: Table,
+    options: PredictOptions,
+  ): Promise<RowPredictions & { readonly classes: readonly string[] }>;
+  free(): void;
+}
+
+function ofTable(bytes: Uint8Array): Predictor {
+  const model = loadModel(bytes, learners);
+  return {
+    predict: (table, options) => predictRows(model, table, options),
+    free: () => freeModel(model),
+  };
+}
+
+/** Rows are those with a price, in the order of time. */
+function ofSeries(bytes: Uint8Array): Predictor {
+  const model = loadSeriesModel(bytes, learners);
+  return {
+    predict: (table, options) => forecastSeries(model, table, options),
+    free: () => freeSeriesModel(model),
+  };
+}

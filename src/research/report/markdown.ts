@@ -32,6 +32,9 @@ function confusionTable(title: string, { classes, counts }: Confusion): string[]
   ];
 }
 
+const bullets = (notes: readonly string[]): string[] =>
+  notes.length > 0 ? [...notes.map((note) => `- ${note}`), ""] : [];
+
 export function markdownReport(report: ReportDocument): string {
   const { task, result, importance, confusion } = report;
   const lines = [
@@ -41,8 +44,8 @@ export function markdownReport(report: ReportDocument): string {
     "",
     ...mdTable(["figure", "value"], figureRows(report)),
     "",
-    ...task.notes.map((note) => `- ${note}`),
-    ...(task.notes.length > 0 ? [""] : []),
+    ...bullets(result.sealed.notes ?? []),
+    ...bullets(task.notes),
     "## Versions",
     "",
     ...mdTable(VERSION_TITLES, strategyRows(result.versions)),

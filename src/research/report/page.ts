@@ -110,6 +110,7 @@ export function reportPage(report: ReportDocument): string {
 <title>${title}</title><style>${STYLE}</style></head>
 <body><h1>${title}</h1><p class="answer">${escaped(headline(report))}</p>
 ${htmlTable(["figure", "value"], figureRows(report))}
+${result.sealed.notes ? list(result.sealed.notes) : ""}
 ${task.notes.length > 0 ? `<h2>About the data</h2>${list(task.notes)}` : ""}
 ${progressPlot(report, "Best so far, by trial", indexes)}
 ${progressPlot(report, "Best so far, by cost", result.cost_so_far)}
