@@ -13,6 +13,7 @@ import { roundProofRequest } from "./ledger/round-proof.ts";
 import { networkConfigHash } from "./network-file.ts";
 import { createNode, type NodeMachine } from "./node.ts";
 import { protocol } from "./protocol.ts";
+import { researchRequests } from "./research/messages.ts";
 import type { NodeOptions } from "./runtime.ts";
 
 /** Listens; the peer database is to be closed after the transport. Throws PORT_IN_USE. */
@@ -31,7 +32,7 @@ export function openNetwork(options: NodeOptions): {
       ...(options.advertise === null ? {} : { advertise: options.advertise }),
       tier: options.tier,
       specs: protocol,
-      requests: [blobGet, roundProofRequest],
+      requests: [blobGet, roundProofRequest, ...researchRequests],
       certificate,
       pins: new PinStore(database),
       clock,

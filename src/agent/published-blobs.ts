@@ -33,3 +33,10 @@ export class PublishedBlobs implements BlobSource {
     return this.#store.read(hash, offset, length);
   }
 }
+
+/** Two stores as one: peers name a blob by its hash alone. */
+export const firstOf = (first: BlobSource, second: BlobSource): BlobSource => ({
+  size: (hash) => first.size(hash) ?? second.size(hash),
+  read: (hash, offset, length) =>
+    (first.size(hash) === null ? second : first).read(hash, offset, length),
+});

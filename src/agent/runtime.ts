@@ -26,11 +26,13 @@ import { createEventLoop } from "./event-loop.ts";
 import { JobRegistry } from "./job-registry.ts";
 import { type LedgerJoin, LedgerPart } from "./ledger/ledger-part.ts";
 import { isInUse, neededBlobs } from "./needed-blobs.ts";
-import type { NetworkFile } from "./network-file.ts";
+import { type NetworkFile, networkConfigHash } from "./network-file.ts";
 import type { NodeMachine } from "./node.ts";
 import type { NodeEvent } from "./node-types.ts";
 import { makeMachine, openNetwork } from "./open-node.ts";
-import { PublishedBlobs } from "./published-blobs.ts";
+import { firstOf, PublishedBlobs } from "./published-blobs.ts";
+import { NO_RESEARCH, ResearchPart } from "./research/research-part.ts";
+import type { ResearchOffer } from "./research/trial-executor.ts";
 import { RoundHistory } from "./round-history.ts";
 
 export interface NodeOptions {
@@ -51,6 +53,8 @@ export interface NodeOptions {
   random: Random;
   /** How to take part in the network's ledger, where the network file names one. */
   ledger?: LedgerJoin;
+  /** Trials of research that this node runs for other members; none unless given. */
+  research?: ResearchOffer;
 }
 
 /** What a round's training has done so far, for status and progress. */
@@ -72,6 +76,7 @@ export interface RunningNode {
   readonly checkpoints: CheckpointKeeper;
   /** Null in a network without a ledger. */
   readonly ledger: LedgerPart | null;
+  readonly research: ResearchPart;
   readonly progress: TrainingProgress | null;
   readonly fetchBlob: FetchBlob;
   /**
@@ -115,7 +120,14 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
   const { transport, closeDatabase } = openNetwork(options);
   closers.push(closeDatabase, () => transport.close());
   const published = new PublishedBlobs(blobs);
-  serveBlobs(transport, published);
+  const research = await ResearchPart.open({
+    ...{ data_dir, transport, max_disk_bytes, clock, signer: options.identity },
+    network: networkConfigHash(network),
+    roster: network.roster,
+    offer: options.research ?? NO_RESEARCH,
+  });
+  closers.push(() => research.close());
+  serveBlobs(transport, firstOf(published, research.published));
   const machine = makeMachine(options, transport);
   const history = new RoundHistory();
   const current = new CurrentState(data_dir, blobs);
@@ -236,6 +248,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     history,
     checkpoints,
     ledger,
+    research,
     fetchBlob,
     failure: failure.promise,
     feed,

@@ -1,5 +1,6 @@
 /** `magnet join`: makes this machine a node and keeps it running. */
 import fs from "node:fs";
+import packageJson from "../../package.json" with { type: "json" };
 import { closeAll } from "../agent/close-all.ts";
 import { lockDataDir } from "../agent/data-lock.ts";
 import { joinedNetwork } from "../agent/joined-network.ts";
@@ -19,6 +20,7 @@ import { nodeControl } from "../http/node-control.ts";
 import { openIdentity, wasExported } from "../network/key-storage.ts";
 import { defineCommand } from "./frame/command.ts";
 import { stdinClosed, writeReadyFile } from "./ready-file.ts";
+import { selfCommand } from "./self-command.ts";
 
 const log = roomLog("main");
 
@@ -192,6 +194,20 @@ export const join = defineCommand({
       summary: "register, and raise the bond to this amount",
     },
     seat: { type: "string", value: "MAG", summary: "take a notary's seat with this bond" },
+    research: {
+      type: "integer",
+      min: 0,
+      max: 256,
+      value: "WORKERS",
+      summary: "run so many trials of research for other members at once",
+    },
+    "research-cpu": {
+      type: "number",
+      min: 0.1,
+      max: 1e6,
+      value: "SECONDS",
+      summary: "CPU that one such trial may use",
+    },
     "no-claim": { type: "boolean", summary: "leave rewards on the ledger (magnet chain claim)" },
     attached: {
       type: "boolean",
@@ -210,6 +226,8 @@ export const join = defineCommand({
       "node.max_disk": flags.max_disk,
       "training.threads": flags.threads,
       "chain.rpc": flags.rpc,
+      "research.workers": flags.research,
+      "research.trial_cpu": flags.research_cpu,
     });
     const { values } = config;
     const { data_dir } = values.node;
@@ -241,6 +259,12 @@ export const join = defineCommand({
         max_disk_bytes: values.node.max_disk,
         clock: systemClock,
         random: systemRandom,
+        research: {
+          workers: values.research.workers,
+          trial_cpu_s: values.research.trial_cpu,
+          self: selfCommand(),
+          version: packageJson.version,
+        },
         ...ledgerJoin(network, values.chain.rpc, flags),
       });
       const announce = (control_url: string) => {

@@ -100,6 +100,17 @@ const chain = z.strictObject({
   ),
 });
 
+const research = z.strictObject({
+  workers: setting(
+    "trials of research that this node runs for other members at once; 0: none",
+    z.int().min(0).max(256).default(0),
+  ),
+  trial_cpu: setting(
+    "CPU seconds that one trial of another member may use here",
+    z.number().positive().max(1e6).default(600),
+  ),
+});
+
 /** An amount of MAG as `parseMag` reads it. */
 const mag = text.refine(
   (value) => /^\d{1,18}(\.\d{1,18})?$/.test(value),
@@ -132,7 +143,7 @@ const log = z.strictObject({
   ),
 });
 
-const sections = { node, network, training, serve, chain, pay, log };
+const sections = { node, network, training, serve, chain, research, pay, log };
 type Sections = typeof sections;
 export type SectionName = keyof Sections;
 /** All settings by section, checked, with defaults filled in. */

@@ -1,7 +1,7 @@
 /** Talks to the node that runs on a data folder, through its control.json. */
 import fs from "node:fs";
 import { z } from "zod";
-import { EXIT, type ExitKind, MagnetError } from "../core/errors.ts";
+import { EXIT, type ExitKind, MagnetError, toMagnetError } from "../core/errors.ts";
 import { controlFile } from "./control-server.ts";
 
 /** A question is answered from memory; a blob comes from the disk of the same machine. */
@@ -22,9 +22,12 @@ const failureSchema = z.object({
 
 export interface ControlClient {
   get(route: string): Promise<unknown>;
-  post(route: string, body?: unknown): Promise<unknown>;
+  /** `signal` gives up waiting, and the node stops what it was asked for. */
+  post(route: string, body?: unknown, signal?: AbortSignal): Promise<unknown>;
   /** The bytes of a blob that the node holds. */
   blob(hash: string): Promise<Response>;
+  /** The outputs of a trial that a node of the network has run. */
+  researchOutputs(hash: string): Promise<Response>;
 }
 
 const notRunning = (data_dir: string, cause?: unknown) =>
@@ -49,9 +52,13 @@ export function connectControl(data_dir: string): ControlClient {
       response = await fetch(address.url + route, {
         ...init,
         headers: { authorization: `Bearer ${address.token}`, "content-type": "application/json" },
-        signal: AbortSignal.timeout(deadline_ms),
+        signal: AbortSignal.any([
+          AbortSignal.timeout(deadline_ms),
+          ...(init.signal ? [init.signal] : []),
+        ]),
       });
     } catch (error) {
+      if (init.signal?.aborted) throw toMagnetError(init.signal.reason);
       if ((error as Error).name !== "TimeoutError") throw notRunning(data_dir, error);
       throw new MagnetError("CONTROL_TIMEOUT", `the node did not answer in ${deadline_ms} ms`, {
         hint: "its log says what it does; magnet node status tries again",
@@ -69,8 +76,11 @@ export function connectControl(data_dir: string): ControlClient {
   };
   return {
     get: async (route) => (await call(route, { method: "GET" })).json(),
-    post: async (route, body) =>
-      (await call(route, { method: "POST", body: JSON.stringify(body ?? {}) })).json(),
+    post: async (route, body, signal) => {
+      const init = { method: "POST", body: JSON.stringify(body ?? {}) };
+      return (await call(route, signal ? { ...init, signal } : init)).json();
+    },
     blob: (hash) => call(`/v1/blobs/${hash}`, { method: "GET" }),
+    researchOutputs: (hash) => call(`/v1/research/outputs/${hash}`, { method: "GET" }),
   };
 }

@@ -9,9 +9,10 @@ import { type Context, Hono } from "hono";
 import { equalBytes, toHex } from "../core/bytes.ts";
 import { EXIT, MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Random } from "../core/random.ts";
+import type { ResearchControl } from "./research-control.ts";
 
-/** A request body is a job specification at most. */
-const BODY_LIMIT_BYTES = 1 << 20;
+/** A request body is a job's specification or a research task's document at most. */
+const BODY_LIMIT_BYTES = 2 << 20;
 
 const STOP_DELAY_MS = 50;
 
@@ -31,6 +32,8 @@ export interface NodeControl {
   blobPath(hash: string): string | undefined;
   /** Restores an erasure-coded object from its shards into a new file. */
   restoreObject(request: unknown): Promise<unknown>;
+  /** Trials of research on other nodes. */
+  research: ResearchControl;
   stop(): void;
 }
 
@@ -94,11 +97,30 @@ function routes(control: NodeControl, token: string): Hono {
     if (!file) throw new MagnetError("NOT_FOUND", "this node does not hold that blob");
     return new Response(Bun.file(file));
   });
+  researchRoutes(app, control.research);
   app.post("/v1/stop", (context) => {
     setTimeout(control.stop, STOP_DELAY_MS); // after this answer has left
     return context.json({ stopping: true });
   });
   return app;
+}
+
+function researchRoutes(app: Hono, research: ResearchControl): void {
+  app.get("/v1/research/nodes", async (context) =>
+    context.json((await research.nodes()) as object),
+  );
+  app.post("/v1/research/tasks", async (context) =>
+    context.json((await research.share(await bodyOf(context))) as object),
+  );
+  app.post("/v1/research/trials", async (context) => {
+    const { signal } = context.req.raw; // aborted when the command that asked has gone
+    return context.json((await research.trial(await bodyOf(context), signal)) as object);
+  });
+  app.get("/v1/research/outputs/:hash{[0-9a-f]{64}}", (context) => {
+    const file = research.outputsPath(context.req.param("hash"));
+    if (!file) throw new MagnetError("NOT_FOUND", "this node does not hold these outputs");
+    return new Response(Bun.file(file));
+  });
 }
 
 /** Starts the control interface and writes control.json (atomically, mode 0600). */

@@ -13,6 +13,7 @@ import { nodeIdOf } from "../network/identity.ts";
 import { BlobStore } from "../storage/blobs.ts";
 import { hostDisk } from "../storage/disk.ts";
 import type { NodeControl } from "./control-server.ts";
+import { researchControl } from "./research-control.ts";
 
 const submitSchema = z.strictObject({
   job: jobSpecSchema,
@@ -146,6 +147,7 @@ export function nodeControl(node: RunningNode, stop: () => void): NodeControl {
     blobPath: (hash) =>
       node.blobs.has(hash as Hash) ? path.resolve(node.blobs.pathOf(hash as Hash)) : undefined,
     restoreObject: (request) => restoreObject(node, request),
+    research: researchControl(node),
     stop,
   };
 }

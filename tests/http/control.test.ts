@@ -42,6 +42,15 @@ function serve(overrides: Partial<NodeControl> = {}) {
     },
     blobPath: () => undefined,
     restoreObject: async () => ({}),
+    research: {
+      nodes: async () => ({ nodes: [] }),
+      share: async (request) => {
+        calls.push(request);
+        return { task: null };
+      },
+      trial: async () => ({ result: null }),
+      outputsPath: () => undefined,
+    },
     stop: () => calls.push("stop"),
     ...overrides,
   };

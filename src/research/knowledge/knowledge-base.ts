@@ -5,7 +5,7 @@
  * often and from whomever it comes; the first to tell it is believed.
  */
 import type { Database } from "bun:sqlite";
-import type { Clock } from "../../core/clock.ts";
+import { type Clock, systemClock } from "../../core/clock.ts";
 import { openDatabase } from "../../core/database.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { PublicKey } from "../../core/types.ts";
@@ -62,7 +62,7 @@ export class KnowledgeBase implements KnowledgeSource {
   }
 
   /** Opens or creates the file (":memory:" for none). Throws KNOWLEDGE_CORRUPT, disk errors. */
-  static open(file: string, clock: Clock): KnowledgeBase {
+  static open(file: string, clock: Clock = systemClock): KnowledgeBase {
     const database = openDatabase({
       ...{ file, version: VERSION, tables: TABLES },
       // A resumed run records its insights again: nothing is lost in a power failure.

@@ -1,9 +1,10 @@
-/** A worker process of the toy domain: `bun toy-worker.ts [refuse | changed | never | deaf]`. */
+/** A worker process of the toy domain: `bun toy-worker.ts [refuse | changed | never | node ...]`. */
 import { MagnetError } from "../../../src/core/errors.ts";
 import { serveTrials } from "../../../src/research/trials/worker.ts";
 import { toyDomain } from "./toy-domain.ts";
 
 const [mode] = process.argv.slice(2);
+// "node": as a node starts it, with the command line of `magnet research worker` behind it.
 if (mode === "never") {
   process.stderr.write("cannot allocate memory\n");
   process.exit(1);
