@@ -16,6 +16,7 @@ import { teacherSource } from "./teacher/propose.ts";
 import { parseTeacher } from "./teacher/settings.ts";
 import { openTeacher, type TeacherUse } from "./teacher/teacher.ts";
 import { openRun, type RunTask } from "./trials/open-run.ts";
+import { ownCpuSeconds } from "./trials/process-cpu.ts";
 import type { WorkerSource } from "./trials/trial-worker.ts";
 import type { Json, ResearchDomain } from "./types.ts";
 
@@ -66,12 +67,13 @@ async function teacherOf(task: Task, options: SessionOptions) {
  * that was done, and the same call goes on.
  */
 export async function research(options: SessionOptions): Promise<SessionResult> {
+  const start_s = ownCpuSeconds(); // opening the task is part of what the run costs
   const { file, document, seed } = options.task;
   const task = parseTask(document, file, seed === null ? {} : { seed });
   const teacher = await teacherOf(task, options);
   const domain = await openDomain(task);
   try {
-    return await runIn(domain, task, teacher, options);
+    return await runIn(domain, task, teacher, options, start_s);
   } finally {
     await domain.close();
   }
@@ -82,6 +84,7 @@ async function runIn(
   task: Task,
   teacher: Awaited<ReturnType<typeof teacherOf>>,
   options: SessionOptions,
+  start_s: number,
 ): Promise<SessionResult> {
   const { settings, folder, knowledge, onEvent, signal } = options;
   const run = openRun({
@@ -93,6 +96,7 @@ async function runIn(
     self: options.self,
     workers: options.workers,
     threads: options.threads,
+    ownCpu: () => ownCpuSeconds() - start_s,
     ...(options.sources ? { sources: options.sources } : {}),
   });
   try {

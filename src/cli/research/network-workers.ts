@@ -80,6 +80,7 @@ export async function networkSources(
 
 /** One place for a trial on one node. */
 export class NetworkPlace implements WorkerSource {
+  readonly foreign = true;
   #cpu_s = 0;
   /** Why the node cannot run this task: it is not asked again. */
   #refused: string | null = null;

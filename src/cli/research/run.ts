@@ -10,6 +10,7 @@ import { systemClock } from "../../core/clock.ts";
 import type { Config } from "../../core/config.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { readSmallText } from "../../core/read-file.ts";
+import { connectControl } from "../../http/control-client.ts";
 import { KnowledgeBase } from "../../research/knowledge/knowledge-base.ts";
 import { figureRows, headline } from "../../research/report/facts.ts";
 import { type RunSettings, research, type SessionResult } from "../../research/session.ts";
@@ -20,6 +21,7 @@ import { type Context, defineCommand } from "../frame/command.ts";
 import { type Output, table } from "../frame/output.ts";
 import { stopOnFailure } from "../run-guards.ts";
 import { selfCommand } from "../self-command.ts";
+import { type NetworkPlace, networkSources } from "./network-workers.ts";
 import { knowledgeFile, runFolder, runsFolder } from "./place.ts";
 import { ResearchView } from "./view.ts";
 
@@ -30,9 +32,16 @@ const BATCH_MIN = 4;
 const LOCAL_FLAGS = {
   workers: {
     type: "integer",
-    min: 1,
+    min: 0,
     max: 256,
     summary: "processes that evaluate trials (default: one a core)",
+  },
+  nodes: {
+    type: "integer",
+    min: 1,
+    max: 1024,
+    value: "PLACES",
+    summary: "trials at once on nodes of the network, through the node on this data folder",
   },
   threads: {
     type: "integer",
@@ -47,6 +56,7 @@ const LOCAL_FLAGS = {
 
 interface LocalFlags {
   workers: number | undefined;
+  nodes: number | undefined;
   threads: number;
   knowledge: string | undefined;
   no_knowledge: boolean;
@@ -71,6 +81,27 @@ function openKnowledge(config: Config, flags: LocalFlags): KnowledgeBase | null 
   return KnowledgeBase.open(file, systemClock);
 }
 
+/** Places on nodes of the network, where they are asked for. Throws NO_RESEARCH_NODES. */
+async function placesOf(
+  out: Output,
+  config: Config,
+  task: RunTask,
+  { nodes, workers }: LocalFlags,
+): Promise<NetworkPlace[]> {
+  if (nodes === undefined && workers === 0)
+    throw new MagnetError("NO_WORKERS", "--workers 0 leaves nobody to evaluate trials", {
+      hint: "give --nodes PLACES as well, or at least one worker",
+      exit: "usage",
+    });
+  if (nodes === undefined) return [];
+  const found = await networkSources({
+    control: connectControl(config.values.node.data_dir),
+    ...{ task, version: packageJson.version, workers_max: nodes },
+  });
+  out.note(`trials go to ${found.nodes.join(", ")} too`);
+  return found.sources;
+}
+
 /** Runs a folder to its end and shows the result. */
 async function runFolderToEnd(
   { out, signal }: Context,
@@ -84,6 +115,7 @@ async function runFolderToEnd(
   },
 ) {
   const { folder, flags } = options;
+  const sources = await placesOf(out, config, options.task, flags);
   const knowledge = openKnowledge(config, flags);
   const view = new ResearchView(out, process.env);
   const reports = stopOnFailure({
@@ -97,6 +129,7 @@ async function runFolderToEnd(
       teach: options.teach,
       workers: flags.workers ?? Math.min(os.availableParallelism(), options.settings.batch),
       threads: flags.threads,
+      sources,
       ...(knowledge ? { knowledge } : {}),
       self: selfCommand(),
       magnet_version: packageJson.version,

@@ -6,9 +6,11 @@
  */
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { roomLog } from "../../core/log.ts";
+import type { Hash } from "../../core/types.ts";
 import type { Proposal, RunTrialsOptions, Spent, TrialRunner } from "../loop/faces.ts";
-import type { Trial } from "../types.ts";
+import type { Trial, TrialSpec } from "../types.ts";
 import { ERROR_LENGTH_MAX, RETRIES, TRIAL_CPU_S } from "./limits.ts";
+import { outcomeAddress } from "./outcome-record.ts";
 import { ownCpuSeconds } from "./process-cpu.ts";
 import type { TrialEnd, TrialStore } from "./trial-store.ts";
 import type { TrialWorker, WorkerAnswer, WorkerSource } from "./trial-worker.ts";
@@ -20,6 +22,8 @@ export interface RunnerOptions {
   readonly store: TrialStore;
   /** One place for a worker each; a worker is opened when there is a trial for it. */
   readonly sources: readonly WorkerSource[];
+  /** Where results of other machines are computed again, and which of them. */
+  readonly verifier?: { readonly source: WorkerSource; isDue(address: Hash): boolean };
   /** CPU seconds of this process that belong to the run; by default from now on. */
   readonly ownCpu?: () => number;
   /** Told of each trial that has just ended, in order of arrival: for the live view. */
@@ -47,6 +51,10 @@ export class DurableRunner implements TrialRunner {
   readonly #queue: Job[] = [];
   /** Called when the queue has grown or the runner closes. */
   #wakers: (() => void)[] = [];
+  readonly #verifier: RunnerOptions["verifier"];
+  /** One re-computation at a time. */
+  #verifying: Promise<unknown> = Promise.resolve();
+  #verifying_worker: TrialWorker | null = null;
   readonly #ownCpu: () => number;
   readonly #onTrial: (trial: Trial) => void;
   readonly #began_ms = performance.now();
@@ -57,9 +65,10 @@ export class DurableRunner implements TrialRunner {
   #closed = false;
 
   /** The store must have begun its life (`begin`). */
-  constructor({ store, sources, ownCpu, onTrial }: RunnerOptions) {
+  constructor({ store, sources, verifier, ownCpu, onTrial }: RunnerOptions) {
     this.#store = store;
     this.#sources = sources;
+    this.#verifier = verifier;
     const start_s = ownCpuSeconds();
     this.#ownCpu = ownCpu ?? (() => ownCpuSeconds() - start_s);
     this.#onTrial = onTrial ?? (() => undefined);
@@ -115,7 +124,8 @@ export class DurableRunner implements TrialRunner {
   }
 
   #life(): Spent {
-    const workers_s = this.#sources.reduce((sum, source) => sum + source.cpuSeconds(), 0);
+    const checked_s = this.#verifier?.source.cpuSeconds() ?? 0;
+    const workers_s = this.#sources.reduce((sum, source) => sum + source.cpuSeconds(), checked_s);
     const wall_s = (performance.now() - this.#began_ms) / 1000;
     return { cpu_s: this.#ownCpu() + workers_s, wall_s };
   }
@@ -139,7 +149,8 @@ export class DurableRunner implements TrialRunner {
   }
 
   async #closeWorkers(): Promise<void> {
-    await Promise.all([...this.#workers].map((worker) => worker.close()));
+    const all = [...this.#workers, ...(this.#verifying_worker ? [this.#verifying_worker] : [])];
+    await Promise.all(all.map((worker) => worker.close()));
   }
 
   #start(): void {
@@ -177,7 +188,7 @@ export class DurableRunner implements TrialRunner {
       }
       const job = this.#queue.shift(); // another worker may have taken it meanwhile
       if (job === undefined) continue;
-      if (!(await this.#evaluate(worker, job))) {
+      if (!(await this.#evaluate(worker, job, source))) {
         this.#workers.delete(worker);
         await worker.close();
         worker = null;
@@ -196,7 +207,7 @@ export class DurableRunner implements TrialRunner {
   }
 
   /** Runs one trial and settles it, or queues it again. False where the worker is gone. */
-  async #evaluate(worker: TrialWorker, job: Job): Promise<boolean> {
+  async #evaluate(worker: TrialWorker, job: Job, source: WorkerSource): Promise<boolean> {
     const { index, cpu_limit_s, signal } = job;
     try {
       const same = this.#store.sameSpec(index);
@@ -208,6 +219,7 @@ export class DurableRunner implements TrialRunner {
       this.#store.started(index, worker.name);
       const { spec } = this.#store.trial(index)!;
       const answer = await worker.evaluate(spec, { cpu_limit_s });
+      if (source.foreign) await this.#verify(worker.name, spec, answer);
       const stopped = this.#closed || signal?.aborted === true;
       if (answer.kind !== "lost") this.#end(job, answer);
       else if (stopped || !this.#isCrash(job, answer.blamed)) this.#again(job, answer, stopped);
@@ -217,6 +229,32 @@ export class DurableRunner implements TrialRunner {
       job.reject(error); // the store is lost: the run cannot go on
       return true;
     }
+  }
+
+  /** Computes a sampled result again. Throws NODE_WRONG, having undone what the node has told. */
+  async #verify(name: string, spec: TrialSpec, answer: WorkerAnswer): Promise<void> {
+    if (answer.kind !== "done" || !this.#verifier) return;
+    const address = outcomeAddress(spec, answer.record);
+    if (!this.#verifier.isDue(address)) return;
+    const again = this.#verifying.then(() => this.#compute(spec));
+    this.#verifying = again.catch(() => undefined); // heard below
+    const own = await again;
+    if (own === null || own === address) return;
+    const dropped = this.#store.distrust(name);
+    throw new MagnetError(
+      "NODE_WRONG",
+      `${name} gave a result that is not what this machine computes; ${dropped} trials are dropped`,
+      { hint: "resume the run without that node", exit: "verification" },
+    );
+  }
+
+  /** The address of this machine's own outcome; null where it has none. */
+  async #compute(spec: TrialSpec): Promise<Hash | null> {
+    this.#verifying_worker ??= await this.#verifier!.source.open();
+    const answer = await this.#verifying_worker.evaluate(spec, { cpu_limit_s: TRIAL_CPU_S });
+    if (answer.kind === "done") return outcomeAddress(spec, answer.record);
+    this.#verifying_worker = null;
+    return null;
   }
 
   #isCrash(job: Job, blamed: boolean): boolean {

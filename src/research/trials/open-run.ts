@@ -4,6 +4,7 @@
  * is edited meanwhile changes nothing.
  */
 import path from "node:path";
+import { sha256 } from "../../core/bytes.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import type { Hash } from "../../core/types.ts";
 import { parseTask, type Task } from "../task/load.ts";
@@ -65,8 +66,12 @@ export function openRun(options: OpenRunOptions): OpenedRun {
     const header = store.begin({ task_hash, task, settings, code_version });
     const command = [...options.self, "research", "worker", folder, "--threads", String(threads)];
     const local = () => new LocalWorkers({ command, task_hash });
+    const verifier = options.sources?.length
+      ? { source: local(), isDue: sampled(crypto.getRandomValues(new Uint8Array(16))) }
+      : undefined;
     const runner = new DurableRunner({
       store,
+      ...(verifier ? { verifier } : {}),
       sources: [...Array.from({ length: workers }, local), ...(options.sources ?? [])],
       ...(options.ownCpu ? { ownCpu: options.ownCpu } : {}),
       ...(options.onTrial ? { onTrial: options.onTrial } : {}),
@@ -81,6 +86,15 @@ export function openRun(options: OpenRunOptions): OpenedRun {
     throw error;
   }
 }
+
+/** One in so many results of other machines is computed again. */
+const VERIFY_ONE_IN = 16;
+
+/** By a secret of this process: a node must not know which of its results are looked at. */
+const sampled =
+  (secret: Uint8Array) =>
+  (address: Hash): boolean =>
+    sha256(secret, address)[0]! % VERIFY_ONE_IN === 0;
 
 /** The task of a run that was begun. Throws RUN_NOT_FOUND. */
 export function taskOfRun(folder: string): Task {

@@ -66,7 +66,8 @@ export function recordOf(outcome: TrialOutcome): OutcomeRecord {
     outputs_hash: outputs.length === 0 ? null : (sha256Hex(outputBytes(outputs)) as Hash),
     cpu_s: Math.max(0, cpu_s),
   };
-  const text = JSON.stringify(record); // NaN in a figure becomes null, -0 becomes 0
+  // NaN in a figure becomes null, -0 becomes 0, and keys stand in the order that signed results have.
+  const text = canonicalJson(JSON.parse(JSON.stringify(record)));
   if (text.length > FIGURES_BYTES_MAX) throw badOutcome("its figures are longer than allowed");
   return JSON.parse(text) as OutcomeRecord;
 }

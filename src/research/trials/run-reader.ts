@@ -145,7 +145,7 @@ export class RunReader {
   /** Each opening of rows that the search never sees, in order; an interrupted one counts again. */
   reads(): { part: "gate" | "sealed"; key: string }[] {
     return this.steps().flatMap(({ key, attempts }) => {
-      const part = /^(gate|sealed)(\/|$)/.exec(key)?.[1];
+      const part = /^(gate|sealed)([/~]|$)/.exec(key)?.[1];
       return Array.from({ length: part ? attempts : 0 }, () => ({
         ...{ part: part as "gate" | "sealed", key },
       }));

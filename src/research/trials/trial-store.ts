@@ -179,6 +179,30 @@ export class TrialStore extends RunReader {
     this.#write((d) => d.query(query).run(index));
   }
 
+  /**
+   * Undoes all that followed from results of a worker that was found to be wrong: the run goes on
+   * from its first one when it is resumed. Reads of gate and sealed stay in the log, under another
+   * key: they did happen. Returns how many trials were dropped.
+   */
+  distrust(worker: string): number {
+    const query = "SELECT min(trial) AS first FROM trials WHERE worker = ? AND state = 'done'";
+    const { first } = this.read((d) => d.query(query).get(worker)) as { first: number | null };
+    if (first === null) return 0;
+    const dropped = this.count() - first;
+    this.#write((d) => {
+      d.query("DELETE FROM trials WHERE trial > ?").run(first);
+      d.query(
+        "DELETE FROM steps WHERE trials > ? AND key NOT GLOB 'gate/*' AND key <> 'sealed'",
+      ).run(first);
+      d.query(
+        `UPDATE steps SET key = key || '~' || (SELECT count(*) FROM steps)
+         WHERE trials > ? AND key NOT GLOB '*~*'`,
+      ).run(first);
+    });
+    this.forget(first);
+    return dropped;
+  }
+
   /** A done trial of the same specification: equal specifications have equal outcomes. */
   sameSpec(index: number): StoredTrial | null {
     const query = `SELECT b.* FROM trials a JOIN trials b ON a.spec_key = b.spec_key
@@ -196,7 +220,8 @@ export class TrialStore extends RunReader {
     this.#write((d) =>
       d
         .query(
-          `INSERT INTO steps (key, attempts, began_ms) VALUES (?, 1, ?)
+          `INSERT INTO steps (key, attempts, trials, began_ms)
+           VALUES (?, 1, (SELECT count(*) FROM trials), ?)
            ON CONFLICT (key) DO UPDATE SET attempts = attempts + 1`,
         )
         .run(key, now_ms),

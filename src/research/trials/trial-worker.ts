@@ -39,6 +39,8 @@ export interface TrialWorker {
 
 /** Opens a worker, and another one where that was lost. */
 export interface WorkerSource {
+  /** Another machine: a sample of what it says is computed again here. */
+  readonly foreign?: boolean;
   /** Throws where it cannot be opened; `retryable` errors are no reason to end the run. */
   open(): Promise<TrialWorker>;
   /** CPU seconds of all workers that it has opened, until now. */
