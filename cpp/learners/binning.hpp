@@ -1,6 +1,6 @@
-// Tables as bins: every value becomes a byte. Bins of a number column ascend with the value (value x
-// is in bin b where b edges are below x); missing values have a bin of their own above all others.
-// A category is its own bin; where there are more than fit, the rarest share the last one.
+// Tables as bins: every value becomes a byte. Bins of a number column ascend with the value (value
+// x is in bin b where b edges are below x); missing values have a bin of their own above all
+// others. A category is its own bin; where there are more than fit, the rarest share the last one.
 #pragma once
 #include <memory>
 #include <vector>

@@ -18,8 +18,10 @@ constexpr SettingRule SETTINGS[] = {
     {"learning_rate", 0.1, 1e-4, 1, false, "part of each tree's step that is taken"},
     {"max_depth", 6, 0, 64, true, "splits from root to leaf at most; 0 = no limit"},
     {"max_leaves", 0, 0, 65536, true, "leaves of a tree at most; 0 = no limit"},
-    {"level_by_level", 0, 0, 1, true, "split by level rather than by gain (matters with max_leaves)"},
-    {"min_child_weight", 1, 0, 1e9, false, "least sum of curvatures (regression: weights) in a leaf"},
+    {"level_by_level", 0, 0, 1, true,
+     "split by level, not by gain (matters with max_leaves)"},
+    {"min_child_weight", 1, 0, 1e9, false,
+     "least sum of curvatures in a leaf (regression: of weights)"},
     {"l1", 0, 0, 1e9, false, "L1 penalty of leaf values"},
     {"l2", 1, 0, 1e9, false, "L2 penalty of leaf values"},
     {"min_gain", 0, 0, 1e9, false, "least gain of a split"},
@@ -160,10 +162,11 @@ class Boosting {
 
   SplitRules split_rules(const Scales& scales) const {
     const Settings& s = in_.settings;
+    const double least = std::ceil(s.get("min_child_weight") * scales.curvature);
     return {
         .l1 = s.get("l1") * scales.gradient,
         .l2 = s.get("l2") * scales.curvature,
-        .min_curvature = std::max(1.0, s.get("min_child_weight") * scales.curvature),
+        .min_curvature = static_cast<int32_t>(std::min(std::max(least, 1.0), 2147483647.0)),
         .min_gain = s.get("min_gain") * scales.gradient * scales.gradient / scales.curvature,
         .category_smoothing = s.get("category_smoothing") * scales.curvature,
         .category_l2 = s.get("category_l2") * scales.curvature,
@@ -183,6 +186,7 @@ class Boosting {
       std::sort(columns.begin(), columns.end());
     }
     table_.choose_columns(columns, in_.threads);
+    grower_.columns_changed();
   }
 
   /** Rows of a round; those left out go to `others_`. */

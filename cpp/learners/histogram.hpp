@@ -12,7 +12,8 @@ namespace magnet::learn {
 /** Upper half: sum of gradients, signed. Lower half: sum of curvatures, >= 0. */
 using Packed = int64_t;
 inline Packed pack(int32_t gradient, uint32_t curvature) {
-  return static_cast<Packed>((static_cast<uint64_t>(static_cast<uint32_t>(gradient)) << 32) + curvature);
+  const uint64_t upper = static_cast<uint32_t>(gradient);
+  return static_cast<Packed>((upper << 32) + curvature);
 }
 inline double gradient_of(Packed sum) { return static_cast<double>(sum >> 32); }
 inline double curvature_of(Packed sum) { return static_cast<double>(static_cast<uint32_t>(sum)); }
@@ -33,7 +34,7 @@ class FitTable {
   /** The chosen columns. */
   const std::vector<uint32_t>& chosen() const { return chosen_; }
   /** Where the i-th chosen column begins in a histogram; its missing values' cell is its last. */
-  uint32_t offset(uint32_t i) const { return offsets_[i]; }
+  const uint32_t* offsets() const { return offsets_.data(); }
   uint32_t cells() const { return cells_; }
 
   /** Fills a histogram with the sums over a list of rows. */

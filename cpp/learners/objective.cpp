@@ -1,6 +1,6 @@
-// Gradients to packed integers. The largest magnitude becomes so large a number that no sum over all
-// rows overflows its half of a word: 15 bits up to 2^16 rows, fewer above. Where fewer than 12 are
-// left, rounding is random by row and round, so that what is lost has no direction.
+// Gradients to packed integers. The largest magnitude becomes so large a number that no sum over
+// all rows overflows its half of a word: 14 bits up to 2^16 rows, fewer above. Where fewer than 12
+// are left, rounding is random by row and round, so that what is lost has no direction.
 #include "objective.hpp"
 
 #include <bit>

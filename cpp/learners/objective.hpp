@@ -1,6 +1,6 @@
-// What boosting minimises: logistic loss of two classes, softmax cross-entropy of more, squared error
-// of values. Gradients and curvatures by row from the scores so far, rounded to packed whole numbers;
-// the same bits on every CPU path.
+// What boosting minimises: logistic loss of two classes, softmax cross-entropy of more, squared
+// error of values. Gradients and curvatures by row from the scores so far, rounded to packed whole
+// numbers; the same bits on every CPU path.
 #pragma once
 #include "histogram.hpp"
 #include "learner.hpp"

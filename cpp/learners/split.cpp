@@ -1,13 +1,44 @@
-// Scans of one column's histogram. Of equal gains the first in the order of the scan is taken.
+// Scans of histograms. Number columns are scanned by vectors and give keys; only the best column's
+// split is then worked out. Of equal gains the first column, then the first bin, is taken.
 #include "split.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "../cpu/simd.hpp"
+#include "../cpu/thread_pool.hpp"
+
+namespace magnet::learn {
+namespace {
+
+/** What the kernels need of a node. */
+struct CutRules {
+  int32_t gradient;
+  int32_t curvature;
+  int32_t min_curvature;
+  double l1;
+  double l2;
+};
+
+}  // namespace
+}  // namespace magnet::learn
+
+namespace magnet {
+using learn::CutKeys;
+using learn::CutRules;
+}  // namespace magnet
+
+#define MAGNET_KERNELS "../learners/split.inc"
+#include "../cpu/all_paths.inc"
 
 namespace magnet::learn {
 namespace {
 
 /** Up to so many categories are each tried against the rest. */
 constexpr uint32_t FEW_CATEGORIES = 4;
+/** Below so many cells a thread's wake-up costs more than it brings. */
+constexpr uint32_t CELLS_FOR_THREADS = 1u << 16;
 
 /** Gain of cutting `left` off, or 0 where a side is too small. */
 double gain_of(Packed left, Packed total, double own_score, const SplitRules& rules,
@@ -27,43 +58,32 @@ uint8_t middle_of_gap(const Packed* cells, uint32_t bin, uint32_t bins) {
   return static_cast<uint8_t>(next == bins ? bin : bin + (next - bin - 1) / 2);
 }
 
-Split best_number_split(const Packed* cells, uint32_t bins, Packed total,
-                        const SplitRules& rules) {
-  Split best;
+Split number_split(const Packed* cells, uint32_t bins, Packed total, const SplitRules& rules,
+                   const CutKeys& keys) {
+  Split split;
   const Packed missing = cells[bins];
-  const double own = rules.score(gradient_of(total), curvature_of(total));
-  Packed left = 0;
-  for (uint32_t b = 0; b < bins; b++) {
-    if (cells[b] == 0) continue;
-    left += cells[b];
-    const double gain = gain_of(left, total, own, rules);
-    if (gain > best.gain) {
-      best.gain = gain;
-      best.bin = static_cast<uint8_t>(b);
-      best.left = left;
-      best.missing_left = false;
-    }
-    if (missing == 0) continue;
-    const double with_missing = gain_of(left + missing, total, own, rules);
-    if (with_missing > best.gain) {
-      best.gain = with_missing;
-      best.bin = static_cast<uint8_t>(b);
-      best.left = left + missing;
-      best.missing_left = true;
-    }
+  split.missing_left = keys.missing_left > keys.missing_right;
+  const int64_t key = split.missing_left ? keys.missing_left : keys.missing_right;
+  split.left = split.missing_left ? missing : 0;
+  // The key's place counts cells that are not empty.
+  uint32_t bin = 0;
+  for (int64_t place = 255 - (key & 255); place >= 0; bin++) {
+    split.left += cells[bin];
+    place -= cells[bin] != 0 ? 1 : 0;
   }
-  if (best.gain <= 0) return best;
+  bin--;
+  const double own = rules.score(gradient_of(total), curvature_of(total));
+  split.gain = gain_of(split.left, total, own, rules);
   // Where the node has none missing, later ones go the way of most.
-  if (missing == 0) best.missing_left = curvature_of(best.left) * 2 >= curvature_of(total);
-  best.bin = middle_of_gap(cells, best.bin, bins);
-  return best;
+  if (missing == 0) split.missing_left = curvature_of(split.left) * 2 >= curvature_of(total);
+  split.bin = middle_of_gap(cells, bin, bins);
+  return split;
 }
 
-Split best_of_few(const Packed* cells, uint32_t cells_count, Packed total,
-                  const SplitRules& rules) {
+Split best_of_few(const Packed* cells, uint32_t count, Packed total, const SplitRules& rules) {
   Split best;
   const double own = rules.score(gradient_of(total), curvature_of(total));
-  for (uint32_t b = 0; b < cells_count; b++) {
+  for (uint32_t b = 0; b < count; b++) {
     if (cells[b] == 0) continue;
     const double gain = gain_of(cells[b], total, own, rules);
     if (gain <= best.gain) continue;
@@ -75,7 +95,7 @@ Split best_of_few(const Packed* cells, uint32_t cells_count, Packed total,
   return best;
 }
 
-Split best_subset(const Packed* cells, uint32_t cells_count, Packed total,
+Split best_subset(const Packed* cells, uint32_t cell_count, Packed total,
                   const SplitRules& rules) {
   struct Category {
     double mean;
@@ -83,7 +103,7 @@ Split best_subset(const Packed* cells, uint32_t cells_count, Packed total,
   };
   Category order[BINS_LIMIT + 1];
   uint32_t count = 0;
-  for (uint32_t b = 0; b < cells_count; b++) {
+  for (uint32_t b = 0; b < cell_count; b++) {
     if (cells[b] == 0) continue;
     const double weight = curvature_of(cells[b]) + rules.category_smoothing;
     order[count++] = {gradient_of(cells[b]) / weight, b};
@@ -107,17 +127,68 @@ Split best_subset(const Packed* cells, uint32_t cells_count, Packed total,
   return best;
 }
 
-}  // namespace
-
-Split best_split(const Packed* cells, const ColumnBins& column, Packed total,
-                 const SplitRules& rules) {
-  if (!column.is_category()) return best_number_split(cells, column.bins, total, rules);
-  // Missing values are one more category.
-  const uint32_t count = column.bins + 1;
-  Split best = column.bins <= FEW_CATEGORIES ? best_of_few(cells, count, total, rules)
-                                             : best_subset(cells, count, total, rules);
+/** Missing values are one more category. */
+Split category_split(const Packed* cells, uint32_t bins, Packed total, const SplitRules& rules) {
+  Split best = bins <= FEW_CATEGORIES ? best_of_few(cells, bins + 1, total, rules)
+                                      : best_subset(cells, bins + 1, total, rules);
   best.is_category = true;
   return best;
+}
+
+}  // namespace
+
+void SplitFinder::columns_changed() {
+  number_bins_.clear();
+  for (const uint32_t c : table_.chosen()) {
+    const ColumnBins& column = table_.rules().columns[c];
+    number_bins_.push_back(column.is_category() ? 0 : static_cast<int32_t>(column.bins));
+  }
+  keys_.resize(number_bins_.size());
+}
+
+Split SplitFinder::find(const Packed* histogram, Packed total, const SplitRules& rules,
+                        uint32_t threads) {
+  const CutRules cut{static_cast<int32_t>(total >> 32), static_cast<int32_t>(total),
+                     rules.min_curvature, rules.l1, rules.l2};
+  const auto columns = static_cast<int64_t>(keys_.size());
+  const uint32_t team = table_.cells() < CELLS_FOR_THREADS ? 1 : threads;
+  parallel_for(team, columns, [&](int64_t begin, int64_t end, uint32_t) {
+    MAGNET_DISPATCH(best_cuts, histogram, table_.offsets() + begin, number_bins_.data() + begin,
+                    static_cast<uint32_t>(end - begin), cut, keys_.data() + begin);
+  });
+  // Keys hold the sum of the sides' scores, categories' gains are less the node's own.
+  const double own = rules.score(gradient_of(total), curvature_of(total));
+  Split best;
+  int64_t best_key = std::bit_cast<int64_t>(own) | 255;
+  int64_t best_number = -1;
+  for (int64_t i = 0; i < columns; i++) {
+    const auto c = static_cast<size_t>(i);
+    const int64_t key = std::max(keys_[c].missing_right, keys_[c].missing_left);
+    if (number_bins_[c] > 0 && key > best_key) {
+      best_key = key;
+      best_number = i;
+    }
+  }
+  const auto take = [&](Split split, int64_t i) {
+    split.column = table_.chosen()[static_cast<size_t>(i)];
+    if (split.gain > best.gain) best = split;
+  };
+  const auto cells_of = [&](int64_t i) { return histogram + table_.offsets()[i]; };
+  if (best_number >= 0) {
+    const auto c = static_cast<size_t>(best_number);
+    const auto bins = static_cast<uint32_t>(number_bins_[c]);
+    take(number_split(cells_of(best_number), bins, total, rules, keys_[c]), best_number);
+  }
+  for (int64_t i = 0; i < columns; i++) {
+    if (number_bins_[static_cast<size_t>(i)] > 0) continue;
+    const uint32_t bins = table_.rules().columns[table_.chosen()[static_cast<size_t>(i)]].bins;
+    take(category_split(cells_of(i), bins, total, rules), i);
+  }
+  return best;
+}
+
+void subtract_histogram(Packed* a, const Packed* b, uint32_t cells) {
+  MAGNET_DISPATCH(subtract, a, b, cells);
 }
 
 }  // namespace magnet::learn

@@ -1,8 +1,10 @@
-// The best split of a node from its histogram (Chen and Guestrin 2016, equation 7, with the L1 term):
-// gain = score(left) + score(right) - score(node), score = max(|G| - l1, 0)^2 / (H + l2). Missing
-// values go to the side where they gain more. Categories are cut in the order of their mean gradient
-// (Fisher 1958), few of them each against the rest.
+// The best split of a node from its histogram (Chen and Guestrin 2016, equation 7, with the L1
+// term): gain = score(left) + score(right) - score(node), score = max(|G| - l1, 0)^2 / (H + l2).
+// Missing values go to the side where they gain more. Categories are cut in the order of their mean
+// gradient (Fisher 1958), few of them each against the rest.
 #pragma once
+#include <vector>
+
 #include "histogram.hpp"
 #include "tree_set.hpp"
 
@@ -12,7 +14,8 @@ namespace magnet::learn {
 struct SplitRules {
   double l1;
   double l2;
-  double min_curvature;
+  /** Least of a side, >= 1: a whole number. */
+  int32_t min_curvature;
   double min_gain;
   /** Added to the curvature of a category when categories are put in order. */
   double category_smoothing;
@@ -36,8 +39,29 @@ struct Split {
   Packed left = 0;
 };
 
-/** The best split by one column, whose histogram (bins, then missing) begins at `cells`. */
-Split best_split(const Packed* cells, const ColumnBins& column, Packed total,
-                 const SplitRules& rules);
+/** Best cuts of a number column, as keys: see split.inc. */
+struct CutKeys {
+  int64_t missing_right;
+  int64_t missing_left;
+};
+
+/** Finds splits in histograms of one fit table; one for each thread that grows trees. */
+class SplitFinder {
+ public:
+  explicit SplitFinder(const FitTable& table) : table_(table) {}
+  /** After the table's columns were chosen anew. */
+  void columns_changed();
+  /** The best split of a node of this total over all chosen columns; of equal gains the first. */
+  Split find(const Packed* histogram, Packed total, const SplitRules& rules, uint32_t threads);
+
+ private:
+  const FitTable& table_;
+  /** Bins of each chosen number column; 0 for a category. */
+  std::vector<int32_t> number_bins_;
+  std::vector<CutKeys> keys_;
+};
+
+/** a -= b, cell by cell. */
+void subtract_histogram(Packed* a, const Packed* b, uint32_t cells);
 
 }  // namespace magnet::learn

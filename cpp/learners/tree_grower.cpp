@@ -21,8 +21,8 @@ struct TreeGrower::Job {
   uint32_t leaves = 1;
 };
 
-TreeGrower::TreeGrower(FitTable& table, const GrowRules& rules)
-    : table_(table), rules_(rules), spare_rows_(table.rows()) {}
+TreeGrower::TreeGrower(const FitTable& table, const GrowRules& rules)
+    : table_(table), rules_(rules), finder_(table), spare_rows_(table.rows()) {}
 
 AlignedBuffer<Packed>* TreeGrower::take_histogram() {
   if (free_.empty()) {
@@ -49,20 +49,8 @@ bool TreeGrower::is_before(const Open& a, const Open& b) const {
 
 bool TreeGrower::may_split(const Job& job, const Open& leaf) const {
   if (rules_.max_depth > 0 && leaf.depth >= rules_.max_depth) return false;
-  return curvature_of(leaf.total) >= 2 * job.split_rules.min_curvature && leaf.end - leaf.begin >= 2;
-}
-
-void TreeGrower::find_split(const Job& job, Open& leaf) {
-  const std::vector<uint32_t>& columns = table_.chosen();
-  leaf.split = {};
-  for (uint32_t i = 0; i < columns.size(); i++) {
-    const Packed* const cells = leaf.histogram->data() + table_.offset(i);
-    Split split =
-        best_split(cells, table_.rules().columns[columns[i]], leaf.total, job.split_rules);
-    if (split.gain <= leaf.split.gain) continue;
-    split.column = columns[i];
-    leaf.split = split;
-  }
+  const double least = 2.0 * job.split_rules.min_curvature;
+  return curvature_of(leaf.total) >= least && leaf.end - leaf.begin >= 2;
 }
 
 /** Rows that go left first, both sides in their old order; returns how many those are. */
@@ -114,14 +102,16 @@ void TreeGrower::divide(Job& job, Open& parent) {
   const uint32_t node =
       split.is_category
           ? job.trees.split_category(parent.node, split.column, split.bins)
-          : job.trees.split_number(parent.node, split.column, split.bin, missing, split.missing_left);
+          : job.trees.split_number(parent.node, split.column, split.bin, missing,
+                                   split.missing_left);
   const double loss_scale =
       job.scales.curvature / (job.scales.gradient * job.scales.gradient);
   job.gains[split.column] += split.gain * loss_scale;
   job.leaves++;
   const uint32_t middle = parent.begin + partition(job, parent);
   Open left{node, parent.begin, middle, parent.depth + 1, split.left, nullptr, {}};
-  Open right{node + 1, middle, parent.end, parent.depth + 1, parent.total - split.left, nullptr, {}};
+  const Packed rest = parent.total - split.left;
+  Open right{node + 1, middle, parent.end, parent.depth + 1, rest, nullptr, {}};
   const bool is_last = rules_.max_leaves > 0 && job.leaves >= rules_.max_leaves;
   const bool left_open = !is_last && may_split(job, left);
   const bool right_open = !is_last && may_split(job, right);
@@ -136,15 +126,14 @@ void TreeGrower::divide(Job& job, Open& parent) {
     if (large_open) {
       large.histogram = parent.histogram;
       parent.histogram = nullptr;
-      const uint32_t cells = table_.cells();
-      Packed* const to = large.histogram->data();
-      const Packed* const from = small.histogram->data();
-      for (uint32_t i = 0; i < cells; i++) to[i] -= from[i];
+      subtract_histogram(large.histogram->data(), small.histogram->data(), table_.cells());
     }
   }
   give_back(parent);
   for (auto [child, is_open] : {std::pair{&left, left_open}, std::pair{&right, right_open}}) {
-    if (is_open) find_split(job, *child);
+    if (is_open)
+      child->split = finder_.find(child->histogram->data(), child->total, job.split_rules,
+                                  rules_.threads);
     if (is_open && child->split.gain > job.split_rules.min_gain) {
       open_.push_back(*child);
       std::push_heap(open_.begin(), open_.end(),
@@ -164,7 +153,7 @@ void TreeGrower::open_root(Job& job) {
     root.histogram = take_histogram();
     table_.sum(job.gradients.data(), job.rows.data(), count, root.histogram->data(),
                rules_.threads);
-    find_split(job, root);
+    root.split = finder_.find(root.histogram->data(), total, job.split_rules, rules_.threads);
   }
   if (root.split.gain > job.split_rules.min_gain && rules_.max_leaves != 1) {
     open_.push_back(root);

@@ -28,14 +28,17 @@ struct Scales {
 
 class TreeGrower {
  public:
-  TreeGrower(FitTable& table, const GrowRules& rules);
+  TreeGrower(const FitTable& table, const GrowRules& rules);
+  /** After the table's columns were chosen anew. */
+  void columns_changed() { finder_.columns_changed(); }
   /**
    * Appends a tree grown on `rows` (of the fit table; reordered) and adds its leaves' values to
    * scores[row] of these rows. `split_rules` are in units of the packed sums. Adds each split's
    * gain, in units of the loss, to `gains` by column.
    */
-  void grow(const std::vector<Packed>& gradients, const Scales& scales, const SplitRules& split_rules,
-            std::vector<uint32_t>& rows, TreeSet& trees, float* scores, std::vector<double>& gains);
+  void grow(const std::vector<Packed>& gradients, const Scales& scales,
+            const SplitRules& split_rules, std::vector<uint32_t>& rows, TreeSet& trees,
+            float* scores, std::vector<double>& gains);
 
  private:
   /** A leaf that may be split further. */
@@ -54,14 +57,14 @@ class TreeGrower {
   void divide(Job& job, Open& parent);
   void settle(Job& job, Open& leaf);
   bool may_split(const Job& job, const Open& leaf) const;
-  void find_split(const Job& job, Open& leaf);
   uint32_t partition(Job& job, const Open& parent);
   bool is_before(const Open& a, const Open& b) const;
   AlignedBuffer<Packed>* take_histogram();
   void give_back(Open& leaf);
 
-  FitTable& table_;
+  const FitTable& table_;
   GrowRules rules_;
+  SplitFinder finder_;
   std::vector<Open> open_;
   std::vector<std::unique_ptr<AlignedBuffer<Packed>>> histograms_;
   std::vector<AlignedBuffer<Packed>*> free_;
