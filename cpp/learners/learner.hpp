@@ -37,7 +37,7 @@ struct FitInput {
   const int32_t* cancel;
 };
 
-/** What a prediction reads: bins by the model's own rules, and raw values where the learner asks. */
+/** What a prediction reads: bins by the model's own rules, raw values where the learner asks. */
 struct PredictInput {
   /** Null where the model `reads_values`. */
   const BinnedData* data;

@@ -52,7 +52,8 @@ Examples examples_of(const RowList& rows, const Labels& labels) {
     if (!std::isfinite(y)) fail(MG_E_NUMERIC, "the target of row %u is not a number", row);
     if (!std::isfinite(w) || w < 0)
       fail(MG_E_NUMERIC, "the weight of row %u is not a number from 0 up", row);
-    if (labels.classes > 1 && !(y >= 0 && y < static_cast<float>(labels.classes) && y == std::floor(y)))
+    const bool is_class = y >= 0 && y < static_cast<float>(labels.classes) && y == std::floor(y);
+    if (labels.classes > 1 && !is_class)
       fail(MG_E_INVALID, "the target of row %u, %g, is not a class below %u", row,
            static_cast<double>(y), labels.classes);
     if (w == 0) continue;
@@ -157,7 +158,8 @@ int32_t mg_bin_data(const float* values, const int32_t* levels, uint64_t rows, u
     require(values != nullptr && levels != nullptr && out_data != nullptr, MG_E_INVALID,
             "mg_bin_data: null argument");
     require(rows >= 1 && rows <= ROWS_LIMIT, MG_E_INVALID, "a table has 1 to 2^24 rows");
-    require(columns >= 1 && columns <= COLUMNS_LIMIT, MG_E_INVALID, "a table has 1 to 2^20 columns");
+    const bool fits = columns >= 1 && columns <= COLUMNS_LIMIT;
+    require(fits, MG_E_INVALID, "a table has 1 to 2^20 columns");
     require(bins_max >= 2 && bins_max <= BINS_LIMIT, MG_E_INVALID, "bins_max is in 2..255");
     for (uint32_t c = 0; c < columns; c++)
       if (levels[c] < 0 || levels[c] > LEVELS_LIMIT)
@@ -243,11 +245,13 @@ int32_t mg_learner_predict(const void* model, const void* data, const float* val
   return guard([&] {
     const Model& fitted = model_at(model);
     require(values != nullptr && out != nullptr, MG_E_INVALID, "mg_learner_predict: null argument");
-    require(columns == fitted.columns(), MG_E_SHAPE, "the table has other columns than the model's");
+    require(columns == fitted.columns(), MG_E_SHAPE, "the table's columns are not the model's");
     const auto* const binned = static_cast<const BinnedData*>(data);
-    if (binned != nullptr)
-      require(binned->rules->fingerprint == fitted.rules().fingerprint && binned->rows == matrix_rows,
-              MG_E_SHAPE, "the table was binned otherwise than the model's");
+    if (binned != nullptr) {
+      const bool same = binned->rules->fingerprint == fitted.rules().fingerprint;
+      require(same && binned->rows == matrix_rows, MG_E_SHAPE,
+              "the table was binned otherwise than the model's");
+    }
     const Matrix matrix{values, matrix_rows, columns};
     const RowList list = list_of(rows, row_count, matrix_rows);
     require(list.count * fitted.outputs() == out_count, MG_E_SHAPE, "no room for the predictions");
@@ -280,7 +284,8 @@ int32_t mg_learner_info(const void* model, uint32_t* out) {
 int32_t mg_learner_importance(const void* model, double* out, uint32_t columns) {
   return guard([&] {
     const Model& fitted = model_at(model);
-    require(out != nullptr && columns == fitted.columns(), MG_E_SHAPE, "no room for the importance");
+    const bool fits = out != nullptr && columns == fitted.columns();
+    require(fits, MG_E_SHAPE, "no room for the importance");
     const std::vector<double> shares = fitted.importance();
     std::copy(shares.begin(), shares.end(), out);
     return MG_OK;

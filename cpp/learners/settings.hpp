@@ -42,7 +42,8 @@ class Settings {
     for (size_t i = 0; i < rules_.size(); i++)
       if (name == rules_[i].name) return i;
     std::string known;
-    for (const SettingRule& rule : rules_) known += std::string(known.empty() ? "" : ", ") + rule.name;
+    for (const SettingRule& rule : rules_)
+      known += std::string(known.empty() ? "" : ", ") + rule.name;
     fail(MG_E_INVALID, "no setting is called %.*s; there are %s", static_cast<int>(name.size()),
          name.data(), known.c_str());
   }

@@ -1,8 +1,8 @@
-// Scans of histograms. Number columns are scanned by vectors and give keys; only the best column's
-// split is then worked out. Of equal gains the first column, then the first bin, is taken.
+// Scans of histograms. Number columns are scanned by vectors; only the best cut is then worked out. Of equal gains the first column, then the first bin, is taken.
 #include "split.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 
@@ -21,12 +21,42 @@ struct CutRules {
   double l2;
 };
 
+/** The best cut so far. */
+struct BestCut {
+  /** The sum of the sides' scores, as bits; its last ones are 0. */
+  int64_t score;
+  uint32_t column;
+  /** Counts the column's cells that are not empty. */
+  int32_t place;
+  uint32_t missing_left;
+};
+
+/** Places of one column, one after the other. */
+struct CutRun {
+  int32_t first;
+  uint32_t column;
+  uint32_t missing_left;
+};
+
+/** What goes left at each of many places where columns may be cut. */
+struct CutPlaces {
+  static constexpr int32_t MAX = 2048;
+  static constexpr int32_t RUNS_MAX = 256;
+  alignas(64) int32_t gradients[MAX];
+  alignas(64) int32_t curvatures[MAX];
+  int32_t count = 0;
+  int32_t run_count = 0;
+  CutRun runs[RUNS_MAX];
+};
+
 }  // namespace
 }  // namespace magnet::learn
 
 namespace magnet {
-using learn::CutKeys;
+using learn::BestCut;
+using learn::CutPlaces;
 using learn::CutRules;
+using learn::CutRun;
 }  // namespace magnet
 
 #define MAGNET_KERNELS "../learners/split.inc"
@@ -39,6 +69,8 @@ namespace {
 constexpr uint32_t FEW_CATEGORIES = 4;
 /** Below so many cells a thread's wake-up costs more than it brings. */
 constexpr uint32_t CELLS_FOR_THREADS = 1u << 16;
+/** Parts of a scan with threads: always the same, whatever the threads. */
+constexpr int64_t PARTS = 16;
 
 /** Gain of cutting `left` off, or 0 where a side is too small. */
 double gain_of(Packed left, Packed total, double own_score, const SplitRules& rules,
@@ -59,15 +91,13 @@ uint8_t middle_of_gap(const Packed* cells, uint32_t bin, uint32_t bins) {
 }
 
 Split number_split(const Packed* cells, uint32_t bins, Packed total, const SplitRules& rules,
-                   const CutKeys& keys) {
+                   const BestCut& cut) {
   Split split;
   const Packed missing = cells[bins];
-  split.missing_left = keys.missing_left > keys.missing_right;
-  const int64_t key = split.missing_left ? keys.missing_left : keys.missing_right;
+  split.missing_left = cut.missing_left != 0;
   split.left = split.missing_left ? missing : 0;
-  // The key's place counts cells that are not empty.
   uint32_t bin = 0;
-  for (int64_t place = 255 - (key & 255); place >= 0; bin++) {
+  for (int32_t place = cut.place; place >= 0; bin++) {
     split.left += cells[bin];
     place -= cells[bin] != 0 ? 1 : 0;
   }
@@ -143,41 +173,38 @@ void SplitFinder::columns_changed() {
     const ColumnBins& column = table_.rules().columns[c];
     number_bins_.push_back(column.is_category() ? 0 : static_cast<int32_t>(column.bins));
   }
-  keys_.resize(number_bins_.size());
 }
 
 Split SplitFinder::find(const Packed* histogram, Packed total, const SplitRules& rules,
                         uint32_t threads) {
-  const CutRules cut{static_cast<int32_t>(total >> 32), static_cast<int32_t>(total),
-                     rules.min_curvature, rules.l1, rules.l2};
-  const auto columns = static_cast<int64_t>(keys_.size());
-  const uint32_t team = table_.cells() < CELLS_FOR_THREADS ? 1 : threads;
-  parallel_for(team, columns, [&](int64_t begin, int64_t end, uint32_t) {
-    MAGNET_DISPATCH(best_cuts, histogram, table_.offsets() + begin, number_bins_.data() + begin,
-                    static_cast<uint32_t>(end - begin), cut, keys_.data() + begin);
-  });
-  // Keys hold the sum of the sides' scores, categories' gains are less the node's own.
+  const CutRules cut_rules{static_cast<int32_t>(total >> 32), static_cast<int32_t>(total),
+                           rules.min_curvature, rules.l1, rules.l2};
+  const auto columns = static_cast<int64_t>(number_bins_.size());
   const double own = rules.score(gradient_of(total), curvature_of(total));
+  // Scores that are no more than the node's own are no cut.
+  const BestCut none{std::bit_cast<int64_t>(own), 0, -1, 0};
+  const int64_t parts = table_.cells() < CELLS_FOR_THREADS ? 1 : PARTS;
+  std::array<BestCut, PARTS> cuts;
+  parallel_tasks(threads, parts, [&](int64_t part) {
+    const int64_t begin = columns * part / parts;
+    const auto count = static_cast<uint32_t>(columns * (part + 1) / parts - begin);
+    BestCut& found = cuts[static_cast<size_t>(part)] = none;
+    MAGNET_DISPATCH(best_cut, histogram, table_.offsets() + begin, number_bins_.data() + begin,
+                    count, cut_rules, found);
+    found.column += static_cast<uint32_t>(begin);
+  });
+  BestCut cut = none;
+  for (int64_t part = 0; part < parts; part++)
+    if (cuts[static_cast<size_t>(part)].score > cut.score) cut = cuts[static_cast<size_t>(part)];
   Split best;
-  int64_t best_key = std::bit_cast<int64_t>(own) | 255;
-  int64_t best_number = -1;
-  for (int64_t i = 0; i < columns; i++) {
-    const auto c = static_cast<size_t>(i);
-    const int64_t key = std::max(keys_[c].missing_right, keys_[c].missing_left);
-    if (number_bins_[c] > 0 && key > best_key) {
-      best_key = key;
-      best_number = i;
-    }
-  }
   const auto take = [&](Split split, int64_t i) {
     split.column = table_.chosen()[static_cast<size_t>(i)];
     if (split.gain > best.gain) best = split;
   };
   const auto cells_of = [&](int64_t i) { return histogram + table_.offsets()[i]; };
-  if (best_number >= 0) {
-    const auto c = static_cast<size_t>(best_number);
-    const auto bins = static_cast<uint32_t>(number_bins_[c]);
-    take(number_split(cells_of(best_number), bins, total, rules, keys_[c]), best_number);
+  if (cut.place >= 0) {
+    const auto bins = static_cast<uint32_t>(number_bins_[cut.column]);
+    take(number_split(cells_of(cut.column), bins, total, rules, cut), cut.column);
   }
   for (int64_t i = 0; i < columns; i++) {
     if (number_bins_[static_cast<size_t>(i)] > 0) continue;

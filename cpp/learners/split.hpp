@@ -39,12 +39,6 @@ struct Split {
   Packed left = 0;
 };
 
-/** Best cuts of a number column, as keys: see split.inc. */
-struct CutKeys {
-  int64_t missing_right;
-  int64_t missing_left;
-};
-
 /** Finds splits in histograms of one fit table; one for each thread that grows trees. */
 class SplitFinder {
  public:
@@ -58,7 +52,6 @@ class SplitFinder {
   const FitTable& table_;
   /** Bins of each chosen number column; 0 for a category. */
   std::vector<int32_t> number_bins_;
-  std::vector<CutKeys> keys_;
 };
 
 /** a -= b, cell by cell. */

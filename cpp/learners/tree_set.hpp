@@ -10,7 +10,9 @@ namespace magnet::learn {
 
 /** Bins that go left, as bits. */
 using BinSet = std::array<uint64_t, 4>;
-inline bool has_bin(const BinSet& set, uint32_t bin) { return (set[bin / 64] >> (bin % 64) & 1) != 0; }
+inline bool has_bin(const BinSet& set, uint32_t bin) {
+  return (set[bin / 64] >> (bin % 64) & 1) != 0;
+}
 inline void add_bin(BinSet& set, uint32_t bin) { set[bin / 64] |= uint64_t{1} << (bin % 64); }
 
 struct TreeNode {

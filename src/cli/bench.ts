@@ -9,6 +9,7 @@ import { chain } from "./bench/chain.ts";
 import { infer } from "./bench/infer.ts";
 import { COMPARE_FLAGS, limitsText, measure, percent, resultsTable } from "./bench/output.ts";
 import { product } from "./bench/product.ts";
+import { research } from "./bench/research.ts";
 import { defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import { type Output, table } from "./frame/output.ts";
 
@@ -105,5 +106,5 @@ const kernel = defineCommand({
 });
 
 export const bench = defineGroup("Measures this machine", {
-  ...{ train, kernel, product, infer, chain },
+  ...{ train, kernel, product, infer, chain, research },
 });
