@@ -230,7 +230,7 @@ export function* mergeWinners(
     merged.push(joined);
   }
   const [top] = winners;
-  const ranked = { strategy: MERGE, failures: [], expected: 0, drawn: 0 };
+  const ranked = { strategy: MERGE, failures: [], expected: 0, drawn: 0, in_vain: 0 };
   const why = `${winners.length} strategies improved on the model: ${winners
     .map((t) => t.place.strategy)
     .join(", ")}`;

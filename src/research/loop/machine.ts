@@ -173,7 +173,7 @@ function resultOf(
   const difference = model ? run.difference(start, model).difference : null;
   const failed = arm.trials.filter((t) => !t.outcome).length;
   const result = (): StrategyResult["result"] => {
-    if (failed === arm.trials.length) return "crashed";
+    if (failed > 0 && failed === arm.trials.length) return "crashed";
     // The budget ended before it reached full fidelity: nothing is known against it.
     if (!difference) return "tied";
     if (won && judgement!.verdict.accepted) return "accepted";

@@ -29,6 +29,8 @@ export interface Ranked {
   readonly failures: readonly Failure[];
   readonly expected: number;
   readonly drawn: number;
+  /** How often in a row it was last tried without a gain. */
+  readonly in_vain: number;
   readonly why: string;
 }
 
@@ -49,13 +51,14 @@ export interface RankOptions {
 export function rankStrategies(options: RankOptions): Ranked[] {
   const { unit, random } = options;
   return options.strategies
-    .map((strategy) => {
+    .map((strategy, place, all) => {
       const failures = options.failures.filter((f) => strategy.targets.includes(f.kind));
       // Drawn for every strategy, so that one more or less shifts nobody else's draw.
       const noise = roughNormal(random);
       const always = strategy.targets.length === 0 || strategy.general === true;
       if (!always && failures.length === 0) return null;
-      const promise = failurePromise(failures, unit);
+      const least = unit * untargetedPromise(place, all.length);
+      const promise = Math.max(least, ...failures.map((f) => failurePromise(f)));
       const prior = options.priors[strategy.id];
       const lived = livedGain(strategy, failures, options.experience);
       const priorWeight = prior ? Math.min(prior.weight, LIMITS.knowledge_weight_max) : 0;
@@ -64,7 +67,8 @@ export function rankStrategies(options: RankOptions): Ranked[] {
         (promise * LIMITS.promise_weight + (prior?.gain ?? 0) * priorWeight + lived.sum) / weight;
       const drawn = expected + (noise * unit * LIMITS.explore) / Math.sqrt(weight);
       const why = reason(failures, prior, lived, expected);
-      return { strategy, failures, expected, drawn, why };
+      const in_vain = inVain(strategy, options.experience, unit * LIMITS.gain_min);
+      return { strategy, failures, expected, drawn, in_vain, why };
     })
     .filter((ranked) => ranked !== null)
     .sort((a, b) => b.drawn - a.drawn || (a.strategy.id < b.strategy.id ? -1 : 1));
@@ -88,21 +92,22 @@ export function chooseStrategies(
     (a, b) => b.potential * b.strength - a.potential * a.strength,
   );
   for (const failure of byPromise) {
-    const aimed = (r: Ranked) => r.failures.includes(failure);
+    // Whoever was aimed at it in vain competes with the others from then on.
+    const aimed = (r: Ranked) => r.failures.includes(failure) && r.in_vain < LIMITS.in_vain_max;
     if (!chosen.some(aimed)) take(ranked.find((r) => aimed(r) && free(r)));
   }
   for (const candidate of ranked) if (free(candidate)) take(candidate);
   return chosen;
 }
 
-/** What mending the failures may bring, sober: a share of their potential when they are sure. */
-function failurePromise(failures: readonly Failure[], unit: number): number {
-  if (failures.length === 0) return unit * LIMITS.untargeted_promise;
-  const promises = failures.map((f) => {
-    const sureness = Math.min(1, Math.max(0, f.strength) / LIMITS.sure_strength);
-    return f.potential * LIMITS.potential_share * sureness;
-  });
-  return Math.max(unit * LIMITS.untargeted_promise, ...promises);
+/** A catalogue lists its strategies by what they usually bring: the first promises most. */
+const untargetedPromise = (place: number, count: number): number =>
+  LIMITS.untargeted_promise * (1 - (LIMITS.untargeted_fall * place) / Math.max(1, count - 1));
+
+/** What mending a failure may bring, sober: a share of its potential when it is sure. */
+function failurePromise(failure: Failure): number {
+  const sureness = Math.min(1, Math.max(0, failure.strength) / LIMITS.sure_strength);
+  return failure.potential * LIMITS.potential_share * sureness;
 }
 
 function livedGain(
@@ -113,6 +118,9 @@ function livedGain(
   let [sum, weight, count] = [0, 0, 0];
   for (const past of experience) {
     if (past.family !== strategy.family) continue;
+    // What it brought to a poorer model says less about this one.
+    sum *= LIMITS.memory;
+    weight *= LIMITS.memory;
     const self = past.strategy === strategy.id ? 1 : LIMITS.family_weight;
     const alike =
       failures.length === 0 || failures.some((f) => past.failures.includes(f.kind))
@@ -123,6 +131,12 @@ function livedGain(
     if (self === 1) count++;
   }
   return { sum, weight, count };
+}
+
+function inVain(strategy: Strategy, experience: readonly Experience[], least: number): number {
+  const tries = experience.filter((past) => past.strategy === strategy.id);
+  const last = tries.findLastIndex((past) => past.gain > least);
+  return tries.length - 1 - last;
 }
 
 /** About normal with mean 0 and deviation 1, of uniform draws alone: no logarithm, no cosine. */

@@ -43,10 +43,20 @@ export const BANDIT_LIMITS = {
   potential_share: 1 / 3,
   /** From this strength on a failure counts as sure. */
   sure_strength: 4,
-  /** Expected gain of a strategy aimed at nothing, in deviations between seeds. */
-  untargeted_promise: 0.5,
+  /**
+   * Expected gain of a strategy whatever the failures, in deviations between seeds: of the first in
+   * the catalogue, and the part of it that the last one lacks.
+   */
+  untargeted_promise: 1,
+  untargeted_fall: 0.75,
   /** What a sibling of the same family brought counts for less. */
   family_weight: 0.3,
+  /** What each later try leaves of the weight of an earlier one. */
+  memory: 0.6,
+  /** Gains under this many deviations between seeds are none. */
+  gain_min: 0.25,
+  /** So many tries in a row without a gain, and a failure no longer calls for the strategy. */
+  in_vain_max: 1,
   /** What it brought against another failure counts for less. */
   other_failure_weight: 0.5,
   /** Width of the draw around the expected gain, in deviations between seeds. */
