@@ -5,7 +5,7 @@
  */
 import type { TabularConfiguration } from "./configuration.ts";
 import { type DecisionRule, decideRow, fitOffsets, tuneWeights } from "./decide.ts";
-import { exactLog, PROBABILITY_MIN } from "./exact-math.ts";
+import { exactExp, exactLog, PROBABILITY_MIN } from "./exact-math.ts";
 import type { ConfusionScore, Labelled } from "./labelled.ts";
 
 /** Fitted combination. */
@@ -17,6 +17,11 @@ export interface Combination {
    * shares: else a member fitted on weighted classes could not be averaged with one that is not.
    */
   readonly levels: readonly Float64Array[];
+  /**
+   * By member the power of its probabilities with the best log loss: forests are too unsure and
+   * long boosting too sure of itself, and the surer one would decide alone.
+   */
+  readonly powers: Float64Array;
   /** For voting each member's own rule; else null. */
   readonly votes: readonly DecisionRule[] | null;
 }
@@ -37,22 +42,96 @@ export function fitCombination(
   score: ConfusionScore,
 ): Combination {
   const given = Float64Array.from(configuration.members, (m) => m.weight);
-  if (members.length === 1) return { weights: Float64Array.of(1), levels: [], votes: null };
+  const one = new Float64Array(members.length).fill(1);
+  if (members.length === 1)
+    return { weights: Float64Array.of(1), levels: [], powers: one, votes: null };
   const none = { context: new Int32Array(data.label.length), contexts: 1 };
-  const levels = members.map((p) => fitOffsets({ ...data, ...none, probabilities: p }, rows, 0));
-  if (configuration.combination === "greedy")
-    return { weights: greedyWeights(members, levels, data, rows), levels, votes: null };
+  const powers = Float64Array.from(members, (p) => fitPower(p, data, rows));
+  const sharp = members.map((p, m) => sharpened(p, powers[m]!, data.classes, rows));
+  const levels = sharp.map((p) => fitOffsets({ ...data, ...none, probabilities: p }, rows, 0));
+  if (configuration.combination === "greedy") {
+    const weights = greedyWeights(sharp, levels, data, rows);
+    return { weights, levels, powers, votes: null };
+  }
   const total = given.reduce((a, b) => a + b, 0);
   const weights = given.map((w) => w / total);
-  if (configuration.combination === "weighted") return { weights, levels, votes: null };
+  if (configuration.combination === "weighted") return { weights, levels, powers, votes: null };
   const tuned = configuration.decision.rule === "tuned";
-  const votes = members.map((probabilities) => ({
+  const votes = sharp.map((probabilities) => ({
     weights: tuned
       ? tuneWeights({ ...data, probabilities }, rows, score)
       : new Float64Array(data.classes).fill(1),
     byContext: null,
   }));
-  return { weights, levels, votes };
+  return { weights, levels, powers, votes };
+}
+
+/** Powers tried: from much flatter to much sharper. */
+const POWER_RANGE = [exactLog(0.2), exactLog(6)] as const;
+const POWER_STEPS = 12;
+/** Rows that a power is fitted on at most: one number needs no more. */
+const POWER_ROWS_MAX = 2000;
+const GOLDEN = (Math.sqrt(5) - 1) / 2;
+
+/** The power with the least log loss on `rows`, by golden section over its logarithm. */
+function fitPower(
+  p: Float32Array,
+  data: Omit<Labelled, "probabilities">,
+  rows: Uint32Array,
+): number {
+  const { classes, label } = data;
+  const step = Math.max(1, Math.ceil(rows.length / POWER_ROWS_MAX));
+  const some = rows.filter((_, i) => i % step === 0);
+  const logs = new Float64Array(some.length * classes);
+  some.forEach((row, i) => {
+    for (let c = 0; c < classes; c++)
+      logs[i * classes + c] = exactLog(Math.max(PROBABILITY_MIN, p[row * classes + c]!));
+  });
+  const loss = (logPower: number) => {
+    const power = exactExp(logPower);
+    let total = 0;
+    for (let i = 0; i < some.length; i++) {
+      const own = logs[i * classes + label[some[i]!]!]!;
+      let sum = 0;
+      for (let c = 0; c < classes; c++) sum += exactExp(power * (logs[i * classes + c]! - own));
+      total += exactLog(sum);
+    }
+    return total;
+  };
+  let [low, high]: [number, number] = [...POWER_RANGE];
+  let a = high - GOLDEN * (high - low);
+  let b = low + GOLDEN * (high - low);
+  let [atA, atB] = [loss(a), loss(b)];
+  for (let k = 0; k < POWER_STEPS; k++) {
+    if (atA <= atB) {
+      high = b;
+      [b, atB] = [a, atA];
+      a = high - GOLDEN * (high - low);
+      atA = loss(a);
+    } else {
+      low = a;
+      [a, atA] = [b, atB];
+      b = low + GOLDEN * (high - low);
+      atB = loss(b);
+    }
+  }
+  return exactExp((low + high) / 2);
+}
+
+/** `rows` of the probabilities to a power, summing to 1 again; the others are 0. */
+function sharpened(p: Float32Array, power: number, classes: number, rows: Uint32Array) {
+  const out = new Float32Array(p.length);
+  for (const row of rows) {
+    const at = row * classes;
+    let sum = 0;
+    for (let c = 0; c < classes; c++) {
+      const value = exactExp(power * exactLog(Math.max(PROBABILITY_MIN, p[at + c]!)));
+      out[at + c] = value;
+      sum += value;
+    }
+    for (let c = 0; c < classes; c++) out[at + c]! /= sum;
+  }
+  return out;
 }
 
 /** Writes the combined probabilities of `rows` into `out`. */
@@ -63,15 +142,16 @@ export function applyCombination(
   rows: Uint32Array,
   out: Float32Array,
 ): void {
-  const { weights, levels, votes } = combination;
+  const { weights, levels, powers, votes } = combination;
   if (members.length === 1) {
     for (const row of rows)
       out.set(members[0]!.subarray(row * classes, (row + 1) * classes), row * classes);
     return;
   }
   for (const row of rows) out.fill(0, row * classes, (row + 1) * classes);
-  members.forEach((p, m) => {
+  members.forEach((raw, m) => {
     if (weights[m] === 0) return;
+    const p = sharpened(raw, powers[m]!, classes, rows);
     const share = weights[m]! * (votes === null ? 1 : TIE_SHARE);
     for (const row of rows) {
       const at = row * classes;

@@ -72,7 +72,8 @@ async function fitLevel(
   const { classes } = part;
   if (needsNoRows(configuration)) {
     const rule = { weights: new Float64Array(classes).fill(1), byContext: null };
-    const combination = { weights: Float64Array.of(1), levels: [], votes: null };
+    const one = Float64Array.of(1);
+    const combination = { weights: one, levels: [], powers: one, votes: null };
     return { combination, calibration: [], rule };
   }
   const all = evaluator.task.folds(settings.seed, 1);

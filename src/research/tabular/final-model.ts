@@ -59,6 +59,7 @@ const header = z.strictObject({
   combination: z.strictObject({
     weights: z.array(finite),
     levels: z.array(z.array(finite)),
+    powers: z.array(finite),
     votes: z.array(rule).nullable(),
   }),
   calibration: z.array(curve),
@@ -118,6 +119,7 @@ export function saveModel(
     combination: {
       weights: [...level.combination.weights],
       levels: level.combination.levels.map((l) => [...l]),
+      powers: [...level.combination.powers],
       votes: level.combination.votes?.map(savedRule) ?? null,
     },
     calibration: level.calibration.map((c) =>
@@ -203,9 +205,13 @@ function checkShapes(h: ModelHeader): void {
     if (r.by_context !== null && r.by_context.length !== classes * h.contexts.length)
       throw bad("a rule has other contexts");
   }
-  const { weights, levels, votes } = h.combination;
+  const { weights, levels, powers, votes } = h.combination;
   const lists = [levels.length, ...(votes === null ? [] : [votes.length])];
-  if (weights.length !== members || (members > 1 && lists.some((n) => n !== members)))
+  if (
+    weights.length !== members ||
+    powers.length !== members ||
+    (members > 1 && lists.some((n) => n !== members))
+  )
     throw bad("the combination has other members");
   if (levels.some((level) => level.length !== classes)) throw bad("a level has other classes");
   const curves = h.calibration.length;
@@ -231,6 +237,7 @@ function levelOf(h: ModelHeader): SecondLevel {
     combination: {
       weights: Float64Array.from(h.combination.weights),
       levels: h.combination.levels.map((level) => Float64Array.from(level)),
+      powers: Float64Array.from(h.combination.powers),
       votes: h.combination.votes?.map(ruleOf) ?? null,
     },
     calibration: h.calibration.map((c) =>
