@@ -50,6 +50,8 @@ export interface StudyResult {
   readonly phases: readonly PhaseResult[];
   /** Tenth phase: the best configurations at four times the tokens. Not comparable with the rest. */
   readonly confirmation: readonly StudyRow[];
+  /** The recipe at as many tokens, beside them. */
+  readonly reference: StudyRow;
   readonly winner: Configuration;
   /** At equal tokens, each seed of its own; the sealed documents are opened here, once. */
   readonly final: {

@@ -5,6 +5,7 @@
  * the search has not seen; the longer confirmation is reported apart. Every trial and the one look at
  * the sealed documents go through the runner, so a killed study goes on where it was.
  */
+import { canonicalJson } from "../../core/bytes.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { DEFAULT_LR } from "../../model/training-config.ts";
 import { pairedDifference, scoreInterval } from "../language/bootstrap.ts";
@@ -83,7 +84,7 @@ const show = (value: unknown) =>
   typeof value === "number" ? String(Number(value.toPrecision(3))) : String(value);
 
 /** "lr 0.006, optimizer muon": the fields that differ, without what follows from another one. */
-function described(change: Change): string {
+function described(change: Change | Configuration): string {
   const shown = Object.entries(change).filter(([key]) => !(key === "head_dim" && change.d_model));
   return shown.map(([key, value]) => `${key} ${show(value)}`).join(", ");
 }
@@ -180,18 +181,26 @@ class Study {
     return { adopted: difference.low > 0 || row.relative_cost > limit, difference };
   }
 
-  /** The best configurations that may be paid, at four times the tokens. */
-  async confirm(): Promise<StudyRow[]> {
-    const chosen = this.#payable().slice(0, CONFIRMATION.configurations);
+  /** The best configurations that may be paid, at four times the tokens; beside them the recipe. */
+  async confirm(): Promise<{ confirmation: StudyRow[]; reference: StudyRow }> {
+    const chosen = [this.baseline, ...this.#payable().slice(0, CONFIRMATION.configurations)];
+    const { phase } = CONFIRMATION;
     const proposals = chosen.map(({ configuration }) =>
-      proposalOf(this.#domain, configuration, { phase: CONFIRMATION.phase, fidelity: 1 }),
+      proposalOf(this.#domain, configuration, { phase, fidelity: 1 }),
     );
     const trials = await runBatch(this.options, proposals);
-    return trials.map((trial, i) => {
-      const row = this.#rowOf(trial, CONFIRMATION.phase, chosen[i]!.change);
-      this.#tell({ kind: "confirmed", row });
-      return row;
-    });
+    const rows = trials.map((trial) => this.#rowOf(trial, phase, this.#fromRecipe(trial)));
+    for (const row of rows) this.#tell({ kind: "confirmed", row });
+    return { reference: rows[0]!, confirmation: rows.slice(1) };
+  }
+
+  /** All that differs from the recipe. */
+  #fromRecipe({ spec: { configuration } }: Trial): string {
+    const recipe = this.#domain.baseline();
+    const differing = Object.entries(configuration).filter(
+      ([key, value]) => canonicalJson(value) !== canonicalJson(recipe[key]),
+    );
+    return differing.length === 0 ? "the recipe" : described(Object.fromEntries(differing));
   }
 
   /** Of all rows, best first; one for each configuration. */
@@ -326,7 +335,7 @@ export async function runGenkidama(options: StudyOptions): Promise<StudyResult> 
   const study = await Study.start(options);
   const phases: PhaseResult[] = [];
   for (const phase of PHASES) phases.push(await study.phase(phase));
-  const confirmation = await study.confirm();
+  const { confirmation, reference } = await study.confirm();
   const final = await study.final();
   const { domain, runner } = options;
   const result: StudyResult = {
@@ -335,7 +344,7 @@ export async function runGenkidama(options: StudyOptions): Promise<StudyResult> 
     tokens: domain.task.options.tokens * FIDELITY,
     configurations: CONFIGURATIONS,
     baseline_bits_per_byte: study.baseline.bits_per_byte!,
-    ...{ phases, confirmation, winner: study.winner, final },
+    ...{ phases, confirmation, reference, winner: study.winner, final },
     spent: runner.spent(),
   };
   options.onEvent?.({ kind: "final", result });

@@ -9,6 +9,7 @@ import type { TrialRunner } from "../../../src/research/loop/faces.ts";
 import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { genkidamaTask, runGenkidama } from "../../../src/research/study/genkidama.ts";
 import { PHASES } from "../../../src/research/study/genkidama-phases.ts";
+import { studyMarkdown } from "../../../src/research/study/genkidama-table.ts";
 import type { StudyEvent, StudyResult } from "../../../src/research/study/genkidama-types.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
 import type { Trial } from "../../../src/research/types.ts";
@@ -101,6 +102,8 @@ describe("the genkidama study", () => {
 
     expect(result.phases.map(({ rows }) => rows.length)).toEqual([8, 8, 6, 6, 6, 5, 4, 5, 3]);
     expect(result.confirmation.length).toBe(3);
+    expect(result.reference.change).toBe("the recipe");
+    expect(studyMarkdown(result)).toContain("| 10 | Final validation | 3 |");
     const phases = events.filter(({ kind }) => kind === "phase");
     expect(phases.length).toBe(9);
     // Each phase changes its own group alone and starts from what the ones before have settled on.
