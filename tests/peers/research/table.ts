@@ -8,10 +8,12 @@ import path from "node:path";
 import { contextRows, edgeRows, workerRows } from "./other-rows.ts";
 import { say, type TableOptions, tableOptions } from "./places.ts";
 import { searchRows, searchText } from "./search-rows.ts";
+import { seriesRows } from "./series-row.ts";
 
 const KINDS: Record<string, (options: TableOptions) => Promise<string>> = {
   search: async (options) => searchText(await searchRows(options)),
   contexts: contextRows,
+  series: seriesRows,
   edge: edgeRows,
   workers: workerRows,
 };
