@@ -118,10 +118,8 @@ export function balancedAccuracyOf(truth: readonly string[], predictions: readon
   return shares.reduce((a, b) => a + b, 0) / classes.length;
 }
 
-interface RunReport {
-  readonly result: {
-    readonly result: { readonly trials: number; readonly sealed: unknown; readonly final: unknown };
-  };
+interface RunDocument {
+  readonly result: { readonly trials: { readonly [state: string]: number } };
 }
 
 /** The last JSON document of an output. */
@@ -156,16 +154,16 @@ export async function magnetCell(
     .split("\n")
     .map((line) => (JSON.parse(line) as { class: string }).class);
   const predictions = rows.test.map((row) => classes[row]!);
-  const report = lastDocument(run.stdout) as RunReport["result"] & { result: { trials: number } };
+  const { result } = lastDocument(run.stdout) as RunDocument;
   return {
     system: "magnet",
     set: rows.set,
     seed: rows.seed,
     balanced_accuracy: balancedAccuracyOf(rows.truth, predictions),
     cpu_s: run.cpu_s,
-    trials: report.result.trials,
+    trials: result.trials.done ?? 0,
     predictions,
-    details: report.result,
+    details: result,
   };
 }
 

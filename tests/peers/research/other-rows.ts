@@ -12,7 +12,7 @@ interface Report {
   readonly context_gap: { baseline: number | null; final: number | null } | null;
   readonly learning_curve: readonly { rows: number; score: number }[];
   readonly result: {
-    readonly trials: number;
+    readonly trials: { readonly [state: string]: number };
     readonly sealed: {
       readonly model: { score: number; low: number; high: number };
       readonly trivial: { score: number };
@@ -142,7 +142,7 @@ export async function workerRows({ places, seeds }: TableOptions): Promise<strin
       const start = performance.now();
       const flags = ["--trials", "40", "--workers", String(workers), "--batch", "4"];
       const { report } = await runTask(places, task, `workers-${workers}`, flags);
-      return report.result.trials / ((performance.now() - start) / 1000);
+      return (report.result.trials.done ?? 0) / ((performance.now() - start) / 1000);
     };
     return { one: await speed(1), two: await speed(2) };
   });

@@ -51,7 +51,7 @@ class Search:
         self.end_s = cpu_s() + budget_s
         self.best = None
         self.trials = 0
-        # CPU seconds of a whole trial, by family: the last ones seen.
+        # CPU seconds of a whole trial, by family: the least seen.
         self.cost_s = {}
 
     def left_s(self):
@@ -78,7 +78,7 @@ class Search:
         factors, score = tune(out[rows], self.target[rows])
         self.trials += 1
         cost_s = cpu_s() - start
-        self.cost_s[family] = cost_s
+        self.cost_s[family] = min(cost_s, self.cost_s.get(family, cost_s))
         if self.best is None or score > self.best["score"]:
             self.best = {"family": family, "params": params, "factors": factors, "score": score, "cost_s": cost_s}
 
