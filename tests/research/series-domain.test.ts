@@ -171,6 +171,7 @@ test("a trial is the same bits again, and other windows give other outcomes", as
   await trialOf(two, { ...c, window: 0 });
   const b = await trialOf(two, c);
   expect(Buffer.from(a.outcome!.outputs.buffer)).toEqual(Buffer.from(b.outcome!.outputs.buffer));
+  expect(a.outcome!.outputs.every(Number.isFinite)).toBe(true); // rows no fold covers are left out
   const wider = await trialOf(one, { ...c, window: 600 });
   expect(wider.outcome!.outputs).not.toEqual(a.outcome!.outputs);
   const d = one.compare(a.outcome!, wider.outcome!, 1);

@@ -3,11 +3,15 @@ import { type Group, lazy } from "../frame/command.ts";
 
 export const study: Group = {
   kind: "group",
-  meta: { description: "the paper's case studies on public data: genkidama" },
+  meta: { description: "the paper's case studies on public data: genkidama, stockclaw" },
   subCommands: {
     genkidama: lazy(
       "ten phases of a BitNet language model (paper 8)",
       async () => (await import("./study-genkidama.ts")).genkidama,
+    ),
+    stockclaw: lazy(
+      "directions of price histories, with controls (paper 7)",
+      async () => (await import("./study-stockclaw.ts")).stockclaw,
     ),
   },
 };

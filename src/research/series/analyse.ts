@@ -9,10 +9,12 @@ import type { AnalysisInput, Rival, ScoreKind } from "../analysis/input.ts";
 import { STRENGTH_MIN } from "../analysis/limits.ts";
 import type { ClassificationMetric } from "../evaluation/metrics.ts";
 import { coveredRows, outputDecisions, outputProbabilities } from "../tabular/outputs.ts";
+import type { Part } from "../tabular/part.ts";
 import type { PartFitter } from "../tabular/part-fitter.ts";
 import type { Failure, PairedDifference, Trial, TrialOutcome } from "../types.ts";
 import { seriesOf, withoutWindow } from "./configuration.ts";
 import { findIdleRows } from "./data-scale.ts";
+import { wholeOutputs } from "./walk.ts";
 
 const SCORE_KINDS: Record<ClassificationMetric, ScoreKind> = {
   balanced_accuracy: "balanced_accuracy",
@@ -63,10 +65,11 @@ function inputOf(
   const { part, matrix } = fitter;
   const { classes } = part;
   const outcome = best.outcome!;
-  const rows = coveredRows(outcome.outputs, classes);
+  const outputs = wholeOutputs(outcome.outputs, part);
+  const rows = coveredRows(outputs, classes);
   const columns = part.features.columns;
   const { train_score } = outcome.figures;
-  const all = outputDecisions(outcome.outputs, classes);
+  const all = outputDecisions(outputs, classes);
   return {
     rows: rows.length,
     classes: domain.series.data.classes,
@@ -75,10 +78,10 @@ function inputOf(
     score: outcome.score,
     train_score: typeof train_score === "number" ? train_score : null,
     loco_score: null,
-    outputs: probabilitiesOf(outcome.outputs, rows, classes),
+    outputs: probabilitiesOf(outputs, rows, classes),
     decisions: Int32Array.from(rows, (row) => all[row]!),
     configuration: withoutWindow(seriesOf(best.spec.configuration)),
-    rivals: rivalsOf(best, trials, rows, classes),
+    rivals: rivalsOf(best, trials, rows, part),
     context: null,
     contexts: [],
     pipeline: null,
@@ -104,12 +107,8 @@ function probabilitiesOf(outputs: Float32Array, rows: Uint32Array, classes: numb
 }
 
 /** The best trials of other learners that cover the same rows. */
-function rivalsOf(
-  best: Trial,
-  trials: readonly Trial[],
-  rows: Uint32Array,
-  classes: number,
-): Rival[] {
+function rivalsOf(best: Trial, trials: readonly Trial[], rows: Uint32Array, part: Part): Rival[] {
+  const { classes } = part;
   const learners = (trial: Trial) =>
     seriesOf(trial.spec.configuration)
       .members.map((member) => member.learner)
@@ -118,17 +117,17 @@ function rivalsOf(
   const seen = new Set([learners(best)]);
   const rivals: Rival[] = [];
   const done = trials
-    .filter((t) => t.outcome !== null && t.outcome.outputs.length > 0)
+    .filter((t) => t.outcome?.outputs.length === rows.length * 2 * classes)
     .sort((a, b) => b.outcome!.score - a.outcome!.score || a.index - b.index);
   for (const trial of done) {
     const { outputs, score } = trial.outcome!;
     if (rivals.length === RIVALS_MAX) break;
-    if (seen.has(learners(trial)) || coveredRows(outputs, classes).length !== rows.length) continue;
+    if (seen.has(learners(trial))) continue;
     seen.add(learners(trial));
     rivals.push({
       configuration: withoutWindow(seriesOf(trial.spec.configuration)),
       score,
-      outputs: probabilitiesOf(outputs, rows, classes),
+      outputs: probabilitiesOf(wholeOutputs(outputs, part), rows, classes),
     });
   }
   return rivals;

@@ -45,7 +45,7 @@ import { saveSeriesModel, tabularModelOf } from "./model.ts";
 import { loadSeries } from "./raw.ts";
 import { type OpenedSeries, openedNotes } from "./sealed-notes.ts";
 import { type SeriesData, toSeriesData } from "./series-data.ts";
-import { fittedRowsMax, seriesFolds, WalkForward } from "./walk.ts";
+import { coveredOutputs, fittedRowsMax, seriesFolds, WalkForward, wholeOutputs } from "./walk.ts";
 
 /** Of the bootstrap at the gate and the sealed part: fixed, so that no run can choose it. */
 const BOOTSTRAP_SEED = 1;
@@ -149,18 +149,21 @@ export class SeriesDomain implements ResearchDomain {
     return this.inTurn(async () => {
       const configuration = this.parsed(spec.configuration);
       const evaluator = this.walk.of(configuration.window);
-      return evaluator.evaluate(withoutWindow(configuration), spec.seed, spec.fidelity, options);
+      const plain = withoutWindow(configuration);
+      const outcome = await evaluator.evaluate(plain, spec.seed, spec.fidelity, options);
+      return { ...outcome, outputs: coveredOutputs(outcome.outputs) };
     });
   }
 
   compare(a: TrialOutcome, b: TrialOutcome, seed: number): PairedDifference {
-    const { label, classes } = this.walk.fitter.part;
-    const inB = new Set(coveredRows(b.outputs, classes));
-    const rows = coveredRows(a.outputs, classes).filter((row) => inB.has(row));
-    const values = (outcome: TrialOutcome) =>
-      outputValues(this.metric, outcome.outputs, label, classes, rows);
+    const { part } = this.walk.fitter;
+    const [before, after] = [a, b].map(({ outputs }) => wholeOutputs(outputs, part));
+    const inB = new Set(coveredRows(after!, part.classes));
+    const rows = coveredRows(before!, part.classes).filter((row) => inB.has(row));
+    const values = (outputs: Float32Array) =>
+      outputValues(this.metric, outputs, part.label, part.classes, rows);
     const block = blockLength(rows.length, this.horizon);
-    return pairedBlockBootstrap(values(a), values(b), block, { seed });
+    return pairedBlockBootstrap(values(before!), values(after!), block, { seed });
   }
 
   analyse(best: Trial, trials: readonly Trial[]): Promise<Failure[]> {
@@ -178,7 +181,8 @@ export class SeriesDomain implements ResearchDomain {
         const configuration = this.parsed(spec.configuration);
         const plain = withoutWindow(configuration);
         const evaluator = this.walk.of(configuration.window);
-        outcomes.push(await evaluator.evaluate(plain, spec.seed, 1, { threads: 1 }));
+        const outcome = await evaluator.evaluate(plain, spec.seed, 1, { threads: 1 });
+        outcomes.push({ ...outcome, outputs: coveredOutputs(outcome.outputs) });
         const model = await this.fitOn(this.series.parts.search, spec);
         values.push((await this.predict(model, this.series.parts.gate)).values);
       }

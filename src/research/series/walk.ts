@@ -84,3 +84,19 @@ export class WalkForward {
     this.evaluators.clear();
   }
 }
+
+/**
+ * A trial's outputs without the rows before the first validation block, which no fold covers: blocks
+ * follow each other up to the end of the part.
+ */
+export function coveredOutputs(outputs: Float32Array): Float32Array {
+  const first = outputs.findIndex((value) => !Number.isNaN(value));
+  return first <= 0 ? outputs : outputs.slice(first);
+}
+
+/** The same outputs for all rows of the part; NaN where no fold covers them. */
+export function wholeOutputs(outputs: Float32Array, part: Pick<Part, "rows" | "classes">) {
+  const whole = new Float32Array(part.rows * 2 * part.classes).fill(Number.NaN);
+  whole.set(outputs, whole.length - outputs.length);
+  return whole;
+}
