@@ -86,9 +86,11 @@ std::vector<bool> level_slots(const ForestNode* nodes, size_t count) {
   return is_slot;
 }
 
-ForestModel grow_forest(const ForestBins& bins, const FitInput& input,
-                        const ForestSettings& settings) {
-  const ForestPlan plan = plan_forest(bins, input, settings);
+ForestModel grow_forest(ForestBins bins, const FitInput& input, const ForestSettings& settings) {
+  LevelOrder order;
+  if (settings.best_split) order = order_levels(input, bins);
+  ForestPlan plan = plan_forest(bins, input, settings);
+  plan.order = std::move(order);
   std::vector<GrownTree> trees(settings.trees);
   parallel_tasks(input.threads, settings.trees, [&](int64_t tree) {
     if (is_cancelled(input.cancel)) fail(MG_E_CANCELLED, "growing trees: cancelled");

@@ -65,8 +65,7 @@ struct ForestModel {
 
 ForestBins forest_bins(const BinnedData& data, const Examples& examples);
 /** Throws MG_E_CANCELLED. */
-ForestModel grow_forest(const ForestBins& bins, const FitInput& input,
-                        const ForestSettings& settings);
+ForestModel grow_forest(ForestBins bins, const FitInput& input, const ForestSettings& settings);
 /** Mean of the trees' leaves, out (rows, outputs). The model's indices are in range. */
 void predict_forest(const ForestModel& model, const PredictInput& input, float* out);
 

@@ -19,8 +19,19 @@ enum class ForestKind {
   values,
 };
 
+/**
+ * A forest's categories as numbers: levels are put in order once, by the mean of their rows, and cut
+ * like numbers. Orders made anew in every node follow the noise of few rows a level (Wright and König
+ * 2019 compare them).
+ */
+struct LevelOrder {
+  /** By column of the table; empty where it is no category. */
+  std::vector<std::vector<uint8_t>> rank;
+};
+
 struct ForestPlan {
   const ForestBins* bins;
+  LevelOrder order;
   ForestSettings settings;
   ForestKind kind;
   uint32_t classes;                 // 0 for values
@@ -37,6 +48,8 @@ struct ForestPlan {
 /** Copies of one row in a bootstrap sample beyond this many are dropped: sums stay in 64 bits. */
 inline constexpr uint32_t COPIES_MAX = 31;
 
+/** Ranks by column; the bins of categories become ranks. Levels not among the rows: as the mean. */
+LevelOrder order_levels(const FitInput& input, ForestBins& bins);
 ForestPlan plan_forest(const ForestBins& bins, const FitInput& input,
                        const ForestSettings& settings);
 

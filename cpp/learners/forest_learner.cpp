@@ -75,9 +75,9 @@ std::unique_ptr<Model> fit(const FitInput& input) {
       .min_samples_leaf = given.count("min_samples_leaf"),
       .seed = input.seed,
   };
-  const ForestBins bins = forest_bins(input.data, input.examples);
+  ForestBins bins = forest_bins(input.data, input.examples);
   return std::make_unique<FittedForest>(LEARNER, input.data.rules,
-                                        grow_forest(bins, input, settings));
+                                        grow_forest(std::move(bins), input, settings));
 }
 
 /** So that a walk ends, and reads nothing outside the tree, the bins and the leaves. */
