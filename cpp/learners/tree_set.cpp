@@ -6,17 +6,24 @@
 #include <cmath>
 
 namespace magnet::learn {
+namespace {
+
+/** All bins lead to itself. */
+TreeNode leaf_at(uint32_t node) { return {node, 0, 0, 255, 255, TreeNode::LEAF, 0}; }
+
+}  // namespace
 
 uint32_t TreeSet::add_tree() {
   const auto root = static_cast<uint32_t>(nodes_.size());
   roots_.push_back(root);
-  nodes_.push_back({0, 0, 0, 0, 0, TreeNode::LEAF, 0});
+  nodes_.push_back(leaf_at(root));
   return root;
 }
 
 uint32_t TreeSet::make_children(uint32_t node) {
   const auto left = static_cast<uint32_t>(nodes_.size());
-  nodes_.resize(nodes_.size() + 2, {0, 0, 0, 0, 0, TreeNode::LEAF, 0});
+  nodes_.push_back(leaf_at(left));
+  nodes_.push_back(leaf_at(left + 1));
   nodes_[node].left = left;
   return left;
 }
@@ -24,8 +31,8 @@ uint32_t TreeSet::make_children(uint32_t node) {
 uint32_t TreeSet::split_number(uint32_t node, uint32_t column, uint8_t bin, uint8_t missing,
                                bool missing_left) {
   const uint32_t left = make_children(node);
-  const auto kind = missing_left ? TreeNode::NUMBER_MISSING_LEFT : TreeNode::NUMBER;
-  nodes_[node] = {left, column, 0, bin, missing, kind, 0};
+  const uint8_t too = missing_left ? missing : bin;
+  nodes_[node] = {left, column, 0, bin, too, TreeNode::NUMBER, 0};
   return left;
 }
 
@@ -58,16 +65,52 @@ void TreeSet::truncate(uint32_t trees) {
   values_.resize(leaves * leaf_outputs_);
 }
 
+template <bool CATEGORIES>
+void TreeSet::find_leaves(uint32_t tree, const BinnedData& data, const uint32_t* rows,
+                          uint32_t* leaves) const {
+  const TreeNode* const nodes = nodes_.data();
+  const uint8_t* const bins = data.bins.data();
+  uint32_t at[TEAM];
+  for (uint32_t& node : at) node = roots_[tree];
+  for (uint32_t moved = 1; moved != 0;) {
+    moved = 0;
+    for (uint32_t j = 0; j < TEAM; j++) {
+      const TreeNode& node = nodes[at[j]];
+      const uint32_t bin = bins[node.column * data.rows + rows[j]];
+      auto right = static_cast<uint32_t>(bin > node.bin) & static_cast<uint32_t>(bin != node.too);
+      if constexpr (CATEGORIES)
+        if (node.kind == TreeNode::CATEGORY) right = has_bin(sets_[node.index], bin) ? 0 : 1;
+      const uint32_t next = node.left + right;
+      moved |= next ^ at[j];
+      at[j] = next;
+    }
+  }
+  for (uint32_t j = 0; j < TEAM; j++) leaves[j] = nodes[at[j]].index;
+}
+
 void TreeSet::add_values(uint32_t first, uint32_t step, const BinnedData& data, const RowList& rows,
                          float* sums, uint32_t stride) const {
   // Rows of a block stay in the cache for all trees.
   constexpr uint64_t BLOCK = 512;
+  uint32_t block[BLOCK];
   for (uint64_t begin = 0; begin < rows.count; begin += BLOCK) {
-    const uint64_t end = std::min(begin + BLOCK, rows.count);
+    const auto count = static_cast<uint32_t>(std::min(BLOCK, rows.count - begin));
+    for (uint32_t i = 0; i < count; i++) block[i] = rows[begin + i];
+    // The last team is filled up with a row that is there; it is walked and not added.
+    for (uint32_t i = count; i % TEAM != 0; i++) block[i] = block[0];
     for (uint32_t tree = first; tree < trees(); tree += step)
-      for (uint64_t i = begin; i < end; i++) {
-        const float* const values = leaf_values(find_leaf(tree, data, rows[i]));
-        for (uint32_t k = 0; k < leaf_outputs_; k++) sums[i * stride + k] += values[k];
+      for (uint32_t i = 0; i < count; i += TEAM) {
+        uint32_t leaves[TEAM];
+        if (sets_.empty()) {
+          find_leaves<false>(tree, data, block + i, leaves);
+        } else {
+          find_leaves<true>(tree, data, block + i, leaves);
+        }
+        for (uint32_t j = 0; j < std::min(TEAM, count - i); j++) {
+          const float* const values = leaf_values(leaves[j]);
+          float* const to = sums + (begin + i + j) * stride;
+          for (uint32_t k = 0; k < leaf_outputs_; k++) to[k] += values[k];
+        }
       }
   }
 }
@@ -107,6 +150,8 @@ void TreeSet::check_tree(uint32_t first, uint32_t end, const BinRules& rules) co
     const TreeNode& node = nodes_[i];
     require_format(node.kind <= TreeNode::LEAF && node.unused == 0, "a node of no known kind");
     if (node.kind == TreeNode::LEAF) {
+      const bool stays = node.left == i && node.column == 0 && node.bin == 255;
+      require_format(stays, "a leaf that leads elsewhere");
       require_format(node.index < values_.size() / leaf_outputs_, "a leaf has no values");
       continue;
     }

@@ -15,17 +15,19 @@ inline bool has_bin(const BinSet& set, uint32_t bin) {
 }
 inline void add_bin(BinSet& set, uint32_t bin) { set[bin / 64] |= uint64_t{1} << (bin % 64); }
 
+/** Kinds are told apart only where they must be: a step of a walk has no branch for numbers. */
 struct TreeNode {
-  enum : uint8_t { NUMBER = 0, NUMBER_MISSING_LEFT = 1, CATEGORY = 2, LEAF = 3 };
-  /** The left child's index, the right one is the next; unused in a leaf. */
+  enum : uint8_t { NUMBER = 0, CATEGORY = 1, LEAF = 2 };
+  /** The left child's index, the right one is the next; of a leaf its own. */
   uint32_t left;
+  /** 0 in a leaf. */
   uint32_t column;
   /** Of a leaf its number, of a category split its set's. */
   uint32_t index;
-  /** Bins up to this one go left. */
+  /** Bins up to this one go left: in a leaf all. */
   uint8_t bin;
-  /** The column's bin of missing values. */
-  uint8_t missing;
+  /** This bin goes left too: that of missing values, or `bin` once more. */
+  uint8_t too;
   uint8_t kind;
   uint8_t unused;
 };
@@ -74,8 +76,13 @@ class TreeSet {
  private:
   bool goes_left(const TreeNode& node, uint8_t bin) const {
     if (node.kind == TreeNode::CATEGORY) return has_bin(sets_[node.index], bin);
-    return bin <= node.bin || (node.kind == TreeNode::NUMBER_MISSING_LEFT && bin == node.missing);
+    return bin <= node.bin || bin == node.too;
   }
+  /** find_leaf of several rows at once: their walks wait for memory together. */
+  static constexpr uint32_t TEAM = 8;
+  template <bool CATEGORIES>
+  void find_leaves(uint32_t tree, const BinnedData& data, const uint32_t* rows,
+                   uint32_t* leaves) const;
   uint32_t make_children(uint32_t node);
   void check_tree(uint32_t first, uint32_t end, const BinRules& rules) const;
 

@@ -55,6 +55,8 @@ function balancedAccuracy(p: Float32Array): number {
 const trees = Number(flags.trees);
 const SETTINGS: Partial<Record<LearnerName, Record<string, number>>> = {
   boosting: { trees, max_depth: 6, learning_rate: 0.1 },
+  extra_trees: { trees },
+  forest: { trees },
 };
 
 // The worker of the pool starts before anything is measured.
