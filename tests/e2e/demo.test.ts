@@ -22,6 +22,11 @@ interface Demo {
   rounds: number;
   nodes: number;
   wire_bytes: number;
+  research: {
+    change: string;
+    reason: string;
+    tried: { first_look: number | null; full: number | null }[];
+  };
   ledger: {
     epochs: { epoch: number; root: string; total: string }[];
     minted: string;
@@ -50,6 +55,7 @@ test(
     expect(demo.steps.filter((step) => !step.ok)).toEqual([]);
     expect(demo.steps.map(({ name }) => name)).toEqual([
       "text",
+      "research",
       "baseline",
       "chain",
       "network",
@@ -66,6 +72,10 @@ test(
       "serve",
       "answer",
     ]);
+    // What was tried and why one was chosen: the recipe among them, and the finalists on equal terms.
+    expect(demo.research.tried.length).toBeGreaterThanOrEqual(5);
+    expect(demo.research.tried.filter(({ full }) => full !== null).length).toBe(4);
+    expect(demo.research.reason).toContain(demo.research.change || "the baseline stays");
     expect(demo.loss_after).toBeLessThan(0.65 * demo.loss_before);
     expect(demo.bits_per_byte_after).toBeLessThan(demo.bits_per_byte_order2);
     expect(demo.nodes).toBeGreaterThanOrEqual(4);

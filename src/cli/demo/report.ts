@@ -1,5 +1,6 @@
 /** What the demo reports: its steps with their times, and the document magnet.demo/1. */
 import { toMagnetError } from "../../core/errors.ts";
+import type { Picked } from "../../research/language/pick.ts";
 import type { Output } from "../frame/output.ts";
 
 export interface DemoStep {
@@ -61,6 +62,8 @@ export interface DemoLedgerReport {
 export interface DemoReport {
   ok: boolean;
   steps: DemoStep[];
+  /** How the training configuration was chosen; null before, or with too little text for it. */
+  research: Picked | null;
   loss_before: number | null;
   loss_after: number | null;
   bits_per_byte_after: number | null;
@@ -79,6 +82,7 @@ export interface DemoReport {
 export const emptyReport = (): DemoReport => ({
   ok: false,
   steps: [],
+  research: null,
   loss_before: null,
   loss_after: null,
   bits_per_byte_after: null,

@@ -17,6 +17,7 @@ import { lossPlot } from "./plot.ts";
 import { startServing } from "./processes.ts";
 import { AGENTS, DEMO_JOB, DEMO_MODEL, KILL_AFTER_SHARE } from "./recipe.ts";
 import { type DemoReport, StepLog } from "./report.ts";
+import { chooseTraining } from "./research-steps.ts";
 import { checkLearning, checkMerge, killAndRepair, watchRounds } from "./steps.ts";
 
 export interface DemoOptions {
@@ -48,9 +49,9 @@ async function prepare(
   report: DemoReport,
   options: DemoOptions,
 ): Promise<PreparedJob> {
-  const { folder, signal } = options;
-  const prepared = await log.run("text", async () => {
-    const inputs = await inputsFor(options);
+  const { folder, signal, out } = options;
+  const inputs = await inputsFor(options);
+  const from_text = await log.run("text", async () => {
     const job_folder = path.join(folder, "job");
     const settings = { model: DEMO_MODEL, settings: DEMO_JOB, folder: job_folder };
     const value = await prepareJob({ inputs, ...settings, signal });
@@ -60,6 +61,11 @@ async function prepare(
       `vocabulary, ${train.tokens} to train on, ${heldout!.tokens} held out`;
     return { detail, value };
   });
+  const { job, picked } = await log.run("research", () =>
+    chooseTraining(from_text.job, { inputs, folder, signal, out }),
+  );
+  report.research = picked;
+  const prepared = { ...from_text, job };
   await log.run("baseline", async () => {
     const order2 = await order2Baseline(prepared);
     const { loss } = await evaluateAll(prepared, null);
@@ -251,6 +257,6 @@ export async function runDemo(report: DemoReport, options: DemoOptions): Promise
 /** After a success the artefacts stay; agents' stores and intermediate files (some 100 MB) go. */
 function tidy(folder: string): void {
   for (const name of fs.readdirSync(folder))
-    if (/^(agent-\d+|corpus\.jsonl|restored|chain|operator|serve\.(json|log))$/.test(name))
+    if (/^(agent-\d+|corpus\.jsonl|restored|chain|operator|research|serve\.(json|log))$/.test(name))
       fs.rmSync(path.join(folder, name), { recursive: true, force: true });
 }
