@@ -58,7 +58,7 @@ function summary(report: DemoReport, took_ms: number): string {
 export const demo = defineCommand({
   summary: "Trains, merges, repairs, exports, serves and answers: the whole job on this machine",
   details:
-    "A research run of some twenty seconds chooses how to train. Then four agents as separate processes train\na small BitNet model on public-domain English (embedded), merge it round by round, survive the kill of one of them, and are paid on a ledger of their own (the one that\nwas killed between commitment and reveal is slashed); the result, served over HTTP, answers a prompt.\nUnder 3 minutes.",
+    "A research run of some twenty seconds chooses how to train. Then four agents as separate processes\ntrain a small BitNet model on public-domain English (embedded), merge it round by round, survive the\nkill of one of them, and are paid on a ledger of their own (the one that was killed between commitment\nand reveal is slashed); the result, served over HTTP, answers a prompt.\nUnder 3 minutes.",
   examples: [
     { command: "magnet demo", does: "with the embedded text" },
     { command: "magnet demo --data my-texts/ --json", does: "on own text, for scripts" },

@@ -229,7 +229,7 @@ const entries = ({ domains, equal, evaluation_context }: StrategyContext): Entry
   },
   {
     ...{ id: "schedule", family: "schedule", targets: ["unstable_training", "slow_learning"] },
-    summary: "another shape of the learning rate over the run",
+    ...{ summary: "another shape of the learning rate over the run", general: true },
     build: schedule,
   },
   {
@@ -253,7 +253,7 @@ const entries = ({ domains, equal, evaluation_context }: StrategyContext): Entry
       family: "shape",
       targets: equal === "compute" ? ["throughput", "overfit"] : ["overfit"],
     },
-    summary: "depth, width, feed-forward part and shared heads anew",
+    ...{ summary: "depth, width, feed-forward part and shared heads anew", general: true },
     build: shape,
   },
   {
@@ -263,7 +263,7 @@ const entries = ({ domains, equal, evaluation_context }: StrategyContext): Entry
   },
   {
     ...{ id: "context", family: "context", targets: ["short_context"] },
-    summary: "longer or shorter sequences, as many tokens a step",
+    ...{ summary: "longer or shorter sequences, as many tokens a step", general: true },
     build: contextFor(evaluation_context),
   },
   {
