@@ -25,6 +25,7 @@ export class Budget {
   #took = { cpu_s: 0, wall_s: 0 };
   #batches = 0;
   #gate: number = LOOP_LIMITS.gate_cost_share;
+  #final: number = LOOP_LIMITS.final_cost_share;
   /** CPU seconds of the last error analysis. */
   analysis_s = 0;
 
@@ -65,7 +66,10 @@ export class Budget {
   /** After a gate read of two candidates whose trials cost `own_s` together. */
   gateDone(own_s: number, spent: Spent): void {
     const took = spent.cpu_s - this.#spent.cpu_s;
-    if (own_s > 0 && took > 0) this.#gate = took / own_s;
+    if (own_s > 0 && took > 0) {
+      this.#gate = took / own_s;
+      this.#final = this.#gate * LOOP_LIMITS.final_over_gate;
+    }
     this.#spent = spent;
   }
 
@@ -86,8 +90,7 @@ export class Budget {
 
   /** CPU seconds kept back for one gate read of these two and for the final fits. */
   #end_s(contender_s: number, baseline_s: number, gate: boolean): number {
-    const final = Math.max(LOOP_LIMITS.final_cost_share, this.#gate);
-    return (contender_s + baseline_s) * (final + (gate ? this.#gate : 0));
+    return (contender_s + baseline_s) * (this.#final + (gate ? this.#gate : 0));
   }
 
   /** Trials that fit before the end: all of `costs` (own CPU seconds) from the front. */

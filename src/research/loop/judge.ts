@@ -45,8 +45,10 @@ function* confirm(run: RunState, best: Trial): Part<Model> {
   if (best.outcome!.score <= lead) return { ...model, trials: [best] };
   const reserve = { ...run.reserve(false), gate: run.gate.left > 0 };
   const wanted = run.confirmSeeds();
+  // The first trial may have had parts of it from a cache.
+  const cost = Math.max(best.outcome!.cpu_s, run.typicalCost());
   const fit = run.budget.fitting(
-    wanted.map(() => best.outcome!.cpu_s),
+    wanted.map(() => cost),
     reserve,
   );
   if (fit < wanted.length) return { ...model, trials: [best] };
@@ -57,7 +59,9 @@ function* confirm(run: RunState, best: Trial): Part<Model> {
   const confirmed = batch.length === 0 ? [] : yield* run.run(batch, reserve);
   // One that fails at another seed is not to be relied on: it stays unconfirmed.
   const failed = confirmed.some((trial) => !trial.outcome);
-  return { ...model, trials: failed ? [best] : [best, ...confirmed] };
+  const whole = { ...model, trials: failed ? [best] : [best, ...confirmed] };
+  if (!failed) run.confirmed.push(whole);
+  return whole;
 }
 
 /** The leader's mean over the seeds that the contender has. */
@@ -67,8 +71,14 @@ function* leaderMean(run: RunState, contender: Model): Part<number> {
   return meanScore({ ...run.leader, trials: shared });
 }
 
+/** Seeds that all of these models were run at. */
+export const shared = (models: readonly Model[]): number[] =>
+  models[0]!.trials
+    .map((t) => t.spec.seed)
+    .filter((seed) => models.every((m) => m.trials.some((t) => t.spec.seed === seed)));
+
 /** The three conditions, the cheapest first: the gate is asked only about what passed the rest. */
-function* decide(run: RunState, version: number, contender: Model): Part<Verdict> {
+export function* decide(run: RunState, version: number, contender: Model): Part<Verdict> {
   const { difference, seeds } = run.difference(run.incumbent, contender);
   const floor = floorOfMeans(run.noise, seeds);
   const low = lowerBound(difference, LOOP_LIMITS.accept_level);

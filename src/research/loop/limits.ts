@@ -70,6 +70,11 @@ export const LOOP_LIMITS = {
    */
   gate_cost_share: 0.5,
   final_cost_share: 0.6,
+  /** Final fits over a measured gate read: the same two models on a quarter more rows. */
+  final_over_gate: 1.5,
+  /** Models in the last comparison, and seeds of each: what is left of a budget goes into it. */
+  polish_models: 3,
+  polish_seeds: 8,
   /** Error analysis is repeated while it takes less than this part of what is left. */
   analysis_share: 0.1,
   /** Trials told to the teacher. */

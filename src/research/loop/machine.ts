@@ -15,6 +15,7 @@ import type {
 } from "./events.ts";
 import { askTheGate, type Judgement, judge, signed } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
+import { polish } from "./polish.ts";
 import type { Model, RunState } from "./run-state.ts";
 import { lowerBound, noiseFloor } from "./statistics.ts";
 import { askSealed, askSpent, type Part, record, tell } from "./steps.ts";
@@ -46,6 +47,7 @@ export function* research(run: RunState): Part<ResearchResult> {
     // into more versions, and a late find is welcome.
     if (run.options.patience !== null || !run.budget.timed) stop = "converged";
   }
+  if (stop === "budget") yield* polish(run);
   yield* tell({ kind: "stopped", reason: stop, spent: run.budget.spent });
   return yield* finishRun(run, stop);
 }

@@ -33,7 +33,7 @@ export interface Model {
   readonly version: number;
   readonly strategy: string;
   /** The trial at the task's own seed comes first. */
-  readonly trials: readonly Trial[];
+  readonly trials: Trial[];
 }
 
 export interface RunOptions {
@@ -61,6 +61,8 @@ export class RunState {
   incumbent!: Model;
   /** The model that the search builds on: best by its mean over the seeds, accepted or not. */
   leader!: Model;
+  /** Every model with more than one seed: what the last comparison is among. */
+  readonly confirmed: Model[] = [];
   readonly #byKey = new Map<string, Trial>();
 
   constructor(domain: DomainView, options: RunOptions, budget: Budget, gate: Gate) {
@@ -186,6 +188,6 @@ export function randomFor(seed: number, purpose: string): Random {
 export const meanScore = (model: Model): number =>
   model.trials.reduce((sum, t) => sum + t.outcome!.score, 0) / model.trials.length;
 
-/** Mean CPU seconds of a model's trials. */
+/** CPU seconds of a model's dearest trial: the others had parts of it from a cache. */
 export const costOf = (model: Model): number =>
-  model.trials.reduce((sum, t) => sum + t.outcome!.cpu_s, 0) / model.trials.length;
+  Math.max(...model.trials.map((t) => t.outcome!.cpu_s));

@@ -1,0 +1,68 @@
+/**
+ * What is left of a budget when no further version fits goes into the last comparison: the best
+ * models and the last accepted one at further seeds, so that the final choice rests on more folds.
+ */
+import { decide, shared } from "./judge.ts";
+import { LOOP_LIMITS } from "./limits.ts";
+import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
+import { type Part, tell } from "./steps.ts";
+
+/** Runs further seeds of the finalists and moves leader and incumbent by what they say. */
+export function* polish(run: RunState): Part<void> {
+  const finalists = finalistsOf(run);
+  if (finalists.length < 2) return;
+  let ran = 0;
+  for (let i = run.confirmSeeds().length + 1; i < LOOP_LIMITS.polish_seeds; i++) {
+    const done = yield* atSeed(run, finalists, run.options.seed + i);
+    if (done === null) break;
+    ran += done;
+  }
+  if (ran === 0) return;
+  const seeds = shared(finalists);
+  const best = finalists.reduce((a, b) => (meanAt(b, seeds) > meanAt(a, seeds) ? b : a));
+  if (best !== run.leader) {
+    const gain = meanAt(best, seeds) - meanAt(run.leader, seeds);
+    run.leader = best;
+    yield* tell({ kind: "leader", version: best.version, leader: run.candidate(best), gain });
+  }
+  // A model that the gate has refused is not asked about again.
+  const refused = run.queries.some((q) => q.contender === best.trials[0]!.index);
+  if (best === run.incumbent || refused) return;
+  const verdict = yield* decide(run, best.version, best);
+  if (verdict.accepted) run.incumbent = best;
+  yield* tell({
+    kind: "verdict",
+    version: best.version,
+    contender: run.candidate(best),
+    verdict,
+  });
+}
+
+/** The accepted model first: it wins ties. */
+function finalistsOf(run: RunState): Model[] {
+  const others = run.confirmed
+    .filter((model) => model !== run.incumbent)
+    .sort((a, b) => meanScore(b) - meanScore(a) || a.version - b.version)
+    .slice(0, LOOP_LIMITS.polish_models - 1);
+  const models = [run.incumbent, ...others];
+  return models.includes(run.leader) ? models : [...models.slice(0, -1), run.leader];
+}
+
+const meanAt = (model: Model, seeds: readonly number[]): number =>
+  meanScore({ ...model, trials: model.trials.filter((t) => seeds.includes(t.spec.seed)) });
+
+/** All finalists at one more seed; null where that does not fit or one of them failed. */
+function* atSeed(run: RunState, finalists: readonly Model[], seed: number): Part<number | null> {
+  const missing = finalists.filter((model) => !model.trials.some((t) => t.spec.seed === seed));
+  const costs = missing.map(costOf);
+  const reserve = { ...run.reserve(false), gate: run.gate.left > 0 };
+  if (run.budget.fitting(costs, reserve) < missing.length) return null;
+  const batch = missing.map((model) => ({
+    place: run.place(model.version, model.strategy, model.trials[0]!.place.proposer),
+    spec: run.spec(model.configuration, seed),
+  }));
+  const trials = batch.length === 0 ? [] : yield* run.run(batch, reserve);
+  if (trials.some((trial) => !trial.outcome)) return null;
+  for (const [i, trial] of trials.entries()) missing[i]!.trials.push(trial);
+  return trials.length;
+}
