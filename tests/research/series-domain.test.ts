@@ -219,6 +219,20 @@ test("bad windows are refused by name", async () => {
   await domain.close();
 });
 
+test("always the direction that is rarer in the sealed part is no edge, though it was frequent before", async () => {
+  // Rises most of the time, and falls in the last fifth.
+  const walk = history(3000, 0, 11);
+  let now = 100;
+  const price = walk.price.map((value, row) => {
+    const move = row === 0 ? 1 : value / walk.price[row - 1]!;
+    now *= move * (row < 2400 ? 1.0006 : 0.9994);
+    return now;
+  });
+  const { opened } = await sealed({ ...walk, price });
+  expect(opened.trivial.score).toBeGreaterThan(0.6);
+  expect(opened.model.low).toBeLessThan(opened.trivial.score);
+});
+
 test("trades: gross, net, break-even, and rows without a position", () => {
   const forward = Float64Array.from({ length: 800 }, (_, i) => (i % 2 === 0 ? 0.002 : -0.001));
   const options = { classes: 2, horizon: 4, cost: 0.001, block: 8, seed: 1 };

@@ -43,7 +43,7 @@ export function openedNotes(sealed: SealedSeries): string[] {
     `The sealed part is the last ${rows} rows; labels overlap by ${trade.horizon} rows: about ` +
       `${Math.floor(rows / trade.horizon)} rows apart, by the blocks' error as many as ${effective} ` +
       "independent ones.",
-    `Without a model: the most frequent direction scores ${trivial.majority.toFixed(4)}, the last ` +
+    `Without a model: its most frequent direction scores ${trivial.majority.toFixed(4)}, the last ` +
       `direction going on ${trivial.persistence.toFixed(4)}.`,
     tradeNote(tradeFigures(decided, forward, trade), trade.cost),
   ];
