@@ -77,7 +77,8 @@ export const USDCHF = {
   label: undefined,
   time: "time",
   metric: "hit_rate",
-  series: { price: "close", horizon: 4 },
+  // Four hours of half-hour rows.
+  series: { price: "close", horizon: 8 },
 };
 
 /** pima with its labels dealt out anew. */

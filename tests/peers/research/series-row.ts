@@ -76,7 +76,7 @@ export async function seriesRows({ places, seeds, cpu_s }: TableOptions): Promis
   );
   const { model, no_edge } = run.sealed;
   return [
-    "| USDCHF, 4 rows ahead | hit rate | block-bootstrap standard error |",
+    "| USDCHF, 4 hours ahead | hit rate | block-bootstrap standard error |",
     "|---|---|---|",
     `| magnet | ${fixed(model.score)} [${fixed(model.low)}, ${fixed(model.high)}]${no_edge ? ", no edge" : ""} | |`,
     `| XGBoost, defaults | ${fixed(plain.hit_rate)} | ${fixed(plain.standard_error)} |`,
