@@ -73,10 +73,12 @@ function confusionOf(trial: Trial | undefined): Confusion | null {
   return figure as unknown as Confusion;
 }
 
-/** Search minus leave-one-context-out, in units of the score. */
+/** Score on contexts seen minus that on contexts never seen, whichever the task's score is. */
 function contextGap(trial: Trial | undefined): number | null {
-  const { loco_score } = figuresOf(trial);
-  return isNumber(loco_score) && trial?.outcome ? trial.outcome.score - loco_score : null;
+  const { loco_score, seen_score } = figuresOf(trial);
+  if (!trial?.outcome) return null;
+  if (isNumber(seen_score)) return seen_score - trial.outcome.score;
+  return isNumber(loco_score) ? trial.outcome.score - loco_score : null;
 }
 
 /** The last curve that an analysis left in its evidence. */

@@ -93,6 +93,8 @@ export class TabularDomain implements ResearchDomain {
       contexts: this.data.contexts,
       folds: (seed, fidelity) => foldsOf(part, by_context, seed, fidelity),
       loco: (seed) => (by_context ? [] : locoFolds(part, seed)),
+      seen: (seed) =>
+        by_context ? foldsOf(part, false, seed, 1).filter(({ repeat }) => repeat === 0) : [],
     });
   }
 

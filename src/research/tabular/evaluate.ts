@@ -44,6 +44,8 @@ export interface EvaluatorTask {
   folds(seed: number, fidelity: number): readonly PlacedFold[];
   /** Folds that hold out whole contexts, for the score beside; empty: there is none. */
   loco(seed: number): readonly PlacedFold[];
+  /** Where `folds` hold out whole contexts: folds that do not, for the score on contexts seen. */
+  seen?(seed: number): readonly PlacedFold[];
 }
 
 export class Evaluator {
@@ -78,8 +80,10 @@ export class Evaluator {
       ...this.memberFigures(configuration, members, folds, train),
       ...this.ruleFigures(crossed.levels),
     };
-    if (fidelity === 1)
+    if (fidelity === 1) {
       Object.assign(figures, await this.locoFigures(configuration, members[0]!, settings));
+      Object.assign(figures, await this.seenFigures(configuration, settings));
+    }
     const rows = coveredRows(crossed.outputs, part.classes);
     const { metric } = this.task;
     const score = scoreOf(outputValues(metric, crossed.outputs, part.label, part.classes, rows));
@@ -281,6 +285,20 @@ export class Evaluator {
       classes,
     );
     return { loco_score: scoreOf(values), loco_hit_rates: contextScores };
+  }
+
+  /** The score on contexts that the models have seen, where the score is of contexts never seen. */
+  private async seenFigures(
+    configuration: TabularConfiguration,
+    settings: FitSettings,
+  ): Promise<Record<string, Json>> {
+    const folds = this.task.seen?.(settings.seed) ?? [];
+    if (folds.length < 2) return {};
+    const { classes, label } = this.fitter.part;
+    const { members } = await this.outOfFold(configuration, folds, settings);
+    const { outputs } = this.crossFit(configuration, members, folds);
+    const rows = coveredRows(outputs, classes);
+    return { seen_score: scoreOf(outputValues(this.task.metric, outputs, label, classes, rows)) };
   }
 
   private memberFigures(

@@ -42,7 +42,7 @@ export function foldsOf(part: Part, byContext: boolean, seed: number, fidelity: 
       ? groupedFolds(data, rows, FOLDS, seed + repeat * 7919)
       : stratifiedFolds(data, rows, { folds: FOLDS, repeats: 1 }, seed + repeat * 7919);
     own.forEach((fold, f) => {
-      folds.push({ ...fold, repeat, key: `s${seed}r${repeat}f${f}` });
+      folds.push({ ...fold, repeat, key: `s${seed}${byContext ? "c" : "r"}${repeat}f${f}` });
     });
   }
   return folds.slice(0, Math.max(2, Math.ceil(fidelity * folds.length)));

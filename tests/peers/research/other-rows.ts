@@ -44,7 +44,7 @@ export const one = ["--workers", "1", "--threads", "1"];
 export const fixed = (x: number | null) => (x === null ? "-" : x.toFixed(4));
 const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
-/** Search score minus leave-one-context-out score: plain model, and final one. */
+/** Score on contexts seen minus that on contexts never seen: plain model, and final one. */
 export async function contextRows({ places, seeds, cpu_s }: TableOptions): Promise<string> {
   const lines = [
     "| set | gap of the plain model | of the final one | sealed, mean |",
@@ -57,8 +57,8 @@ export async function contextRows({ places, seeds, cpu_s }: TableOptions): Promi
     const runs: { gap: Report["context_gap"]; score: number }[] = [];
     for (const seed of seeds)
       runs.push(
-        await stored(places, `contexts-${set}-${seed}-${cpu_s}`, async () => {
-          const task = writeTask(places, set, seed, { context });
+        await stored(places, `new-contexts-${set}-${seed}-${cpu_s}`, async () => {
+          const task = writeTask(places, set, seed, { context, split: { by_context: true } });
           const flags = [...one, "--cpu", String(cpu_s)];
           const { report } = await runTask(places, task, `${set}-${seed}`, flags);
           return { gap: report.context_gap, score: report.result.sealed.model.score };

@@ -105,6 +105,25 @@ test("contexts: offsets help where the odds move, and a context never seen has n
   expect(gap(offsets)).toBeGreaterThan(gap(plain)); // seen contexts gain, new ones cannot
 });
 
+test("a task about new contexts is scored on contexts held out, with those seen beside", async () => {
+  const task = {
+    drop: ["rule"],
+    context: "place",
+    split: { by_context: true, gate: 0.2, sealed: 0.25 },
+  };
+  const domain = sampleDomain({ rows: 1200, context_shift: 3, task });
+  const used = (rows: Uint32Array) => new Set(Array.from(rows, (r) => domain.data.context![r]));
+  const { search, sealed } = domain.parts;
+  expect([...used(search)].filter((c) => used(sealed).has(c))).toEqual([]);
+  const member = { ...BOOSTING, features: { context: true } };
+  const { score, figures } = await domain.evaluate(
+    specOf(domain, { members: [member] }),
+    ONE_THREAD,
+  );
+  expect(figures.loco_score).toBeUndefined();
+  expect(figures.seen_score).toBeGreaterThan(score + 0.03); // the context helps where it is known
+});
+
 test("the pipeline's class as a feature and the residual target beat the plain model", async () => {
   const task = { drop: ["place"], pipeline: "rule" };
   for (const classes of [2, 3]) {
