@@ -30,6 +30,8 @@ constexpr SettingRule SETTINGS[] = {
     {"column_share", 1, 0.001, 1, false, "part of the columns that each tree may split"},
     {"category_smoothing", 10, 0, 1e9, false, "pulls rare categories to the middle of the order"},
     {"category_l2", 10, 0, 1e9, false, "more L2 where a split takes a subset of many categories"},
+    {"category_rows_min", 10, 0, 1e6, false,
+     "with fewer rows in a node one of many categories stays with the rest"},
     {"early_stopping_rounds", 0, 0, 20000, true,
      "stop after so many rounds without a better loss on stop_rows; 0 = never"},
 };
@@ -170,6 +172,7 @@ class Boosting {
         .min_gain = s.get("min_gain") * scales.gradient * scales.gradient / scales.curvature,
         .category_smoothing = s.get("category_smoothing") * scales.curvature,
         .category_l2 = s.get("category_l2") * scales.curvature,
+        .category_rows_min = s.get("category_rows_min"),
     };
   }
 

@@ -125,7 +125,8 @@ Split best_of_few(const Packed* cells, uint32_t count, Packed total, const Split
   return best;
 }
 
-Split best_subset(const Packed* cells, uint32_t cell_count, Packed total,
+/** `least`: curvature of a category below which it is not chosen, as its mean tells nothing. */
+Split best_subset(const Packed* cells, uint32_t cell_count, Packed total, double least,
                   const SplitRules& rules) {
   struct Category {
     double mean;
@@ -134,7 +135,7 @@ Split best_subset(const Packed* cells, uint32_t cell_count, Packed total,
   Category order[BINS_LIMIT + 1];
   uint32_t count = 0;
   for (uint32_t b = 0; b < cell_count; b++) {
-    if (cells[b] == 0) continue;
+    if (cells[b] == 0 || curvature_of(cells[b]) < least) continue;
     const double weight = curvature_of(cells[b]) + rules.category_smoothing;
     order[count++] = {gradient_of(cells[b]) / weight, b};
   }
@@ -145,7 +146,7 @@ Split best_subset(const Packed* cells, uint32_t cell_count, Packed total,
   const double own = rules.score(gradient_of(total), curvature_of(total), rules.category_l2);
   Packed left = 0;
   uint32_t taken = 0;
-  for (uint32_t i = 0; i + 1 < count; i++) {
+  for (uint32_t i = 0; i < count; i++) {
     left += cells[order[i].bin];
     const double gain = gain_of(left, total, own, rules, rules.category_l2);
     if (gain <= best.gain) continue;
@@ -158,9 +159,11 @@ Split best_subset(const Packed* cells, uint32_t cell_count, Packed total,
 }
 
 /** Missing values are one more category. */
-Split category_split(const Packed* cells, uint32_t bins, Packed total, const SplitRules& rules) {
+Split category_split(const Packed* cells, uint32_t bins, Packed total, uint32_t rows,
+                     const SplitRules& rules) {
+  const double least = rules.category_rows_min * curvature_of(total) / rows;
   Split best = bins <= FEW_CATEGORIES ? best_of_few(cells, bins + 1, total, rules)
-                                      : best_subset(cells, bins + 1, total, rules);
+                                      : best_subset(cells, bins + 1, total, least, rules);
   best.is_category = true;
   return best;
 }
@@ -175,8 +178,8 @@ void SplitFinder::columns_changed() {
   }
 }
 
-Split SplitFinder::find(const Packed* histogram, Packed total, const SplitRules& rules,
-                        uint32_t threads) {
+Split SplitFinder::find(const Packed* histogram, Packed total, uint32_t rows,
+                        const SplitRules& rules, uint32_t threads) {
   const CutRules cut_rules{static_cast<int32_t>(total >> 32), static_cast<int32_t>(total),
                            rules.min_curvature, rules.l1, rules.l2};
   const auto columns = static_cast<int64_t>(number_bins_.size());
@@ -209,7 +212,7 @@ Split SplitFinder::find(const Packed* histogram, Packed total, const SplitRules&
   for (int64_t i = 0; i < columns; i++) {
     if (number_bins_[static_cast<size_t>(i)] > 0) continue;
     const uint32_t bins = table_.rules().columns[table_.chosen()[static_cast<size_t>(i)]].bins;
-    take(category_split(cells_of(i), bins, total, rules), i);
+    take(category_split(cells_of(i), bins, total, rows, rules), i);
   }
   return best;
 }

@@ -21,6 +21,8 @@ struct SplitRules {
   double category_smoothing;
   /** Added to l2 where a split takes one of many subsets of categories. */
   double category_l2;
+  /** Rows (by share of the curvature) below which one of many categories stays with the rest. */
+  double category_rows_min;
 
   double score(double gradient, double curvature, double extra_l2 = 0) const {
     const double size = std::max((gradient < 0 ? -gradient : gradient) - l1, 0.0);
@@ -46,7 +48,8 @@ class SplitFinder {
   /** After the table's columns were chosen anew. */
   void columns_changed();
   /** The best split of a node of this total over all chosen columns; of equal gains the first. */
-  Split find(const Packed* histogram, Packed total, const SplitRules& rules, uint32_t threads);
+  Split find(const Packed* histogram, Packed total, uint32_t rows, const SplitRules& rules,
+             uint32_t threads);
 
  private:
   const FitTable& table_;

@@ -132,8 +132,8 @@ void TreeGrower::divide(Job& job, Open& parent) {
   give_back(parent);
   for (auto [child, is_open] : {std::pair{&left, left_open}, std::pair{&right, right_open}}) {
     if (is_open)
-      child->split = finder_.find(child->histogram->data(), child->total, job.split_rules,
-                                  rules_.threads);
+      child->split = finder_.find(child->histogram->data(), child->total,
+                                  child->end - child->begin, job.split_rules, rules_.threads);
     if (is_open && child->split.gain > job.split_rules.min_gain) {
       open_.push_back(*child);
       std::push_heap(open_.begin(), open_.end(),
@@ -153,7 +153,8 @@ void TreeGrower::open_root(Job& job) {
     root.histogram = take_histogram();
     table_.sum(job.gradients.data(), job.rows.data(), count, root.histogram->data(),
                rules_.threads);
-    root.split = finder_.find(root.histogram->data(), total, job.split_rules, rules_.threads);
+    root.split =
+        finder_.find(root.histogram->data(), total, count, job.split_rules, rules_.threads);
   }
   if (root.split.gain > job.split_rules.min_gain && rules_.max_leaves != 1) {
     open_.push_back(root);

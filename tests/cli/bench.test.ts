@@ -133,3 +133,14 @@ test("chain: transfers a second, the start and the root, as one document", async
   ]);
   for (const { value } of report.results) expect(value).toBeGreaterThan(0);
 });
+
+test("research: the learners' CPU seconds on a small table", async () => {
+  const size = ["--rows", "400", "--columns", "6", "--trees", "5", "--repeat", "1"];
+  const report = benchReportSchema.parse(oneDocument(await run("research", ...size, "--json")));
+  const names = report.results.map(({ name }) => name);
+  expect(names).toEqual(["boosting_cpu_s", "extra_trees_cpu_s"]);
+  for (const { value, unit } of report.results) {
+    expect(unit).toBe("s");
+    expect(value).toBeGreaterThan(0);
+  }
+});

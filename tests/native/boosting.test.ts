@@ -151,6 +151,28 @@ test("odd columns: constant, all missing, infinite, one row's own, more levels t
   expect([share[0], share[1], share[5]]).toEqual([0, 0, 0]);
 });
 
+test("a category of many rare levels that tell nothing does not mislead", async () => {
+  const [rows, noise_levels] = [1200, 120];
+  const random = seededRandom(111);
+  const table = () => {
+    const values = new Float32Array(rows * 2);
+    const target = new Float32Array(rows);
+    for (let row = 0; row < rows; row++) {
+      values[row] = random.next();
+      values[rows + row] = random.below(noise_levels);
+      target[row] = random.next() < (values[row]! > 0.5 ? 0.7 : 0.3) ? 1 : 0;
+    }
+    return { matrix: { rows, columns: 2, values, levels: Int32Array.of(0, noise_levels) }, target };
+  };
+  const [old, fresh] = [table(), table()];
+  const data = await binData(old.matrix);
+  const right = async (params: Record<string, number>) => {
+    const model = await fit(data, options(2, old.target, { params: { trees: 40, ...params } }));
+    return accuracy(await model.predict(fresh.matrix, null), fresh.target, 2);
+  };
+  expect(await right({})).toBeGreaterThan(await right({ category_rows_min: 0 }));
+});
+
 test("one class only, or no row of any weight", async () => {
   const { matrix, target } = rings(100, 2, 71);
   const data = await binData(matrix);
