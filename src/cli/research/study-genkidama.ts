@@ -7,17 +7,14 @@ import os from "node:os";
 import path from "node:path";
 import packageJson from "../../../package.json" with { type: "json" };
 import { MagnetError } from "../../core/errors.ts";
-import { openLanguageTask } from "../../research/language/open.ts";
-import { writeWhole } from "../../research/report/write-report.ts";
-import { genkidamaTask, runGenkidama } from "../../research/study/genkidama.ts";
-import { CONFIRMATION } from "../../research/study/genkidama-phases.ts";
+import { genkidamaTask } from "../../research/study/genkidama.ts";
+import { studyGenkidama } from "../../research/study/genkidama-session.ts";
+import { gainLine, phaseLine } from "../../research/study/genkidama-table.ts";
 import type { StudyEvent, StudyResult } from "../../research/study/genkidama-types.ts";
-import { parseTask } from "../../research/task/load.ts";
-import { openRun, type RunTask } from "../../research/trials/open-run.ts";
+import type { RunTask } from "../../research/trials/open-run.ts";
 import { RunReader } from "../../research/trials/run-reader.ts";
 import { writeEmbeddedSources } from "../demo/corpus.ts";
 import { defineCommand } from "../frame/command.ts";
-import { type Output, table } from "../frame/output.ts";
 import { selfCommand } from "../self-command.ts";
 import { runFolder } from "./place.ts";
 
@@ -32,7 +29,7 @@ function eventLine(event: StudyEvent): string | null {
     case "phase_started":
       return `phase ${event.phase}: ${event.focus}, ${event.configurations} configurations`;
     case "phase":
-      return `  ${event.result.finding}; now ${bits(event.result.current.bits_per_byte)}`;
+      return `  ${phaseLine(event.result)}`;
     case "confirmed":
       return `  confirmed: ${event.row.change}, ${bits(event.row.bits_per_byte)}`;
     case "final_progress":
@@ -42,41 +39,10 @@ function eventLine(event: StudyEvent): string | null {
   }
 }
 
-function phaseTable({ phases, confirmation }: StudyResult): string {
-  const rows = phases.map((p) => [
-    ...[p.phase, p.focus, p.rows.length, bits(p.best?.bits_per_byte)],
-    bits(p.current.bits_per_byte),
-    p.finding,
-  ]);
-  const best = confirmation.reduce<number | null>(
-    (low, row) => (row.bits_per_byte === null ? low : Math.min(low ?? Infinity, row.bits_per_byte)),
-    null,
-  );
-  rows.push([
-    ...[CONFIRMATION.phase, CONFIRMATION.focus, confirmation.length, bits(best)],
-    "apart",
-    `${CONFIRMATION.times} times the tokens: not comparable with the rows above`,
-  ]);
-  const titles = ["phase", "focus", "configurations", "best", "cumulative", "finding"];
-  return table(titles, rows);
-}
-
 function resultText(result: StudyResult): string {
-  const { final, spent } = result;
-  const contestants = final.contestants.map((c) => [
-    c.name.replace("_", " "),
-    `${bits(c.sealed.score)} [${bits(c.sealed.low)}, ${bits(c.sealed.high)}]`,
-    (c.cpu_s.reduce((sum, s) => sum + s, 0) / c.cpu_s.length).toFixed(1),
-  ]);
-  return [
-    "bits per byte on one evaluation context; phases 1 to 9 at equal tokens",
-    phaseTable(result),
-    "",
-    `sealed documents, ${final.seeds.length} new seeds, ${result.tokens} tokens each`,
-    table(["model", "score, 95% interval", "CPU s"], contestants),
-    `winner: ${(100 * final.gain).toFixed(1)}% fewer bits per byte than the recipe, ${final.cpu_ratio.toFixed(2)} of its CPU seconds`,
-    `used ${spent.cpu_s.toFixed(0)} CPU seconds, ${spent.wall_s.toFixed(0)} s`,
-  ].join("\n");
+  const { spent } = result;
+  const used = `used ${spent.cpu_s.toFixed(0)} CPU seconds, ${spent.wall_s.toFixed(0)} s`;
+  return [gainLine(result), ...result.phases.map(phaseLine), used].join("\n");
 }
 
 /** The study's texts: the user's, or the embedded ones, written into the folder once. */
@@ -101,11 +67,6 @@ function requireSame(folder: string, document: RunTask["document"]): void {
       hint: "choose another --out",
       exit: "usage",
     });
-}
-
-function show(out: Output, folder: string, result: StudyResult): void {
-  const { schema: _, ...document } = result;
-  out.result("study_genkidama", { folder, ...document }, () => resultText(result));
 }
 
 export const genkidama = defineCommand({
@@ -139,43 +100,26 @@ export const genkidama = defineCommand({
     const folder = runFolder(await context.config(), flags.out ?? "study-genkidama");
     fs.mkdirSync(folder, { recursive: true });
     const data = await textsOf(folder, flags.data);
-    const document = genkidamaTask({ data, scale: flags.scale, seed: flags.seed });
-    requireSame(folder, document as RunTask["document"]);
-    const file = path.join(folder, "task.json");
-    const domain = await openLanguageTask(parseTask(document, file));
+    const { scale, seed } = flags;
+    requireSame(folder, genkidamaTask({ data, scale, seed }) as RunTask["document"]);
     try {
-      const opened = openRun({
-        folder,
-        task: { file, document: document as RunTask["document"], seed: null },
-        task_hash: domain.task_hash,
-        settings: { study: "genkidama" },
-        code_version: packageJson.version,
-        self: selfCommand(),
+      const { result, files } = await studyGenkidama({
+        ...{ folder, data, scale, seed, self: selfCommand(), signal },
+        magnet_version: packageJson.version,
         workers: flags.workers ?? os.availableParallelism(),
-        threads: 1,
+        onEvent(event) {
+          const line = eventLine(event);
+          if (line !== null) out.note(line);
+        },
       });
-      try {
-        const result = await runGenkidama({
-          domain,
-          runner: opened.runner,
-          signal,
-          onEvent(event) {
-            const line = eventLine(event);
-            if (line !== null) out.note(line);
-          },
-        });
-        await writeWhole(path.join(folder, "study.json"), `${JSON.stringify(result, null, 1)}\n`);
-        show(out, folder, result);
-        return "ok";
-      } finally {
-        await opened.close();
-      }
+      const { schema: _, ...document } = result;
+      const text = () => `${resultText(result)}\npage  ${files.markdown}`;
+      out.result("study_genkidama", { folder, ...document }, text);
+      return "ok";
     } catch (error) {
       if (!signal.aborted) throw error;
       out.result("study_genkidama", { folder, ended: "interrupted" }, `stopped; ${folder}`);
       return "interrupted";
-    } finally {
-      await domain.close();
     }
   },
 });
