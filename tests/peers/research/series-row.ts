@@ -46,7 +46,7 @@ async function seriesPeer(places: Places, set: string, seed: number, cpu_s: numb
   const truth = [...parts.sealed].map((row) => data.classes[data.label[row]!]!);
   const rows = { set, seed, train, test: [...parts.sealed], truth, folds };
   fs.writeFileSync(rows_file, JSON.stringify(rows));
-  const peer_task = writeTask(places, `${set}-features`, seed);
+  const peer_task = writeTask(places, `${set}-features`, seed, { data: csv });
   const cell = await peerCell(places, peer_task, rows_file, "xgboost", cpu_s);
   const number = (name: string) => data.classes.indexOf(name);
   const units = unitValues(
