@@ -6,9 +6,12 @@
  */
 import type { Failure } from "../types.ts";
 import { type AnalysisInput, rowWeights } from "./input.ts";
+import { STRENGTH_MIN } from "./limits.ts";
 import type { Residuals } from "./residuals.ts";
 import { chiSquareZ, correctedZ } from "./statistics.ts";
 
+/** Part of the leave-one-context-out gap that counts as possible gain of the score itself. */
+const LOCO_PART = 0.1;
 /** Expected variance below which a context says nothing about a class by itself. */
 const VARIANCE_MIN = 1;
 
@@ -93,7 +96,8 @@ export function findContextGap(input: AnalysisInput, residuals: Residuals): Fail
   return {
     kind: "context_gap",
     strength: correctedZ(Math.max(test.z, loco?.z ?? 0), looks),
-    potential: Math.max(shift, loco ? loco.gap : 0, 0),
+    // The gap to unseen contexts is another score: little of it is won on contexts that are seen.
+    potential: Math.max(test.z >= STRENGTH_MIN ? shift : 0, LOCO_PART * (loco?.gap ?? 0)),
     text:
       `Residuals differ between ${groups} contexts (z ${test.z.toFixed(1)}), most in ` +
       `${input.contexts[worst]}` +

@@ -114,7 +114,7 @@ function letLoose(member: Member): Member {
 const bigger = (task: CatalogueTask): Strategy => ({
   id: "bigger",
   family: "bigger",
-  targets: ["underfit", "interactions"],
+  targets: ["underfit"],
   summary: "Gives the best model more room: more and larger trees, weaker penalties.",
   sweep(state) {
     const best = bestOf(state);

@@ -52,7 +52,7 @@ const topK = ({ facts }: CatalogueTask): Strategy => ({
 const interactions = ({ facts }: CatalogueTask): Strategy => ({
   id: "interactions",
   family: "interactions",
-  targets: ["interactions", "underfit"],
+  targets: ["interactions"],
   summary: "Adds products and ratios of the most important pairs of features.",
   sweep(state) {
     if (facts.features < 2) return null;

@@ -22,7 +22,7 @@ const ABOUT: { readonly [L in LearnerName]: { targets: FailureKind[]; summary: s
     summary: "Turns to gradient boosting.",
   },
   extra_trees: {
-    targets: ["overfit", "label_noise", "underfit"],
+    targets: ["overfit", "label_noise"],
     summary: "Turns to extra trees: many random trees averaged.",
   },
   forest: {
@@ -30,7 +30,7 @@ const ABOUT: { readonly [L in LearnerName]: { targets: FailureKind[]; summary: s
     summary: "Turns to a random forest.",
   },
   logistic: {
-    targets: ["overfit", "underfit", "data_limited"],
+    targets: ["overfit"],
     summary: "Turns to a linear model with an elastic net.",
   },
 };

@@ -99,7 +99,7 @@ const underfit: Plant = (seed, flawed) =>
 const interactions: Plant = (seed, flawed) =>
   table(seed, 1200, 12, ({ x, random }) => {
     const [a, b] = [x[0]!, x[1]!];
-    return { label: chance(random, flawed ? 4 * a * b + 0.5 * (a + b) : 2.5 * (a + b)) };
+    return { label: chance(random, flawed ? 12 * a * b : 2.5 * (a + b)) };
   });
 
 /** One half of the signal is a plane in many features, the other a ring that no plane tells. */
