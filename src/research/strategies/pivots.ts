@@ -41,7 +41,7 @@ export const pivotStrategies = (task: CatalogueTask): Strategy[] => [
 ];
 
 /** The order of the survey: by what a first guess brought for its cost. */
-const SURVEY: readonly LearnerName[] = ["extra_trees", "boosting", "logistic", "forest"];
+const SURVEY: readonly LearnerName[] = ["logistic", "extra_trees", "forest", "boosting"];
 
 /** Learners whose own guess has not been tried with the decision rule of the best model. */
 function unseen(state: StrategyState, facts: TaskFacts): TabularConfiguration[] {

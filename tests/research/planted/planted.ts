@@ -104,9 +104,9 @@ const interactions: Plant = (seed, flawed) =>
 
 /** One half of the signal is a plane in many features, the other a ring that no plane tells. */
 const disagreement: Plant = (seed, flawed) =>
-  table(seed, 1500, 16, ({ x, random }) => {
-    const ring = Math.abs(x[14]!) > 0.67 ? 2 : -2;
-    return { label: chance(random, flawed ? 0.8 * sum(x, 12) + ring : 3 * x[0]!) };
+  table(seed, 900, 26, ({ x, random }) => {
+    const ring = Math.abs(x[25]!) > 0.67 ? 3 : -3;
+    return { label: chance(random, flawed ? 0.8 * sum(x, 24) + ring : 3 * x[0]!) };
   });
 
 /** The meaning of two features turns round at 60% of the time. */
@@ -135,7 +135,7 @@ const labelNoise: Plant = (seed, flawed) =>
 /** Four features that count among 150, or all of twenty count. */
 const featureNoise: Plant = (seed, flawed) =>
   flawed
-    ? table(seed, 500, 150, ({ x, random }) => ({ label: chance(random, 1.5 * sum(x, 4)) }))
+    ? table(seed, 400, 90, ({ x, random }) => ({ label: chance(random, 1.5 * sum(x, 4)) }))
     : table(seed, 500, 20, ({ x, random }) => ({ label: chance(random, 0.8 * sum(x, 20)) }));
 
 /** Rules that are right in 93% and know what no feature tells; or that know nothing. */
