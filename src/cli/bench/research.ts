@@ -1,6 +1,6 @@
 /**
  * `magnet bench research`: CPU time of the learners of autoresearch on a made-up table, binning and
- * fit together. The table is the same on every machine; its figures are sums and products of
+ * fit together, and the trials a second of its worker processes. The table is the same on every machine; its figures are sums and products of
  * features with noise, so that trees find something at every depth.
  */
 import { type BenchResult, benchResult, machineOf } from "../../core/bench-report.ts";
@@ -8,6 +8,7 @@ import type { FitOptions, LearnerMatrix } from "../../native/learner-types.ts";
 import { binData, fit } from "../../native/learners.ts";
 import { defineCommand } from "../frame/command.ts";
 import { COMPARE_FLAGS, measure, resultsTable } from "./output.ts";
+import { benchTrials } from "./research-trials.ts";
 
 interface Size {
   rows: number;
@@ -41,6 +42,18 @@ function madeUp({ rows, columns }: Size): { matrix: LearnerMatrix; target: Float
     return z + nearNormal() > 0 ? 1 : 0;
   });
   return { matrix: { rows, columns, values, levels: new Int32Array(columns) }, target };
+}
+
+/** The first rows of the same kind of table, as a task of its own. */
+const TASK_ROWS = 500;
+function asCsv(size: Size): string {
+  const rows = Math.min(size.rows, TASK_ROWS);
+  const { matrix, target } = madeUp({ ...size, rows });
+  const names = Array.from({ length: matrix.columns }, (_, c) => `x${c}`);
+  const lines = Array.from({ length: rows }, (_, row) =>
+    [...names.map((_, c) => matrix.values[c * rows + row]!), target[row]].join(","),
+  );
+  return `${[...names, "label"].join(",")}\n${lines.join("\n")}\n`;
 }
 
 /** CPU seconds of all threads of this process that `work` uses. */
@@ -93,14 +106,15 @@ async function benchResearch(size: Size): Promise<ResearchReport> {
   const results = [
     benchResult("boosting_cpu_s", "s", await timesOf(table, size, boosting)),
     benchResult("extra_trees_cpu_s", "s", await timesOf(table, size, extraTrees)),
+    ...(await benchTrials(asCsv(size), size.repeat)),
   ];
   return { ...{ schema: "magnet.bench/1", suite: "research", machine }, size, results };
 }
 
 export const research = defineCommand({
-  summary: "CPU time of the learners of autoresearch",
+  summary: "CPU time of the learners of autoresearch; trials a second of its workers",
   details:
-    "boosting_cpu_s, extra_trees_cpu_s: binning a table of numbers and fitting the learner on it, two\nclasses, CPU seconds of all threads. Boosting has depth 6, extra trees grow to the end.",
+    "boosting_cpu_s, extra_trees_cpu_s: binning a table of numbers and fitting the learner on it, two\nclasses, CPU seconds of all threads. Boosting has depth 6, extra trees grow to the end. trials_per_s: trials\nof a research run on at most 500 rows, two worker processes, beside twice the rate of one.",
   examples: [
     { command: "magnet bench research --json", does: "50,000 rows, 50 columns, 100 trees" },
     { command: "magnet bench research --rows 2000 --columns 30", does: "what one fold costs" },
