@@ -134,13 +134,25 @@ test("chain: transfers a second, the start and the root, as one document", async
   for (const { value } of report.results) expect(value).toBeGreaterThan(0);
 });
 
-test("research: the learners' CPU seconds on a small table", async () => {
-  const size = ["--rows", "400", "--columns", "6", "--trees", "5", "--repeat", "1"];
+test("research: the learners' CPU seconds and the workers' trials on a small table", async () => {
+  const size = [
+    "--rows",
+    "400",
+    "--columns",
+    "6",
+    "--trees",
+    "5",
+    "--repeat",
+    "1",
+    "--trials",
+    "2",
+  ];
   const report = benchReportSchema.parse(oneDocument(await run("research", ...size, "--json")));
   const names = report.results.map(({ name }) => name);
-  expect(names).toEqual(["boosting_cpu_s", "extra_trees_cpu_s"]);
-  for (const { value, unit } of report.results) {
-    expect(unit).toBe("s");
+  const rates = ["trials_per_s_1_worker", "trials_per_s"];
+  expect(names).toEqual(["boosting_cpu_s", "extra_trees_cpu_s", ...rates]);
+  for (const { name, value, unit } of report.results) {
+    expect(unit).toBe(rates.includes(name) ? "trials/s" : "s");
     expect(value).toBeGreaterThan(0);
   }
 });

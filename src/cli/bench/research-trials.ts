@@ -13,9 +13,6 @@ import { parseTask } from "../../research/task/load.ts";
 import { openRun, type RunTask } from "../../research/trials/open-run.ts";
 import { selfCommand } from "../self-command.ts";
 
-/** Trials of one repeat; a multiple of the workers. */
-const TRIALS = 16;
-
 function makeTask(folder: string, table: string): RunTask {
   fs.writeFileSync(path.join(folder, "table.csv"), table);
   const document = { schema: "magnet.research_task/1", name: "bench", domain: "tabular" };
@@ -23,12 +20,18 @@ function makeTask(folder: string, table: string): RunTask {
   return { file, document: { ...document, data: "table.csv", label: "label" }, seed: null };
 }
 
+export interface TrialsSize {
+  /** Of one repeat; even, so that two workers have the same number. */
+  trials: number;
+  repeat: number;
+}
+
 /** Trials a second of each repeat. */
 async function rates(
   folder: string,
   task: RunTask,
   workers: number,
-  repeat: number,
+  { trials, repeat }: TrialsSize,
 ): Promise<number[]> {
   const domain = await openDomain(parseTask(task.document, task.file));
   const { task_hash } = domain;
@@ -42,17 +45,17 @@ async function rates(
       place: { version: 0, strategy: "baseline", proposer: "baseline" } as const,
       spec: { task_hash, configuration, seed: first + i, fidelity: 1 },
     }));
-    const trials = await run.runner.run(proposals, { cpu_limit_s: null });
-    const failed = trials.find(({ state }) => state !== "done");
+    const ended = await run.runner.run(proposals, { cpu_limit_s: null });
+    const failed = ended.find(({ state }) => state !== "done");
     if (failed) throw new MagnetError("BENCH_FAILED", `a trial failed: ${failed.error}`);
   };
   try {
-    await batch(0, 4 * workers); // each worker has opened the task and its code is compiled
+    await batch(0, 2 * workers); // each worker has opened the task and its code is compiled
     const found: number[] = [];
     for (let i = 1; i <= repeat; i++) {
       const began_ms = performance.now();
-      await batch(i * 1000, TRIALS);
-      found.push((TRIALS * 1000) / (performance.now() - began_ms));
+      await batch(i * 1000, trials);
+      found.push((trials * 1000) / (performance.now() - began_ms));
     }
     return found;
   } finally {
@@ -62,12 +65,12 @@ async function rates(
 }
 
 /** `table`: a CSV with a column "label". */
-export async function benchTrials(table: string, repeat: number): Promise<BenchResult[]> {
+export async function benchTrials(table: string, size: TrialsSize): Promise<BenchResult[]> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-bench-"));
   try {
     const task = makeTask(folder, table);
-    const one = await rates(folder, task, 1, repeat);
-    const two = await rates(folder, task, 2, repeat);
+    const one = await rates(folder, task, 1, size);
+    const two = await rates(folder, task, 2, size);
     const limit = { value: 2 * Math.max(...one), name: "twice one worker" };
     return [
       benchResult("trials_per_s_1_worker", "trials/s", one),

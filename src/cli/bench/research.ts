@@ -15,6 +15,8 @@ interface Size {
   columns: number;
   trees: number;
   threads: number;
+  /** Of one repeat of trials_per_s; 0: not measured. */
+  trials: number;
   repeat: number;
 }
 
@@ -106,7 +108,7 @@ async function benchResearch(size: Size): Promise<ResearchReport> {
   const results = [
     benchResult("boosting_cpu_s", "s", await timesOf(table, size, boosting)),
     benchResult("extra_trees_cpu_s", "s", await timesOf(table, size, extraTrees)),
-    ...(await benchTrials(asCsv(size), size.repeat)),
+    ...(size.trials === 0 ? [] : await benchTrials(asCsv(size), size)),
   ];
   return { ...{ schema: "magnet.bench/1", suite: "research", machine }, size, results };
 }
@@ -124,13 +126,14 @@ export const research = defineCommand({
     rows: { type: "integer", min: 100, max: 1_000_000, default: 50_000, summary: "of the table" },
     columns: { type: "integer", min: 4, max: 1000, default: 50, summary: "of the table" },
     trees: { type: "integer", min: 1, max: 10_000, default: 100, summary: "of a model" },
+    trials: { type: "integer", min: 0, max: 10_000, default: 16, summary: "of a run; 0: none" },
     threads: { type: "integer", min: 0, max: 64, default: 1, summary: "0 means all" },
     repeat: { type: "integer", min: 1, max: 100, default: 3, summary: "fits of each learner" },
     ...COMPARE_FLAGS,
   },
   async run({ out }, { flags }) {
-    const { rows, columns, trees, threads, repeat } = flags;
-    const suite = () => benchResearch({ rows, columns, trees, threads, repeat });
+    const { rows, columns, trees, threads, trials, repeat } = flags;
+    const suite = () => benchResearch({ rows, columns, trees, threads, trials, repeat });
     return measure(out, flags, suite, ({ size, results }) =>
       [
         resultsTable(results),
