@@ -12,7 +12,7 @@ import { toSeriesData } from "../../../src/research/series/series-data.ts";
 import { seriesFolds } from "../../../src/research/series/walk.ts";
 import type { Table } from "../../../src/research/table/types.ts";
 import { loadTask } from "../../../src/research/task/load.ts";
-import { type Places, peerCell, writeTask } from "./cells.ts";
+import { type Places, peerCell, runToEnd, writeTask } from "./cells.ts";
 import { fixed, one, runTask, USDCHF } from "./other-rows.ts";
 import { stored, type TableOptions } from "./places.ts";
 
@@ -29,14 +29,28 @@ function writeCsv(file: string, table: Table, label: Int32Array, classes: readon
   fs.writeFileSync(file, `${lines.join("\n")}\n`);
 }
 
+/** Features that the peer's side makes of the same history, row for row. */
+async function ownFeatures(places: Places, raw: string, horizon: number, csv: string) {
+  const script = path.join(import.meta.dir, "series_features.py");
+  const log = path.join(places.results, "logs", "series-features.log");
+  await runToEnd([places.python, script, raw, String(horizon), csv], log);
+}
+
 /** The features of the series domain, its parts and its walk-forward folds, for the peer. */
-async function seriesPeer(places: Places, set: string, seed: number, cpu_s: number) {
+async function seriesPeer(
+  places: Places,
+  set: string,
+  seed: number,
+  cpu_s: number,
+  features: "ours" | "own" = "ours",
+) {
   const task_file = writeTask(places, set, seed, USDCHF);
   const task = loadTask(task_file);
   const { raw, notes } = await loadSeries(task);
   const { data, parts } = toSeriesData(task, raw, notes);
-  const csv = path.join(places.results, "tasks", `${set}-features.csv`);
-  writeCsv(csv, data.features, data.label, data.classes);
+  const csv = path.join(places.results, "tasks", `${set}-${features}-features.csv`);
+  if (features === "ours") writeCsv(csv, data.features, data.label, data.classes);
+  else await ownFeatures(places, task.data[0]!, task.series!.horizon, csv);
   const train = [...parts.search, ...parts.gate];
   const { horizon } = task.series!;
   const folds = seriesFolds(train.length, 0, horizon, 1).map((fold) =>
@@ -46,7 +60,7 @@ async function seriesPeer(places: Places, set: string, seed: number, cpu_s: numb
   const truth = [...parts.sealed].map((row) => data.classes[data.label[row]!]!);
   const rows = { set, seed, train, test: [...parts.sealed], truth, folds };
   fs.writeFileSync(rows_file, JSON.stringify(rows));
-  const peer_task = writeTask(places, `${set}-features`, seed, { data: csv });
+  const peer_task = writeTask(places, `${set}-${features}-features`, seed, { data: csv });
   const cell = await peerCell(places, peer_task, rows_file, "xgboost", cpu_s);
   const number = (name: string) => data.classes.indexOf(name);
   const units = unitValues(
@@ -71,6 +85,9 @@ export async function seriesRows({ places, seeds, cpu_s }: TableOptions): Promis
   const plain = await stored(places, `series-usdchf-${seed}-xgboost-plain`, () =>
     seriesPeer(places, "usdchf", seed, 0),
   );
+  const own = await stored(places, `series-usdchf-${seed}-xgboost-own`, () =>
+    seriesPeer(places, "usdchf", seed, 0, "own"),
+  );
   const searched = await stored(places, `series-usdchf-${seed}-xgboost-${budget_s}`, () =>
     seriesPeer(places, "usdchf", seed, budget_s),
   );
@@ -80,6 +97,7 @@ export async function seriesRows({ places, seeds, cpu_s }: TableOptions): Promis
     "|---|---|---|",
     `| magnet | ${fixed(model.score)} [${fixed(model.low)}, ${fixed(model.high)}]${no_edge ? ", no edge" : ""} | |`,
     `| XGBoost, defaults | ${fixed(plain.hit_rate)} | ${fixed(plain.standard_error)} |`,
+    `| XGBoost, defaults, own features | ${fixed(own.hit_rate)} | ${fixed(own.standard_error)} |`,
     `| XGBoost, ${searched.trials} trials | ${fixed(searched.hit_rate)} | ${fixed(searched.standard_error)} |`,
     `data-scale curve: ${run.curve.map((p) => `${p.rows}: ${fixed(p.score)}`).join(", ") || "none"}`,
   ].join("\n");
