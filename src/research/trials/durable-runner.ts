@@ -264,7 +264,7 @@ export class DurableRunner implements TrialRunner {
 
   #again(job: Job, answer: WorkerAnswer & { kind: "lost" }, stopped: boolean): void {
     this.#store.requeue(job.index, answer.cpu_s);
-    log.info("worker_lost", { trial: job.index, reason: answer.error });
+    if (!stopped) log.info("worker_lost", { trial: job.index, reason: answer.error });
     if (stopped) {
       job.reject(job.signal?.reason ?? new MagnetError("INTERRUPTED", "the run was closed"));
       return;
