@@ -307,7 +307,11 @@ async function buildBinary(target: Target): Promise<void> {
     );
   fs.mkdirSync(path.dirname(outfile), { recursive: true });
   const result = await Bun.build({
-    entrypoints: [path.join(root, "src/main.ts"), path.join(root, "src/native/worker.ts")],
+    entrypoints: [
+      path.join(root, "src/main.ts"),
+      path.join(root, "src/native/worker.ts"),
+      path.join(root, "src/research/table/parquet-worker.ts"),
+    ],
     root: path.join(root, "src"),
     compile: {
       outfile,

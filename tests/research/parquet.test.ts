@@ -4,6 +4,8 @@ import fs from "node:fs";
 import fc from "fast-check";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import { MagnetError } from "../../src/core/errors.ts";
+import { CellTable } from "../../src/research/table/cells.ts";
+import { readParquet } from "../../src/research/table/parquet.ts";
 import { readTable } from "../../src/research/table/read.ts";
 import { failure, scratch } from "./planted.ts";
 
@@ -99,3 +101,20 @@ test("random bytes between the marks, and random ends of a good file: one clear 
   };
   await fc.assert(fc.asyncProperty(fc.oneof(garbage, otherEnd), readable), { numRuns: 600 });
 });
+
+test("a damaged page that never ends is given up, and does not hold the process", async () => {
+  const at = (i: number) => (i % 3 === 2 ? null : i % 2 === 1 ? "a" : "b");
+  const columns = [{ name: "w", data: Array.from({ length: ROWS }, (_, i) => at(i)) }];
+  const bytes = parquetWriteBuffer({ columnData: columns, codec: "UNCOMPRESSED" });
+  let endless = 0;
+  // One run length among the first bytes of the pages is made absurd at each place in turn.
+  for (let place = 4; place < 90 && endless === 0; place += 1) {
+    const damaged = new Uint8Array(bytes.slice(0));
+    damaged.set([219, 255, 255, 255, 255, 255], place);
+    const error = await failure(() =>
+      readParquet("endless.parquet", damaged, new CellTable(), 0.3),
+    ).catch(() => null); // this place decides nothing
+    if (error?.message.includes("do not end")) endless++;
+  }
+  expect(endless).toBe(1);
+}, 60_000);

@@ -18,6 +18,9 @@ export const CELL_LENGTH_MAX = 65_536;
 export const NAME_LENGTH_MAX = 1_000;
 /** A parquet file of a few kB can claim terabytes; what it unpacks to is checked first. */
 export const UNPACKED_BYTES_MAX = 2 ** 30;
+/** A Parquet file may take so long: a tenth of what is usual, for machines that have more to do. */
+export const PARQUET_SECONDS_MIN = 20;
+export const PARQUET_BYTES_PER_S = 2 * 2 ** 20;
 
 /**
  * Levels of a category that learners tell apart: bins are one byte. The most frequent are kept, the
