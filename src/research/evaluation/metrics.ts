@@ -4,6 +4,7 @@
  * (`unitValues`), which is what the bootstrap resamples.
  */
 import { MagnetError } from "../../core/errors.ts";
+import { exactLog } from "../tabular/exact-math.ts";
 
 export const CLASSIFICATION_METRICS = [
   "balanced_accuracy",
@@ -34,6 +35,8 @@ export interface UnitValues {
 
 /** Least probability that log loss reckons with: one sure and wrong row must not be infinite. */
 const PROBABILITY_MIN = 1e-7;
+/** The same bits on every machine: a score that is computed again elsewhere must be this one. */
+const logOf = (p: number): number => (Number.isNaN(p) ? p : exactLog(Math.max(PROBABILITY_MIN, p)));
 
 /** Class with the highest probability by row; the first of equals. */
 export function argmax(probabilities: Float32Array, classes: number): Int32Array {
@@ -91,7 +94,7 @@ export function negativeLogLoss(
 ): number {
   let sum = 0;
   for (let row = 0; row < label.length; row++)
-    sum += Math.log(Math.max(PROBABILITY_MIN, probabilities[row * classes + label[row]!]!));
+    sum += logOf(probabilities[row * classes + label[row]!]!);
   return sum / label.length;
 }
 
@@ -134,9 +137,7 @@ export function unitValues(
     throw new MagnetError("NO_ROWS", "no rows to score", { hint: "give more rows" });
   if (metric === "log_loss") {
     const { probabilities } = predictions;
-    const values = Float64Array.from(label, (c, row) =>
-      Math.log(Math.max(PROBABILITY_MIN, probabilities[row * classes + c]!)),
-    );
+    const values = Float64Array.from(label, (c, row) => logOf(probabilities[row * classes + c]!));
     return { values, strata: null, weights: [1], offset: 0 };
   }
   if (metric === "auc") return aucValues(label, predictions.probabilities, classes);

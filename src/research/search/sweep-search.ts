@@ -219,4 +219,4 @@ export class SweepSearch {
 
 /** Only the settings that this space varies. */
 const known = (settings: Settings, space: Space): Settings =>
-  Object.fromEntries(Object.entries(settings).filter(([path]) => path in space));
+  Object.fromEntries(Object.entries(settings).filter(([path]) => Object.hasOwn(space, path)));

@@ -2,6 +2,7 @@
  * What error analysis is given: the best trial's out-of-fold outputs with its rows, rivals of other
  * learners, and a probe that fits on the search part.
  */
+import { sha256Hex } from "../../core/bytes.ts";
 import type { AnalysisInput, Probe, Rival, ScoreKind } from "../analysis/input.ts";
 import type { ClassificationMetric } from "../evaluation/metrics.ts";
 import { stratifiedFolds } from "../evaluation/split.ts";
@@ -111,9 +112,9 @@ function probeOf(evaluator: Evaluator): Probe {
       contexts: [],
     };
     const parted = stratifiedFolds(labelled, positions, { folds, repeats: 1 }, PROBE_SEED);
-    for (const [f, fold] of parted.entries()) {
+    for (const fold of parted) {
       const rows = shareOf(fold.train, part.label, train_share).filter((row) => !left.has(row));
-      const key = `probe${f}/${folds}|${positions.length}|${train_share}|${left.size}`;
+      const key = `probe${sha256Hex(new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength))}`;
       for (const member of configuration.members) {
         const { rows: options, target } = configuration;
         const fitted = await fitter.fitMember(member, options, target, { rows, key }, settings);

@@ -5,7 +5,7 @@
  */
 import type { ColumnSpec } from "./columns.ts";
 import type { MemberFeatures } from "./configuration.ts";
-import type { FitSettings, PartFitter, TrainRows } from "./part-fitter.ts";
+import { type FitSettings, JUDGE_SEED, type PartFitter, type TrainRows } from "./part-fitter.ts";
 
 /** Of the judge of importance: extra trees spread it over all features that help. */
 const JUDGE = {
@@ -70,15 +70,10 @@ function importanceOf(
     const target = of === "label" ? part.label : part.context!;
     const classes = of === "label" ? part.classes : part.contexts;
     const balance = of === "label" ? 1 : 0;
-    const model = await fitter.fitPlain(
-      columns,
-      JUDGE,
-      target,
-      classes,
-      balance,
-      train.rows,
-      settings,
-    );
+    const model = await fitter.fitPlain(columns, JUDGE, target, classes, balance, train.rows, {
+      ...settings,
+      seed: JUDGE_SEED,
+    });
     const importance = model.importance();
     model.free();
     return importance;

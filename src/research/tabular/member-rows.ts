@@ -5,7 +5,13 @@
 import { seededRandom } from "../../core/random.ts";
 import type { ColumnSpec } from "./columns.ts";
 import type { RowOptions } from "./configuration.ts";
-import { type FitSettings, mixSeed, type PartFitter, type TrainRows } from "./part-fitter.ts";
+import {
+  type FitSettings,
+  JUDGE_SEED,
+  mixSeed,
+  type PartFitter,
+  type TrainRows,
+} from "./part-fitter.ts";
 
 const INNER_FOLDS = 4;
 /** Of the judge of labels: small and quick, strong enough to contradict with confidence. */
@@ -67,12 +73,9 @@ function stratifiedSample(
 }
 
 /** Rows whose label the judge denies, the most confident denial first. */
-function findNoise(
-  fitter: PartFitter,
-  train: TrainRows,
-  settings: FitSettings,
-): Promise<Uint32Array> {
+function findNoise(fitter: PartFitter, train: TrainRows, given: FitSettings): Promise<Uint32Array> {
   const { part } = fitter;
+  const settings = { ...given, seed: JUDGE_SEED };
   return fitter.once(`noise|${train.key}`, async () => {
     const columns: ColumnSpec[] = part.features.columns.map((_, feature) => ({
       kind: "feature",

@@ -59,6 +59,12 @@ export const mixSeed = (seed: number, ...parts: readonly number[]): number => {
   return Number(mixed);
 };
 
+/**
+ * Seed of the fits that judge columns and rows. What they find is kept by the training rows alone,
+ * so it must not depend on which trial asked first: that differs between workers and after a resume.
+ */
+export const JUDGE_SEED = mixSeed(1, 0);
+
 export class PartFitter {
   readonly part: Part;
   readonly matrix: FeatureMatrix;

@@ -29,6 +29,21 @@ test("equal specifications give equal bytes, from the cache and from a fresh dom
   expect(seeded.score).not.toBe(a.score);
 });
 
+test("what a domain has evaluated before does not change an outcome", async () => {
+  const configuration = {
+    members: [{ learner: "logistic", features: { top_k: 2 } }],
+    rows: { noise_share: 0.1 },
+  };
+  // Leave-one-context-out folds are the same rows at every seed.
+  const options = { rows: 300, context_shift: 2, task: { drop: ["rule"], context: "place" } };
+  const busy = sampleDomain(options);
+  const fresh = sampleDomain(options);
+  await busy.evaluate(specOf(busy, configuration, 2), ONE_THREAD);
+  const after = await busy.evaluate(specOf(busy, configuration, 1), ONE_THREAD);
+  const alone = await fresh.evaluate(specOf(fresh, configuration, 1), ONE_THREAD);
+  expect({ ...after, cpu_s: 0 }).toEqual({ ...alone, cpu_s: 0 });
+});
+
 test("a tuned threshold finds the rare class that argmax leaves out", async () => {
   const domain = sampleDomain({ rows: 900, share: 0.08 });
   const argmax = await domain.evaluate(specOf(domain, { members: [BOOSTING] }), ONE_THREAD);
