@@ -23,7 +23,7 @@ export const research: Group = {
       async () => (await import("./research/predict.ts")).predict,
     ),
     report: lazy(
-      "what a run found, also while it runs",
+      "what an ended run found",
       async () => (await import("./research/report.ts")).report,
     ),
     resume: lazy(

@@ -1,6 +1,7 @@
 /** `magnet research check`: what a run would be given, without running anything. */
 import { openDomain } from "../../research/open-domain.ts";
 import { loadTask } from "../../research/task/load.ts";
+import { parseTeacher } from "../../research/teacher/settings.ts";
 import { defineCommand } from "../frame/command.ts";
 import { table } from "../frame/output.ts";
 
@@ -11,6 +12,7 @@ export const check = defineCommand({
   flags: {},
   async run({ out }, { args }) {
     const task = loadTask(args.task);
+    if (task.teacher !== null) parseTeacher(task.teacher); // its settings; it is not asked
     const domain = await openDomain(task);
     try {
       const { facts, notes, metric, task_hash } = domain;

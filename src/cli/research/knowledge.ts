@@ -28,6 +28,11 @@ async function openBase(context: Context, file: string | undefined): Promise<Kno
   return KnowledgeBase.open(place, systemClock);
 }
 
+function requireKey(name: string, key: string): void {
+  if (!/^0[23][0-9a-f]{64}$/.test(key))
+    throw usageError("BAD_VALUE", `${name} is no public key`, "66 hex digits: magnet keys show");
+}
+
 /** "node" part of an origin for a column. */
 const originText = (origin: string) => (origin === "local" ? "here" : origin.slice(2, 10));
 
@@ -78,7 +83,9 @@ const show = defineCommand({
       const insights = known.map(({ insight, origin }) => ({ ...insight, origin }));
       context.out.result("research_knowledge", { tasks, insights }, () =>
         known.length === 0
-          ? "nothing is known yet; runs add to it: magnet research run TASK.json"
+          ? flags.domain === undefined && flags.task === undefined
+            ? "nothing is known yet; runs add to it: magnet research run TASK.json"
+            : "nothing is known of that domain and task; without flags everything is shown"
           : [
               table(
                 ["strategy", "tasks", "uses", "accepted", "mean gain", "trials"],
@@ -194,8 +201,7 @@ const importCommand = defineCommand({
     knowledge: FILE_FLAG,
   },
   async run(context, { args, flags }) {
-    if (flags.from !== undefined && !/^0[23][0-9a-f]{64}$/.test(flags.from))
-      throw usageError("BAD_VALUE", "--from is no public key", "66 hex digits: magnet keys show");
+    if (flags.from !== undefined) requireKey("--from", flags.from);
     const base = await openBase(context, flags.knowledge);
     try {
       const taken = importKnowledge(base, args.file, flags.from as PublicKey | undefined);
@@ -217,6 +223,7 @@ const forget = defineCommand({
   args: { key: { value: "KEY", summary: "public key of the node" } },
   flags: { knowledge: FILE_FLAG },
   async run(context, { args, flags }) {
+    requireKey("KEY", args.key);
     const base = await openBase(context, flags.knowledge);
     try {
       const forgotten = base.forget(args.key as PublicKey);

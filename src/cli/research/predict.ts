@@ -1,4 +1,5 @@
 /** `magnet research predict`: a run's model on new rows, as CSV or JSON lines. */
+import fs from "node:fs";
 import path from "node:path";
 import { readSmallFile } from "../../core/read-file.ts";
 import * as learners from "../../native/learners.ts";
@@ -19,6 +20,7 @@ import {
 } from "../../research/tabular/predict.ts";
 import { defineCommand } from "../frame/command.ts";
 import { runFolder } from "./place.ts";
+import { requireDone } from "./runs.ts";
 
 /** A model of a thousand trees over fifty columns has some megabytes. */
 const MODEL_BYTES_MAX = 512 * 2 ** 20;
@@ -53,7 +55,7 @@ export const predict = defineCommand({
     const { out } = context;
     const file = args.model.endsWith(".bin")
       ? path.resolve(args.model)
-      : path.join(runFolder(await context.config(), args.model), MODEL_FILE);
+      : modelOf(runFolder(await context.config(), args.model));
     const bytes = readSmallFile(file, MODEL_BYTES_MAX);
     const predictor = isSeriesModel(bytes) ? ofSeries(bytes) : ofTable(bytes);
     try {
@@ -82,6 +84,13 @@ export const predict = defineCommand({
     }
   },
 });
+
+/** A run's model. Throws RUN_NOT_FOUND, RUN_NOT_DONE where there is none. */
+function modelOf(folder: string): string {
+  const file = path.join(folder, MODEL_FILE);
+  if (!fs.existsSync(file)) requireDone(folder);
+  return file;
+}
 
 interface Predictor {
   predict(

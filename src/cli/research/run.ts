@@ -12,6 +12,7 @@ import { MagnetError } from "../../core/errors.ts";
 import { readSmallText } from "../../core/read-file.ts";
 import { connectControl } from "../../http/control-client.ts";
 import { KnowledgeBase } from "../../research/knowledge/knowledge-base.ts";
+import { Budget } from "../../research/loop/budget.ts";
 import { figureRows, headline } from "../../research/report/facts.ts";
 import { type RunSettings, research, type SessionResult } from "../../research/session.ts";
 import { loadTask } from "../../research/task/load.ts";
@@ -66,7 +67,7 @@ interface LocalFlags {
 function begunSettings(folder: string): { task: RunTask; settings: RunSettings; taught: boolean } {
   const reader = RunReader.open(folder);
   try {
-    const { task, settings } = reader.header()!;
+    const { task, settings } = reader.begun();
     const { taught, ...rest } = settings as unknown as RunSettings & { taught: boolean };
     return { task: task as unknown as RunTask, settings: rest, taught };
   } finally {
@@ -189,6 +190,11 @@ function requireNew(folder: string): void {
   });
 }
 
+/** A run that could not begin leaves no folder that would take its name. */
+function removeEmpty(folder: string): void {
+  if (fs.readdirSync(folder).length === 0) fs.rmdirSync(folder);
+}
+
 export const run = defineCommand({
   summary: "Researches a task to its best model, with no human in between",
   details:
@@ -228,12 +234,13 @@ export const run = defineCommand({
     const task = loadTask(args.task, { seed: flags.seed, budget: { trials, cpu_s, wall_s } });
     const folder = newFolder(config, flags.out, task.name);
     requireNew(folder);
-    fs.mkdirSync(folder, { recursive: true });
     const { budget } = task;
+    new Budget(budget); // refuses zero before there is a folder
+    const made = fs.mkdirSync(folder, { recursive: true });
     const given = JSON.parse(readSmallText(args.task, TASK_BYTES_MAX)) as {
       budget?: { patience?: number; epsilon?: number };
     };
-    return runFolderToEnd(context, config, {
+    const ended = runFolderToEnd(context, config, {
       folder,
       task: {
         file: task.file,
@@ -249,6 +256,7 @@ export const run = defineCommand({
       teach: !flags.no_teacher,
       flags,
     });
+    return ended.finally(() => made !== undefined && removeEmpty(folder));
   },
 });
 

@@ -2,11 +2,14 @@
 import fs from "node:fs";
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
+import { counted } from "../../research/report/facts.ts";
 import type { ReportDocument } from "../../research/report/report.ts";
 import { RUN_FILE, RunReader } from "../../research/trials/run-reader.ts";
 import { defineCommand } from "../frame/command.ts";
 import { table } from "../frame/output.ts";
 import { runFolder, runsFolder } from "./place.ts";
+
+const REPORT_FILE = "report.json";
 
 export interface RunSummary {
   readonly name: string;
@@ -40,7 +43,7 @@ function summaryOf(folder: string): RunSummary {
       const trials = reader.trials();
       const scores = trials.flatMap((t) => (t.record ? [t.record.score] : []));
       const document = (header.task as { document?: { name?: string } }).document;
-      const done = fs.existsSync(path.join(folder, "report.json"));
+      const done = fs.existsSync(path.join(folder, REPORT_FILE));
       return {
         ...{ name, folder, task: document?.name ?? "" },
         state: processOf(folder) !== null ? "running" : done ? "done" : "interrupted",
@@ -105,14 +108,27 @@ export const stop = defineCommand({
   },
 });
 
-/** Reads the report that an ended run has left. Throws RUN_NOT_DONE. */
-export function reportOf(folder: string): ReportDocument {
-  RunReader.open(folder).close();
-  const file = path.join(folder, "report.json");
-  if (!fs.existsSync(file))
-    throw new MagnetError("RUN_NOT_DONE", `the run in ${folder} has not ended`, {
-      hint: `magnet research resume ${folder} goes on with it; list shows where it stands`,
+/** Throws RUN_NOT_FOUND, RUN_NOT_BEGUN, and RUN_NOT_DONE with how far it is. */
+export function requireDone(folder: string): void {
+  const reader = RunReader.open(folder);
+  try {
+    reader.begun();
+    if (fs.existsSync(path.join(folder, REPORT_FILE))) return;
+    const pid = processOf(folder);
+    const trials = reader.trials().filter(({ record }) => record !== null).length;
+    const state = pid === null ? "was interrupted" : `still runs (process ${pid})`;
+    throw new MagnetError("RUN_NOT_DONE", `${folder} ${state}, after ${counted(trials, "trial")}`, {
+      hint: pid === null ? `go on with it: magnet research resume ${folder}` : "wait for its end",
       retryable: true,
     });
+  } finally {
+    reader.close();
+  }
+}
+
+/** Reads the report that an ended run has left. Throws RUN_NOT_DONE. */
+export function reportOf(folder: string): ReportDocument {
+  requireDone(folder);
+  const file = path.join(folder, REPORT_FILE);
   return JSON.parse(fs.readFileSync(file, "utf8")) as ReportDocument;
 }

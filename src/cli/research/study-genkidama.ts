@@ -16,7 +16,7 @@ import { RunReader } from "../../research/trials/run-reader.ts";
 import { writeEmbeddedSources } from "../demo/corpus.ts";
 import { defineCommand } from "../frame/command.ts";
 import { selfCommand } from "../self-command.ts";
-import { runFolder } from "./place.ts";
+import { outFolder } from "./place.ts";
 
 const bits = (value: number | null | undefined) => value?.toFixed(4) ?? "-";
 
@@ -97,7 +97,7 @@ export const genkidama = defineCommand({
   graceful: true,
   async run(context, { flags }) {
     const { out, signal } = context;
-    const folder = runFolder(await context.config(), flags.out ?? "study-genkidama");
+    const folder = outFolder(await context.config(), flags.out, "study-genkidama");
     fs.mkdirSync(folder, { recursive: true });
     const data = await textsOf(folder, flags.data);
     const { scale, seed } = flags;

@@ -17,7 +17,7 @@ import {
 import { defineCommand } from "../frame/command.ts";
 import { table } from "../frame/output.ts";
 import { selfCommand } from "../self-command.ts";
-import { runFolder } from "./place.ts";
+import { outFolder } from "./place.ts";
 import { ResearchView } from "./view.ts";
 
 const HORIZON = 8;
@@ -89,7 +89,7 @@ export const stockclaw = defineCommand({
   graceful: true,
   async run(context, { args, flags }) {
     const { out, signal } = context;
-    const folder = runFolder(await context.config(), flags.out ?? "study-stockclaw");
+    const folder = outFolder(await context.config(), flags.out, "study-stockclaw");
     fs.mkdirSync(folder, { recursive: true });
     const series: StudySeries[] = [];
     for (const text of args.data) {

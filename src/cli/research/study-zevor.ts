@@ -11,7 +11,7 @@ import { loadTaskData, toTaskData } from "../../research/task/data.ts";
 import { loadTask, parseTask } from "../../research/task/load.ts";
 import { defineCommand } from "../frame/command.ts";
 import { table } from "../frame/output.ts";
-import { runFolder } from "./place.ts";
+import { outFolder } from "./place.ts";
 
 const digits = (value: number | null) => value?.toFixed(4) ?? "-";
 
@@ -77,7 +77,7 @@ export const zevor = defineCommand({
   graceful: true,
   async run(context, { args, flags }) {
     const { out, signal } = context;
-    const folder = runFolder(await context.config(), flags.out ?? "study-zevor");
+    const folder = outFolder(await context.config(), flags.out, "study-zevor");
     const domain = await open(args.task, flags.seed);
     try {
       const result = await runZevor({

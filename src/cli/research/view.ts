@@ -5,7 +5,7 @@
  */
 
 import type { ResearchEvent } from "../../research/loop/events.ts";
-import { digits, signed } from "../../research/report/facts.ts";
+import { counted, digits, signed } from "../../research/report/facts.ts";
 import { areaChart, hasBlocks } from "../chart.ts";
 import type { LiveRegion } from "../frame/live.ts";
 import type { Output } from "../frame/output.ts";
@@ -26,7 +26,7 @@ export function eventLine(event: ResearchEvent): string | null {
     case "started":
       return `task ${event.facts.name}: ${event.facts.rows} rows, ${event.facts.features} features; score: ${event.metric}`;
     case "noise_floor":
-      return `noise floor ${digits(event.floor)}: the baseline scores ${digits(event.mean)} over ${event.seeds} seeds`;
+      return `noise floor ${digits(event.floor)}: the baseline scores ${digits(event.mean)} over ${counted(event.seeds, "seed")}`;
     case "version":
       return `version ${event.version}: best so far ${digits(event.best.score)} (${event.best.strategy})`;
     case "failures":
@@ -42,12 +42,12 @@ export function eventLine(event: ResearchEvent): string | null {
       if (trials === 0) return `  ${strategy}: no trials were left for it`;
       const gain = difference ? `, ${signed(difference.difference)}` : "";
       const score = best_score === null ? "none ended" : `best ${digits(best_score)}${gain}`;
-      return `  ${strategy}: ${trials} trials, ${score}, ${result}`;
+      return `  ${strategy}: ${counted(trials, "trial")}, ${score}, ${result}`;
     }
     case "verdict":
-      return `  ${event.verdict.accepted ? "accepted" : "not accepted"}: ${event.verdict.reason}`;
+      return `  ${event.verdict.accepted ? "accepted" : "not accepted"} (${event.contender.strategy}, trial ${event.contender.trial}): ${event.verdict.reason}`;
     case "converged":
-      return `converged: ${event.versions} versions brought less than ${event.epsilon}`;
+      return `converged: ${counted(event.versions, "version")} in a row brought less than ${digits(event.epsilon)}`;
     case "final":
       return `final model: trial ${event.candidate.trial} (${event.candidate.strategy}), ${event.reason}`;
     default:

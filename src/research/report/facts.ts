@@ -7,6 +7,8 @@ export const digits = (value: number): string => value.toFixed(4);
 export const signed = (value: number): string => `${value < 0 ? "" : "+"}${digits(value)}`;
 export const percent = (share: number): string => `${(100 * share).toFixed(1)}%`;
 
+export const counted = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`;
+
 export const intervalText = ({ score, low, high }: ScoreInterval): string =>
   `${digits(score)} [${digits(low)}, ${digits(high)}]`;
 
@@ -55,7 +57,7 @@ export function figureRows(report: ReportDocument): [string, string][] {
     ["final model", FINAL_REASONS[final.reason]],
     [
       "noise floor",
-      `${digits(noise_floor.floor)} (deviation ${digits(noise_floor.deviation)} over ${noise_floor.seeds} seeds)`,
+      `${digits(noise_floor.floor)} (deviation ${digits(noise_floor.deviation)} over ${counted(noise_floor.seeds, "seed")})`,
     ],
     ["reads of gate / sealed", `${count("gate")} / ${count("sealed")}`],
     ["trials", trials.join(", ")],

@@ -111,7 +111,7 @@ function failure(error: unknown): MagnetError {
     hint:
       statusCode === 401 || statusCode === 403
         ? "check the key"
-        : "check base_url and model; the run goes on without its ideas",
+        : "check base_url, model and whether the server runs",
     retryable,
     exit: statusCode === 401 || statusCode === 403 ? "auth" : "unreachable",
   });

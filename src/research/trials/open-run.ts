@@ -96,11 +96,11 @@ const sampled =
   (address: Hash): boolean =>
     sha256(secret, address)[0]! % VERIFY_ONE_IN === 0;
 
-/** The task of a run that was begun. Throws RUN_NOT_FOUND. */
+/** The task of a run that was begun. Throws RUN_NOT_FOUND, RUN_NOT_BEGUN. */
 export function taskOfRun(folder: string): Task {
   const reader = RunReader.open(folder);
   try {
-    return taskOfHeader(reader.header()!);
+    return taskOfHeader(reader.begun());
   } finally {
     reader.close();
   }

@@ -94,6 +94,15 @@ export class RunReader {
     return row === null ? null : (JSON.parse(row.header) as RunHeader);
   }
 
+  /** What the run was begun with. Throws RUN_NOT_BEGUN: an early failure leaves such a file. */
+  begun(): RunHeader {
+    const header = this.header();
+    if (header) return header;
+    throw new MagnetError("RUN_NOT_BEGUN", `the run in ${this.folder} ended before it began`, {
+      hint: "remove the folder and run the task again",
+    });
+  }
+
   count(): number {
     const row = this.read((d) => d.query("SELECT count(*) AS n FROM trials").get());
     return (row as { n: number }).n;
