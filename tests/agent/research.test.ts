@@ -279,6 +279,33 @@ describe("a node that takes trials", () => {
     expect(await ask(member, job())).toEqual({ state: "busy" });
   });
 
+  test("keeps nothing of a task that it cannot use, and takes it once it is mended", async () => {
+    const { first, member, job, ask, task } = await jobs();
+    const { research } = first.running;
+    const document = new TextEncoder().encode("{}");
+    const stored = await research.blobs.put(document);
+    research.published.publish(stored.hash);
+    const spoilt = job({ task: { ...task, document: stored } });
+    const before = member.running.research.blobs.list();
+    for (const _ of [1, 2]) {
+      const answer = researchTrial.response.schema.parse(await ask(member, spoilt));
+      // The same words each time: nothing of the first try is in the second one's way.
+      expect(answer.state === "ended" && answer.result).toContain("BAD_TASK");
+    }
+    await until("it to be tidied", () => {
+      return member.running.research.blobs.list().length === before.length;
+    });
+  });
+
+  test("has an empty store after a restart: nothing names what was left there", async () => {
+    const { first, others } = await startNetwork(2);
+    const { research } = others[0]!.running;
+    await research.blobs.put(new Uint8Array(1000));
+    await others[0]!.stop();
+    await others[0]!.start([first], offer(1));
+    expect(others[0]!.running.research.blobs.used_bytes).toBe(0);
+  });
+
   test("does not fetch data that are larger than it was told", async () => {
     const { member, job, ask, task } = await jobs();
     const files = [{ ...task.files[0]!, size_bytes: 3 }];

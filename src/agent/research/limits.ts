@@ -24,6 +24,8 @@ export const LOST_MS = 5000;
 export const RETRY_MS = 250;
 /** Ended trials that a node remembers, so that a question asked twice is answered twice. */
 export const RESULTS_KEPT = 256;
+/** Outputs of other nodes' trials kept for the run that asked; it takes them within seconds. */
+export const OUTPUTS_KEPT = 64;
 /** Workers that have had nothing to do for so long are ended. */
 export const IDLE_MS = 120_000;
 /** Tasks that a node keeps on its disk; the one not used for longest is removed. */

@@ -3,6 +3,7 @@
  * user allows that. Only members of the network's roster are served: whoever the network did not
  * admit gets no CPU of it.
  */
+import fs from "node:fs/promises";
 import path from "node:path";
 import type { Clock } from "../../core/clock.ts";
 import { MagnetError } from "../../core/errors.ts";
@@ -51,6 +52,8 @@ export class ResearchPart {
     const folder = path.join(options.data_dir, "research");
     const quota_bytes = Math.floor(options.max_disk_bytes * DISK_SHARE);
     const store = path.join(folder, "store");
+    // Nothing of an earlier life names what it left here, and the quota would count it for ever.
+    await fs.rm(store, { recursive: true, force: true });
     const blobs = await BlobStore.open({ folder: store, disk: hostDisk, quota_bytes });
     const published = new PublishedBlobs(blobs);
     const fetch_dir = path.join(folder, "fetch");
@@ -58,7 +61,10 @@ export class ResearchPart {
     const fetchBlob = blobFetcher(transport, blobs, fetch_dir, quota_bytes);
     const tasks = new TaskFiles({ folder, blobs, published, fetchBlob, clock });
     const executor = new TrialExecutor({ offer, signer, blobs, published, tasks, clock });
-    const dispatcher = new TrialDispatcher({ signer, network, transport, fetchBlob });
+    const dropBlob = async (hash: Hash) => {
+      if (published.size(hash) === null) await blobs.delete(hash);
+    };
+    const dispatcher = new TrialDispatcher({ signer, network, transport, fetchBlob, dropBlob });
     const member = (from: PublicKey): void => {
       if (!roster.includes(from))
         throw new MagnetError("NOT_A_MEMBER", "trials are run for members of the network only");

@@ -87,7 +87,8 @@ export class TaskFiles {
     const entry = known ?? { task, folder: this.#make(key, task, task_hash, source) };
     this.#ready.delete(key);
     this.#ready.set(key, entry); // used last
-    if (!known) entry.folder.catch(() => this.#ready.delete(key));
+    // What could not be made leaves nothing behind: no job fills the disk with what nobody uses.
+    if (!known) entry.folder.catch(() => this.#drop(key, task)).catch(() => undefined);
     return entry.folder;
   }
 
@@ -97,12 +98,24 @@ export class TaskFiles {
       if (this.#ready.size <= TASKS_KEPT) return;
       const place = await folder.catch(() => null);
       if (place === null || inUse(place)) continue;
-      this.#ready.delete(key);
-      fs.rmSync(place, { recursive: true, force: true });
-      const kept = new Set([...this.#ready.values()].flatMap((entry) => hashesOf(entry.task)));
-      for (const hash of hashesOf(task))
-        if (!kept.has(hash)) await this.#options.blobs.delete(hash);
+      await this.#drop(key, task);
     }
+  }
+
+  /** Removes a task's folder and those of its blobs that neither another task nor a peer needs. */
+  async #drop(key: string, task: TaskRef): Promise<void> {
+    const { blobs, published } = this.#options;
+    this.#ready.delete(key);
+    fs.rmSync(this.#folderFor(key), { recursive: true, force: true });
+    // Asked anew for each: another task may have come to need it meanwhile.
+    const isKept = (hash: Hash): boolean =>
+      published.size(hash) !== null ||
+      [...this.#ready.values()].some((entry) => hashesOf(entry.task).includes(hash));
+    for (const hash of hashesOf(task)) if (!isKept(hash)) await blobs.delete(hash);
+  }
+
+  #folderFor(key: string): string {
+    return path.join(this.#options.folder, "tasks", key);
   }
 
   async #make(key: string, task: TaskRef, task_hash: Hash, source: PublicKey): Promise<string> {
@@ -111,7 +124,7 @@ export class TaskFiles {
       await fetchBlob(hash, [source], { size_bytes });
       await blobs.verify(hash);
     }
-    const folder = path.join(this.#options.folder, "tasks", key);
+    const folder = this.#folderFor(key);
     const data = task.files.map(({ name, hash }, i) => {
       const place = path.join(folder, "data", String(i));
       fs.mkdirSync(place, { recursive: true, mode: 0o700 });

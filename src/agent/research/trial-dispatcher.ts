@@ -11,7 +11,14 @@ import type { Signer } from "../../network/signer.ts";
 import type { Transport } from "../../network/transport.ts";
 import type { TrialSpec } from "../../research/types.ts";
 import type { FetchBlob } from "../blob-fetcher.ts";
-import { ANSWER_TIMEOUT_MS, JOB_BYTES_MAX, LOST_MS, POLL_MS, RETRY_MS } from "./limits.ts";
+import {
+  ANSWER_TIMEOUT_MS,
+  JOB_BYTES_MAX,
+  LOST_MS,
+  OUTPUTS_KEPT,
+  POLL_MS,
+  RETRY_MS,
+} from "./limits.ts";
 import { researchDrop, researchOffer, researchTrial } from "./messages.ts";
 import {
   jobId,
@@ -27,6 +34,8 @@ export interface DispatcherOptions {
   readonly network: Hash;
   readonly transport: Transport;
   readonly fetchBlob: FetchBlob;
+  /** Outputs that the run has had time to take. */
+  dropBlob(hash: Hash): Promise<void>;
 }
 
 /** A node that takes trials. */
@@ -52,6 +61,8 @@ const OFFER_TIMEOUT_MS = 5000;
 
 export class TrialDispatcher {
   readonly #options: DispatcherOptions;
+  /** Outputs that were fetched, oldest first. */
+  readonly #fetched = new Set<Hash>();
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
@@ -152,7 +163,16 @@ export class TrialDispatcher {
 
   async #fetchOutputs({ record, outputs_bytes }: ResearchResult, node: PublicKey): Promise<void> {
     if (!record?.outputs_hash) return;
-    const { fetchBlob } = this.#options;
-    await fetchBlob(record.outputs_hash as Hash, [node], { size_bytes: outputs_bytes });
+    const { fetchBlob, dropBlob } = this.#options;
+    const hash = record.outputs_hash as Hash;
+    this.#fetched.delete(hash);
+    this.#fetched.add(hash);
+    await fetchBlob(hash, [node], { size_bytes: outputs_bytes });
+    // The run reads them at once and keeps them itself: here they would fill the quota.
+    for (const old of this.#fetched) {
+      if (this.#fetched.size <= OUTPUTS_KEPT) break;
+      this.#fetched.delete(old);
+      await dropBlob(old);
+    }
   }
 }

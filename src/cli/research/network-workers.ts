@@ -8,7 +8,7 @@ import { sha256Hex } from "../../core/bytes.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { ControlClient } from "../../http/control-client.ts";
 import type { RunTask } from "../../research/trials/open-run.ts";
-import { outcomeRecordSchema } from "../../research/trials/outcome-record.ts";
+import { checkOutputs, outcomeRecordSchema } from "../../research/trials/outcome-record.ts";
 import type {
   EvaluateLimits,
   TrialWorker,
@@ -43,6 +43,10 @@ const resultSchema = z.object({
 /** How long a node that has left is waited for, before the run goes on without it. */
 const ABSENT_MS = 600_000;
 const LOOK_MS = 1000;
+/** Trials in a row that a node has lost, before it is not asked any more. */
+const LOSSES_MAX = 8;
+/** Of the limit: a worker is stopped a moment after it has reached it. */
+const OVERRUN = { factor: 2, more_s: 10 };
 
 export interface NetworkOptions {
   readonly control: ControlClient;
@@ -84,6 +88,7 @@ export class NetworkPlace implements WorkerSource {
   #cpu_s = 0;
   /** Why the node cannot run this task: it is not asked again. */
   #refused: string | null = null;
+  #losses = 0;
 
   constructor(
     private readonly control: ControlClient,
@@ -144,6 +149,11 @@ export class NetworkPlace implements WorkerSource {
       const answer = await this.control.post("/v1/research/trials", request, signal);
       const { result } = resultSchema.parse(answer);
       const { kind, record, error, log, cpu_s } = result;
+      const said_s = Math.max(cpu_s, record?.cpu_s ?? 0);
+      if (said_s > limit_s * OVERRUN.factor + OVERRUN.more_s) {
+        this.#refused = `it charges ${said_s} CPU seconds, of ${limit_s} allowed`;
+        return lost(this.#refused);
+      }
       this.#cpu_s += cpu_s;
       const reason = error ?? "no reason given";
       if (kind === "lost") return { kind, error: reason, blamed: true, cpu_s, log };
@@ -153,9 +163,14 @@ export class NetworkPlace implements WorkerSource {
       }
       if (kind !== "done") return { kind, error: reason, cpu_s, log };
       const outputs = record!.outputs_hash ? await this.#outputs(record!.outputs_hash) : null;
+      checkOutputs(outputs);
+      this.#losses = 0;
       return { kind, record: record as never, outputs, cpu_s, log };
     } catch (error) {
-      return lost(toMagnetError(error).message);
+      const { code, message } = toMagnetError(error);
+      // The same answer would come again: a node that answers nonsense is left.
+      if (code === "BAD_OUTCOME" || ++this.#losses >= LOSSES_MAX) this.#refused = message;
+      return lost(message);
     }
   }
 

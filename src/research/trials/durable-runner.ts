@@ -60,6 +60,10 @@ export class DurableRunner implements TrialRunner {
   readonly #began_ms = performance.now();
   readonly #before: Spent;
   readonly #timer: ReturnType<typeof setInterval>;
+  /** Why the run cannot go on: the store is lost, or a node has lied. */
+  #broken: unknown = null;
+  /** Lengths of outputs, by fidelity, of trials computed on this machine. */
+  readonly #lengths = new Map<number, number>();
   #next = 0;
   #started = false;
   #closed = false;
@@ -80,6 +84,7 @@ export class DurableRunner implements TrialRunner {
   async run(batch: readonly Proposal[], options: RunTrialsOptions): Promise<Trial[]> {
     const { signal, cpu_limit_s } = options;
     signal?.throwIfAborted();
+    this.#broken = null;
     const first = this.#next;
     this.#next += batch.length;
     const jobs = this.#store.queue(first, batch).map(({ trial: index, state }) => {
@@ -220,13 +225,16 @@ export class DurableRunner implements TrialRunner {
       const { spec } = this.#store.trial(index)!;
       const answer = await worker.evaluate(spec, { cpu_limit_s });
       if (source.foreign) await this.#verify(worker.name, spec, answer);
+      else if (answer.kind === "done") this.#lengths.set(spec.fidelity, lengthOf(answer.outputs));
       const stopped = this.#closed || signal?.aborted === true;
       if (answer.kind !== "lost") this.#end(job, answer);
       else if (stopped || !this.#isCrash(job, answer.blamed)) this.#again(job, answer, stopped);
       else this.#end(job, answer);
       return answer.kind !== "lost" && answer.kind !== "timed_out";
     } catch (error) {
-      job.reject(error); // the store is lost: the run cannot go on
+      // What else ends now would only say that its rows are gone.
+      this.#broken ??= error;
+      for (const { reject } of [job, ...this.#queue.splice(0)]) reject(this.#broken);
       return true;
     }
   }
@@ -235,11 +243,14 @@ export class DurableRunner implements TrialRunner {
   async #verify(name: string, spec: TrialSpec, answer: WorkerAnswer): Promise<void> {
     if (answer.kind !== "done" || !this.#verifier) return;
     const address = outcomeAddress(spec, answer.record);
-    if (!this.#verifier.isDue(address)) return;
+    const length = this.#lengths.get(spec.fidelity);
+    const fits = length === lengthOf(answer.outputs);
+    // Outputs of another length would break every comparison with them: none is taken unseen.
+    if (fits && !this.#verifier.isDue(address)) return;
     const again = this.#verifying.then(() => this.#compute(spec));
     this.#verifying = again.catch(() => undefined); // heard below
     const own = await again;
-    if (own === null || own === address) return;
+    if (own === null ? fits || length === undefined : own === address) return;
     const dropped = this.#store.distrust(name);
     throw new MagnetError(
       "NODE_WRONG",
@@ -252,7 +263,10 @@ export class DurableRunner implements TrialRunner {
   async #compute(spec: TrialSpec): Promise<Hash | null> {
     this.#verifying_worker ??= await this.#verifier!.source.open();
     const answer = await this.#verifying_worker.evaluate(spec, { cpu_limit_s: TRIAL_CPU_S });
-    if (answer.kind === "done") return outcomeAddress(spec, answer.record);
+    if (answer.kind === "done") {
+      this.#lengths.set(spec.fidelity, lengthOf(answer.outputs));
+      return outcomeAddress(spec, answer.record);
+    }
     this.#verifying_worker = null;
     return null;
   }
@@ -308,5 +322,7 @@ export class DurableRunner implements TrialRunner {
     return trial;
   }
 }
+
+const lengthOf = (outputs: Uint8Array | null): number => outputs?.byteLength ?? 0;
 
 const NONE = { log: null, cpu_s: 0 } as const;

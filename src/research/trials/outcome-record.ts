@@ -43,6 +43,12 @@ export function outputsOf(bytes: Uint8Array): Float32Array {
   return new Float32Array(Uint8Array.from(bytes).buffer);
 }
 
+/** Outputs of another machine must be numbers: a NaN would count as a row that no fold covers. */
+export function checkOutputs(bytes: Uint8Array | null): void {
+  if (bytes !== null && outputsOf(bytes).some((value) => !Number.isFinite(value)))
+    throw badOutcome("an output is not a finite number");
+}
+
 const badOutcome = (why: string) =>
   new MagnetError("BAD_OUTCOME", `the trial's outcome is unusable: ${why}`, {
     hint: "the trial counts as crashed; its configuration is in the run's list of trials",

@@ -3,8 +3,10 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { sha256Hex } from "../../../src/core/bytes.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { MagnetError } from "../../../src/core/errors.ts";
+import type { Hash } from "../../../src/core/types.ts";
 import { DurableRunner } from "../../../src/research/trials/durable-runner.ts";
 import { LocalWorkers } from "../../../src/research/trials/local-workers.ts";
 import { processCpuSeconds } from "../../../src/research/trials/process-cpu.ts";
@@ -237,6 +239,38 @@ describe("results of other machines", () => {
       },
     };
   };
+
+  test("are looked at before any is taken whose outputs are of another length", async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-trials-"));
+    closers.push(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const store = TrialStore.openFolder(folder, systemClock);
+    store.begin(toyHeader());
+    const local = () => new LocalWorkers({ command: toyWorker(), task_hash: TOY_HASH });
+    const short = liar(false);
+    const foreign: WorkerSource = {
+      ...short,
+      async open() {
+        const worker = await short.open();
+        return {
+          name: "node-1234",
+          close: () => worker.close(),
+          async evaluate(spec, limits) {
+            const answer = await worker.evaluate(spec, limits);
+            if (answer.kind !== "done") return answer;
+            const outputs = answer.outputs!.slice(0, -4);
+            const outputs_hash = sha256Hex(outputs) as Hash;
+            return { ...answer, outputs, record: { ...answer.record, outputs_hash } };
+          },
+        };
+      },
+    };
+    const verifier = { source: local(), isDue: () => false };
+    const runner = new DurableRunner({ store, sources: [local(), foreign], verifier });
+    const batch = [0.2, 0.3, 0.4].map((x) => toyProposal({ x }));
+    expect(codeOf(await failure(runner.run(batch, NO_LIMIT)))).toBe("NODE_WRONG");
+    await runner.close();
+    store.close();
+  });
 
   async function run(lies: boolean) {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-trials-"));
