@@ -7,6 +7,7 @@ import {
   resample,
   scoreInterval,
 } from "../../src/research/evaluation/bootstrap.ts";
+import { forwardFolds } from "../../src/research/evaluation/by-time.ts";
 import { Binomial, Draw } from "../../src/research/evaluation/draw.ts";
 import {
   accuracy,
@@ -142,10 +143,57 @@ describe("parts and folds", () => {
         },
       ),
     );
-    const parts = timeParts(1000, { gate: 0.15, sealed: 0.2 }, { purge: 8, embargo: 2 });
-    expect(parts.gate[0]! - parts.search.at(-1)!).toBe(11);
-    expect(parts.sealed[0]! - parts.gate.at(-1)!).toBe(11);
-    expect(parts.sealed.at(-1)).toBe(999);
+    const purged = timeParts(1000, { gate: 0.15, sealed: 0.2 }, { purge: 8, embargo: 2 });
+    expect(purged.gate[0]! - purged.search.at(-1)!).toBe(11);
+    expect(purged.sealed[0]! - purged.gate.at(-1)!).toBe(11);
+    expect(purged.sealed.at(-1)).toBe(999);
+  });
+
+  test("by time: what judges is newer, equal times stay together, each seed judges the same rows", () => {
+    const shares = { gate: 0.15, sealed: 0.2, by_context: false, by_time: true };
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 120, max: 400 }),
+        fc.integer({ min: 25, max: 400 }),
+        fc.nat(1000),
+        (n, drawn, seed) => {
+          const days = Math.min(n, drawn);
+          // Out of order in the file, several rows a day, a class that comes late.
+          const time = Float64Array.from({ length: n }, (_, i) => ((i * 7919) % n) % days);
+          const label = Int32Array.from(time, (t, i) => (t > 0.4 * days && i % 2 === 0 ? 1 : 0));
+          const data = { ...bare(label, 2), time };
+          const { search, gate, sealed } = splitParts(data, shares, seed);
+          expect([...search, ...gate, ...sealed].sort((a, b) => a - b)).toEqual([...label.keys()]);
+          const times = (rows: Uint32Array) => Array.from(rows, (row) => time[row]!);
+          expect(Math.max(...times(search))).toBeLessThan(Math.min(...times(gate)));
+          expect(Math.max(...times(gate))).toBeLessThan(Math.min(...times(sealed)));
+          const judged = [seed, seed + 1].map((s) => {
+            const folds = forwardFolds(data, time, 5, s);
+            expect(folds.map((f) => f.warm_up)).toEqual(folds.map((_, f) => f === 0));
+            for (const { train, validation } of folds) {
+              expect(Math.max(...times(train))).toBeLessThan(Math.min(...times(validation)));
+              expect(new Set(Array.from(train, (row) => label[row])).size).toBe(2);
+            }
+            const scored = folds.slice(1).flatMap((f) => [...f.validation]);
+            expect(new Set(scored).size).toBe(scored.length);
+            return scored.sort((a, b) => a - b);
+          });
+          expect(judged[0]).toEqual(judged[1]!);
+        },
+      ),
+    );
+  });
+
+  test("by time: a class that is not there for long enough is refused, and how to go on is said", async () => {
+    const time = Float64Array.from({ length: 200 }, (_, i) => i);
+    const early = Int32Array.from(time, (t) => (t < 20 ? 1 : 0));
+    const shares = { gate: 0.15, sealed: 0.2, by_context: false, by_time: true };
+    const parts = await failure(() => splitParts({ ...bare(early, 2), time }, shares, 1));
+    const folds = await failure(() => forwardFolds(bare(early, 2), time, 5, 1));
+    for (const { code, hint } of [parts, folds]) {
+      expect(code).toBe("SPLIT_IMPOSSIBLE");
+      expect(hint).toContain("split.by_time");
+    }
   });
 });
 

@@ -80,12 +80,31 @@ describe("the task file", () => {
     expect((await broken({ ...base, context: "y" })).message).toContain("both label and context");
     expect((await broken({ ...base, drop: ["y"] })).message).toContain("dropped");
     expect((await broken({ ...base, split: { by_context: true } })).hint).toContain("context");
+    expect((await broken({ ...base, split: { by_time: true } })).hint).toContain('"time"');
+    expect(
+      (
+        await broken({
+          ...base,
+          context: "c",
+          time: "t",
+          split: { by_context: true, by_time: true },
+        })
+      ).hint,
+    ).toContain("choose one");
     expect((await broken({ ...base, split: { gate: 0.5, sealed: 0.5 } })).message).toContain(
       "search",
     );
     expect((await broken({ ...base, series: {} })).message).toContain("tabular");
     expect((await failure(() => loadTask(file("bad.json", "{")))).message).toContain("not JSON");
     expect((await failure(() => loadTask("/nowhere.json"))).code).toBe("NOT_FOUND");
+  });
+
+  test("rows with a time are split by it, unless the task says otherwise", () => {
+    const byTime = (more: object) => parseTask({ ...base, ...more }, "/t.json").split.by_time;
+    expect(byTime({})).toBeUndefined();
+    expect(byTime({ time: "t" })).toBe(true);
+    expect(byTime({ time: "t", split: { by_time: false } })).toBe(false);
+    expect(byTime({ time: "t", context: "c", split: { by_context: true } })).toBe(false);
   });
 
   test("the hash follows what decides a trial, and not the budget", () => {

@@ -1,10 +1,12 @@
 /**
  * Parts and folds. The three-way split comes before anything else: search, gate, sealed. Both are
- * stratified by class and keep the rows of a group together; contexts can be held out whole. All
- * depend on the task's seed alone, never on a trial.
+ * stratified by class and keep the rows of a group together; contexts can be held out whole, and
+ * rows with a time can be split by it (by-time.ts). All depend on the task's seed alone, never on
+ * a trial.
  */
 import { MagnetError } from "../../core/errors.ts";
 import type { Fold, Parts, TaskData } from "../table/types.ts";
+import { partsByTime } from "./by-time.ts";
 import { Draw, seedFor } from "./draw.ts";
 
 type Labelled = Pick<TaskData, "label" | "classes" | "group" | "context" | "contexts">;
@@ -13,31 +15,46 @@ export interface SplitShares {
   readonly gate: number;
   readonly sealed: number;
   readonly by_context: boolean;
+  /** The newest rows are sealed, the gate is before them; needs a time. */
+  readonly by_time?: boolean | undefined;
 }
 
 /** Throws SPLIT_IMPOSSIBLE where a class would be missing in a part. */
-export function splitParts(data: Labelled, shares: SplitShares, seed: number): Parts {
+export function splitParts(
+  data: Labelled & Partial<Pick<TaskData, "time">>,
+  shares: SplitShares,
+  seed: number,
+): Parts {
+  const parts =
+    shares.by_time && data.time
+      ? partsByTime(data, data.time, shares)
+      : randomParts(data, shares, seed);
+  for (const [name, chosen] of Object.entries(parts))
+    for (let c = 0; c < data.classes.length; c++)
+      if (!chosen.some((row: number) => data.label[row] === c))
+        throw new MagnetError(
+          "SPLIT_IMPOSSIBLE",
+          `the ${name} part would have no row of class "${data.classes[c]}"`,
+          { hint: splitHint(shares), exit: "config" },
+        );
+  return parts;
+}
+
+function splitHint({ by_context, by_time }: SplitShares): string {
+  if (by_context) return "too few contexts have this class: leave split.by_context out";
+  return by_time
+    ? "the class is missing for a while: set split.by_time to false to split at random"
+    : "give more rows of that class, or larger split.gate and split.sealed";
+}
+
+function randomParts(data: Labelled, shares: SplitShares, seed: number): Parts {
   const random = new Draw(seedFor(seed, "parts"));
   const rows = Uint32Array.from(data.label.keys());
   const wanted = [1 - shares.gate - shares.sealed, shares.gate, shares.sealed];
   const units = shares.by_context ? data.context : data.group;
   const part = assign(rows, data.label, data.classes.length, units, wanted, random);
   const of = (p: number) => rows.filter((_, i) => part[i] === p);
-  const parts = { search: of(0), gate: of(1), sealed: of(2) };
-  for (const [name, chosen] of Object.entries(parts))
-    for (let c = 0; c < data.classes.length; c++)
-      if (!chosen.some((row) => data.label[row] === c))
-        throw new MagnetError(
-          "SPLIT_IMPOSSIBLE",
-          `the ${name} part would have no row of class "${data.classes[c]}"`,
-          {
-            hint: shares.by_context
-              ? "too few contexts have this class: leave split.by_context out"
-              : "give more rows of that class, or larger split.gate and split.sealed",
-            exit: "config",
-          },
-        );
-  return parts;
+  return { search: of(0), gate: of(1), sealed: of(2) };
 }
 
 export interface FoldOptions {

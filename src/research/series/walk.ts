@@ -38,7 +38,11 @@ export function seriesFolds(
     first_share: FIRST_SHARE,
   });
   const wanted = Math.max(2, Math.ceil(fidelity * folds.length));
-  return folds.map((fold, f) => ({ ...fold, repeat: 0, key: `w${window}f${f}` })).slice(-wanted);
+  const placed = folds.map((fold, f) => {
+    const train_scored = f === folds.length - 1;
+    return { ...fold, repeat: 0, key: `w${window}f${f}`, train_scored };
+  });
+  return placed.slice(-wanted);
 }
 
 /** Rows that the last fold can be fitted on: what a window is compared with. */

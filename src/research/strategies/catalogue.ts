@@ -1,7 +1,8 @@
 /**
  * The strategy catalogue of the tabular domain (paper 5, DesignStrategies): works without any
- * teacher. The order is the one that an uninformed run tries first among equals: by what a
- * strategy brought for its CPU seconds on data sets outside the comparison table.
+ * teacher. Among equals an uninformed run tries them in this order: decision
+ * rules, which cost no fit, then other learners and blends of them, then the rest. The order is a
+ * judgement and was not measured; what runs measured is the knowledge base's to say.
  */
 import type { TaskOffers } from "../tabular/configuration.ts";
 import type { Strategy, TaskFacts } from "../types.ts";

@@ -1,7 +1,7 @@
 /**
  * Sensible settings and bounds of each learner, by the size of the task: what the first guess of a
- * family pivot is, and where its sweep may go. Bounds were chosen on data sets that are not in the
- * comparison table (see tests/peers/research).
+ * family pivot is, and where its sweep may go. They are common practice, adjusted
+ * by hand where a run showed a need; no study says that they are the best.
  */
 import type { LearnerName } from "../../native/learner-types.ts";
 import type { Member } from "../tabular/configuration.ts";

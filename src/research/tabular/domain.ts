@@ -32,11 +32,12 @@ import { parseTabular, type TabularConfiguration, type TaskOffers } from "./conf
 import { concat, Evaluator } from "./evaluate.ts";
 import { fitFinalModel, type ModelTask } from "./final-fit.ts";
 import { freeModel, loadModel } from "./final-model.ts";
-import { foldsOf, locoFolds, repeatsFor } from "./folds.ts";
+import { foldsOf, locoFolds } from "./folds.ts";
 import { coveredRows, outputValues } from "./outputs.ts";
 import { type Part, takeRows } from "./part.ts";
 import { PartFitter } from "./part-fitter.ts";
 import { predictPart } from "./predict.ts";
+import { Prober } from "./probe.ts";
 import { classificationMetric } from "./scores.ts";
 import { baselineConfiguration, randomSpace } from "./spaces.ts";
 
@@ -62,6 +63,7 @@ export class TabularDomain implements ResearchDomain {
   readonly offers: TaskOffers;
   private readonly learners: Learners;
   private readonly search: Evaluator;
+  private readonly prober: Prober;
   private searchAndGate: Evaluator | null = null;
   private last: Promise<unknown> = Promise.resolve();
 
@@ -81,20 +83,24 @@ export class TabularDomain implements ResearchDomain {
     this.notes = data.notes;
     this.strategies = tabularStrategies({ facts: this.facts, offers: this.offers });
     this.search = this.evaluatorOf(takeRows(data, this.parts.search));
-    const folds = 5 * repeatsFor(this.parts.search.length);
-    this.fidelities = folds > 5 ? [5 / folds, 1] : [1];
+    this.prober = new Prober(this.search.fitter, task.split.by_time ?? false);
+    // Now, and not in the first trial, is said what cannot be split.
+    const folds = this.search.task.folds(task.seed, 1);
+    const first = folds.filter(({ repeat }) => repeat === 0).length;
+    this.fidelities = first < folds.length ? [first / folds.length, 1] : [1];
   }
 
   private evaluatorOf(part: Part): Evaluator {
-    const { by_context } = this.task.split;
+    const { by_context, by_time = false } = this.task.split;
+    const kind = by_time ? "times" : by_context ? "contexts" : "rows";
     return new Evaluator(new PartFitter(this.learners, part), {
       metric: this.metric,
       classes: this.data.classes,
       contexts: this.data.contexts,
-      folds: (seed, fidelity) => foldsOf(part, by_context, seed, fidelity),
-      loco: (seed) => (by_context ? [] : locoFolds(part, seed)),
+      folds: (seed, fidelity) => foldsOf(part, kind, seed, fidelity),
+      loco: (seed) => (by_context ? [] : locoFolds(part, seed, by_time)),
       seen: (seed) =>
-        by_context ? foldsOf(part, false, seed, 1).filter(({ repeat }) => repeat === 0) : [],
+        by_context ? foldsOf(part, "rows", seed, 1).filter(({ repeat }) => repeat === 0) : [],
     });
   }
 
@@ -138,28 +144,20 @@ export class TabularDomain implements ResearchDomain {
   }
 
   analyse(best: Trial, trials: readonly Trial[]): Promise<Failure[]> {
-    return this.inTurn(() => analyseTabular(analysisInput(this.search, this.data, best, trials)));
+    return this.inTurn(() => {
+      const { search, prober, data } = this;
+      return analyseTabular(analysisInput(search, prober, data, best, trials));
+    });
   }
 
-  gateScores(
-    a: TrialSpec,
-    b: TrialSpec,
-  ): Promise<{ search: PairedDifference; gate: PairedDifference }> {
+  gateScores(a: TrialSpec, b: TrialSpec): Promise<{ gate: PairedDifference }> {
     return this.inTurn(async () => {
-      const fidelity = this.fidelities[0]!;
-      const outcomes: TrialOutcome[] = [];
       const scores = [];
       for (const spec of [a, b]) {
-        const configuration = this.parsed(spec.configuration);
-        const options = { threads: 1 };
-        outcomes.push(await this.search.evaluate(configuration, spec.seed, fidelity, options));
         const model = await this.fitOn(this.search, spec);
         scores.push(await this.valuesOn(model, this.parts.gate));
       }
-      return {
-        search: this.compare(outcomes[0]!, outcomes[1]!, BOOTSTRAP_SEED),
-        gate: pairedBootstrap(scores[0]!, scores[1]!, { seed: BOOTSTRAP_SEED }),
-      };
+      return { gate: pairedBootstrap(scores[0]!, scores[1]!, { seed: BOOTSTRAP_SEED }) };
     });
   }
 

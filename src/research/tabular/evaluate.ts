@@ -100,7 +100,7 @@ export class Evaluator {
 
   /**
    * Out-of-fold probabilities by repeat and member, (rows of the part, classes), and each member's
-   * train score (of the first fold).
+   * train score (of one fold).
    */
   async outOfFold(
     configuration: TabularConfiguration,
@@ -113,15 +113,15 @@ export class Evaluator {
       configuration.members.map(() => new Float32Array(rows * classes).fill(Number.NaN)),
     );
     const train = configuration.members.map(() => Number.NaN);
-    for (const [f, fold] of folds.entries())
+    for (const fold of folds)
       for (const [m, member] of configuration.members.entries()) {
-        const found = await this.predictFold(configuration, member, fold, f === 0, settings);
+        const found = await this.predictFold(configuration, member, fold, settings);
         const out = members[fold.repeat]![m]!;
         fold.validation.forEach((row, i) => {
           for (let c = 0; c < classes; c++)
             out[row * classes + c] = found.probabilities[i * classes + c]!;
         });
-        if (f === 0) train[m] = found.train_score;
+        if (fold.train_scored) train[m] = found.train_score;
       }
     return { members, train };
   }
@@ -131,7 +131,6 @@ export class Evaluator {
     configuration: TabularConfiguration,
     member: Member,
     fold: PlacedFold,
-    withTrain: boolean,
     settings: FitSettings,
   ): Promise<FoldPrediction> {
     const bags = isDeterministic(member) ? 1 : member.bags;
@@ -142,7 +141,7 @@ export class Evaluator {
       const key = `${base}|${settings.seed}|${bag}`;
       let found = this.kept.get(key);
       if (found === undefined) {
-        found = await this.fitFold(configuration, member, fold, bag, withTrain, settings);
+        found = await this.fitFold(configuration, member, fold, bag, settings);
         this.kept.set(key, found, found.probabilities.byteLength + 2 * key.length + 200);
       }
       first ??= found;
@@ -158,7 +157,6 @@ export class Evaluator {
     member: Member,
     fold: PlacedFold,
     bag: number,
-    withTrain: boolean,
     given: FitSettings,
   ): Promise<FoldPrediction> {
     if (given.signal?.aborted)
@@ -175,7 +173,7 @@ export class Evaluator {
     try {
       const probabilities = await fitter.predict(fitted, member, fold.validation, settings);
       let train_score = Number.NaN;
-      if (withTrain && bag === 0) {
+      if (fold.train_scored && bag === 0) {
         const some = spread(fold.train, TRAIN_ROWS_SCORED);
         const p = await fitter.predict(fitted, member, some, settings);
         train_score = this.scoreAlone(p, some, true);
@@ -200,7 +198,7 @@ export class Evaluator {
     return confusionScore(this.task.metric, classes).of(counts);
   }
 
-  /** Second level of each fold from the other folds of its repeat. */
+  /** Second level of each fold from the other folds of its repeat, in order of time the earlier. */
   private crossFit(
     configuration: TabularConfiguration,
     members: readonly Float32Array[][],
@@ -220,8 +218,8 @@ export class Evaluator {
       const decided = new Int32Array(part.rows).fill(-1);
       const total = new Float64Array(classes * classes);
       for (const fold of mine) {
-        const others = mine.filter((other) => other !== fold).map((other) => other.validation);
-        const rows = others.length > 0 ? concat(others) : fold.validation;
+        if (fold.forward === "warm_up") continue;
+        const rows = rowsOfRules(mine, fold);
         const level = fitSecondLevel(configuration, own, this.targets, rows, score);
         applySecondLevel(level, own, this.targets, fold.validation, probabilities, decided);
         levels.push(level);
@@ -265,7 +263,9 @@ export class Evaluator {
     const hidden = { ...this.targets, context: new Int32Array(part.rows).fill(-1) };
     const contextScores: Record<string, Json> = {};
     for (const fold of folds) {
-      const level = fitSecondLevel(configuration, outOfFold, this.targets, fold.train, score);
+      // In the order of time the oldest rows were never predicted.
+      const known = fold.train.filter((row) => !Number.isNaN(outOfFold[0]![row * classes]!));
+      const level = fitSecondLevel(configuration, outOfFold, this.targets, known, score);
       applySecondLevel(level, members[0]!, hidden, fold.validation, probabilities, decided);
       let right = 0;
       for (const row of fold.validation) {
@@ -307,7 +307,8 @@ export class Evaluator {
     folds: readonly PlacedFold[],
     train: readonly number[],
   ): Record<string, Json> {
-    const rows = concat(folds.filter((f) => f.repeat === 0).map((f) => f.validation));
+    const scored = folds.filter((f) => f.repeat === 0 && f.forward !== "warm_up");
+    const rows = concat(scored.map((f) => f.validation));
     const rounded = (value: number) => (Number.isNaN(value) ? null : value);
     const list = configuration.members.map((member, m) => ({
       learner: member.learner,
@@ -349,6 +350,15 @@ export class Evaluator {
     });
     return { confusion: { classes: [...this.task.classes], counts } };
   }
+}
+
+/** Rows that a fold's rules may be fitted on: of the other folds, in order of time the earlier. */
+function rowsOfRules(folds: readonly PlacedFold[], fold: PlacedFold): Uint32Array {
+  const others =
+    fold.forward === undefined
+      ? folds.filter((other) => other !== fold)
+      : folds.slice(0, folds.indexOf(fold));
+  return others.length > 0 ? concat(others.map((other) => other.validation)) : fold.validation;
 }
 
 /** The named rows of a (rows, classes) matrix, in their order. */

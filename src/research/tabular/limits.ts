@@ -16,6 +16,8 @@ export const NOISE_SHARE_MAX = 0.3;
 export const BIN_CACHE_BYTES_MAX = 256 * 2 ** 20;
 /** Member predictions held by one worker; the oldest go and are made again when needed. */
 export const PREDICTION_CACHE_BYTES_MAX = 512 * 2 ** 20;
+/** Outputs of probes held by the coordinator: a version asks for about ten of 3,000 rows at most. */
+export const PROBE_CACHE_BYTES_MAX = 32 * 2 ** 20;
 /** Fits of one leave-one-context-out score; more contexts than that are left out in groups. */
 export const LOCO_FITS_MAX = 20;
 /** Training rows predicted for the train score: its error is then below most gaps that matter. */

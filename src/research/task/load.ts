@@ -111,11 +111,17 @@ export function parseTask(value: unknown, file: string, overrides: TaskOverrides
     metric: t.metric ?? METRIC_OF[t.domain],
     seed: overrides.seed ?? t.seed,
     budget: budgetOf(file, t, overrides),
-    split: t.split,
+    split: splitOf(t),
     series: t.domain === "series" ? (t.series ?? seriesDefaults()) : null,
     language: t.language ?? null,
     teacher: t.teacher ?? null,
   };
+}
+
+/** Where rows have a time they are split by it, unless the task says otherwise. */
+function splitOf({ domain, time, split }: TaskFile): Task["split"] {
+  const timed = domain === "tabular" && time !== undefined;
+  return timed ? { ...split, by_time: split.by_time ?? !split.by_context } : split;
 }
 
 const METRIC_OF: Record<DomainName, Metric> = {
@@ -163,6 +169,18 @@ function requireSense(file: string, t: TaskFile): void {
     throw taskError(
       `${file}: split.by_context without contexts`,
       '"context": the column that parts the rows into contexts',
+    );
+  if (t.split.by_time !== undefined && (t.domain !== "tabular" || t.time === undefined))
+    throw taskError(
+      `${file}: split.by_time without a time`,
+      t.domain === "tabular"
+        ? '"time": the column that the rows are ordered by'
+        : `a ${t.domain} task has one way to split: leave it out`,
+    );
+  if (t.split.by_time && t.split.by_context)
+    throw taskError(
+      `${file}: split.by_time and split.by_context`,
+      "rows are held out by their time or by their context: choose one",
     );
   const used = new Map<string, string>();
   for (const role of ["label", "context", "pipeline", "time"] as const) {

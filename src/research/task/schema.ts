@@ -37,6 +37,8 @@ const split = z.strictObject({
   sealed: share.default(0.2),
   /** Whole contexts go to one part: the score is then that of contexts never seen. */
   by_context: z.boolean().default(false),
+  /** Newest rows sealed, gate before, folds walk forward; tabular tasks with a time: true. */
+  by_time: z.boolean().optional(),
 });
 
 const series = z.strictObject({
