@@ -109,7 +109,7 @@ const disagreement: Plant = (seed, flawed) =>
     return { label: chance(random, flawed ? 0.8 * sum(x, 24) + ring : 3 * x[0]!) };
   });
 
-/** The meaning of two features turns round at 60% of the time. */
+/** The meaning of two features turns round at 40% of the time: in the middle of the search part. */
 const drift: Plant = (seed, flawed) =>
   table(
     seed,
