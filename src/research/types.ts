@@ -140,6 +140,11 @@ export interface Strategy {
    * of what such a strategy brings no error analysis of a single model foretells.
    */
   readonly general?: boolean;
+  /**
+   * Whole configurations that do well on most tasks: tried once, before anything else, so that a
+   * search does not begin at a model that most guesses beat.
+   */
+  readonly opening?: boolean;
   /** One sentence for people. */
   readonly summary: string;
   /** Null where it does not apply to this task or state. */

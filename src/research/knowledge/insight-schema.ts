@@ -4,7 +4,12 @@
  */
 import { z } from "zod";
 import { FAILURE_KINDS } from "../types.ts";
-import { NAME_LENGTH_MAX, SETTING_LENGTH_MAX, SETTINGS_MAX } from "./limits.ts";
+import {
+  CONFIGURATION_LENGTH_MAX,
+  NAME_LENGTH_MAX,
+  SETTING_LENGTH_MAX,
+  SETTINGS_MAX,
+} from "./limits.ts";
 
 const name = z
   .string()
@@ -64,4 +69,9 @@ export const insightSchema = z.strictObject({
   settings: z
     .record(z.string().max(NAME_LENGTH_MAX), setting)
     .refine((settings) => Object.keys(settings).length <= SETTINGS_MAX, "has too many settings"),
+  // Data like any other: the domain that is to try it checks every field.
+  configuration: z
+    .record(z.string().max(NAME_LENGTH_MAX), z.json())
+    .refine((value) => JSON.stringify(value).length <= CONFIGURATION_LENGTH_MAX, "is too long")
+    .optional(),
 });

@@ -23,5 +23,9 @@ export const GAIN_SPREAD = 0.02;
 export const TASK_ERROR = 0.005;
 /** Tasks less alike than this say nothing. */
 export const LIKENESS_MIN = 0.05;
+/** A final configuration as JSON: a dozen members with all their settings. */
+export const CONFIGURATION_LENGTH_MAX = 20_000;
+/** Final configurations that a prior hands on, each of another task. */
+export const CONFIGURATIONS_TOLD = 3;
 /** Settings that a prior hands on. */
 export const SETTINGS_TOLD = 4;

@@ -8,7 +8,13 @@ import { canonicalJson } from "../../core/bytes.ts";
 import type { Insight, Priors, Signature, StrategyPrior } from "../loop/faces.ts";
 import type { Json, TaskFacts } from "../types.ts";
 import { likeness } from "./likeness.ts";
-import { GAIN_SPREAD, LIKENESS_MIN, SETTINGS_TOLD, TASK_ERROR } from "./limits.ts";
+import {
+  CONFIGURATIONS_TOLD,
+  GAIN_SPREAD,
+  LIKENESS_MIN,
+  SETTINGS_TOLD,
+  TASK_ERROR,
+} from "./limits.ts";
 
 /** What one task says of one strategy. */
 interface TaskWord {
@@ -65,7 +71,25 @@ function priorOf(insights: readonly { insight: Insight; alike: number }[]): Stra
     spread: Math.sqrt(tau + 1 / precision),
     weight: sum(words.map((w) => w.alike)),
     settings: settingsOf(insights),
+    ...configurationsOf(insights),
   };
+}
+
+/** What runs of the likest tasks ended with: one of each task, the one that gained most there. */
+function configurationsOf(
+  insights: readonly { insight: Insight; alike: number }[],
+): Pick<StrategyPrior, "configurations"> {
+  const order = insights
+    .filter(({ insight }) => insight.configuration && (insight.difference?.difference ?? 0) > 0)
+    .sort(
+      (a, b) =>
+        b.alike - a.alike ||
+        b.insight.difference!.difference - a.insight.difference!.difference ||
+        (a.insight.key < b.insight.key ? -1 : 1),
+    );
+  const tasks = Map.groupBy(order, ({ insight }) => dataOf(insight.signature.facts));
+  const told = [...tasks.values()].map(([first]) => first!.insight.configuration!);
+  return told.length > 0 ? { configurations: told.slice(0, CONFIGURATIONS_TOLD) } : {};
 }
 
 /** Settings that brought something, of the likest tasks and largest gains first. */

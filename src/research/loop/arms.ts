@@ -8,7 +8,7 @@ import type { Ranked } from "../search/bandit.ts";
 import { mergeConfigurations } from "../search/merge.ts";
 import { SweepSearch } from "../search/sweep-search.ts";
 import type { Configuration, Strategy, Sweep, Trial } from "../types.ts";
-import type { Priors, Proposal } from "./faces.ts";
+import { type Priors, type Proposal, RECALL } from "./faces.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import type { RunState } from "./run-state.ts";
 import type { Part } from "./steps.ts";
@@ -208,7 +208,8 @@ const MERGE: Strategy = {
 };
 
 /** Whether a strategy is one of the domain's, to learn about. */
-export const isOfDomain = (strategy: Strategy): boolean => strategy !== MERGE;
+export const isOfDomain = (strategy: Strategy): boolean =>
+  strategy.id !== MERGE.id && strategy.id !== RECALL;
 
 /** Tries the changes of the winning strategies together; null where fewer than two won. */
 export function* mergeWinners(

@@ -77,7 +77,11 @@ export interface StrategyPrior {
   readonly weight: number;
   /** Settings that were best there, by path of the sweep's space, likeliest first. */
   readonly settings: readonly { readonly [path: string]: Json }[];
+  /** Whole configurations that runs of the likest tasks ended with; of RECALL alone. */
+  readonly configurations?: readonly Configuration[];
 }
+/** The name under which the final configurations of runs are remembered and tried. */
+export const RECALL = "recall";
 export type Priors = { readonly [strategy: string]: StrategyPrior };
 
 /** What a version taught about one strategy; negative results too. */
@@ -99,6 +103,8 @@ export interface Insight {
   readonly cpu_s: number;
   /** Settings of its best trial, by path of the sweep's space. */
   readonly settings: { readonly [path: string]: Json };
+  /** What the run ended with, where the insight is about that: its difference is to the baseline. */
+  readonly configuration?: Configuration;
 }
 
 /** The knowledge base as the loop sees it. */

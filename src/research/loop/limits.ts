@@ -37,6 +37,15 @@ export const LOOP_LIMITS = {
   version_trials_max: 48,
   /** Trials of each strategy before the best ones get the rest of the version. */
   opening_trials: 2,
+  /**
+   * Whole configurations tried before the first version's strategies: four cover what a portfolio
+   * of dozens finds up to a few thousandths (tests/peers/research), and they are not to take more
+   * than this share of what the budget allows.
+   */
+  openings_max: 4,
+  openings_share: 0.25,
+  /** Of these, final configurations of other tasks that the knowledge base recalls. */
+  recalled_max: 3,
   /** Winning strategies of a version whose changes are tried together. */
   merged_max: 3,
   /** Width of the optimism for little-tried strategies, in deviations between seeds. */

@@ -13,6 +13,7 @@ import type {
   StrategyResult,
   VersionResult,
 } from "./events.ts";
+import { RECALL } from "./faces.ts";
 import { askTheGate, type Judgement, judge, signed } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { polish } from "./polish.ts";
@@ -235,6 +236,30 @@ const unitsOf = (trial: Trial | null): number => {
   return typeof units === "number" ? units : (trial?.outcome?.outputs.length ?? 0);
 };
 
+/** What the run ended with, for tasks like this one; nothing where the baseline stayed. */
+function* remember(run: RunState, model: Model, reason: FinalReason): Part<void> {
+  const [first] = run.versions;
+  if (model === run.baseline || !first) return;
+  const { facts, metric, task_hash } = run.domain;
+  const failures = first.failures.map(({ kind, strength }) => ({ kind, strength }));
+  yield* record({
+    key: `${task_hash}/${run.options.seed}/final`,
+    task_hash,
+    signature: { facts, metric, failures },
+    version: model.version,
+    strategy: RECALL,
+    family: RECALL,
+    result: reason === "tied" ? "tied" : "accepted",
+    difference: run.difference(run.baseline, model).difference,
+    units: unitsOf(model.trials[0]!),
+    trials: run.trials.length,
+    seeds: model.trials.map((t) => t.spec.seed),
+    cpu_s: run.trials.reduce((sum, t) => sum + (t.outcome?.cpu_s ?? 0), 0),
+    settings: {},
+    configuration: model.configuration,
+  });
+}
+
 /** The final model, its fits, and the sealed part. */
 function* finishRun(run: RunState, stop: StopReason): Part<ResearchResult> {
   const { model, reason, words } = yield* chooseFinal(run);
@@ -246,6 +271,7 @@ function* finishRun(run: RunState, stop: StopReason): Part<ResearchResult> {
     run.spec(run.baseline.configuration, seed),
   );
   yield* tell({ kind: "sealed", sealed });
+  yield* remember(run, model, reason);
   const states: { [state: string]: number } = {};
   for (const trial of run.trials) states[trial.state] = (states[trial.state] ?? 0) + 1;
   let cost = 0;

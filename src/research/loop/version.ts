@@ -20,6 +20,7 @@ import {
 import type { StrategyChoice } from "./events.ts";
 import type { Priors, Signature } from "./faces.ts";
 import { LOOP_LIMITS } from "./limits.ts";
+import { runOpenings } from "./openings.ts";
 import type { RunState } from "./run-state.ts";
 import { askFailures, askPriors, askSpent, askTeacher, type Part, tell } from "./steps.ts";
 
@@ -51,6 +52,7 @@ export function* explore(
   yield* tell({ kind: "strategies", version, chosen: picked.map((p) => choiceOf(p.ranked)) });
   const teacher = { offered: 0, refused: 0 };
   const taught = yield* teach(run, version, failures, picked, trials, teacher);
+  const opened = version === 1 ? yield* runOpenings(run, version, failures, priors) : [];
   const arms = picked.map((p) => openArm(run, version, p, priors, taught.get(p.ranked) ?? []));
   const typical = run.typicalCost();
   let left = trials;
@@ -60,6 +62,7 @@ export function* explore(
     yield* runBatch(run, batch);
     left -= sizeOf(run, batch, typical);
   }
+  arms.push(...opened);
   yield* finish(run, version, arms);
   const merge = yield* mergeWinners(run, version, arms);
   if (merge) arms.push(merge);
@@ -99,7 +102,7 @@ function choose(
   const state = { best: run.leader.trials[0]!, trials: run.full(), failures };
   const sweeps = new Map<string, Sweep>();
   const ranked = rankStrategies({
-    strategies: run.domain.strategies,
+    strategies: run.domain.strategies.filter((s) => !s.opening),
     failures,
     experience: run.experience,
     priors,

@@ -11,6 +11,7 @@ import { decisionStrategies } from "./decision.ts";
 import { ensembleStrategies } from "./ensembles.ts";
 import { featureStrategies } from "./features.ts";
 import { pivotStrategies } from "./pivots.ts";
+import { portfolioStrategy } from "./portfolio.ts";
 import { rowStrategies } from "./rows.ts";
 
 /** What the catalogue is made for: the task's facts and the columns it offers. */
@@ -22,6 +23,7 @@ export interface CatalogueTask {
 /** Every strategy that the task has the columns for; ids are unique. */
 export function tabularStrategies(task: CatalogueTask): Strategy[] {
   return [
+    portfolioStrategy(task),
     ...decisionStrategies(task),
     ...pivotStrategies(task),
     ...ensembleStrategies(),
