@@ -7,11 +7,11 @@ import { canonicalJson } from "../../src/core/bytes.ts";
 import { systemClock } from "../../src/core/clock.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { ResearchEvent, ResearchResult } from "../../src/research/loop/events.ts";
-import type { Insight, TrialRunner } from "../../src/research/loop/faces.ts";
+import { type Insight, RECALL, type TrialRunner } from "../../src/research/loop/faces.ts";
 import { LOOP_LIMITS } from "../../src/research/loop/limits.ts";
 import { localRunner } from "../../src/research/loop/local-runner.ts";
 import { type ResearchOptions, runResearch } from "../../src/research/loop/run.ts";
-import type { Trial } from "../../src/research/types.ts";
+import type { Configuration, Strategy, Trial } from "../../src/research/types.ts";
 import { type SyntheticOptions, syntheticDomain } from "./synthetic.ts";
 
 type Extra = Partial<ResearchOptions> & { synthetic?: SyntheticOptions };
@@ -230,7 +230,11 @@ describe("crashes, teachers and knowledge", () => {
     const ran = result.versions.flatMap((v) =>
       v.strategies.filter((s) => s.trials > 0 && s.strategy !== "merge"),
     );
-    expect(insights).toHaveLength(ran.length);
+    // And what the run ended with, once.
+    const final = insights.filter((i) => i.strategy === RECALL);
+    expect(final.map((i) => i.configuration)).toEqual([result.final.candidate.configuration]);
+    expect(final[0]!.difference!.difference).toBeGreaterThan(0);
+    expect(insights).toHaveLength(ran.length + 1);
     expect(new Set(insights.map((i) => i.key)).size).toBe(insights.length);
     expect(insights.some((i) => i.result === "accepted")).toBe(true);
     expect(insights.some((i) => i.result !== "accepted")).toBe(true);
@@ -238,6 +242,49 @@ describe("crashes, teachers and knowledge", () => {
       "a",
       "shape",
     ]);
+  });
+});
+
+describe("openings", () => {
+  const guess = { a: 0.7, b: 0.3, c: 12, shape: "flat" };
+  const portfolio: Strategy = {
+    ...{ id: "guesses", family: "guesses", targets: [], opening: true, summary: "Good guesses." },
+    sweep: () => ({ base: guess, space: {}, first: [guess, { ...guess, a: 0.6 }], trials_max: 2 }),
+  };
+  const recalled = { ...guess, b: 0.2 };
+  const knowing = (configurations: Configuration[]) => ({
+    prior: () => ({ [RECALL]: { gain: 0, spread: 0, weight: 1, settings: [], configurations } }),
+    record: () => undefined,
+  });
+  const searched = (events: ResearchEvent[]) =>
+    events.flatMap((e) =>
+      e.kind === "trial" && e.place.version > 0 && e.seed === 1 ? [e.place.strategy] : [],
+    );
+
+  test("what the knowledge base recalls is tried first, then the domain's portfolio", async () => {
+    const domain = {
+      ...syntheticDomain(),
+      strategies: [...syntheticDomain().strategies, portfolio],
+    };
+    const runner = localRunner({ domain, clock: systemClock });
+    // The second is of a task that offers more: refused by the domain, it costs no trial.
+    const knowledge = knowing([recalled, { ...recalled, other: 7 }]);
+    const { events } = await run({ domain, runner, knowledge });
+    expect(searched(events).slice(0, 3)).toEqual([RECALL, "guesses", "guesses"]);
+    // Once in a run, and the first version still aims at the baseline's failures.
+    expect(searched(events).filter((s) => s === "guesses")).toHaveLength(2);
+    const first = events.find((e) => e.kind === "strategies")!;
+    expect(first.kind === "strategies" && first.chosen.map((c) => c.strategy)).not.toContain(
+      "guesses",
+    );
+  });
+
+  test("take no more than their share of a small budget", async () => {
+    const many = [0.1, 0.2, 0.3, 0.4].map((b) => ({ ...guess, b }));
+    const { events } = await run({ budget: { trials: 14 }, knowledge: knowing(many) });
+    const count = searched(events).filter((s) => s === RECALL).length;
+    expect(count).toBeGreaterThan(0);
+    expect(count).toBeLessThanOrEqual(14 * LOOP_LIMITS.openings_share);
   });
 });
 

@@ -12,9 +12,10 @@ import {
   importKnowledge,
   readKnowledge,
 } from "../../../src/research/knowledge/exchange.ts";
-import { KnowledgeBase } from "../../../src/research/knowledge/knowledge-base.ts";
+import { checkInsight, KnowledgeBase } from "../../../src/research/knowledge/knowledge-base.ts";
 import { likeness } from "../../../src/research/knowledge/likeness.ts";
-import type { Insight, Signature } from "../../../src/research/loop/faces.ts";
+import { type Insight, RECALL, type Signature } from "../../../src/research/loop/faces.ts";
+import type { Configuration } from "../../../src/research/types.ts";
 
 const clock = { now_ms: () => 1000 };
 const makeBase = () => KnowledgeBase.open(":memory:", clock);
@@ -119,6 +120,28 @@ describe("priors", () => {
     base.record(insight("far", "s", -0.04, { signature: { ...other, failures: [] } }));
     expect(base.prior(mine).s!.gain).toBeGreaterThan(0.002);
     expect(base.prior({ ...mine, metric: "auc" })).toEqual({});
+  });
+});
+
+describe("what runs ended with", () => {
+  const final = (task: string, configuration: Configuration, gain: number, over = {}) =>
+    insight(task, RECALL, gain, { key: `${task}/${gain}/final`, configuration, ...over });
+
+  test("is recalled of the likest tasks first, one of each, never of the task itself", () => {
+    const base = makeBase();
+    const far = { signature: signature("far", { rows: 90_000, classes: 9 }) };
+    base.record(final("far", { of: "far" }, 0.2, far));
+    base.record(final("near", { of: "near, less" }, 0.02));
+    base.record(final("near", { of: "near" }, 0.05));
+    base.record(final("worse", { of: "worse" }, -0.01));
+    base.record(final("mine", { of: "mine" }, 0.3));
+    const told = base.prior(signature("mine"))[RECALL]!.configurations;
+    expect(told).toEqual([{ of: "near" }, { of: "far" }]);
+  });
+
+  test("is refused where it is no reasonable configuration", () => {
+    const endless = { members: "x".repeat(30_000) };
+    expect(failure(() => checkInsight(final("a", endless, 0.1))).code).toBe("BAD_INSIGHT");
   });
 });
 
