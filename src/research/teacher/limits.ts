@@ -2,6 +2,10 @@
 export const TEACHER_LIMITS = {
   /** A model that is still writing after this is given up; large answers take about a minute. */
   call_ms: 180_000,
+  /** Part of a budget of wall clock that one call may take. */
+  wall_share: 0.05,
+  /** After so many failed calls in a row a run goes on alone: each may have cost minutes. */
+  failures: 2,
   /** An answer's body; the longest useful one has some ten thousand tokens. */
   body_bytes: 4 * 1024 * 1024,
   /** Tokens of one answer. */

@@ -80,10 +80,20 @@ export function readProposals(
   return { proposals, dropped: parsed.data.proposals.length - proposals.length };
 }
 
+/** A run that ends by the clock does not wait for a teacher until its end. */
+function timed(signal: AbortSignal | undefined, wall_s: number | undefined) {
+  if (wall_s === undefined) return signal;
+  const limit = AbortSignal.timeout(1000 * TEACHER_LIMITS.wall_share * wall_s);
+  return signal ? AbortSignal.any([signal, limit]) : limit;
+}
+
 /** The loop's teacher. A failed call costs the run nothing but the teacher's ideas. */
-export function teacherSource(teacher: Teacher, seed: number): TeacherSource {
+export function teacherSource(teacher: Teacher, seed: number, wall_s?: number): TeacherSource {
+  let failed = 0;
   return {
     async propose(request, signal) {
+      if (failed >= TEACHER_LIMITS.failures)
+        return { proposals: [], note: "not asked again: it failed before" };
       const question = {
         system: SYSTEM,
         prompt: questionText(request),
@@ -92,7 +102,8 @@ export function teacherSource(teacher: Teacher, seed: number): TeacherSource {
         seed: seed + request.version,
       };
       try {
-        const { text } = await teacher.ask(question, signal);
+        const { text } = await teacher.ask(question, timed(signal, wall_s));
+        failed = 0;
         const { proposals, dropped } = readProposals(request, text);
         const note =
           proposals.length + dropped === 0
@@ -103,6 +114,7 @@ export function teacherSource(teacher: Teacher, seed: number): TeacherSource {
         return { proposals, note };
       } catch (error) {
         if (signal?.aborted) throw error;
+        failed++;
         return { proposals: [], note: (error as Error).message };
       }
     },
