@@ -44,6 +44,8 @@ export interface SessionOptions {
   readonly magnet_version: string;
   readonly env: Record<string, string | undefined>;
   readonly onEvent?: (event: ResearchEvent) => void;
+  /** What is odd about the data, before anything is trained. */
+  readonly onNotes?: (notes: ResearchDomain["notes"]) => void;
   readonly signal?: AbortSignal;
 }
 
@@ -73,6 +75,7 @@ export async function research(options: SessionOptions): Promise<SessionResult> 
   const teacher = await teacherOf(task, options);
   const domain = await openDomain(task);
   try {
+    if (domain.notes.length > 0) options.onNotes?.(domain.notes);
     return await runIn(domain, task, teacher, options, start_s);
   } finally {
     await domain.close();
@@ -109,7 +112,7 @@ async function runIn(
       ...(settings.epsilon === null ? {} : { epsilon: settings.epsilon }),
       runner: run.runner,
       ...(knowledge ? { knowledge } : {}),
-      ...(teacher ? { teacher: teacherSource(teacher, task.seed) } : {}),
+      ...(teacher ? { teacher: teacherSource(teacher, task.seed, settings.budget.wall_s) } : {}),
       ...(onEvent ? { onEvent } : {}),
       ...(signal ? { signal } : {}),
     });

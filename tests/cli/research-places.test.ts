@@ -36,7 +36,9 @@ test("a run that cannot begin leaves no folder that would take its name", async 
 }, 60_000);
 
 test("a folder that --out NAME made is found by NAME", async () => {
-  const made = oneDocument(await run("run", "task.json", "--out", "here", "--workers", "1"));
+  const outcome = await run("run", "task.json", "--out", "here", "--workers", "1");
+  expect(outcome.stderr).toContain("DUPLICATE_ROWS"); // what check says, before it is trained on
+  const made = oneDocument(outcome);
   expect(made.folder).toBe(fs.realpathSync(at("here")));
   expect(oneDocument(await run("report", "here")).schema).toBe("magnet.research_report/1");
   const predicted = await run("predict", "here", "rows.csv");

@@ -9,7 +9,7 @@ import type { ResearchEvent, ResearchResult } from "../../src/research/loop/even
 import { localRunner } from "../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../src/research/loop/run.ts";
 import { csvReport } from "../../src/research/report/csv.ts";
-import { headline } from "../../src/research/report/facts.ts";
+import { figureRows, headline } from "../../src/research/report/facts.ts";
 import { markdownReport } from "../../src/research/report/markdown.ts";
 import { reportPage } from "../../src/research/report/page.ts";
 import { makeReport, type ReportDocument } from "../../src/research/report/report.ts";
@@ -78,6 +78,19 @@ describe("a report", () => {
     }
     expect(text).toContain("reads of gate / sealed");
     expect(headline(report)).toContain("over the baseline");
+  });
+
+  test("a run that tried nothing does not claim that nothing is better", async () => {
+    const { report } = await ran;
+    const { result } = report;
+    const final = { ...result.final, reason: "baseline" as const };
+    const alone = { ...report, result: { ...result, versions: [], final } };
+    expect(headline(alone)).toContain("the budget was too small to try anything else");
+    const tried = { ...report, result: { ...result, final } };
+    expect(headline(tried)).toContain("the baseline could not be improved");
+    const noise_floor = { ...result.noise_floor, seeds: 1, deviation: 0, floor: 0 };
+    const single = { ...report, result: { ...result, noise_floor } };
+    expect(Object.fromEntries(figureRows(single))["noise floor"]).toStartWith("not measured");
   });
 
   test("no edge is the headline where there is none", async () => {

@@ -136,6 +136,9 @@ async function runFolderToEnd(
       magnet_version: packageJson.version,
       env: process.env,
       onEvent: reports.onEvent,
+      onNotes: (notes) => {
+        for (const { code, text, hint } of notes) out.note(`${code}: ${text}. Hint: ${hint}`);
+      },
       signal: AbortSignal.any([signal, reports.stop.signal]),
     });
     view.end();

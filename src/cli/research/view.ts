@@ -26,7 +26,9 @@ export function eventLine(event: ResearchEvent): string | null {
     case "started":
       return `task ${event.facts.name}: ${event.facts.rows} rows, ${event.facts.features} features; score: ${event.metric}`;
     case "noise_floor":
-      return `noise floor ${digits(event.floor)}: the baseline scores ${digits(event.mean)} over ${counted(event.seeds, "seed")}`;
+      return event.seeds === 1
+        ? `the baseline scores ${digits(event.mean)}; the budget is too small for the noise floor`
+        : `noise floor ${digits(event.floor)}: the baseline scores ${digits(event.mean)} over ${event.seeds} seeds`;
     case "version":
       return `version ${event.version}: best so far ${digits(event.best.score)} (${event.best.strategy})`;
     case "failures":

@@ -24,6 +24,10 @@ const STOP_REASONS = {
   exhausted: "no strategy was left to try",
 } as const;
 
+/** Nothing is said about a baseline that nothing was compared with. */
+const triedNothing = ({ versions }: ReportDocument["result"]): boolean =>
+  versions.every(({ strategies }) => strategies.every(({ trials }) => trials === 0));
+
 /** The answer in one sentence, the first thing that is read. */
 export function headline({ result }: ReportDocument): string {
   const { sealed, metric } = result;
@@ -35,7 +39,9 @@ export function headline({ result }: ReportDocument): string {
   const { difference, low, high } = sealed.difference;
   const gain =
     result.final.reason === "baseline"
-      ? "the baseline could not be improved"
+      ? triedNothing(result)
+        ? "the baseline; the budget was too small to try anything else"
+        : "the baseline could not be improved"
       : `${signed(difference)} [${signed(low)}, ${signed(high)}] over the baseline`;
   return `Sealed ${metric} ${intervalText(sealed.model)}: ${gain}.`;
 }
@@ -54,10 +60,17 @@ export function figureRows(report: ReportDocument): [string, string][] {
       "search score, baseline -> final",
       `${digits(result.baseline.score)} -> ${digits(final.candidate.score)}`,
     ],
-    ["final model", FINAL_REASONS[final.reason]],
+    [
+      "final model",
+      triedNothing(result)
+        ? "the baseline: the budget was too small to try anything else"
+        : FINAL_REASONS[final.reason],
+    ],
     [
       "noise floor",
-      `${digits(noise_floor.floor)} (deviation ${digits(noise_floor.deviation)} over ${counted(noise_floor.seeds, "seed")})`,
+      noise_floor.seeds === 1
+        ? "not measured: the budget was too small for a second seed"
+        : `${digits(noise_floor.floor)} (deviation ${digits(noise_floor.deviation)} over ${noise_floor.seeds} seeds)`,
     ],
     ["reads of gate / sealed", `${count("gate")} / ${count("sealed")}`],
     ["trials", trials.join(", ")],
