@@ -8,7 +8,13 @@ import { asConfiguration, type TabularConfiguration } from "./configuration.ts";
 import type { Evaluator } from "./evaluate.ts";
 import { type LoadedBag, type ModelHeader, saveModel } from "./final-model.ts";
 import { allRows } from "./part.ts";
-import { type FitSettings, freeMember, isDeterministic, mixSeed } from "./part-fitter.ts";
+import {
+  type FitSettings,
+  freeMember,
+  isDeterministic,
+  mixSeed,
+  WHOLE_PART,
+} from "./part-fitter.ts";
 import { confusionScore } from "./scores.ts";
 import { fitSecondLevel, type SecondLevel, type Targets } from "./second-level.ts";
 
@@ -38,7 +44,7 @@ export async function fitPipeline(
   const level = await fitLevel(evaluator, configuration, settings);
   const members: LoadedBag[][] = [];
   const free = () => members.flat().forEach(freeMember);
-  const train = { rows: allRows(part.rows), key: "all" };
+  const train = { rows: allRows(part.rows), key: WHOLE_PART };
   try {
     for (const member of configuration.members) {
       const bags: LoadedBag[] = [];

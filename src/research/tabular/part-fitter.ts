@@ -22,6 +22,9 @@ export interface TrainRows {
   readonly key: string;
 }
 
+/** Name of all rows of a part: what a model is fitted on that leaves it. */
+export const WHOLE_PART = "all";
+
 export interface FitSettings {
   readonly seed: number;
   readonly threads: number;
@@ -31,7 +34,7 @@ export interface FitSettings {
 /** One fit of a member (one bag). `wrong` is there for residual targets only. */
 export interface FittedMember {
   readonly columns: readonly ColumnSpec[];
-  /** Class probabilities; null where the residual of two classes needs none. */
+  /** Class probabilities; null where the residual of two classes needs none within its part. */
   readonly plain: FittedModel | null;
   /** Probability that the pipeline is wrong. */
   readonly wrong: FittedModel | null;
@@ -155,7 +158,9 @@ export class PartFitter {
     const known = chosen.rows.filter((row) => pipeline[row]! >= 0);
     const isWrong = part.label.map((y, row) => (y === pipeline[row] ? 0 : 1));
     const wrong = await fit(specs, isWrong, 2, known);
-    const needsPlain = part.classes > 2 || pipeline.includes(-1);
+    // A model of all rows meets others, whose pipeline may say nothing; within a part it is known.
+    const leaves = train.key === WHOLE_PART || pipeline.includes(-1);
+    const needsPlain = part.classes > 2 || leaves;
     const plain = needsPlain ? await fit(specs, part.label, part.classes) : null;
     return { columns: specs, plain, wrong };
   }
@@ -180,7 +185,8 @@ export class PartFitter {
 
 /**
  * Class probabilities from "the pipeline is wrong": its class keeps what is not wrong, the others
- * share the rest as the plain model says. Rows without a pipeline's class take the plain model's.
+ * share the rest as the plain model says. Rows without a pipeline's class take the plain model's;
+ * a saved model may have none, and then knows nothing of them.
  */
 export function residualProbabilities(
   wrong: Float32Array,
@@ -193,7 +199,7 @@ export function residualProbabilities(
     const at = i * classes;
     const said = pipeline[i]!;
     if (said < 0) {
-      for (let c = 0; c < classes; c++) out[at + c] = plain![at + c]!;
+      for (let c = 0; c < classes; c++) out[at + c] = plain === null ? 1 / classes : plain[at + c]!;
       continue;
     }
     const w = wrong[2 * i + 1]!;

@@ -198,6 +198,22 @@ test("a saved model predicts a table by its columns' names and its levels' texts
   await predictRows(loaded, strange, { ...options, unknown_levels: "missing" });
 });
 
+test("a residual model answers rows of which the pipeline says nothing, though it met none", async () => {
+  const domain = sampleDomain({ rows: 300, task: { drop: ["place"], pipeline: "rule" } });
+  const configuration = { members: [BOOSTING], target: "residual" };
+  const model = await domain.fitFinal(specOf(domain, configuration));
+  const loaded = loadModel(model.bytes, learners);
+  const table = sampleTable({ rows: 300 });
+  const silent = table.columns.map((c) =>
+    c.kind === "category" && c.name === "rule" ? { ...c, codes: c.codes.map(() => -1) } : c,
+  );
+  const options = { threads: 1, unknown_levels: "refuse" } as const;
+  const { decided } = await predictRows(loaded, { rows: 300, columns: silent }, options);
+  const label = table.columns.at(-1)!;
+  const right = decided.filter((c, row) => label.kind === "category" && label.codes[row] === c);
+  expect(right.length / 300).toBeGreaterThan(0.65); // as the plain model, not at chance
+});
+
 test("a damaged model is refused", async () => {
   const domain = sampleDomain({ rows: 200 });
   const { bytes } = await domain.fitFinal(specOf(domain, { members: [BOOSTING] }));
