@@ -77,6 +77,10 @@ function checkMetadata(file: string, metadata: FileMetaData) {
   if (!(rows >= 0)) throw new Error("the footer has no number of rows");
   if (rows > ROWS_MAX) throw tooLarge(file, `${ROWS_MAX} rows`);
   if (rows * names.length > CELLS_MAX) throw tooLarge(file, `${CELLS_MAX} cells`);
+  // What is unpacked follows the groups' counts, not the sum that the limits were held against.
+  const counted = metadata.row_groups.map((group) => Number(group.num_rows));
+  if (counted.some((n) => !(n >= 0)) || counted.reduce((a, b) => a + b, 0) !== rows)
+    throw new Error(`its row groups do not have the ${rows} rows that the footer says`);
   let unpacked = 0;
   for (const group of metadata.row_groups)
     for (const column of group.columns)
