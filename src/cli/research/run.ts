@@ -195,7 +195,7 @@ function requireNew(folder: string): void {
 
 /** A run that could not begin leaves no folder that would take its name. */
 function removeEmpty(folder: string): void {
-  if (fs.readdirSync(folder).length === 0) fs.rmdirSync(folder);
+  if (fs.existsSync(folder) && fs.readdirSync(folder).length === 0) fs.rmdirSync(folder);
 }
 
 export const run = defineCommand({
