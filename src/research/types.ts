@@ -145,6 +145,12 @@ export interface Strategy {
    * search does not begin at a model that most guesses beat.
    */
   readonly opening?: boolean;
+  /**
+   * About how many CPU seconds one of its trials takes, of a strategy that costs many times what
+   * others do: it is offered once a run, beside the others, when a version has brought nothing and
+   * the budget left is a large multiple of it.
+   */
+  readonly dear_s?: number;
   /** One sentence for people. */
   readonly summary: string;
   /** Null where it does not apply to this task or state. */

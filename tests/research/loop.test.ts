@@ -107,6 +107,32 @@ describe("the loop", () => {
   });
 });
 
+describe("a dear strategy", () => {
+  const withDear = (trials: number) => {
+    const domain = syntheticDomain({ scale: 0 });
+    const [like] = domain.strategies;
+    const dear = { ...like!, id: "dear", family: "dear", targets: [], dear_s: 10 };
+    const both = { ...domain, strategies: [...domain.strategies, dear] };
+    const runner = localRunner({ domain: both, clock: systemClock });
+    return run({ domain: both, runner, budget: { trials }, synthetic: { scale: 0 } });
+  };
+  const timesOf = ({ versions }: ResearchResult) =>
+    versions.map((v) => v.strategies.filter((s) => s.strategy === "dear").length);
+
+  test("is left alone where the budget is short: the run is the one without it", async () => {
+    const { result } = await withDear(60);
+    const plain = await run({ synthetic: { scale: 0 } });
+    expect(timeless(result)).toBe(timeless(plain.result));
+  });
+
+  test("is tried once where the budget is ample, after a version without a gain", async () => {
+    const { result } = await withDear(400);
+    const times = timesOf(result);
+    expect(times.reduce((a, b) => a + b, 0)).toBe(1);
+    expect(result.versions[times.indexOf(1) - 1]!.gain).toBeLessThanOrEqual(0);
+  });
+});
+
 describe("replay", () => {
   test("the order of arrival decides nothing", async () => {
     const plain = await run({ synthetic: { crashes: (c) => Number(c.c) === 7 } });

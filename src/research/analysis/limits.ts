@@ -18,6 +18,8 @@ export const LOSS_PART_MIN = 0.01;
 export const LOSS_MIN = 0.003;
 /** Trees of a probe at most: the order of two variants is settled long before. */
 export const PROBE_TREES_MAX = 100;
+/** Training sequences of a probe of a transformer at most: half of the usual ones. */
+export const PROBE_SEQUENCES_MAX = 3000;
 /** Strength from which a failure is reported. */
 export const STRENGTH_MIN = 2;
 /** Rivals whose blend with the best model is looked at, one a learner family. */

@@ -7,7 +7,13 @@
  */
 import type { Member, TabularConfiguration } from "../tabular/configuration.ts";
 import type { AnalysisInput, Probe } from "./input.ts";
-import { PROBE_FOLDS, PROBE_ROWS_MAX, PROBE_ROWS_MIN, PROBE_TREES_MAX } from "./limits.ts";
+import {
+  PROBE_FOLDS,
+  PROBE_ROWS_MAX,
+  PROBE_ROWS_MIN,
+  PROBE_SEQUENCES_MAX,
+  PROBE_TREES_MAX,
+} from "./limits.ts";
 import { type LossGain, lossGain } from "./loss-gain.ts";
 import { partOfRow } from "./statistics.ts";
 
@@ -45,7 +51,12 @@ export function plainMember(configuration: TabularConfiguration): TabularConfigu
 
 /** Boosting with a proportionally larger step, so that fewer trees are not a weaker model. */
 function fewerTrees(member: Member): Member {
-  if (member.learner === "logistic" || member.params.trees <= PROBE_TREES_MAX) return member;
+  if (member.learner === "logistic") return member;
+  if (member.learner === "ternary_transformer") {
+    const sequences = Math.min(PROBE_SEQUENCES_MAX, member.params.sequences);
+    return { ...member, params: { ...member.params, sequences } };
+  }
+  if (member.params.trees <= PROBE_TREES_MAX) return member;
   const cut = member.params.trees / PROBE_TREES_MAX;
   if (member.learner !== "boosting") {
     return { ...member, params: { ...member.params, trees: PROBE_TREES_MAX } };
@@ -109,6 +120,11 @@ export function simpler(configuration: TabularConfiguration): TabularConfigurati
       const penalty = Math.min(1e3, member.params.penalty * 30);
       return { ...member, params: { ...member.params, penalty } };
     }
+    if (member.learner === "ternary_transformer") {
+      const p = member.params;
+      const bins = Math.max(2, Math.floor(p.bins / 3));
+      return { ...member, params: { ...p, bins, sequences: Math.ceil(p.sequences / 3) } };
+    }
     const leaf = Math.max(6, member.params.leaf_rows_min * 4);
     return { ...member, params: { ...member.params, leaf_rows_min: leaf } };
   });
@@ -131,6 +147,10 @@ export function richer(configuration: TabularConfiguration): TabularConfiguratio
     }
     if (member.learner === "logistic") {
       return { ...member, learner: "boosting", params: RICHER_THAN_LINEAR };
+    }
+    if (member.learner === "ternary_transformer") {
+      const p = member.params;
+      return { ...member, params: { ...p, sequences: 2 * p.sequences } };
     }
     const p = member.params;
     return {

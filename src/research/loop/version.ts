@@ -4,7 +4,7 @@
  * fixed batches: every strategy makes its first guesses, then those that do best get the rest.
  */
 import { chooseStrategies, type Ranked, rankStrategies } from "../search/bandit.ts";
-import type { Configuration, Failure, Sweep, Trial } from "../types.ts";
+import type { Configuration, Failure, StrategyState, Sweep, Trial } from "../types.ts";
 import {
   type Arm,
   bestOf,
@@ -102,7 +102,7 @@ function choose(
   const state = { best: run.leader.trials[0]!, trials: run.full(), failures };
   const sweeps = new Map<string, Sweep>();
   const ranked = rankStrategies({
-    strategies: run.domain.strategies.filter((s) => !s.opening),
+    strategies: run.domain.strategies.filter((s) => !s.opening && s.dear_s === undefined),
     failures,
     experience: run.experience,
     priors,
@@ -115,10 +115,27 @@ function choose(
   });
   const wanted = Math.round(trials / LOOP_LIMITS.trials_per_strategy);
   const count = Math.min(LOOP_LIMITS.strategies_max, Math.max(LOOP_LIMITS.strategies_min, wanted));
-  return chooseStrategies(ranked, failures, count).map((r) => ({
+  const usual = chooseStrategies(ranked, failures, count).map((r) => ({
     ranked: r,
     sweep: sweeps.get(r.strategy.id)!,
   }));
+  return [...usual, ...dearOnes(run, state)];
+}
+
+/** Strategies many times as dear as others: see Strategy.dear_s. */
+function dearOnes(run: RunState, state: StrategyState): Picked[] {
+  const last = run.versions.at(-1);
+  if (!last || last.gain > 0) return [];
+  return run.domain.strategies.flatMap((strategy) => {
+    const { id, dear_s } = strategy;
+    if (dear_s === undefined || run.experience.some((past) => past.strategy === id)) return [];
+    const ahead = run.budget.trialsAhead(dear_s, run.reserve(true));
+    const sweep = ahead >= LOOP_LIMITS.dear_trials_left ? strategy.sweep(state) : null;
+    if (!sweep) return [];
+    const why = "the last version brought nothing and the budget allows a dear try";
+    const ranked = { strategy, failures: [], expected: 0, drawn: 0, in_vain: 0, why };
+    return [{ ranked, sweep }];
+  });
 }
 
 /** Asks the teacher once for the whole version; checked configurations by strategy. */

@@ -3,6 +3,7 @@
  * sweep of the best model's own settings.
  */
 import type { Member, TabularConfiguration } from "../tabular/configuration.ts";
+import { TERNARY_SEQUENCES_MAX } from "../tabular/limits.ts";
 import type { Space, Strategy } from "../types.ts";
 import type { CatalogueTask } from "./catalogue.ts";
 import { bestOf, mapMembers, sweepOf } from "./edits.ts";
@@ -38,6 +39,8 @@ const SIMPLER_AXES = new Set([
   "params.row_share",
   "params.penalty",
   "params.l1_share",
+  "params.sequences",
+  "params.bins",
 ]);
 
 /** One step towards a simpler model; `strength` 1 is mild, 2 is strong. */
@@ -59,6 +62,12 @@ function heldBack(member: Member, strength: number): Member {
   if (member.learner === "logistic") {
     const penalty = Math.min(1e3, member.params.penalty * 10 ** strength);
     return { ...member, params: { penalty, l1_share: strength > 1 ? 0.5 : 0 } };
+  }
+  if (member.learner === "ternary_transformer") {
+    const p = member.params;
+    const bins = Math.max(2, Math.floor(p.bins / (1 + strength)));
+    const sequences = Math.ceil(p.sequences / (1 + strength));
+    return { ...member, params: { ...p, bins, sequences } };
   }
   const leaf = member.params.leaf_rows_min * 2 + 2 * strength;
   return { ...member, params: { ...member.params, leaf_rows_min: leaf } };
@@ -97,6 +106,11 @@ function letLoose(member: Member): Member {
       params: { ...member.params, penalty },
       features: { ...member.features, interactions: Math.max(24, member.features.interactions) },
     };
+  }
+  if (member.learner === "ternary_transformer") {
+    const p = member.params;
+    const sequences = Math.min(TERNARY_SEQUENCES_MAX, p.sequences * 2);
+    return { ...member, params: { ...p, sequences } };
   }
   const p = member.params;
   const share = p.column_share === 0 ? 0.4 : Math.min(1, p.column_share * 2);

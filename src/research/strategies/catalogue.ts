@@ -10,7 +10,7 @@ import { capacityStrategies } from "./capacity.ts";
 import { decisionStrategies } from "./decision.ts";
 import { ensembleStrategies } from "./ensembles.ts";
 import { featureStrategies } from "./features.ts";
-import { pivotStrategies } from "./pivots.ts";
+import { pivotStrategies, ternaryPivot } from "./pivots.ts";
 import { portfolioStrategy } from "./portfolio.ts";
 import { rowStrategies } from "./rows.ts";
 
@@ -30,5 +30,6 @@ export function tabularStrategies(task: CatalogueTask): Strategy[] {
     ...capacityStrategies(task),
     ...featureStrategies(task),
     ...rowStrategies(task),
+    ternaryPivot(task),
   ];
 }

@@ -2,11 +2,11 @@
  * Small edits of tabular configurations and the axes that strategies share. Every sweep starts
  * from the best model, so that a strategy adds one idea to what was already accepted.
  */
-import type { LearnerName } from "../../native/learner-types.ts";
 import {
   asConfiguration,
   type Member,
   type MemberFeatures,
+  type MemberLearner,
   type TabularConfiguration,
 } from "../tabular/configuration.ts";
 import type {
@@ -90,7 +90,7 @@ export function bestTrial(
 }
 
 /** The best trial of one learner alone. */
-export const bestOfLearner = (trials: readonly Trial[], learner: LearnerName): Trial | null =>
+export const bestOfLearner = (trials: readonly Trial[], learner: MemberLearner): Trial | null =>
   bestTrial(trials, ({ members }) => members.every((m) => m.learner === learner));
 
 /** What a member of another learner takes over from the best model: weights and features. */

@@ -3,15 +3,22 @@
  * family pivot is, and where its sweep may go. They are common practice, adjusted
  * by hand where a run showed a need; no study says that they are the best.
  */
-import type { LearnerName } from "../../native/learner-types.ts";
-import type { Member } from "../tabular/configuration.ts";
+import type { Member, MemberLearner } from "../tabular/configuration.ts";
+import { TERNARY_COLUMNS_MAX } from "../tabular/limits.ts";
 import type { Dimension, Space, TaskFacts } from "../types.ts";
 import { searchRows } from "./edits.ts";
 
-type MemberOf<L extends LearnerName> = Extract<Member, { learner: L }>;
+type MemberOf<L extends MemberLearner> = Extract<Member, { learner: L }>;
 export type Rest = Pick<Member, "balance" | "features" | "bags" | "weight">;
 
 const clamp = (value: number, low: number, high: number) => Math.min(high, Math.max(low, value));
+
+/** Features that a first guess of the transformer reads at most. */
+export const TERNARY_FEATURES = Math.min(24, TERNARY_COLUMNS_MAX);
+const TERNARY_FIRST = {
+  ...{ width: 32, layers: 2, bins: 12, sequences: 6000, batch: 32 },
+  ...{ learning_rate: 4e-3, weight_decay: 0.05, odds_weight: 0 },
+};
 
 /** Boosting's first guess: more, smaller steps and smaller trees than the common defaults. */
 export function boostingGuess(facts: TaskFacts, rest: Rest): MemberOf<"boosting"> {
@@ -54,10 +61,23 @@ export const logisticGuess = (facts: TaskFacts, rest: Rest): MemberOf<"logistic"
   ...rest,
 });
 
-export function guessOf(learner: LearnerName, facts: TaskFacts, rest: Rest): Member {
+/** Long rows keep the features that matter: time grows with the length of a row. */
+export function ternaryGuess(facts: TaskFacts, rest: Rest): MemberOf<"ternary_transformer"> {
+  const top_k = facts.features > TERNARY_FEATURES ? TERNARY_FEATURES : 0;
+  return {
+    learner: "ternary_transformer",
+    params: TERNARY_FIRST,
+    ...rest,
+    bags: 1,
+    features: { ...rest.features, top_k },
+  };
+}
+
+export function guessOf(learner: MemberLearner, facts: TaskFacts, rest: Rest): Member {
   if (learner === "boosting") return boostingGuess(facts, rest);
   if (learner === "extra_trees") return extraTreesGuess(facts, rest);
   if (learner === "forest") return forestGuess(facts, rest);
+  if (learner === "ternary_transformer") return ternaryGuess(facts, rest);
   return logisticGuess(facts, rest);
 }
 
@@ -75,7 +95,7 @@ const integer = (min: number, max: number, log = false): Dimension => ({
 });
 
 /** The axes of a learner's own settings, by the name of the setting. */
-export function learnerAxes(learner: LearnerName, facts: TaskFacts): Space {
+export function learnerAxes(learner: MemberLearner, facts: TaskFacts): Space {
   const rows = searchRows(facts);
   const leafRows = integer(1, clamp(Math.round(rows / 20), 2, 100), true);
   if (learner === "boosting") {
@@ -91,6 +111,14 @@ export function learnerAxes(learner: LearnerName, facts: TaskFacts): Space {
   }
   if (learner === "logistic") {
     return { "params.penalty": real(1e-6, 1, true), "params.l1_share": real(0, 1) };
+  }
+  if (learner === "ternary_transformer") {
+    return {
+      "params.learning_rate": real(5e-4, 2e-2, true),
+      "params.sequences": integer(1000, 10_000, true),
+      "params.bins": integer(2, 32, true),
+      "params.width": { kind: "choice", options: [16, 32, 48] },
+    };
   }
   return {
     "params.trees": integer(100, 500, true),

@@ -14,7 +14,7 @@ import type {
 } from "../types.ts";
 import type { CatalogueTask } from "./catalogue.ts";
 import { bestOf, bestOfLearner, bestTrial, inherited, sweepOf, tabularOf } from "./edits.ts";
-import { guessOf, learnerAxes, memberSpace } from "./learner-spaces.ts";
+import { guessOf, learnerAxes, memberSpace, TERNARY_FEATURES } from "./learner-spaces.ts";
 
 const ABOUT: { readonly [L in LearnerName]: { targets: FailureKind[]; summary: string } } = {
   boosting: {
@@ -72,6 +72,30 @@ const survey = ({ facts }: CatalogueTask): Strategy => ({
     if (first.length === 0) return null;
     const axis: Dimension = { kind: "real", min: 0, max: 1.2 };
     return sweepOf(first[0]!, { "members.0.balance": axis }, first, first.length);
+  },
+});
+
+/**
+ * The paper's end-to-end family. On small tables it loses to trees (paper 6.2), so it waits until
+ * the others have nothing left and is given few trials.
+ */
+export const ternaryPivot = ({ facts }: CatalogueTask): Strategy => ({
+  id: "to_ternary_transformer",
+  family: "to_ternary_transformer",
+  targets: [],
+  // About what fifteen fits take, a second for each token of a row.
+  dear_s: 1 + Math.min(facts.features, TERNARY_FEATURES),
+  summary: "Turns to a small ternary transformer that reads rows as token sequences.",
+  sweep(state) {
+    const best = bestOf(state);
+    if (bestOfLearner(state.trials, "ternary_transformer")) return null;
+    const base: TabularConfiguration = {
+      ...best,
+      members: [guessOf("ternary_transformer", facts, inherited(best))],
+      combination: "weighted",
+    };
+    const space = memberSpace(0, learnerAxes("ternary_transformer", facts));
+    return sweepOf(base, space, [base], 3);
   },
 });
 

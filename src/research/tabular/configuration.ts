@@ -9,6 +9,7 @@
 import { z } from "zod";
 import { didYouMean } from "../../core/did-you-mean.ts";
 import { MagnetError } from "../../core/errors.ts";
+import { LEARNERS } from "../../native/learner-types.ts";
 import type { Configuration } from "../types.ts";
 import {
   BAGS_MAX,
@@ -16,6 +17,9 @@ import {
   MEMBERS_MAX,
   NOISE_SHARE_MAX,
   ROWS_MAX,
+  TERNARY_LAYERS_MAX,
+  TERNARY_SEQUENCES_MAX,
+  TERNARY_WIDTH_MAX,
   TREES_MAX,
 } from "./limits.ts";
 
@@ -52,6 +56,20 @@ const logisticParams = z.strictObject({
   penalty: z.number().min(1e-7).max(1e3).default(1e-3),
   /** 0 = ridge, 1 = lasso. */
   l1_share: z.number().min(0).max(1).default(0),
+});
+
+const ternaryParams = z.strictObject({
+  width: z.int().multipleOf(16).min(16).max(TERNARY_WIDTH_MAX).default(32),
+  layers: count(1, TERNARY_LAYERS_MAX).default(2),
+  /** Quantile bins of a number column, a token each. */
+  bins: count(2, 64).default(12),
+  /** Rows shown in training, each several times where there are fewer: what a fit costs. */
+  sequences: count(1, TERNARY_SEQUENCES_MAX).default(6000),
+  batch: count(1, 512).default(32),
+  learning_rate: z.number().min(1e-5).max(0.1).default(4e-3),
+  weight_decay: z.number().min(0).max(1).default(0.05),
+  /** Weight of the odds ratio of the true label and another, beside the likelihood. */
+  odds_weight: z.number().min(0).max(10).default(0),
 });
 
 const features = z.strictObject({
@@ -101,6 +119,11 @@ const member = z.discriminatedUnion("learner", [
     params: logisticParams.prefault({}),
     ...memberBase,
   }),
+  z.strictObject({
+    learner: z.literal("ternary_transformer"),
+    params: ternaryParams.prefault({}),
+    ...memberBase,
+  }),
 ]);
 
 const decision = z.strictObject({
@@ -141,6 +164,9 @@ export const tabularConfiguration = z.strictObject({
 
 export type TabularConfiguration = z.infer<typeof tabularConfiguration>;
 export type Member = TabularConfiguration["members"][number];
+/** The native learners and the one that the language models' trainer trains. */
+export const MEMBER_LEARNERS = [...LEARNERS, "ternary_transformer"] as const;
+export type MemberLearner = (typeof MEMBER_LEARNERS)[number];
 export type MemberFeatures = Member["features"];
 export type RowOptions = TabularConfiguration["rows"];
 export type DecisionOptions = TabularConfiguration["decision"];
@@ -168,7 +194,9 @@ function siblings(path: readonly PropertyKey[]): string[] {
   };
   const last = String(path.at(-1) ?? "");
   if (last === "params")
-    return [boostingParams, forestParams, logisticParams].flatMap((s) => Object.keys(s.shape));
+    return [boostingParams, forestParams, logisticParams, ternaryParams].flatMap((s) =>
+      Object.keys(s.shape),
+    );
   if (typeof path.at(-1) === "number") return ["learner", "params", ...Object.keys(memberBase)];
   return Object.keys(shapes[last]?.shape ?? {});
 }

@@ -6,10 +6,11 @@
  */
 import { z } from "zod";
 import { MagnetError } from "../../core/errors.ts";
-import type { FittedModel, Learners } from "../../native/learner-types.ts";
+import type { Learners } from "../../native/learner-types.ts";
 import type { ColumnSpec } from "./columns.ts";
 import { tabularConfiguration } from "./configuration.ts";
 import { MODEL_HEADER_BYTES_MAX } from "./limits.ts";
+import { loadMemberModel, type MemberModel } from "./member-model.ts";
 import type { SecondLevel } from "./second-level.ts";
 
 const MAGIC = new TextEncoder().encode("MGTABLE1");
@@ -71,8 +72,8 @@ export type SavedFeature = z.infer<typeof feature>;
 /** One bag of a member, ready to predict. */
 export interface LoadedBag {
   readonly columns: readonly ColumnSpec[];
-  readonly plain: FittedModel | null;
-  readonly wrong: FittedModel | null;
+  readonly plain: MemberModel | null;
+  readonly wrong: MemberModel | null;
 }
 
 export interface LoadedModel {
@@ -101,7 +102,7 @@ export function saveModel(
   level: SecondLevel,
 ): Uint8Array {
   const blobs: Uint8Array[] = [];
-  const bytesOf = (model: FittedModel | null): number => {
+  const bytesOf = (model: MemberModel | null): number => {
     if (model === null) return 0;
     blobs.push(model.save());
     return blobs.at(-1)!.length;
@@ -154,11 +155,11 @@ export function loadModel(bytes: Uint8Array, learners: Learners): LoadedModel {
   if (length > MODEL_HEADER_BYTES_MAX || at + length > bytes.length) throw bad("it is cut off");
   const head = parseHeader(bytes.subarray(at, at + length));
   at += length;
-  const loaded: FittedModel[] = [];
-  const take = (size: number, outputs: string): FittedModel | null => {
+  const loaded: MemberModel[] = [];
+  const take = (size: number, outputs: string): MemberModel | null => {
     if (size === 0) return null;
     if (at + size > bytes.length) throw bad(`the ${outputs} learner is cut off`);
-    const model = learners.loadLearner(bytes.slice(at, at + size));
+    const model = loadMemberModel(bytes.slice(at, at + size), learners);
     loaded.push(model);
     at += size;
     return model;

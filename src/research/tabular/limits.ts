@@ -22,6 +22,20 @@ export const PROBE_CACHE_BYTES_MAX = 32 * 2 ** 20;
 export const LOCO_FITS_MAX = 20;
 /** Training rows predicted for the train score: its error is then below most gaps that matter. */
 export const TRAIN_ROWS_SCORED = 2000;
+/**
+ * Columns that ternary_transformer reads, one token each: time grows with them; more are refused
+ * (a member's features.top_k chooses).
+ */
+export const TERNARY_COLUMNS_MAX = 128;
+/** Classes that ternary_transformer tells apart, a forward pass each; more are refused. */
+export const TERNARY_CLASSES_MAX = 64;
+/** Tokens of one category's levels: rarer ones, with higher codes, share the last. */
+export const TERNARY_LEVELS_MAX = 64;
+/** Width and layers of ternary_transformer: beyond, a table's rows are no longer enough. */
+export const TERNARY_WIDTH_MAX = 256;
+export const TERNARY_LAYERS_MAX = 6;
+/** Training sequences of one ternary_transformer: an hour of one core; refused above. */
+export const TERNARY_SEQUENCES_MAX = 1_000_000;
 /** Header of a saved model: names and levels of 50,000 columns fit; a longer one is refused. */
 export const MODEL_HEADER_BYTES_MAX = 256 * 2 ** 20;
 /** Rivals that error analysis compares the best model with: one of each combination of learners. */

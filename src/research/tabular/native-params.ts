@@ -1,5 +1,6 @@
 /** A member's settings by the names and units of the native learners. */
-import type { Member } from "./configuration.ts";
+import type { LearnerName } from "../../native/learner-types.ts";
+import type { MemberLearner } from "./configuration.ts";
 
 export interface NativeParams {
   readonly bins_max: number;
@@ -7,15 +8,22 @@ export interface NativeParams {
 }
 
 /** A learner with settings by the configuration's names. */
-export type PlainMember = Pick<Member, "learner"> & {
+export interface PlainMember {
+  readonly learner: MemberLearner;
   readonly params: { readonly [name: string]: number };
-};
+}
+
+/** Of a learner of the native library. */
+export type NativeMember = PlainMember & { readonly learner: LearnerName };
+
+export const isNative = (member: PlainMember): member is NativeMember =>
+  member.learner !== "ternary_transformer";
 
 /** Bins of learners that have no setting for them. */
 const BINS = 255;
 
 /** What `fit` is given; `rows` is how many the fit has. */
-export function nativeParams(member: PlainMember, rows: number): NativeParams {
+export function nativeParams(member: NativeMember, rows: number): NativeParams {
   const p = member.params;
   if (member.learner === "logistic")
     return { bins_max: BINS, params: { c: 1 / (p.penalty! * rows), l1_ratio: p.l1_share! } };

@@ -5,16 +5,18 @@
  */
 import { canonicalJson } from "../../core/bytes.ts";
 import { seededRandom } from "../../core/random.ts";
-import type { BinnedData, FittedModel, Learners } from "../../native/learner-types.ts";
+import type { BinnedData, LearnerMatrix, Learners } from "../../native/learner-types.ts";
 import { ByteCache } from "./cache.ts";
 import { type ColumnSpec, columnsKey, FeatureMatrix } from "./columns.ts";
 import type { Member, RowOptions, TabularConfiguration } from "./configuration.ts";
 import { exactExp, exactLog } from "./exact-math.ts";
 import { BIN_CACHE_BYTES_MAX } from "./limits.ts";
 import { chooseColumns } from "./member-columns.ts";
+import type { MemberModel } from "./member-model.ts";
 import { chooseRows } from "./member-rows.ts";
-import { nativeParams, type PlainMember } from "./native-params.ts";
+import { isNative, nativeParams, type PlainMember } from "./native-params.ts";
 import type { Part } from "./part.ts";
+import { fitTernary } from "./ternary/fit.ts";
 
 /** Rows of the part that a model is fitted on, with a short name that stands for exactly them. */
 export interface TrainRows {
@@ -35,9 +37,9 @@ export interface FitSettings {
 export interface FittedMember {
   readonly columns: readonly ColumnSpec[];
   /** Class probabilities; null where the residual of two classes needs none within its part. */
-  readonly plain: FittedModel | null;
+  readonly plain: MemberModel | null;
   /** Probability that the pipeline is wrong. */
-  readonly wrong: FittedModel | null;
+  readonly wrong: MemberModel | null;
 }
 
 /** Learners whose fit does not depend on the seed: further bags would be copies. */
@@ -115,7 +117,13 @@ export class PartFitter {
     balance: number,
     rows: Uint32Array,
     settings: FitSettings,
-  ): Promise<FittedModel> {
+  ): Promise<MemberModel> {
+    const weight = balanceWeights(this.part.label, this.part.classes, rows, balance);
+    if (!isNative(member)) {
+      const { params } = member;
+      const matrix = this.matrix.build(specs);
+      return fitTernary({ matrix, label: target, classes, weight, rows, params, ...settings });
+    }
     const { bins_max, params } = nativeParams(member, rows.length);
     const data = await this.binned(specs, bins_max);
     return this.learners.fit(data, {
@@ -123,7 +131,7 @@ export class PartFitter {
       objective: "classification",
       classes,
       target: Float32Array.from(target),
-      weight: balanceWeights(this.part.label, this.part.classes, rows, balance),
+      weight,
       rows,
       params,
       seed: settings.seed,
@@ -165,6 +173,16 @@ export class PartFitter {
     return { columns: specs, plain, wrong };
   }
 
+  /** What the member's models predict from. */
+  private async dataOf(
+    columns: readonly ColumnSpec[],
+    member: Member,
+    rows: number,
+  ): Promise<BinnedData | LearnerMatrix> {
+    if (!isNative(member)) return this.matrix.build(columns);
+    return this.binned(columns, nativeParams(member, rows).bins_max);
+  }
+
   /** Probabilities of `rows`, row-major in their order. */
   async predict(
     fitted: FittedMember,
@@ -172,8 +190,7 @@ export class PartFitter {
     rows: Uint32Array,
     settings: FitSettings,
   ): Promise<Float32Array> {
-    const { bins_max } = nativeParams(member, rows.length);
-    const data = await this.binned(fitted.columns, bins_max);
+    const data = await this.dataOf(fitted.columns, member, rows.length);
     const options = { threads: settings.threads };
     const plain = fitted.plain === null ? null : await fitted.plain.predict(data, rows, options);
     if (fitted.wrong === null) return plain!;
