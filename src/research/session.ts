@@ -4,6 +4,7 @@
  * call begins a run and goes on with one that was interrupted.
  */
 import path from "node:path";
+import { MagnetError } from "../core/errors.ts";
 import type { BudgetLimits } from "./loop/budget.ts";
 import type { ResearchEvent } from "./loop/events.ts";
 import type { KnowledgeSource, Spent } from "./loop/faces.ts";
@@ -39,6 +40,8 @@ export interface SessionOptions {
   readonly knowledge?: KnowledgeSource;
   /** False: the task's teacher is not asked. */
   readonly teach: boolean;
+  /** Hosts that the teacher's key may go to, beside its provider's own and this machine. */
+  readonly teacher_hosts?: readonly string[];
   /** How this program starts itself as a worker. */
   readonly self: readonly string[];
   readonly magnet_version: string;
@@ -61,7 +64,18 @@ export const MODEL_FILE = "model.bin";
 
 async function teacherOf(task: Task, options: SessionOptions) {
   if (task.teacher === null || !options.teach) return null;
-  return openTeacher(parseTeacher(task.teacher), { env: options.env });
+  const { record, replay, ...settings } = parseTeacher(task.teacher);
+  if (record !== undefined && path.basename(record) !== record)
+    throw new MagnetError("BAD_TEACHER", `teacher.record is a path: ${record}`, {
+      hint: "give a file name: the recording lies in the run's folder",
+      exit: "config",
+    });
+  const given = {
+    ...settings,
+    ...(record === undefined ? {} : { record: path.join(options.folder, record) }),
+    ...(replay === undefined ? {} : { replay: path.resolve(path.dirname(task.file), replay) }),
+  };
+  return openTeacher(given, { env: options.env, trusted_hosts: options.teacher_hosts ?? [] });
 }
 
 /**

@@ -126,7 +126,11 @@ export const generate = defineCommand({
     const samples = flags.samples
       .slice(0, SAMPLES_MAX)
       .map((file) => readText(file).slice(0, SAMPLE_CHARACTERS));
-    const teacher = await openTeacher(settingsOf(flags), { env: process.env });
+    const teacher = await openTeacher(settingsOf(flags), {
+      env: process.env,
+      // Typed by the user, not read from a file of somebody's.
+      trusted_hosts: flags.base_url === undefined ? [] : [new URL(flags.base_url).hostname],
+    });
     const descriptor = openNew(flags.out);
     const progress = out.progress({ label: "generate", total: flags.count, unit: "examples" });
     const { kind, topic, language, count, seed } = flags;

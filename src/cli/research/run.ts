@@ -52,10 +52,16 @@ const LOCAL_FLAGS = {
     summary: "of each worker; never changes a result",
   },
   knowledge: { type: "string", value: "FILE", summary: "knowledge base (default: this machine's)" },
+  "teacher-host": {
+    type: "list",
+    value: "HOST",
+    summary: "host named by the task that may get the teacher's key",
+  },
   "no-knowledge": { type: "boolean", summary: "neither use nor add to the knowledge base" },
 } as const;
 
 interface LocalFlags {
+  teacher_host: string[];
   workers: number | undefined;
   nodes: number | undefined;
   threads: number;
@@ -128,6 +134,7 @@ async function runFolderToEnd(
       task: options.task,
       settings: options.settings,
       teach: options.teach,
+      teacher_hosts: flags.teacher_host,
       workers: flags.workers ?? Math.min(os.availableParallelism(), options.settings.batch),
       threads: flags.threads,
       sources,

@@ -63,9 +63,24 @@ const limitedFetch = async (url: string | URL | Request, init?: RequestInit): Pr
   return new Response(await limitedBody(response), { status, statusText, headers: plain });
 };
 
+/** Hosts that a key of the environment goes to without being asked for: the keys' own providers. */
+const KEY_HOSTS: readonly string[] = ["api.anthropic.com", "api.openai.com"];
+
+/**
+ * A task file may come from a stranger, and so may the address in it: a key leaves for the
+ * provider's host, this machine, and hosts that the user has named, and for no other.
+ */
+function requireTrusted(url: URL, trusted_hosts: readonly string[]): void {
+  if (isLoopback(url.hostname) || [...KEY_HOSTS, ...trusted_hosts].includes(url.hostname)) return;
+  throw new MagnetError("TEACHER_NOT_TRUSTED", `the teacher at ${url.hostname} would get a key`, {
+    hint: `if the key is meant for it: --teacher-host ${url.hostname}`,
+    exit: "auth",
+  });
+}
+
 async function modelOf(
   settings: TeacherSettings,
-  env: Record<string, string | undefined>,
+  { env, trusted_hosts }: BackendOptions,
 ): Promise<LanguageModel> {
   const variable = settings.key_env ?? KEY_VARIABLE[settings.backend];
   const apiKey = env[variable];
@@ -82,6 +97,7 @@ async function modelOf(
       hint: "use https, or an address of this machine",
       exit: "config",
     });
+  if (apiKey && url) requireTrusted(url, trusted_hosts);
   const fetchLimited = limitedFetch as typeof fetch;
   if (settings.backend === "claude") {
     const { createAnthropic } = await import("@ai-sdk/anthropic");
@@ -117,12 +133,21 @@ function failure(error: unknown): MagnetError {
   });
 }
 
-/** A backend that asks the configured server. Throws NO_TEACHER_KEY, TEACHER_NOT_SECRET. */
+export interface BackendOptions {
+  readonly env: Record<string, string | undefined>;
+  /** Further hosts that may get the key, as the user named them. */
+  readonly trusted_hosts: readonly string[];
+}
+
+/**
+ * A backend that asks the configured server. Throws NO_TEACHER_KEY, TEACHER_NOT_SECRET,
+ * TEACHER_NOT_TRUSTED.
+ */
 export async function openBackend(
   settings: TeacherSettings,
-  env: Record<string, string | undefined>,
+  options: BackendOptions,
 ): Promise<TeacherBackend> {
-  const model = await modelOf(settings, env);
+  const model = await modelOf(settings, options);
   const { generateText } = await import("ai");
   return {
     async ask(question, signal) {

@@ -86,17 +86,21 @@ export class Teacher {
   }
 }
 
-/** Opens the teacher of a task. Throws NO_TEACHER_KEY, TEACHER_NOT_SECRET, BAD_RECORDING. */
+/** Opens the teacher of a task. Throws what the backend does, and BAD_RECORDING. */
 export async function openTeacher(
   settings: TeacherSettings,
   options: {
     env: Record<string, string | undefined>;
+    trusted_hosts?: readonly string[];
     onCall?: (use: TeacherUse) => void;
   },
 ): Promise<Teacher> {
   const { record, replay } = settings;
   if (replay !== undefined) return new Teacher(settings, replaying(replay), options.onCall);
-  const asked = await openBackend(settings, options.env);
+  const asked = await openBackend(settings, {
+    env: options.env,
+    trusted_hosts: options.trusted_hosts ?? [],
+  });
   const backend = record === undefined ? asked : recording(record, asked);
   return new Teacher(settings, backend, options.onCall);
 }

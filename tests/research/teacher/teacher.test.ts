@@ -61,6 +61,19 @@ describe("backends", () => {
     });
   });
 
+  test("a key goes to no host that only a task file names", async () => {
+    const far = openai("https://teacher.example/v1", { key_env: "OTHER_KEY" });
+    const env = { OTHER_KEY: "k" };
+    expect(openTeacher(far, { env })).rejects.toMatchObject({ code: "TEACHER_NOT_TRUSTED" });
+    await openTeacher(far, { env, trusted_hosts: ["teacher.example"] });
+    const lured = parseTeacher({ ...far, backend: "claude", key_env: undefined });
+    expect(openTeacher(lured, { env: { ANTHROPIC_API_KEY: "k" } })).rejects.toMatchObject({
+      code: "TEACHER_NOT_TRUSTED",
+    });
+    const keyless = openai("https://teacher.example/v1");
+    await openTeacher(keyless, { env: {} });
+  });
+
   test("a redirect is not followed, so the key stays where it belongs", async () => {
     const other = server(() => "stolen");
     const { base_url } = server(() => Response.redirect(`${other.base_url}/chat/completions`, 307));
