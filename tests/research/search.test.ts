@@ -186,7 +186,9 @@ describe("a sweep", () => {
   });
 
   test("first guesses, then remembered settings, then the optimiser; no more than allowed", () => {
-    const search = new SweepSearch(options({ remembered: [{ x: 0.75, unknown: 3 }] }));
+    // The first was found on other axes: of another learner, say.
+    const remembered = [{ x: 0.7, unknown: 3 }, { x: 0.75 }];
+    const search = new SweepSearch(options({ remembered }));
     const proposals = Array.from({ length: 20 }, () => search.next()).filter((p) => p !== null);
     expect(proposals).toHaveLength(12);
     expect(proposals[0]!.configuration).toEqual({ x: 0.25, y: 1 });

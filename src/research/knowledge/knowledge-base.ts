@@ -90,7 +90,7 @@ export class KnowledgeBase implements KnowledgeSource {
     }
   }
 
-  prior(signature: Signature): Priors {
+  prior(signature: Signature, version = 1): Priors {
     const query = "SELECT * FROM insights WHERE domain = ? AND metric = ? ORDER BY key";
     const rows = this.#guarded(() =>
       this.#database.query(query).all(signature.facts.domain, signature.metric),
@@ -98,6 +98,7 @@ export class KnowledgeBase implements KnowledgeSource {
     return priorsFrom(
       rows.map((row) => known(row).insight),
       signature,
+      version,
     );
   }
 

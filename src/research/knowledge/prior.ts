@@ -107,10 +107,18 @@ function settingsOf(
     .slice(0, SETTINGS_TOLD);
 }
 
-/** Priors of all strategies that a task like this one has tried. */
-export function priorsFrom(insights: readonly Insight[], signature: Signature): Priors {
+/**
+ * Priors of all strategies that a task like this one has tried at the same stage: what was gained
+ * over a baseline is no promise to a model that has left the baseline behind.
+ */
+export function priorsFrom(
+  insights: readonly Insight[],
+  signature: Signature,
+  version = 1,
+): Priors {
   const own = dataOf(signature.facts);
   const heard = insights
+    .filter((i) => i.configuration !== undefined || i.version > 1 === version > 1)
     .filter((insight) => dataOf(insight.signature.facts) !== own)
     .map((insight) => ({ insight, alike: likeness(signature, insight.signature) }))
     .filter(({ alike }) => alike >= LIKENESS_MIN)

@@ -109,7 +109,8 @@ export interface Insight {
 
 /** The knowledge base as the loop sees it. */
 export interface KnowledgeSource {
-  prior(signature: Signature): Priors | Promise<Priors>;
+  /** `version` that is about to begin: the first one starts from the baseline, others do not. */
+  prior(signature: Signature, version: number): Priors | Promise<Priors>;
   record(insight: Insight): void | Promise<void>;
 }
 

@@ -94,7 +94,9 @@ class Driver {
         return runner.once(`spent/${this.#clocks++}`, () => runner.spent());
       case "prior":
         return knowledge
-          ? runner.once(`prior/${step.version}`, () => knowledge.prior(step.signature))
+          ? runner.once(`prior/${step.version}`, () =>
+              knowledge.prior(step.signature, step.version),
+            )
           : {};
       case "record":
         return knowledge?.record(step.insight);

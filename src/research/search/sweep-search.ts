@@ -74,19 +74,16 @@ export class SweepSearch {
     this.#axes = axesOf(sweep.space);
     this.#halving = new Halving(options.fidelities);
     this.#taught = [...options.taught];
-    const remembered = options.remembered.map((settings) => known(settings, sweep.space));
+    const remembered = options.remembered.filter((settings) => fits(settings, sweep.space));
     this.#first = [
       ...[...sweep.first, sweep.base].map((configuration) => ({
         configuration,
         proposer: "optimizer" as const,
       })),
-      ...remembered
-        .slice(0, SEARCH_LIMITS.prior_first_max)
-        .filter((settings) => Object.keys(settings).length > 0)
-        .map((settings) => ({
-          configuration: applySettings(sweep.base, settings),
-          proposer: "knowledge" as const,
-        })),
+      ...remembered.slice(0, SEARCH_LIMITS.prior_first_max).map((settings) => ({
+        configuration: applySettings(sweep.base, settings),
+        proposer: "knowledge" as const,
+      })),
     ];
     this.#priors = remembered.flatMap((settings) => {
       const point = this.#pointOf((path) => settings[path]);
@@ -217,6 +214,12 @@ export class SweepSearch {
   }
 }
 
-/** Only the settings that this space varies. */
-const known = (settings: Settings, space: Space): Settings =>
-  Object.fromEntries(Object.entries(settings).filter(([path]) => Object.hasOwn(space, path)));
+/**
+ * Whether settings are of a sweep over the same axes. With others "members.0.params.trees" may be
+ * another learner's: what was best for boosting is no advice for a forest.
+ */
+const fits = (settings: Settings, space: Space): boolean => {
+  const paths = Object.keys(settings);
+  const all = paths.length > 0 && paths.length === Object.keys(space).length;
+  return all && paths.every((path) => Object.hasOwn(space, path));
+};

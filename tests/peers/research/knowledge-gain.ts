@@ -55,7 +55,7 @@ for (const set of sets)
   for (let seed = 1; seed <= seeds; seed++) {
     const knowledge: KnowledgeSource = {
       // Of this task's own data nothing is told: priorsFrom leaves it out.
-      prior: (signature) => priorsFrom(insights, signature),
+      prior: (signature, version) => priorsFrom(insights, signature, version),
       record: () => undefined,
     };
     const before = cold.get(`${set} ${seed}`)!;

@@ -106,6 +106,16 @@ describe("priors", () => {
     expect(base.prior(signature("a")).s!.gain).toBeLessThan(0.012);
   });
 
+  test("what was gained over a baseline is no promise to a model that has left it behind", () => {
+    const base = makeBase();
+    base.record(insight("a", "s", 0.05));
+    base.record(insight("a", "s", 0.001, { key: "a/1/2/s", version: 2 }));
+    const at = (version: number) => base.prior(signature("new"), version).s!.gain;
+    expect(at(1)).toBeGreaterThan(0.02);
+    expect(at(2)).toBeLessThan(0.002);
+    expect(at(5)).toBe(at(2));
+  });
+
   test("tasks that are alike say more; other metrics and domains say nothing", () => {
     const mine = signature("mine");
     const other = signature("x", { rows: 100_000, classes: 9, has_pipeline: true });
