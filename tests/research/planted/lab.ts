@@ -12,7 +12,12 @@ import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../../src/research/loop/run.ts";
 import { openTabular, type TabularDomain } from "../../../src/research/tabular/domain.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
-import type { Configuration, Trial } from "../../../src/research/types.ts";
+import type {
+  Configuration,
+  FailureKind,
+  StrategyState,
+  Trial,
+} from "../../../src/research/types.ts";
 import { type PlantedTable, toCsv } from "./planted.ts";
 
 /** The domain on a table; the file lives as long as `body`. */
@@ -34,7 +39,7 @@ export async function withDomain<T>(
     const task = parseTask(document, path.join(folder, "task.json"));
     const domain = await openTabular(task, learners);
     try {
-      return await body(domain);
+      return await body(planted.rows_max ? limited(domain, planted.rows_max) : domain);
     } finally {
       await domain.close();
     }
@@ -42,6 +47,23 @@ export async function withDomain<T>(
     fs.rmSync(folder, { recursive: true });
   }
 }
+
+/** The domain with a baseline that trains on some of the rows; the shipped one takes them all. */
+const limited = (domain: TabularDomain, rows_max: number): TabularDomain =>
+  Object.assign(Object.create(domain) as TabularDomain, {
+    baseline: () => domain.parse({ ...domain.baseline(), rows: { rows_max } }),
+  });
+
+/** The domain of a run that has tried these before its first version. */
+const withTried = (domain: TabularDomain, tried: readonly Trial[]): TabularDomain =>
+  Object.assign(Object.create(domain) as TabularDomain, {
+    analyse: (best: Trial, trials: readonly Trial[]) => domain.analyse(best, [...tried, ...trials]),
+    strategies: domain.strategies.map((strategy) => ({
+      ...strategy,
+      sweep: (state: StrategyState) =>
+        strategy.sweep({ ...state, trials: [...tried, ...state.trials] }),
+    })),
+  });
 
 /** One trial of a configuration, as the loop would store it. */
 export async function trialOf(
@@ -79,3 +101,9 @@ export async function researched(
   });
   return result;
 }
+
+/** Where a run on this failure starts: disagreement is with another family, tried before. */
+export const started = async (domain: TabularDomain, kind: FailureKind): Promise<TabularDomain> =>
+  kind === "disagreement"
+    ? withTried(domain, [await trialOf(domain, { members: [{ learner: "logistic" }] })])
+    : domain;

@@ -5,7 +5,7 @@
  */
 import { writeToDescriptor } from "../../../src/core/stdio.ts";
 import type { FailureKind } from "../../../src/research/types.ts";
-import { researched, trialOf, withDomain } from "./lab.ts";
+import { researched, started, trialOf, withDomain } from "./lab.ts";
 import { pickOf } from "./matching.ts";
 import { PLANTED } from "./planted.ts";
 
@@ -19,13 +19,14 @@ for (const [name, plant] of Object.entries(PLANTED)) {
   let [found, picked, falsely] = [0, 0, 0];
   for (let seed = 1; seed <= seeds; seed++) {
     await withDomain(plant(seed, true), async (domain) => {
-      const result = await researched(domain, 24);
+      const result = await researched(await started(domain, kind), 24);
       if (result.versions[0]?.failures.some((f) => f.kind === kind)) found++;
       const pick = pickOf(result, kind);
       if (pick !== null) picked++;
       say(`${kind} seed ${seed}: ${pick ?? "not picked"}`);
     });
-    await withDomain(plant(seed, false), async (domain) => {
+    await withDomain(plant(seed, false), async (given) => {
+      const domain = await started(given, kind);
       const baseline = await trialOf(domain, domain.baseline());
       const failures = await domain.analyse(baseline, [baseline]);
       if (failures.some((f) => f.kind === kind)) falsely++;

@@ -14,6 +14,7 @@ export const MATCHING: { readonly [K in FailureKind]?: readonly string[] } = {
   underfit: ["bigger", "to_boosting"],
   interactions: ["interactions"],
   disagreement: ["blend", "greedy_ensemble", "voting"],
+  data_limited: ["more_data"],
   drift: ["recency"],
   label_noise: ["noise_list", "regularise", "to_extra_trees", "to_forest"],
   feature_noise: ["top_k"],

@@ -7,22 +7,24 @@
 import { describe, expect, test } from "bun:test";
 import { STRENGTH_MIN } from "../../../src/research/analysis/limits.ts";
 import type { FailureKind } from "../../../src/research/types.ts";
-import { researched, trialOf, withDomain } from "./lab.ts";
+import { researched, started, trialOf, withDomain } from "./lab.ts";
 import { pickOf } from "./matching.ts";
-import { PLANTED } from "./planted.ts";
+import { PLANTED, thinned } from "./planted.ts";
 
 const SEED = 1;
-const TRIALS = 24;
-
-/** Found only once other learners have been tried. */
-const WITHOUT_LOOP: readonly FailureKind[] = ["disagreement"];
+const TRIALS = 8;
+/** Part of the rows that CI takes; all of them where the flaw is too faint in fewer. */
+const SHARE = 0.6;
+const WHOLE: readonly FailureKind[] = ["overfit", "disagreement", "label_noise"];
 
 const kinds = Object.keys(PLANTED) as FailureKind[];
+const tableOf = (kind: FailureKind, flawed: boolean) =>
+  thinned(PLANTED[kind]!(SEED, flawed), WHOLE.includes(kind) ? 1 : SHARE);
 
 describe("the loop picks the matching strategy within two versions", () => {
-  test.each(kinds.filter((kind) => !WITHOUT_LOOP.includes(kind)))("%s", async (kind) => {
-    await withDomain(PLANTED[kind]!(SEED, true), async (domain) => {
-      const result = await researched(domain, TRIALS);
+  test.each(kinds)("%s", async (kind) => {
+    await withDomain(tableOf(kind, true), async (domain) => {
+      const result = await researched(await started(domain, kind), TRIALS);
       expect(pickOf(result, kind), `${kind}, seed ${SEED}`).not.toBeNull();
     });
   });
@@ -30,27 +32,12 @@ describe("the loop picks the matching strategy within two versions", () => {
 
 describe("on the clean twin the flaw is not reported", () => {
   test.each(kinds)("%s", async (kind) => {
-    await withDomain(PLANTED[kind]!(SEED, false), async (domain) => {
+    await withDomain(tableOf(kind, false), async (given) => {
+      const domain = await started(given, kind);
       const baseline = await trialOf(domain, domain.baseline());
       const found = await domain.analyse(baseline, [baseline]);
       expect(found.map((f) => f.kind)).not.toContain(kind);
       for (const failure of found) expect(failure.strength).toBeGreaterThanOrEqual(STRENGTH_MIN);
-    });
-  });
-});
-
-describe("what needs more than a baseline", () => {
-  test("disagreement: a plane and a ring; the blend is better than both", async () => {
-    await withDomain(PLANTED.disagreement!(SEED, true), async (domain) => {
-      const boosting = await trialOf(domain, domain.baseline());
-      const logistic = await trialOf(domain, { members: [{ learner: "logistic" }] }, 1);
-      const found = await domain.analyse(boosting, [boosting, logistic]);
-      expect(found.map((f) => f.kind)).toContain("disagreement");
-      const state = { best: boosting, trials: [boosting, logistic], failures: found };
-      const sweep = domain.strategies.find((s) => s.id === "blend")!.sweep(state)!;
-      const blend = await trialOf(domain, sweep.first[0]!, 2);
-      expect(blend.outcome!.score).toBeGreaterThan(boosting.outcome!.score + 0.01);
-      expect(blend.outcome!.score).toBeGreaterThan(logistic.outcome!.score + 0.01);
     });
   });
 });

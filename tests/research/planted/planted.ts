@@ -10,6 +10,8 @@ export interface PlantedTable {
   readonly rows: readonly (readonly (number | string)[])[];
   /** Further keys of the task file: context, pipeline, time, metric... */
   readonly task: { readonly [key: string]: unknown };
+  /** The baseline is made to train on so many rows only. */
+  readonly rows_max?: number;
 }
 
 export type Plant = (seed: number, flawed: boolean) => PlantedTable;
@@ -102,12 +104,29 @@ const interactions: Plant = (seed, flawed) =>
     return { label: chance(random, flawed ? 12 * a * b : 2.5 * (a + b)) };
   });
 
-/** One half of the signal is a plane in many features, the other a ring that no plane tells. */
+/** Half of the signal is a plane in many features, half a ring that no plane tells; or the ring. */
 const disagreement: Plant = (seed, flawed) =>
   table(seed, 900, 26, ({ x, random }) => {
     const ring = Math.abs(x[25]!) > 0.67 ? 3 : -3;
-    return { label: chance(random, flawed ? 0.8 * sum(x, 24) + ring : 3 * x[0]!) };
+    return { label: chance(random, flawed ? 0.8 * sum(x, 24) + ring : ring) };
   });
+
+/** A plane in ten features from 150 rows, of which there are more; or a coin that 150 rows know. */
+const dataLimited: Plant = (seed, flawed) => ({
+  ...(flawed
+    ? table(seed, 1500, 10, ({ x, random }) => ({ label: chance(random, 1.2 * sum(x, 10)) }))
+    : table(
+        seed,
+        1500,
+        0,
+        ({ random }) => {
+          const [side, none] = [random.below(2), random.below(2)];
+          return { label: chance(random, 3 * side - 1.5), more: [`s${side}`, `n${none}`] };
+        },
+        ["side", "none"],
+      )),
+  rows_max: 150,
+});
 
 /** The meaning of two features turns round at 40% of the time: in the middle of the search part. */
 const drift: Plant = (seed, flawed) =>
@@ -163,11 +182,18 @@ export const PLANTED: { readonly [K in FailureKind]?: Plant } = {
   underfit,
   interactions,
   disagreement,
+  data_limited: dataLimited,
   drift,
   label_noise: labelNoise,
   feature_noise: featureNoise,
   pipeline_errors: pipelineErrors,
 };
+
+/** Every so many rows of a table, evenly spread: the same flaw for less CPU. */
+export const thinned = (planted: PlantedTable, share: number): PlantedTable => ({
+  ...planted,
+  rows: planted.rows.filter((_, i) => Math.floor((i + 1) * share) > Math.floor(i * share)),
+});
 
 export const toCsv = ({ columns, rows }: PlantedTable): string =>
   `${[columns, ...rows].map((row) => row.join(",")).join("\n")}\n`;
