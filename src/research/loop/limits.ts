@@ -38,9 +38,9 @@ export const LOOP_LIMITS = {
   /** Trials of each strategy before the best ones get the rest of the version. */
   opening_trials: 2,
   /**
-   * Whole configurations tried before the first version's strategies: four cover what a portfolio
-   * of dozens finds up to a few thousandths (tests/peers/research), and they are not to take more
-   * than this share of what the budget allows.
+   * Whole configurations tried before the first version's strategies, recalled and of the portfolio
+   * together: a batch. They are not to take more than this share of the trials that the budget
+   * allows.
    */
   openings_max: 4,
   openings_share: 0.25,

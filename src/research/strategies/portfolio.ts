@@ -1,8 +1,8 @@
 /**
  * The portfolio: few whole configurations of which one is near the best on most tasks (compare
- * Feurer et al. 2022). Chosen greedily, each for what it adds to those before it, out of 43 on data
- * sets that are not in the comparison table. All of them share their members' fits, so that
- * together they cost hardly more than the first.
+ * Feurer et al. 2022). Of about forty single learners and ensembles, by their average distance to
+ * the best one on data sets that are not in the comparison table (PORTFOLIO says how near), the
+ * best of those that share their members' fits: together they cost hardly more than the first.
  */
 import type { LearnerName } from "../../native/learner-types.ts";
 import type { TabularConfiguration } from "../tabular/configuration.ts";
@@ -11,7 +11,11 @@ import type { CatalogueTask } from "./catalogue.ts";
 import { bestOf, inherited, sweepOf } from "./edits.ts";
 import { guessOf } from "./learner-spaces.ts";
 
-/** Best first. */
+/**
+ * Best first. Over eight sets at two seeds (glass, scat, sonar, two_class, breast_cancer, ad_data,
+ * titanic, vehicle) the plain baseline is .060 of balanced accuracy below the best of the forty,
+ * the first of these .009, the best of the three .005.
+ */
 const PORTFOLIO: readonly (readonly LearnerName[])[] = [
   ["boosting", "extra_trees", "logistic"],
   ["extra_trees", "logistic"],
