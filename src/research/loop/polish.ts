@@ -9,13 +9,18 @@ import { type Part, tell } from "./steps.ts";
 
 /** Runs further seeds of the finalists and moves leader and incumbent by what they say. */
 export function* polish(run: RunState): Part<void> {
-  const finalists = finalistsOf(run);
+  let finalists = finalistsOf(run);
   if (finalists.length < 2) return;
   let ran = 0;
   for (let i = run.confirmSeeds().length + 1; i < LOOP_LIMITS.polish_seeds; i++) {
     const done = yield* atSeed(run, finalists, run.options.seed + i);
-    if (done === null) break;
-    ran += done;
+    if (done === null) {
+      // What is too little for all of them still tells the best ones apart.
+      const fewer = withoutWeakest(run, finalists);
+      if (fewer === null) break;
+      finalists = fewer;
+      i--;
+    } else ran += done;
   }
   if (ran === 0) return;
   const seeds = shared(finalists);
@@ -46,6 +51,15 @@ function finalistsOf(run: RunState): Model[] {
     .slice(0, LOOP_LIMITS.polish_models - 1);
   const models = [run.incumbent, ...others];
   return models.includes(run.leader) ? models : [...models.slice(0, -1), run.leader];
+}
+
+/** Leader and incumbent stay; null where nobody else is left. */
+function withoutWeakest(run: RunState, finalists: readonly Model[]): Model[] | null {
+  const seeds = shared(finalists);
+  const others = finalists.filter((model) => model !== run.leader && model !== run.incumbent);
+  if (others.length === 0 || finalists.length === 2) return null;
+  const weakest = others.reduce((a, b) => (meanAt(b, seeds) < meanAt(a, seeds) ? b : a));
+  return finalists.filter((model) => model !== weakest);
 }
 
 const meanAt = (model: Model, seeds: readonly number[]): number =>
