@@ -21,9 +21,33 @@ export interface FolderLock {
 const isBusy = (error: unknown): boolean =>
   String((error as { code?: unknown }).code).startsWith("SQLITE_BUSY");
 
-function holderOf(pid_file: string): string {
+function notedPid(pid_file: string): number | null {
   const pid = fs.existsSync(pid_file) ? fs.readFileSync(pid_file, "utf8").trim() : "";
-  return /^\d{1,10}$/.test(pid) ? ` (process ${pid})` : "";
+  return /^\d{1,10}$/.test(pid) ? Number(pid) : null;
+}
+
+function holderOf(pid_file: string): string {
+  const pid = notedPid(pid_file);
+  return pid === null ? "" : ` (process ${pid})`;
+}
+
+/**
+ * The process that has the folder now; null where nobody has. The kernel's lock decides: a number
+ * that a killed process left behind may belong to another program by now.
+ */
+export function folderHolder({ folder, name }: Pick<FolderLock, "folder" | "name">): number | null {
+  const lock_file = path.join(folder, `${name}.lock`);
+  if (!fs.existsSync(lock_file)) return null;
+  const database = new Database(lock_file, { readonly: true });
+  try {
+    database.query("SELECT count(*) FROM sqlite_master").get();
+    return null;
+  } catch (error) {
+    if (!isBusy(error)) throw toMagnetError(error);
+    return notedPid(path.join(folder, `${name}.pid`));
+  } finally {
+    database.close();
+  }
 }
 
 /**

@@ -18,6 +18,7 @@ import { parseTeacher } from "./teacher/settings.ts";
 import { openTeacher, type TeacherUse } from "./teacher/teacher.ts";
 import { openRun, type RunTask } from "./trials/open-run.ts";
 import { ownCpuSeconds } from "./trials/process-cpu.ts";
+import { trialOf } from "./trials/trial-rows.ts";
 import type { WorkerSource } from "./trials/trial-worker.ts";
 import type { Json, ResearchDomain } from "./types.ts";
 
@@ -141,7 +142,8 @@ async function runIn(
       },
       magnet_version: options.magnet_version,
       result,
-      trials: run.store.trials().map((t) => run.store.whole(t.trial)!),
+      // Without outputs: a report needs none, and together they may be larger than the memory.
+      trials: run.store.trials().map((stored) => trialOf(stored, new Float32Array())),
       importance: model.importance,
       reads: run.store.reads(),
     });

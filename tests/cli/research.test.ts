@@ -115,6 +115,8 @@ describe("research", () => {
     expect(again.result).toMatchObject(known);
     const refused = await run("run", at("task.json"), "--out", ended.folder, "--json");
     expect(errorDocument(refused).code).toBe("RUN_EXISTS");
+    // A killed run leaves its number behind, which may be another program's by now: this one's.
+    fs.writeFileSync(path.join(ended.folder, "run.pid"), `${process.pid}\n`);
     const stopped = await run("stop", "ripe-fruit", "--json");
     expect(errorDocument(stopped).code).toBe("RUN_NOT_RUNNING");
     const { runs } = oneDocument(await run("list", "--json")) as {

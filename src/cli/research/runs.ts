@@ -2,9 +2,10 @@
 import fs from "node:fs";
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
+import { folderHolder } from "../../core/folder-lock.ts";
 import { counted } from "../../research/report/facts.ts";
 import type { ReportDocument } from "../../research/report/report.ts";
-import { RUN_FILE, RunReader } from "../../research/trials/run-reader.ts";
+import { RUN_FILE, RUN_LOCK, RunReader } from "../../research/trials/run-reader.ts";
 import { defineCommand } from "../frame/command.ts";
 import { table } from "../frame/output.ts";
 import { runFolder, runsFolder } from "./place.ts";
@@ -21,16 +22,8 @@ export interface RunSummary {
   readonly created: string | null;
 }
 
-/** The process that works on a run, as its lock says; null without one. */
-export function processOf(folder: string): number | null {
-  try {
-    const pid = Number(fs.readFileSync(path.join(folder, "run.pid"), "utf8"));
-    process.kill(pid, 0);
-    return Number.isInteger(pid) && pid > 1 ? pid : null;
-  } catch {
-    return null; // no lock, or its process has ended
-  }
-}
+/** The process that works on a run; null without one. */
+const processOf = (folder: string): number | null => folderHolder({ folder, name: RUN_LOCK });
 
 function summaryOf(folder: string): RunSummary {
   const name = path.basename(folder);

@@ -47,10 +47,3 @@ const takeColumn = (column: Column, numbers: Uint32Array): Column =>
 
 /** All rows of a part, ascending. */
 export const allRows = (rows: number): Uint32Array => new Uint32Array(rows).map((_, i) => i);
-
-/** Rows of `all` (ascending numbers below `rows`) that are not in `some`. */
-export function otherRows(rows: number, some: Uint32Array): Uint32Array {
-  const out = new Uint8Array(rows);
-  for (const row of some) out[row] = 1;
-  return allRows(rows).filter((row) => out[row] === 0);
-}

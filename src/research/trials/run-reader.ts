@@ -24,6 +24,8 @@ import {
 } from "./trial-rows.ts";
 
 export const RUN_FILE = "run.db";
+/** Name of the folder's lock (core/folder-lock.ts). */
+export const RUN_LOCK = "run";
 
 const corrupt = (message: string, cause?: unknown) =>
   new MagnetError("RUN_CORRUPT", message, {

@@ -13,7 +13,7 @@ import { lockFolder } from "../../core/folder-lock.ts";
 import type { Proposal, Spent } from "../loop/faces.ts";
 import type { TrialState } from "../types.ts";
 import { type OutcomeRecord, outcomeAddress, proposalKey, specKey } from "./outcome-record.ts";
-import { openRunFile, RunReader } from "./run-reader.ts";
+import { openRunFile, RUN_LOCK, RunReader } from "./run-reader.ts";
 import { type RunHeader, type StoredTrial, storedTrial, type TrialRow } from "./trial-rows.ts";
 
 /** How a trial ended. */
@@ -51,7 +51,7 @@ export class TrialStore extends RunReader {
     }
     const unlock = lockFolder({
       folder,
-      name: "run",
+      name: RUN_LOCK,
       busy: (holder) =>
         new MagnetError("RUN_BUSY", `another process works on the run in ${folder}${holder}`, {
           hint: "magnet research list shows what runs; wait, stop it, or choose another folder",
