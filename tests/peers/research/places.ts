@@ -16,12 +16,38 @@ export interface TableOptions {
   readonly places: Places;
   readonly sets: readonly string[];
   readonly seeds: readonly number[];
+  /** Of a cell of the search; other rows take their multiple of it. */
   readonly cpu_s: number;
+  /** Of the rows that count trials, kills or repeats, and of the study: 1 is the whole, 0.1 a look. */
+  readonly scale: number;
   /** Kinds of rows that are wanted. */
   readonly rows: readonly string[];
   /** Cells at a time. */
   readonly parallel: number;
 }
+
+/** One figure of a row, as the summary at the end lists it. */
+export interface Figure {
+  readonly name: string;
+  readonly figure: number | string;
+  /** What the goal is measured against; null where there is nobody. */
+  readonly peer: number | string | null;
+  /** In words, with its number: "<= 0.85x". */
+  readonly goal: string;
+  readonly reached: boolean;
+}
+
+export interface RowResult {
+  /** Table and notes of the row, without a heading. */
+  readonly markdown: string;
+  readonly figures: readonly Figure[];
+}
+
+/**
+ * A row of the table. What takes long is kept with `stored`, so that a run that is stopped goes on;
+ * rows run one after another, and only `search` may use `parallel`: the others have the machine alone.
+ */
+export type Row = (options: TableOptions) => Promise<RowResult>;
 
 const FLAGS = {
   data: { type: "string" },
@@ -29,6 +55,7 @@ const FLAGS = {
   sets: { type: "string", default: SETS.join(",") },
   seeds: { type: "string", default: "1,2,3" },
   "cpu-s": { type: "string", default: "60" },
+  scale: { type: "string", default: "1" },
   rows: { type: "string" },
   parallel: { type: "string", default: "2" },
 } as const;
@@ -55,6 +82,7 @@ export function tableOptions(kinds: readonly string[]): TableOptions {
     sets: values.sets.split(","),
     seeds: values.seeds.split(",").map(Number),
     cpu_s: Number(values["cpu-s"]),
+    scale: Number(values.scale),
     rows,
     parallel: Number(values.parallel),
   };
