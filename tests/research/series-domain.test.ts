@@ -154,13 +154,55 @@ test("windows widen to all rows in steps; folds end before their block by purge 
   expect(widerWindows(500, 36_000)).toEqual([1600, 5120, 16384, 0]);
   expect(widerWindows(500, 600)).toEqual([0]);
   expect(widerWindows(500, 500)).toEqual([]);
-  for (const { train, validation } of seriesFolds(1000, 100, 8, 1)) {
+  for (const { train, validation } of seriesFolds(1000, 100, 8, 1, 1)) {
     expect(train.length).toBe(100);
     expect(validation[0]! - train.at(-1)!).toBe(17);
   }
-  const low = seriesFolds(1000, 0, 8, 0.4);
-  expect(low.length).toBe(2);
+  const low = seriesFolds(1000, 0, 8, 0.4, 1);
+  expect(low.map(({ forward }) => forward)).toEqual(["warm_up", "block", "block"]);
   expect(low.at(-1)!.validation.at(-1)).toBe(999);
+});
+
+test("seeds move the edges of blocks, never which rows are scored", () => {
+  const [one, two] = [1, 2].map((seed) => seriesFolds(1000, 0, 8, 1, seed));
+  const scored = (folds: typeof one) =>
+    folds!.filter((f) => f.forward === "block").flatMap((f) => [...f.validation]);
+  expect(scored(one)).toEqual(Array.from({ length: 600 }, (_, i) => 400 + i));
+  expect(scored(two)).toEqual(scored(one));
+  const starts = (folds: typeof one) => folds!.map((f) => f.validation[0]);
+  expect(starts(one)).not.toEqual(starts(two));
+  expect(starts(one)[0]).toBe(280);
+  expect(one![0]!.validation.at(-1)).toBe(399);
+});
+
+test("the baseline's score differs by seed, and the rules of a block come from older ones", async () => {
+  const domain = open(history(3000, 0.02, 12));
+  const outcomes = [];
+  for (const seed of [1, 2, 3]) {
+    const configuration = domain.parse({ members: [quick] });
+    const own = { ...spec(domain, configuration), seed };
+    outcomes.push(await domain.evaluate(own, { threads: 1 }));
+  }
+  expect(new Set(outcomes.map(({ score }) => score)).size).toBe(3);
+  expect(new Set(outcomes.map(({ outputs }) => outputs.length)).size).toBe(1);
+  await domain.close();
+  // Only the newest labels change: no decision about older rows may.
+  const raw = history(3000, 0.02, 12);
+  const decided = async (turned: number) => {
+    const t = task();
+    const series = toSeriesData(t, raw);
+    const label = series.data.label.map((y, row) => (row < turned ? y : 1 - y));
+    const own = new SeriesDomain(t, { ...series, data: { ...series.data, label } }, learners);
+    const tuned = { window: 0, members: [quick], decision: { rule: "tuned" } };
+    const { outcome } = await trialOf(own, tuned);
+    await own.close();
+    return outcome!.outputs;
+  };
+  const [before, after] = [await decided(raw.price.length), await decided(1500)];
+  // Blocks that end before row 1500; two numbers a class and row.
+  const old = 400 * 2 * 2;
+  expect(after!.slice(0, old)).toEqual(before!.slice(0, old));
+  expect(after).not.toEqual(before);
 });
 
 test("a trial is the same bits again, and other windows give other outcomes", async () => {

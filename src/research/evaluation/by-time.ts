@@ -7,7 +7,7 @@
 import { MagnetError } from "../../core/errors.ts";
 import type { Fold, Parts, TaskData } from "../table/types.ts";
 import { Draw, seedFor } from "./draw.ts";
-import { timeParts } from "./walk-forward.ts";
+import { EDGE_JITTER, timeParts } from "./walk-forward.ts";
 
 /** Rows from the oldest to the newest; equal times in the order of the file. */
 export const timeOrder = (time: Float64Array): Uint32Array =>
@@ -42,8 +42,6 @@ export function partsByTime(
 const FIRST_SHARE = 0.3;
 /** Rows of each class that the first fit must have. */
 const CLASS_ROWS_MIN = 2;
-/** How far an edge between blocks moves with the seed, as a share of a block. */
-const EDGE_JITTER = 0.3;
 
 export interface ForwardFold extends Fold {
   /**

@@ -6,6 +6,7 @@
  */
 import { invariant } from "../../core/errors.ts";
 import type { Fold, Parts } from "../table/types.ts";
+import { Draw, seedFor } from "./draw.ts";
 
 export interface WalkForwardOptions {
   readonly folds: number;
@@ -16,17 +17,30 @@ export interface WalkForwardOptions {
   readonly window?: number | undefined;
   /** Share of the rows that comes before the first validation block. */
   readonly first_share?: number;
+  /**
+   * Moves the edges between the blocks, and so what each is fitted on; the rows that are validated
+   * stay the same. Without it blocks are equally long.
+   */
+  readonly seed?: number | undefined;
 }
 
-/** `rows` must be in the order of time. Blocks are equally long and the last ends at the end. */
+/** How far an edge between blocks moves with the seed, as a share of a block. */
+export const EDGE_JITTER = 0.3;
+
+/** `rows` must be in the order of time. The last block ends at the end. */
 export function walkForwardFolds(rows: Uint32Array, options: WalkForwardOptions): Fold[] {
-  const { folds, purge, embargo, window, first_share = 0.4 } = options;
+  const { folds, purge, embargo, window, first_share = 0.4, seed } = options;
   invariant(folds >= 1 && purge >= 0 && embargo >= 0, "walk-forward folds need counts");
   const start = Math.floor(rows.length * first_share);
+  const random = seed === undefined ? null : new Draw(seedFor(seed, "walk"));
+  const edges = Array.from({ length: folds + 1 }, (_, k) => {
+    const inner = k > 0 && k < folds;
+    const moved = inner && random ? EDGE_JITTER * (2 * random.unit() - 1) : 0;
+    return start + Math.floor(((rows.length - start) * (k + moved)) / folds);
+  });
   const out: Fold[] = [];
   for (let f = 0; f < folds; f++) {
-    const from = start + Math.floor(((rows.length - start) * f) / folds);
-    const to = start + Math.floor(((rows.length - start) * (f + 1)) / folds);
+    const [from, to] = [edges[f]!, edges[f + 1]!];
     const end = from - purge - embargo;
     const begin = window === undefined ? 0 : Math.max(0, end - window);
     if (end - begin < 1 || to <= from) continue;

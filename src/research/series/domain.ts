@@ -45,7 +45,7 @@ import { saveSeriesModel, tabularModelOf } from "./model.ts";
 import { loadSeries } from "./raw.ts";
 import { type OpenedSeries, openedNotes } from "./sealed-notes.ts";
 import { type SeriesData, toSeriesData } from "./series-data.ts";
-import { coveredOutputs, fittedRowsMax, seriesFolds, WalkForward, wholeOutputs } from "./walk.ts";
+import { coveredOutputs, fittedRowsMax, WalkForward, wholeOutputs } from "./walk.ts";
 
 /** Of the bootstrap at the gate and the sealed part: fixed, so that no run can choose it. */
 const BOOTSTRAP_SEED = 1;
@@ -291,11 +291,6 @@ export class SeriesDomain implements ResearchDomain {
     const persistent = valuesOf((row) => persistence[row]!);
     const scores = { majority: scoreOf(constant), persistence: scoreOf(persistent) };
     return { best: scores.persistence > scores.majority ? persistent : constant, scores };
-  }
-
-  /** Folds of the widest window, for tests and for peers that are to see the same rows. */
-  folds() {
-    return seriesFolds(this.walk.fitter.part.rows, 0, this.horizon, 1);
   }
 
   close(): Promise<void> {

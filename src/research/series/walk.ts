@@ -11,9 +11,14 @@ import { allRows, type Part } from "../tabular/part.ts";
 import { PartFitter } from "../tabular/part-fitter.ts";
 import { embargoOf } from "./series-data.ts";
 
-/** Validation blocks; together they are the newest 60% of the part. */
-export const FOLDS = 5;
-export const FIRST_SHARE = 0.4;
+/** Validation blocks that are scored; together they are the newest 60% of the part. */
+const FOLDS = 5;
+const FIRST_SHARE = 0.4;
+/**
+ * Where the block before them starts. It is predicted for the rules of the first scored block
+ * (threshold, weights of a blend, calibration), which may come from older rows only.
+ */
+const WARM_UP_SHARE = 0.28;
 /** Evaluators kept, each with its own cache of predictions; the oldest goes. */
 const KEPT = 8;
 
@@ -23,31 +28,40 @@ export interface WalkTask {
   readonly horizon: number;
 }
 
-/** All folds, or at a lower fidelity the newest ones, two at least. */
+/**
+ * The warm-up block and the scored ones, or at a lower fidelity the newest of these, two at least.
+ * Blocks' edges move with the seed, so that seeds differ even for a learner without any luck: by
+ * what other rows to fit on do to a score.
+ */
 export function seriesFolds(
   rows: number,
   window: number,
   horizon: number,
   fidelity: number,
+  seed: number,
 ): PlacedFold[] {
-  const folds = walkForwardFolds(allRows(rows), {
-    folds: FOLDS,
-    purge: horizon,
-    embargo: embargoOf(horizon),
-    window: window === 0 ? undefined : window,
-    first_share: FIRST_SHARE,
+  const all = allRows(rows);
+  const gap = { purge: horizon, embargo: embargoOf(horizon) };
+  const walk = { ...gap, window: window === 0 ? undefined : window };
+  const blocks = walkForwardFolds(all, { ...walk, folds: FOLDS, first_share: FIRST_SHARE, seed });
+  const older = all.subarray(0, blocks[0]!.validation[0]!);
+  const warm_up = walkForwardFolds(older, {
+    ...walk,
+    folds: 1,
+    first_share: WARM_UP_SHARE / FIRST_SHARE,
   });
-  const wanted = Math.max(2, Math.ceil(fidelity * folds.length));
-  const placed = folds.map((fold, f) => {
-    const train_scored = f === folds.length - 1;
-    return { ...fold, repeat: 0, key: `w${window}f${f}`, train_scored };
+  const scored = blocks.slice(-Math.max(2, Math.ceil(fidelity * FOLDS)));
+  return [...warm_up, ...scored].map((fold, f) => {
+    // Where no row is old enough for a block before them, the first scored one takes its place.
+    const forward = f === 0 ? "warm_up" : "block";
+    const key = `w${window}b${fold.validation[0]}`;
+    return { ...fold, repeat: 0, key, train_scored: fold === scored.at(-1), forward };
   });
-  return placed.slice(-wanted);
 }
 
 /** Rows that the last fold can be fitted on: what a window is compared with. */
 export const fittedRowsMax = (rows: number, horizon: number): number =>
-  seriesFolds(rows, 0, horizon, 1).at(-1)!.train.length;
+  rows - Math.ceil((rows * (1 - FIRST_SHARE)) / FOLDS) - horizon - embargoOf(horizon);
 
 export class WalkForward {
   readonly fitter: PartFitter;
@@ -72,7 +86,8 @@ export class WalkForward {
       metric,
       classes,
       contexts: [],
-      folds: (_seed, fidelity) => seriesFolds(this.fitter.part.rows, window, horizon, fidelity),
+      folds: (seed, fidelity) =>
+        seriesFolds(this.fitter.part.rows, window, horizon, fidelity, seed),
       loco: () => [],
     });
     this.evaluators.set(window, made);

@@ -5,7 +5,18 @@ that is repeated over the classes until nothing improves.
 """
 import numpy as np
 
-from tables import balanced_accuracy
+
+def weights(target, classes, metric):
+    """What a row of each class that is decided right adds to the score."""
+    count = np.bincount(target, minlength=classes)
+    if metric == "hit_rate":
+        return np.full(classes, 1.0 / len(target))
+    present = max(1, int(np.sum(count > 0)))
+    return np.where(count > 0, 1.0 / np.maximum(count, 1) / present, 0.0)
+
+
+def score_of(probabilities, target, factors, weight):
+    return float(np.sum(weight[target] * (decide(probabilities, factors) == target)))
 
 
 def decide(probabilities, factors):
@@ -13,7 +24,7 @@ def decide(probabilities, factors):
 
 
 def best_factor(p, target, factors, k, weight):
-    """The factor of class k with which balanced accuracy is highest, and that accuracy."""
+    """The factor of class k with which the score is highest, and that score."""
     scaled = p * factors
     scaled[:, k] = -1.0
     other = scaled.argmax(axis=1)
@@ -26,7 +37,7 @@ def best_factor(p, target, factors, k, weight):
     start = float(np.sum(np.where(other == target, weight[target], 0.0)))
     ends = np.flatnonzero(np.append(limit[1:] > limit[:-1], True) & np.isfinite(limit))
     if len(ends) == 0:
-        return factors[k], balanced_accuracy(target, decide(p, factors))
+        return factors[k], score_of(p, target, factors, weight)
     at = ends[np.argmax(score[ends])]
     if score[at] <= 0:
         return factors[k], start
@@ -35,14 +46,15 @@ def best_factor(p, target, factors, k, weight):
     return float(factor), start + float(score[at])
 
 
-def tune(probabilities, target, sweeps=3):
-    """Factors by class, and the balanced accuracy with them."""
+def tune(probabilities, target, metric="balanced_accuracy", tuned=True, sweeps=3):
+    """Factors by class (all 1 if not tuned), and the score with them."""
     classes = probabilities.shape[1]
-    count = np.bincount(target, minlength=classes)
-    present = max(1, int(np.sum(count > 0)))
-    weight = np.where(count > 0, 1.0 / np.maximum(count, 1) / present, 0.0)
-    best, best_score = np.ones(classes), balanced_accuracy(target, decide(probabilities, np.ones(classes)))
-    share = count / len(target)
+    weight = weights(target, classes, metric)
+    best = np.ones(classes)
+    best_score = score_of(probabilities, target, best, weight)
+    if not tuned:
+        return best, best_score
+    share = np.bincount(target, minlength=classes) / len(target)
     # From equal factors, and from those that undo the classes' shares.
     for start in (np.ones(classes), 1.0 / np.maximum(share, 1e-3)):
         factors = start.copy()
@@ -52,7 +64,7 @@ def tune(probabilities, target, sweeps=3):
                 factors[k], _ = best_factor(probabilities, target, factors, k, weight)
             if np.allclose(before, factors):
                 break
-        score = balanced_accuracy(target, decide(probabilities, factors))
+        score = score_of(probabilities, target, factors, weight)
         if score > best_score:
             best, best_score = factors, score
     return best, best_score

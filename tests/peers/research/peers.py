@@ -1,8 +1,8 @@
 """Randomised search of scikit-learn or XGBoost under a budget of CPU seconds, one thread.
 
 Usage: peers.py CSV ROWS.json --system sklearn|xgboost --cpu-s 60
-ROWS.json: {"set", "seed", "train": [...], "test": [...], "drop": [...]?, "folds": [[train, validation], ...]?}
-with numbers of lines of the CSV. Every trial is cross-validated on the training rows, its class
+ROWS.json: {"set", "seed", "train": [...], "test": [...], "drop": [...]?, "folds": [[train, validation], ...]?,
+"metric": "balanced_accuracy" or "hit_rate"?, "tuned": false?} with numbers of lines of the CSV. Every trial is cross-validated on the training rows, its class
 weights among what is drawn, and its threshold (or factors by class) tuned on the out-of-fold
 probabilities. The trial that scores best there is fitted on all training rows. The budget counts
 the CPU time of this process and its children from when table and libraries are loaded, the refit
@@ -42,10 +42,10 @@ class OutOfBudget(Exception):
 class Search:
     """Trials on the training rows until the budget, less what the refit takes, is used up."""
 
-    def __init__(self, system, frame, target, classes, folds, seed, budget_s):
+    def __init__(self, system, frame, target, classes, folds, seed, budget_s, rule):
         self.families = SYSTEMS[system](frame, classes)
         self.frame, self.target, self.classes = frame, target, classes
-        self.folds = folds
+        self.folds, self.rule = folds, rule
         self.random = np.random.default_rng(seed)
         self.seed = seed
         self.end_s = cpu_s() + budget_s
@@ -75,7 +75,7 @@ class Search:
                 raise OutOfBudget
             out[validation] = self.probabilities(family, params, train, validation)
         rows = np.flatnonzero(~np.isnan(out[:, 0]))
-        factors, score = tune(out[rows], self.target[rows])
+        factors, score = tune(out[rows], self.target[rows], **self.rule)
         self.trials += 1
         cost_s = cpu_s() - start
         self.cost_s[family] = min(cost_s, self.cost_s.get(family, cost_s))
@@ -134,7 +134,9 @@ def main():
         folds = list(split.split(np.zeros(len(known)), known))
     SYSTEMS[args.system](frame, len(classes))  # loads the library
     start = cpu_s()
-    search = Search(args.system, frame, known, len(classes), folds, rows["seed"] % 2**32, args.cpu_s)
+    rule = {name: rows[name] for name in ("metric", "tuned") if name in rows}
+    seed = rows["seed"] % 2**32
+    search = Search(args.system, frame, known, len(classes), folds, seed, args.cpu_s, rule)
     search.run()
     predicted = search.predict(test, whole)
     used_s = cpu_s() - start

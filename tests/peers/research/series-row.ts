@@ -53,12 +53,18 @@ async function seriesPeer(
   else await ownFeatures(places, task.data[0]!, task.series!.horizon, csv);
   const train = [...parts.search, ...parts.gate];
   const { horizon } = task.series!;
-  const folds = seriesFolds(train.length, 0, horizon, 1).map((fold) =>
+  const scored = seriesFolds(train.length, 0, horizon, 1, seed).filter(
+    ({ forward }) => forward === "block",
+  );
+  const folds = scored.map((fold) =>
     [fold.train, fold.validation].map((rows) => [...rows].map((row) => train[row]!)),
   );
   const rows_file = task_file.replace(/\.json$/, ".rows.json");
   const truth = [...parts.sealed].map((row) => data.classes[data.label[row]!]!);
-  const rows = { set, seed, train, test: [...parts.sealed], truth, folds };
+  const test = [...parts.sealed];
+  // At its defaults as it comes: the most probable direction.
+  const rule = { metric: "hit_rate", tuned: cpu_s > 0 };
+  const rows = { set, seed, train, test, truth, folds, ...rule };
   fs.writeFileSync(rows_file, JSON.stringify(rows));
   const peer_task = writeTask(places, `${set}-${features}-features`, seed, { data: csv });
   const cell = await peerCell(places, peer_task, rows_file, "xgboost", cpu_s);
