@@ -1,11 +1,17 @@
 #!/bin/sh
-# The table of autoresearch: magnet's research runs against randomised searches of scikit-learn and
-# XGBoost on real data, with the same rows and CPU seconds. Installs what is missing through apt where
-# that is permitted, exports the data once, and goes on where it was stopped. Options go to
-# research/table.ts: --results DIR --sets a,b --seeds 1,2,3 --cpu-s 60 --rows search,series --parallel 2
+# The table of autoresearch: magnet against its peers and its goals, on real data. Installs what is
+# missing through apt where that is permitted, exports the data once, builds, and goes on where it was
+# stopped. Options (research/places.ts checks them): --results DIR --rows search,series --sets a,b
+# --seeds 1,2,3 --cpu-s 60 --scale 1 --parallel 2. docs/research.md says what the rows mean.
 set -eu
 cd "$(dirname "$0")/../.."
 say() { printf '%s\n' "research.sh: $*" >&2; }
+
+# Before anything is installed or built: a wrong option should not take minutes to be found.
+results="$(sh ./setup.sh bun tests/peers/research/places.ts "$@")"
+mkdir -p "$results/data"
+exec 9>"$results/lock"
+flock --nonblock 9 || { say "another table is being made in $results"; exit 5; }
 
 # Debian's own python3: scikit-learn and XGBoost belong to it.
 python="${PYTHON:-/usr/bin/python3}"
@@ -16,12 +22,6 @@ ready() {
     Rscript -e 'for (p in c("kernlab", "modeldata", "mlbench", "timeSeries", "plm", "forecast"))
       stopifnot(requireNamespace(p, quietly = TRUE))' >/dev/null 2>&1
 }
-results="research-table"
-previous=""
-for argument in "$@"; do
-  [ "$previous" != "--results" ] || results="$argument"
-  previous="$argument"
-done
 if ! ready; then
   as_root=""
   [ "$(id -u)" = 0 ] || as_root="sudo -n"
@@ -34,11 +34,11 @@ if ! ready; then
   say "packages are missing. Install them once: sudo apt-get install" $packages
   exit 7
 fi
-if [ ! -f "$results/data/done" ]; then
-  mkdir -p "$results/data"
+# The script that made the data lies beside it, as the last file.
+if ! cmp -s tests/peers/research/export.R "$results/data/export.R"; then
   say "exporting the data sets to $results/data"
   Rscript tests/peers/research/export.R "$results/data" >&2
-  touch "$results/data/done"
+  cp tests/peers/research/export.R "$results/data/export.R"
 fi
 sh ./setup.sh build --library-only
-PYTHON="$python" exec sh ./setup.sh bun tests/peers/research/table.ts --data "$results/data" "$@"
+PYTHON="$python" exec sh ./setup.sh bun tests/peers/research/table.ts "$@"

@@ -17,6 +17,8 @@ export interface Places {
   readonly python: string;
   /** How magnet is started. */
   readonly magnet: readonly string[];
+  /** Goes before a command, to hold it on a core; may be empty. */
+  readonly pin: readonly string[];
 }
 
 /** What a system did on the sealed rows. */
@@ -37,17 +39,31 @@ export interface Finished {
   readonly cpu_s: number;
 }
 
-/** Runs a command to its end; its CPU time includes that of its children. */
-export async function runToEnd(command: readonly string[], log: string): Promise<Finished> {
+/**
+ * Runs a command to its end; its CPU time includes that of its children. It does not outlive this
+ * process: what a killed table leaves running would share the cores with the next.
+ */
+export async function runToEnd(
+  command: readonly string[],
+  log: string,
+  codes: readonly number[] = [0],
+): Promise<Finished> {
   fs.mkdirSync(path.dirname(log), { recursive: true });
-  const child = Bun.spawn([...command], { stdout: "pipe", stderr: Bun.file(log) });
+  const bound = ["setpriv", "--pdeathsig", "KILL", ...command];
+  const child = Bun.spawn(bound, { stdout: "pipe", stderr: Bun.file(log) });
   const stdout = await new Response(child.stdout).text();
   const code = await child.exited;
-  if (code !== 0) {
+  if (!codes.includes(code)) {
     const said = fs.readFileSync(log, "utf8").trim().split("\n").slice(-5).join("\n");
     throw new Error(`${command.join(" ")} ended with ${code}:\n${said}`);
   }
   return { stdout, cpu_s: Number(child.resourceUsage()!.cpuTime.total) / 1e6 };
+}
+
+/** Another cell's process may be reading the file, with the same content, at this moment. */
+function writeAtOnce(file: string, text: string): void {
+  fs.writeFileSync(`${file}.part`, text);
+  fs.renameSync(`${file}.part`, file);
 }
 
 /** The task of a set, written down; further keys of the task file in `more`. */
@@ -70,7 +86,7 @@ export function writeTask(
     seed,
     ...more,
   };
-  fs.writeFileSync(file, JSON.stringify(task, null, 2));
+  writeAtOnce(file, JSON.stringify(task, null, 2));
   return file;
 }
 
@@ -100,7 +116,7 @@ export async function writeRows(task_file: string): Promise<{ file: string; rows
     truth: [...parts.sealed].map((row) => data.classes[data.label[row]!]!),
   };
   const file = task_file.replace(/\.json$/, ".rows.json");
-  fs.writeFileSync(file, JSON.stringify(rows));
+  writeAtOnce(file, JSON.stringify(rows));
   return { file, rows };
 }
 
@@ -119,7 +135,10 @@ export function balancedAccuracyOf(truth: readonly string[], predictions: readon
 }
 
 interface RunDocument {
-  readonly result: { readonly trials: { readonly [state: string]: number } };
+  readonly result: {
+    readonly trials: { readonly [state: string]: number };
+    readonly sealed: { readonly model: { readonly score: number } };
+  };
 }
 
 /** The last JSON document of an output. */
@@ -142,12 +161,13 @@ export async function magnetCell(
   const folder = path.join(places.results, "runs", name);
   const log = path.join(places.results, "logs", `${name}-magnet.log`);
   fs.rmSync(folder, { recursive: true, force: true });
-  const command = [...places.magnet, "research", "run", task_file, "--cpu", String(cpu_s)];
+  const magnet = [...places.pin, ...places.magnet, "research"];
+  const command = [...magnet, "run", task_file, "--cpu", String(cpu_s)];
   const flags = ["--workers", "1", "--threads", "1", "--no-knowledge", "--out", folder, "--json"];
   const run = await runToEnd([...command, ...flags], log);
   const data = loadTask(task_file).data[0]!;
   const model = path.join(folder, "model.bin");
-  const predict = [...places.magnet, "research", "predict", model, data, "--json"];
+  const predict = [...magnet, "predict", model, data, "--json"];
   const told = await runToEnd([...predict, "--threads", "1"], `${log}.predict`);
   const classes = told.stdout
     .trim()
@@ -155,11 +175,16 @@ export async function magnetCell(
     .map((line) => (JSON.parse(line) as { class: string }).class);
   const predictions = rows.test.map((row) => classes[row]!);
   const { result } = lastDocument(run.stdout) as RunDocument;
+  const balanced_accuracy = balancedAccuracyOf(rows.truth, predictions);
+  // Otherwise the peers would not have the rows that magnet had.
+  const own = result.sealed.model.score;
+  if (Math.abs(own - balanced_accuracy) > 1e-9)
+    throw new Error(`${name}: the run says ${own} of its sealed rows, here ${balanced_accuracy}`);
   return {
     system: "magnet",
     set: rows.set,
     seed: rows.seed,
-    balanced_accuracy: balancedAccuracyOf(rows.truth, predictions),
+    balanced_accuracy,
     cpu_s: run.cpu_s,
     trials: result.trials.done ?? 0,
     predictions,
@@ -180,7 +205,8 @@ export async function peerCell(
   const rows = JSON.parse(fs.readFileSync(rows_file, "utf8")) as Rows;
   const log = path.join(places.results, "logs", `${rows.set}-${rows.seed}-${system}.log`);
   const flags = ["--system", system, "--cpu-s", String(cpu_s)];
-  const run = await runToEnd([places.python, script, data, rows_file, ...flags], log);
+  const command = [...places.pin, places.python, script, data, rows_file, ...flags];
+  const run = await runToEnd(command, log);
   const told = lastDocument(run.stdout) as Cell & { picked: unknown; search_score: number };
   const { predictions, trials, picked, search_score } = told;
   return {

@@ -1,12 +1,12 @@
 /**
- * Rows of the table beside the search: contexts (gap to leave-one-context-out), tasks without an
- * edge, and trials per second of two workers.
+ * Rows of the table beside the search: contexts (gap to leave-one-context-out), and tasks without an
+ * edge.
  */
 import fs from "node:fs";
 import path from "node:path";
 import { seededRandom } from "../../../src/core/random.ts";
 import { type Places, runToEnd, writeTask } from "./cells.ts";
-import { stored, type TableOptions } from "./places.ts";
+import { type Figure, inParallel, type RowResult, stored, type TableOptions } from "./places.ts";
 
 interface Report {
   readonly context_gap: { baseline: number | null; final: number | null } | null;
@@ -15,6 +15,8 @@ interface Report {
     readonly trials: { readonly [state: string]: number };
     readonly sealed: {
       readonly model: { score: number; low: number; high: number };
+      readonly baseline: { score: number };
+      readonly difference: { high: number };
       readonly trivial: { score: number };
       readonly no_edge: boolean;
     };
@@ -31,7 +33,8 @@ export async function runTask(
 ): Promise<{ report: Report; cpu_s: number; folder: string }> {
   const folder = path.join(places.results, "runs", name);
   fs.rmSync(folder, { recursive: true, force: true });
-  const command = [...places.magnet, "research", "run", task_file, "--no-knowledge"];
+  const magnet = [...places.pin, ...places.magnet];
+  const command = [...magnet, "research", "run", task_file, "--no-knowledge"];
   const log = path.join(places.results, "logs", `${name}.log`);
   const { cpu_s } = await runToEnd([...command, "--out", folder, "--json", ...flags], log);
   return { report: readReport(folder), cpu_s, folder };
@@ -44,32 +47,69 @@ export const one = ["--workers", "1", "--threads", "1"];
 export const fixed = (x: number | null) => (x === null ? "-" : x.toFixed(4));
 const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
+const CONTEXTS = { hpc_data: "protocol", males: "industry" } as const;
+
+interface ContextRun {
+  readonly gap: Report["context_gap"];
+  readonly sealed: Report["result"]["sealed"];
+}
+
+async function contextRun(
+  places: Places,
+  set: string,
+  context: string,
+  seed: number,
+  cpu_s: number,
+) {
+  return stored<ContextRun>(places, `new-contexts-${set}-${seed}-${cpu_s}`, async () => {
+    const task = writeTask(places, set, seed, { context, split: { by_context: true } });
+    const flags = [...one, "--cpu", String(cpu_s)];
+    const { report } = await runTask(places, task, `${set}-${seed}`, flags);
+    return { gap: report.context_gap, sealed: report.result.sealed };
+  });
+}
+
 /** Score on contexts seen minus that on contexts never seen: plain model, and final one. */
-export async function contextRows({ places, seeds, cpu_s }: TableOptions): Promise<string> {
+export async function contextRow(options: TableOptions): Promise<RowResult> {
+  const { places, seeds, cpu_s } = options;
   const lines = [
-    "| set | gap of the plain model | of the final one | sealed, mean |",
-    "|---|---|---|---|",
+    "| set | gap of the plain model | of the final one | sealed, plain | sealed, final, mean |",
+    "|---|---|---|---|---|",
   ];
-  for (const [set, context] of [
-    ["hpc_data", "protocol"],
-    ["males", "industry"],
-  ] as const) {
-    const runs: { gap: Report["context_gap"]; score: number }[] = [];
-    for (const seed of seeds)
-      runs.push(
-        await stored(places, `new-contexts-${set}-${seed}-${cpu_s}`, async () => {
-          const task = writeTask(places, set, seed, { context, split: { by_context: true } });
-          const flags = [...one, "--cpu", String(cpu_s)];
-          const { report } = await runTask(places, task, `${set}-${seed}`, flags);
-          return { gap: report.context_gap, score: report.result.sealed.model.score };
-        }),
-      );
-    const of = (which: "baseline" | "final") =>
-      mean(runs.map(({ gap }) => gap?.[which] ?? Number.NaN));
-    const score = mean(runs.map((run) => run.score));
-    lines.push(`| ${set} | ${fixed(of("baseline"))} | ${fixed(of("final"))} | ${fixed(score)} |`);
+  const figures: Figure[] = [];
+  const keys = Object.entries(CONTEXTS).flatMap(([set, context]) =>
+    seeds.map((seed) => [set, context, seed] as const),
+  );
+  await inParallel(
+    options,
+    keys.map((key) => (pinned) => contextRun(pinned, ...key, cpu_s)),
+  );
+  for (const [set, context] of Object.entries(CONTEXTS)) {
+    const runs = await Promise.all(
+      seeds.map((seed) => contextRun(places, set, context, seed, cpu_s)),
+    );
+    const gap = (which: "baseline" | "final") =>
+      mean(runs.map((run) => run.gap?.[which] ?? Number.NaN));
+    const score = (which: "baseline" | "model") =>
+      mean(runs.map(({ sealed }) => sealed[which].score));
+    const [before, after] = [gap("baseline"), gap("final")];
+    const cells = [before, after, score("baseline"), score("model")].map(fixed);
+    lines.push(`| ${[set, ...cells].join(" | ")} |`);
+    figures.push({
+      name: `${set}: gap between seen and unseen contexts`,
+      ...{ figure: fixed(after), peer: `${fixed(before)} (plain model)`, goal: "smaller" },
+      reached: after < before,
+    });
+    figures.push({
+      name: `${set}: sealed score on unseen contexts`,
+      ...{ figure: fixed(score("model")), peer: `${fixed(score("baseline"))} (plain model)` },
+      goal: "not worse, or within the noise in each seed",
+      reached:
+        score("model") >= score("baseline") ||
+        runs.every(({ sealed }) => sealed.difference.high >= 0),
+    });
   }
-  return lines.join("\n");
+  return { markdown: lines.join("\n"), figures };
 }
 
 export const USDCHF = {
@@ -99,8 +139,15 @@ function shuffledPima(places: Places, seed: number): string {
   return file;
 }
 
+interface Sealed {
+  readonly model: { readonly score: number; readonly low: number; readonly high: number };
+  readonly trivial: { readonly score: number };
+  readonly no_edge: boolean;
+}
+
 /** Series and labels that hold nothing: a run must say so. */
-export async function edgeRows({ places, seeds, cpu_s }: TableOptions): Promise<string> {
+export async function edgeRow(options: TableOptions): Promise<RowResult> {
+  const { places, seeds, cpu_s } = options;
   const root = path.resolve(import.meta.dir, "../../..");
   const series = (data: string, time: string, price: string) => ({
     ...USDCHF,
@@ -109,43 +156,41 @@ export async function edgeRows({ places, seeds, cpu_s }: TableOptions): Promise<
     series: { price, horizon: 1 },
   });
   const sp500 = path.join(root, "node_modules/vega-datasets/data/sp500-2000.csv");
-  const tasks = {
-    sp500: series(sp500, "date", "close"),
-    gold: series(path.resolve(places.data, "gold.csv"), "day", "close"),
-  };
+  const gold = path.join(places.data, "gold.csv");
+  const tasks = [
+    { name: "sp500", seed: seeds[0]!, more: () => series(sp500, "date", "close") },
+    { name: "gold", seed: seeds[0]!, more: () => series(gold, "day", "close") },
+    ...seeds.map((seed) => ({
+      ...{ name: `shuffled-${seed}`, seed },
+      more: () => ({ data: shuffledPima(places, seed) }),
+    })),
+  ];
   const lines = ["| task | score [95%] | trivial | said |", "|---|---|---|---|"];
-  const add = async (name: string, make: () => string) => {
-    const sealed = await stored(places, `edge-${name}-${cpu_s}`, async () => {
-      const flags = [...one, "--cpu", String(cpu_s / 2)];
-      return (await runTask(places, make(), `edge-${name}`, flags)).report.result.sealed;
-    });
-    const { model, trivial, no_edge } = sealed;
+  const found = new Map<string, Sealed>();
+  await inParallel(
+    options,
+    tasks.map(({ name, seed, more }) => async (pinned) => {
+      const sealed = await stored(pinned, `edge-${name}-${cpu_s}`, async () => {
+        fs.mkdirSync(path.join(places.results, "tasks"), { recursive: true });
+        const flags = [...one, "--cpu", String(cpu_s / 2)];
+        const task = writeTask(pinned, name, seed, more());
+        return (await runTask(pinned, task, `edge-${name}`, flags)).report.result.sealed;
+      });
+      found.set(name, sealed);
+    }),
+  );
+  for (const { name } of tasks) {
+    const { model, trivial, no_edge } = found.get(name)!;
     lines.push(
       `| ${name} | ${fixed(model.score)} [${fixed(model.low)}, ${fixed(model.high)}] | ` +
         `${fixed(trivial.score)} | ${no_edge ? "no edge" : "AN EDGE"} |`,
     );
+  }
+  const none = [...found.values()].filter(({ no_edge }) => no_edge).length;
+  const figure = {
+    name: "S&P 500, gold, shuffled labels: runs that say no edge",
+    ...{ figure: `${none} of ${tasks.length}`, peer: null, goal: "all" },
+    reached: none === tasks.length,
   };
-  for (const [name, more] of Object.entries(tasks))
-    await add(name, () => writeTask(places, name, seeds[0]!, more));
-  for (const seed of seeds)
-    await add(`shuffled-${seed}`, () => {
-      fs.mkdirSync(path.join(places.results, "tasks"), { recursive: true });
-      return writeTask(places, `shuffled-${seed}`, seed, { data: shuffledPima(places, seed) });
-    });
-  return lines.join("\n");
-}
-
-/** Trials per second with two local workers over one, alone on the machine. */
-export async function workerRows({ places, seeds }: TableOptions): Promise<string> {
-  const figures = await stored(places, "workers-spam", async () => {
-    const task = writeTask(places, "spam", seeds[0]!);
-    const speed = async (workers: number) => {
-      const start = performance.now();
-      const flags = ["--trials", "40", "--workers", String(workers), "--batch", "4"];
-      const { report } = await runTask(places, task, `workers-${workers}`, flags);
-      return (report.result.trials.done ?? 0) / ((performance.now() - start) / 1000);
-    };
-    return { one: await speed(1), two: await speed(2) };
-  });
-  return `trials per second on spam: ${figures.one.toFixed(2)} with one worker, ${figures.two.toFixed(2)} with two: ${(figures.two / figures.one).toFixed(2)}x`;
+  return { markdown: lines.join("\n"), figures: [figure] };
 }

@@ -1,11 +1,15 @@
 /**
- * From cells to the table's figures: means over seeds, intervals and ranks. Seeds share rows, so the
- * bootstrap draws rows of the set, and a row counts in every seed in whose sealed part it lies.
+ * From cells to the table's figures: means over seeds, intervals and ranks. The seeds' sealed parts
+ * share rows, so rows are what the bootstrap draws: from all that are sealed under any seed, with
+ * replacement, and a row counts as often as it was drawn in every seed that has sealed it. All
+ * systems meet the same draws, so differences are paired. The interval is that of the rows alone:
+ * it knows nothing of what other parts would have given, so it is rather too narrow, which makes
+ * "equal within the noise" harder to reach.
  */
-import { seededRandom } from "../../../src/core/random.ts";
+import { Draw } from "../../../src/research/evaluation/draw.ts";
 import type { Cell, Rows } from "./cells.ts";
 
-const DRAWS = 1000;
+const DRAWS = 2000;
 
 export interface Interval {
   readonly value: number;
@@ -13,85 +17,119 @@ export interface Interval {
   readonly high: number;
 }
 
+type BySystem<T> = { readonly [system: string]: T };
+
 export interface SetFigures {
   readonly set: string;
-  /** By system: mean of the seeds' balanced accuracies. */
-  readonly scores: { readonly [system: string]: Interval };
-  /** magnet - the best peer, paired. */
+  /** Mean of the seeds' balanced accuracies. */
+  readonly scores: BySystem<Interval>;
+  /** The one with the highest mean, which is chosen after the fact: in the peers' favour. */
   readonly best_peer: string;
+  /** magnet - the best peer, paired. */
   readonly difference: Interval;
-  /** By system, 1 = best; equals share. */
-  readonly ranks: { readonly [system: string]: number };
+  /** 1 = best; equals share. Mean over the seeds of the rank in each. */
+  readonly ranks: BySystem<number>;
+  /** Rank of the mean over seeds. */
+  readonly rank_of_mean: BySystem<number>;
   readonly seeds: number;
-  /** Mean CPU seconds by system. */
-  readonly cpu_s: { readonly [system: string]: number };
-  readonly trials: { readonly [system: string]: number };
+  /** Means over the seeds. */
+  readonly cpu_s: BySystem<number>;
+  readonly trials: BySystem<number>;
 }
 
 export interface SetCells {
   readonly rows: readonly Rows[];
-  /** By system, in the order of `rows`. */
-  readonly cells: { readonly [system: string]: readonly Cell[] };
+  /** In the order of `rows`. */
+  readonly cells: BySystem<readonly Cell[]>;
 }
 
-/** Balanced accuracy of each seed with the rows' weights, averaged. */
-function weightedScore(rows: readonly Rows[], cells: readonly Cell[], weight: Float64Array) {
-  let sum = 0;
-  for (const [s, { test, truth }] of rows.entries()) {
-    const all = new Map<string, number>();
-    const right = new Map<string, number>();
-    for (const [i, row] of test.entries()) {
-      const y = truth[i]!;
-      const w = weight[row]!;
-      all.set(y, (all.get(y) ?? 0) + w);
-      if (cells[s]!.predictions[i] === y) right.set(y, (right.get(y) ?? 0) + w);
-    }
-    // A draw may leave a class out: the mean is over those that it has.
-    const shares = [...all].flatMap(([y, n]) => (n > 0 ? [(right.get(y) ?? 0) / n] : []));
-    sum += shares.reduce((a, b) => a + b, 0) / shares.length;
+/** What a system did on a seed's sealed rows. */
+interface Judged {
+  readonly test: readonly number[];
+  /** Number of each row's class. */
+  readonly code: Int32Array;
+  readonly right: Uint8Array;
+  readonly classes: number;
+}
+
+function judge(rows: Rows, cell: Cell): Judged {
+  const names = [...new Set(rows.truth)];
+  return {
+    test: rows.test,
+    code: Int32Array.from(rows.truth, (name) => names.indexOf(name)),
+    right: Uint8Array.from(rows.truth, (name, i) => (cell.predictions[i] === name ? 1 : 0)),
+    classes: names.length,
+  };
+}
+
+/** Balanced accuracy with a weight for each row of the table. */
+function weightedScore({ test, code, right, classes }: Judged, weight: Float64Array): number {
+  const all = new Float64Array(classes);
+  const hits = new Float64Array(classes);
+  for (let i = 0; i < code.length; i++) {
+    const w = weight[test[i]!]!;
+    all[code[i]!]! += w;
+    hits[code[i]!]! += w * right[i]!;
   }
-  return sum / rows.length;
-}
-
-const quantile = (sorted: Float64Array, q: number) =>
-  sorted[Math.min(sorted.length - 1, Math.max(0, Math.round(q * (sorted.length - 1))))]!;
-
-function interval(value: number, draws: Float64Array): Interval {
-  const sorted = draws.toSorted();
-  return { value, low: quantile(sorted, 0.025), high: quantile(sorted, 0.975) };
+  // A draw may leave a class out: the mean is over those that it has.
+  let [sum, present] = [0, 0];
+  for (let k = 0; k < classes; k++)
+    if (all[k]! > 0) {
+      sum += hits[k]! / all[k]!;
+      present++;
+    }
+  return sum / present;
 }
 
 const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
 
-export function tallySet(set: string, { rows, cells }: SetCells): SetFigures {
-  const systems = Object.keys(cells);
-  const last = Math.max(...rows.flatMap(({ test }) => test));
+function interval(value: number, draws: Float64Array): Interval {
+  const sorted = draws.toSorted();
+  const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]!;
+  return { value, low: at(0.025), high: at(0.975) };
+}
+
+function rankOf(system: string, score: BySystem<number>): number {
+  const values = Object.values(score);
+  const above = values.filter((other) => other > score[system]! + 1e-12).length;
+  const same = values.filter((other) => Math.abs(other - score[system]!) <= 1e-12).length;
+  return above + (same + 1) / 2;
+}
+
+/** Mean score over seeds of each draw of the rows. */
+function draw(judged: BySystem<readonly Judged[]>, rows: readonly Rows[]): BySystem<Float64Array> {
   const sealed = [...new Set(rows.flatMap(({ test }) => test))];
-  const ones = new Float64Array(last + 1).fill(1);
-  const score = Object.fromEntries(systems.map((s) => [s, weightedScore(rows, cells[s]!, ones)]));
-  const draws = Object.fromEntries(systems.map((s) => [s, new Float64Array(DRAWS)]));
-  const random = seededRandom(1);
-  const weight = new Float64Array(last + 1);
+  const weight = new Float64Array(sealed.reduce((a, b) => Math.max(a, b), 0) + 1);
+  const draws = Object.fromEntries(
+    Object.keys(judged).map((system) => [system, new Float64Array(DRAWS)]),
+  );
+  const random = new Draw(1);
   for (let d = 0; d < DRAWS; d++) {
     weight.fill(0);
     for (let i = 0; i < sealed.length; i++) weight[sealed[random.below(sealed.length)]!]!++;
-    for (const s of systems) draws[s]![d] = weightedScore(rows, cells[s]!, weight);
+    for (const [system, seeds] of Object.entries(judged))
+      draws[system]![d] = mean(seeds.map((one) => weightedScore(one, weight)));
   }
+  return draws;
+}
+
+export function tallySet(set: string, { rows, cells }: SetCells): SetFigures {
+  const systems = Object.keys(cells);
+  const of = <V>(f: (s: string) => V) => Object.fromEntries(systems.map((s) => [s, f(s)]));
+  const judged = of((s) => rows.map((one, i) => judge(one, cells[s]![i]!)));
+  const draws = draw(judged, rows);
+  const score = of((s) => mean(cells[s]!.map((cell) => cell.balanced_accuracy)));
+  const by_seed = rows.map((_, i) => of((s) => cells[s]![i]!.balanced_accuracy));
   const peers = systems.filter((s) => s !== "magnet");
   const best_peer = peers.toSorted((a, b) => score[b]! - score[a]!)[0]!;
   const differences = draws.magnet!.map((x, d) => x - draws[best_peer]![d]!);
-  const rank = (s: string) => {
-    const above = systems.filter((o) => score[o]! > score[s]! + 1e-12).length;
-    const same = systems.filter((o) => Math.abs(score[o]! - score[s]!) <= 1e-12).length;
-    return above + (same + 1) / 2;
-  };
-  const of = <V>(f: (s: string) => V) => Object.fromEntries(systems.map((s) => [s, f(s)]));
   return {
     set,
     scores: of((s) => interval(score[s]!, draws[s]!)),
     best_peer,
     difference: interval(score.magnet! - score[best_peer]!, differences),
-    ranks: of(rank),
+    ranks: of((s) => mean(by_seed.map((one) => rankOf(s, one)))),
+    rank_of_mean: of((s) => rankOf(s, score)),
     seeds: rows.length,
     cpu_s: of((s) => mean(cells[s]!.map((cell) => cell.cpu_s))),
     trials: of((s) => mean(cells[s]!.map((cell) => cell.trials))),
