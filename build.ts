@@ -165,7 +165,7 @@ async function compileAll(target: Target): Promise<string[]> {
   const isOfProgram = (name: string) => prefix !== undefined && name.startsWith(prefix);
   const tests = fs.readdirSync(path.join(root, "cpp/tests")).filter((n) => n.endsWith(".cpp"));
   const program = tests.filter(isOfProgram).map((name) => path.join(root, "cpp/tests", name));
-  const own = sources("cpp", /\.cpp$/).filter((file) => !file.startsWith(bitnetSources));
+  const own = sources("cpp", /\.cpp$/).filter((file) => !others.some((o) => file.startsWith(o)));
   const files = [...own, ...program];
   const objectOf = (file: string) =>
     path.join(folder, `${path.relative(root, file).replaceAll(path.sep, "_")}.o`);
@@ -209,6 +209,8 @@ async function buildProgram(target: Target): Promise<void> {
 }
 
 const bitnetSources = path.join(root, "cpp/bitnet_cpp");
+/** Of other libraries. */
+const others = [bitnetSources, path.join(root, "cpp/cuda")];
 
 /**
  * The shim between magnet and bitnet.cpp, against the llama.h and libllama in BITNET_CPP_DIR. Where

@@ -1,4 +1,4 @@
-// Library-wide exports: version, last error, CPU path, aligned memory.
+// Library-wide exports: CPU path, aligned memory.
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -10,8 +10,6 @@
 
 namespace magnet {
 namespace {
-thread_local char last_error[1024] = "";
-
 constexpr CpuPath BEST_FIRST[] = {CpuPath::avx512, CpuPath::avx2, CpuPath::neon, CpuPath::scalar};
 constexpr const char* PATH_NAMES[] = {"scalar", "neon", "avx2", "avx512"};
 const char* name_of(CpuPath path) { return PATH_NAMES[static_cast<size_t>(path)]; }
@@ -62,19 +60,6 @@ CpuPath choose_path() {
 }
 }  // namespace
 
-void set_last_error(const char* message) noexcept {
-  std::snprintf(last_error, sizeof last_error, "%s", message);
-}
-
-void fail(int32_t code, const char* format, ...) {
-  char text[1024];
-  va_list args;
-  va_start(args, format);
-  std::vsnprintf(text, sizeof text, format, args);
-  va_end(args);
-  throw Error(code, text);
-}
-
 CpuPath cpu_path() {
   if (tried != CpuPath::scalar) return tried;
   static const CpuPath path = choose_path();  // a throwing initialiser runs again on the next call
@@ -85,14 +70,6 @@ CpuPath cpu_path() {
 using namespace magnet;
 
 extern "C" {
-
-int32_t mg_abi_version(void) { return MG_ABI_VERSION; }
-
-int32_t mg_last_error(char* out, uint64_t capacity) {
-  if (out == nullptr || capacity == 0) return MG_E_INVALID;
-  std::snprintf(out, capacity, "%s", last_error);
-  return MG_OK;
-}
 
 int32_t mg_cpu_info(char* out, uint64_t capacity) {
   return guard([&] {

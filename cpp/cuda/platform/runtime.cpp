@@ -1,0 +1,20 @@
+// What the runtime on a device and its twin have in common.
+#include "runtime.hpp"
+
+namespace magnet::gpu {
+
+void check_geometry(const Geometry& geometry) {
+  const auto& [grid, block, shared] = geometry;
+  const uint64_t threads = uint64_t{block.x} * block.y * block.z;
+  const bool grid_fits = grid.x >= 1 && grid.x <= 0x7fffffffu && grid.y >= 1 && grid.y <= 65535 &&
+                         grid.z >= 1 && grid.z <= 65535;
+  if (!grid_fits) fail(MG_E_INTERNAL, "a grid of %u x %u x %u blocks", grid.x, grid.y, grid.z);
+  // Whole warps, because collectives take all lanes.
+  if (threads < 1 || threads > 1024 || threads % LANES != 0)
+    fail(MG_E_INTERNAL, "a block of %u x %u x %u threads", block.x, block.y, block.z);
+  if (shared > 227 * 1024)
+    fail(MG_E_INTERNAL, "%llu bytes of shared memory a block",
+         static_cast<unsigned long long>(shared));
+}
+
+}  // namespace magnet::gpu

@@ -1,0 +1,168 @@
+// The runtime on a device; cudart is linked in statically, the driver is found when the first call is
+// made.
+#include <cuda_runtime.h>
+
+#include <mutex>
+#include <unordered_map>
+
+#include "runtime.hpp"
+
+namespace magnet::gpu {
+
+namespace {
+void check(cudaError_t error, const char* call) {
+  if (error == cudaSuccess) return;
+  const int32_t code = error == cudaErrorMemoryAllocation ? MG_E_MEMORY : MG_E_INTERNAL;
+  fail(code, "%s: %s (CUDA error %d)", call, cudaGetErrorString(error), static_cast<int>(error));
+}
+cudaStream_t of(const Stream& stream) { return static_cast<cudaStream_t>(stream.native()); }
+cudaEvent_t of(const Event& event) { return static_cast<cudaEvent_t>(event.native()); }
+
+std::string reason(cudaError_t error, int driver_version) {
+  switch (error) {
+    case cudaErrorInsufficientDriver:
+      return driver_version == 0 ? "no NVIDIA driver is installed"
+                                 : "the NVIDIA driver is older than this build needs";
+    case cudaErrorNoDevice:
+      return "the NVIDIA driver sees no GPU";
+    default:
+      return std::string("the NVIDIA driver does not start: ") + cudaGetErrorString(error);
+  }
+}
+}  // namespace
+
+DriverStatus driver_status() noexcept {
+  DriverStatus status;
+  cudaRuntimeGetVersion(&status.runtime_version);
+  cudaDriverGetVersion(&status.driver_version);
+  const cudaError_t error = cudaGetDeviceCount(&status.devices);
+  if (error != cudaSuccess) {
+    status.devices = 0;
+    status.why_none = reason(error, status.driver_version);
+    cudaGetLastError();  // the failure is told; it must not be the next call's
+  }
+  return status;
+}
+
+DeviceInfo device_info(int index) {
+  use_device(index);
+  cudaDeviceProp p;
+  check(cudaGetDeviceProperties(&p, index), "cudaGetDeviceProperties");
+  size_t free = 0;
+  size_t total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return {p.name, p.major, p.minor, p.multiProcessorCount, total, free,
+          static_cast<uint64_t>(p.l2CacheSize), p.sharedMemPerBlockOptin};
+}
+
+void use_device(int index) {
+  const DriverStatus status = driver_status();
+  if (status.devices == 0) fail(MG_E_UNSUPPORTED, "%s", status.why_none.c_str());
+  if (index < 0 || index >= status.devices)
+    fail(MG_E_INVALID, "device %d of %d", index, status.devices);
+  check(cudaSetDevice(index), "cudaSetDevice");
+}
+
+Stream::Stream() : native_(nullptr) {
+  cudaStream_t stream;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  native_ = stream;
+}
+Stream::~Stream() { cudaStreamDestroy(of(*this)); }
+void Stream::wait() const { check(cudaStreamSynchronize(of(*this)), "cudaStreamSynchronize"); }
+void Stream::wait_for(const Event& event) {
+  check(cudaStreamWaitEvent(of(*this), of(event), 0), "cudaStreamWaitEvent");
+}
+
+Event::Event() : native_(nullptr) {
+  cudaEvent_t event;
+  check(cudaEventCreate(&event), "cudaEventCreate");
+  native_ = event;
+}
+Event::~Event() { cudaEventDestroy(of(*this)); }
+void Event::record(const Stream& stream) {
+  check(cudaEventRecord(of(*this), of(stream)), "cudaEventRecord");
+}
+void Event::wait() const { check(cudaEventSynchronize(of(*this)), "cudaEventSynchronize"); }
+double Event::seconds_since(const Event& earlier) const {
+  float milliseconds = 0;
+  check(cudaEventElapsedTime(&milliseconds, of(earlier), of(*this)), "cudaEventElapsedTime");
+  return milliseconds / 1e3;
+}
+
+void* allocate_device(uint64_t bytes) {
+  void* p = nullptr;
+  const cudaError_t error = cudaMalloc(&p, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    size_t free = 0;
+    size_t total = 0;
+    cudaGetLastError();
+    cudaMemGetInfo(&free, &total);
+    fail(MG_E_MEMORY, "no room for %.2f GB on the GPU: %.2f of %.2f GB are free",
+         static_cast<double>(bytes) / 1e9, static_cast<double>(free) / 1e9,
+         static_cast<double>(total) / 1e9);
+  }
+  check(error, "cudaMalloc");
+  return p;
+}
+void free_device(void* p) noexcept { cudaFree(p); }
+void* allocate_pinned(uint64_t bytes) {
+  void* p = nullptr;
+  check(cudaMallocHost(&p, bytes), "cudaMallocHost");
+  return p;
+}
+void free_pinned(void* p) noexcept { cudaFreeHost(p); }
+
+void copy_in(const Stream& stream, void* device, const void* host, uint64_t bytes) {
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, of(stream)), "copy to GPU");
+}
+void copy_out(const Stream& stream, void* host, const void* device, uint64_t bytes) {
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, of(stream)), "copy from GPU");
+}
+void copy_on_device(const Stream& stream, void* to, const void* from, uint64_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, of(stream)), "copy on GPU");
+}
+void fill_bytes(const Stream& stream, void* device, int byte, uint64_t bytes) {
+  check(cudaMemsetAsync(device, byte, bytes, of(stream)), "cudaMemset");
+}
+
+void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
+
+void allow_shared(const void* kernel, uint64_t bytes) {
+  static std::mutex mutex;
+  // By device and kernel: the attribute belongs to both.
+  static std::unordered_map<const void*, uint64_t> allowed[16];
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard lock(mutex);
+  uint64_t& most = allowed[device % 16][kernel];
+  if (most >= bytes) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        "shared memory of a kernel");
+  most = bytes;
+}
+
+Graph::Graph(const Stream& stream, const std::function<void()>& work) {
+  check(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeThreadLocal), "graph capture");
+  cudaGraph_t graph = nullptr;
+  try {
+    work();
+  } catch (...) {
+    cudaStreamEndCapture(of(stream), &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    throw;
+  }
+  check(cudaStreamEndCapture(of(stream), &graph), "graph capture");
+  cudaGraphExec_t executable;
+  const cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+  cudaGraphDestroy(graph);
+  check(error, "cudaGraphInstantiate");
+  native_ = executable;
+}
+Graph::~Graph() { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(native_)); }
+void Graph::start(const Stream& stream) const {
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(native_), of(stream)), "cudaGraphLaunch");
+}
+
+}  // namespace magnet::gpu

@@ -1,0 +1,115 @@
+// The runtime's twin on the host: device memory is the host's, streams do their work at once, a graph
+// keeps it. MAGNET_EMULATION_DEVICES=0 is a machine without a driver.
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <unordered_map>
+#include <vector>
+
+#include "runtime.hpp"
+
+namespace magnet::gpu {
+
+namespace {
+using Work = std::vector<std::function<void()>>;
+using Clock = std::chrono::steady_clock;
+
+struct EmulatedStream {
+  Work* capture = nullptr;
+};
+EmulatedStream& of(const Stream& stream) { return *static_cast<EmulatedStream*>(stream.native()); }
+
+constexpr size_t ALIGNMENT = 256;
+void* allocate(uint64_t bytes, const char* what) {
+  void* p = nullptr;
+  if (posix_memalign(&p, ALIGNMENT, bytes) != 0)
+    fail(MG_E_MEMORY, "no room for %llu bytes of %s", static_cast<unsigned long long>(bytes), what);
+  std::memset(p, 0xff, bytes);  // NaN: nothing may count on zeros
+  return p;
+}
+}  // namespace
+
+DriverStatus driver_status() noexcept {
+  DriverStatus status;
+  status.runtime_version = 0;
+  const char* const devices = std::getenv("MAGNET_EMULATION_DEVICES");
+  status.devices = devices == nullptr ? 1 : std::atoi(devices);
+  if (status.devices == 0) status.why_none = "no NVIDIA driver is installed";
+  return status;
+}
+
+DeviceInfo device_info(int index) {
+  use_device(index);
+  return {"emulated device", 9, 0, 2, uint64_t{4} << 30, uint64_t{4} << 30, 1 << 20, 227 * 1024};
+}
+
+void use_device(int index) {
+  const DriverStatus status = driver_status();
+  if (status.devices == 0) fail(MG_E_UNSUPPORTED, "%s", status.why_none.c_str());
+  if (index < 0 || index >= status.devices)
+    fail(MG_E_INVALID, "device %d of %d", index, status.devices);
+}
+
+Stream::Stream() : native_(new EmulatedStream) {}
+Stream::~Stream() { delete static_cast<EmulatedStream*>(native_); }
+void Stream::wait() const {}
+void Stream::wait_for(const Event&) {}
+
+Event::Event() : native_(new Clock::time_point(Clock::now())) {}
+Event::~Event() { delete static_cast<Clock::time_point*>(native_); }
+void Event::record(const Stream&) { *static_cast<Clock::time_point*>(native_) = Clock::now(); }
+void Event::wait() const {}
+double Event::seconds_since(const Event& earlier) const {
+  const auto at = [](const Event& e) { return *static_cast<Clock::time_point*>(e.native()); };
+  return std::chrono::duration<double>(at(*this) - at(earlier)).count();
+}
+
+void* allocate_device(uint64_t bytes) { return allocate(bytes, "device memory"); }
+void free_device(void* p) noexcept { std::free(p); }
+void* allocate_pinned(uint64_t bytes) { return allocate(bytes, "pinned memory"); }
+void free_pinned(void* p) noexcept { std::free(p); }
+
+void enqueue(const Stream& stream, std::function<void()> work) {
+  if (of(stream).capture != nullptr)
+    of(stream).capture->push_back(std::move(work));
+  else
+    work();
+}
+
+namespace {
+void copy(const Stream& stream, void* to, const void* from, uint64_t bytes) {
+  enqueue(stream, [=] { std::memmove(to, from, bytes); });
+}
+}  // namespace
+void copy_in(const Stream& stream, void* device, const void* host, uint64_t bytes) {
+  copy(stream, device, host, bytes);
+}
+void copy_out(const Stream& stream, void* host, const void* device, uint64_t bytes) {
+  copy(stream, host, device, bytes);
+}
+void copy_on_device(const Stream& stream, void* to, const void* from, uint64_t bytes) {
+  copy(stream, to, from, bytes);
+}
+void fill_bytes(const Stream& stream, void* device, int byte, uint64_t bytes) {
+  enqueue(stream, [=] { std::memset(device, byte, bytes); });
+}
+
+void check_launch(const char*) {}
+
+Graph::Graph(const Stream& stream, const std::function<void()>& work) : native_(new Work) {
+  of(stream).capture = static_cast<Work*>(native_);
+  try {
+    work();
+  } catch (...) {
+    of(stream).capture = nullptr;
+    delete static_cast<Work*>(native_);
+    throw;
+  }
+  of(stream).capture = nullptr;
+}
+Graph::~Graph() { delete static_cast<Work*>(native_); }
+void Graph::start(const Stream& stream) const {
+  for (const auto& step : *static_cast<Work*>(native_)) enqueue(stream, step);
+}
+
+}  // namespace magnet::gpu
