@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { seededRandom } from "../../src/core/random.ts";
+import { normalQuantile, tQuantile } from "../../src/research/evaluation/quantiles.ts";
 import { Gate } from "../../src/research/loop/gate.ts";
 import { LOOP_LIMITS } from "../../src/research/loop/limits.ts";
 import {
@@ -11,8 +12,6 @@ import {
   lowerBound,
   meanDifference,
   noiseFloor,
-  normalQuantile,
-  tQuantile,
 } from "../../src/research/loop/statistics.ts";
 import { roughNormal } from "../../src/research/search/bandit.ts";
 import type { PairedDifference } from "../../src/research/types.ts";

@@ -53,7 +53,8 @@ export function subtract(a: UnitValues, b: UnitValues): UnitValues {
   };
 }
 
-function summary(of: UnitValues, draws: Float64Array, level: number) {
+/** Mean, spread and percentile bounds of draws. */
+export function summary(of: UnitValues, draws: Float64Array, level: number) {
   const difference = scoreOf(of);
   let mean = 0;
   for (const value of draws) mean += value / draws.length;
@@ -78,13 +79,14 @@ export function resample(of: UnitValues, options: BootstrapOptions): Float64Arra
   of.weights.forEach((weight, s) => {
     if (weight === 0) return;
     const values = of.strata === null ? of.values : of.values.filter((_, i) => of.strata![i] === s);
-    const means = stratumMeans(values, count, random);
+    const means = resampledMeans(values, count, random);
     for (let d = 0; d < count; d++) out[d]! += weight * means[d]!;
   });
   return out;
 }
 
-function stratumMeans(values: Float64Array, draws: number, random: Draw): Float64Array {
+/** Means of samples with replacement, as many as the values. */
+export function resampledMeans(values: Float64Array, draws: number, random: Draw): Float64Array {
   const cells = new Map<number, number>();
   for (const value of values) {
     cells.set(value, (cells.get(value) ?? 0) + 1);

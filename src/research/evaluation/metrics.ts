@@ -15,6 +15,10 @@ export const CLASSIFICATION_METRICS = [
 ] as const;
 export type ClassificationMetric = (typeof CLASSIFICATION_METRICS)[number];
 
+/** What a score can be. */
+export const rangeOf = (metric: ClassificationMetric): readonly [number, number] =>
+  metric === "log_loss" ? [Number.NEGATIVE_INFINITY, 0] : [0, 1];
+
 /** What a model says of some rows. */
 export interface Predictions {
   /** Class probabilities, row-major (rows, classes). */

@@ -8,8 +8,8 @@
  * transformer, then all other learners on the raw signals: what is to be learnt, by any family.
  */
 import { seededRandom } from "../../core/random.ts";
-import { scoreInterval } from "../evaluation/bootstrap.ts";
-import { unitValues } from "../evaluation/metrics.ts";
+import { scoreOf, unitValues } from "../evaluation/metrics.ts";
+import { sealedInterval } from "../evaluation/sealed.ts";
 import type { TabularConfiguration } from "../tabular/configuration.ts";
 import type { TabularDomain } from "../tabular/domain.ts";
 import { outputDecisions } from "../tabular/outputs.ts";
@@ -289,7 +289,7 @@ function lineOf(
 }
 
 /** The rules alone on some rows; where they say nothing they answer the first class. */
-function pipelineScore(domain: TabularDomain, rows: Uint32Array, seed: number) {
+function pipelineDecisions(domain: TabularDomain, rows: Uint32Array) {
   const { pipeline, label, classes } = domain.data;
   const decisions = Int32Array.from(rows, (row) => Math.max(0, pipeline![row]!));
   const own = Int32Array.from(rows, (row) => label[row]!);
@@ -298,18 +298,19 @@ function pipelineScore(domain: TabularDomain, rows: Uint32Array, seed: number) {
     probabilities[i * classes.length + c] = 1;
   });
   const values = unitValues(domain.metric, own, { probabilities, decisions }, classes.length);
-  return { interval: scoreInterval(values, { seed }), own, decisions };
+  return { values, own, decisions };
 }
 
 function pipelineVersion(domain: TabularDomain): ZevorVersion {
-  const { interval, own, decisions } = pipelineScore(domain, domain.parts.search, 1);
+  const { values, own, decisions } = pipelineDecisions(domain, domain.parts.search);
+  const score = scoreOf(values);
   return {
     version: "rules",
     innovation: "the rule pipeline alone",
     configurations: 0,
-    score: interval.score,
+    score,
     errors: errorsOf(own, decisions, domain.data.classes.length),
-    loco_score: interval.score,
+    loco_score: score,
     loco_gap: 0,
     difference: null,
     kept: false,
@@ -325,8 +326,9 @@ async function openSealed(domain: TabularDomain, raw: Best, best: Best, seed: nu
       fidelity: 1,
     });
   const opened = await domain.openSealed(await fit(best), await fit(raw));
+  const rules = pipelineDecisions(domain, domain.parts.sealed);
   return {
-    pipeline: pipelineScore(domain, domain.parts.sealed, seed).interval,
+    pipeline: sealedInterval(rules.values, domain.sealedUnits(), seed),
     end_to_end: opened.baseline,
     final: opened.model,
     difference: opened.difference,

@@ -5,8 +5,14 @@
 import type { Hash } from "../../core/types.ts";
 import type { Learners } from "../../native/learner-types.ts";
 import { analyseTabular } from "../analysis/analyse.ts";
-import { pairedBootstrap, scoreInterval } from "../evaluation/bootstrap.ts";
+import { pairedBootstrap } from "../evaluation/bootstrap.ts";
 import { type ClassificationMetric, unitValues } from "../evaluation/metrics.ts";
+import {
+  pairedInterval,
+  type SealedUnits,
+  sealedInterval,
+  sealedUnits,
+} from "../evaluation/sealed.ts";
 import { splitParts } from "../evaluation/split.ts";
 import { tabularStrategies } from "../strategies/catalogue.ts";
 import type { Parts, TaskData } from "../table/types.ts";
@@ -206,18 +212,26 @@ export class TabularDomain implements ResearchDomain {
     baseline: ScoreInterval;
     difference: PairedDifference;
     trivial: ScoreInterval;
+    notes: readonly string[];
   }> {
     return this.inTurn(async () => {
-      const seed = { seed: BOOTSTRAP_SEED };
-      const mine = await this.valuesOn(model, this.parts.sealed);
-      const other = await this.valuesOn(baseline, this.parts.sealed);
+      const units = this.sealedUnits();
+      const { sealed } = this.parts;
+      const mine = await this.valuesOn(model, sealed);
+      const other = await this.valuesOn(baseline, sealed);
       return {
-        model: scoreInterval(mine, seed),
-        baseline: scoreInterval(other, seed),
-        difference: pairedBootstrap(other, mine, seed),
-        trivial: scoreInterval(this.trivialValues(this.parts.sealed), seed),
+        model: sealedInterval(mine, units, BOOTSTRAP_SEED),
+        baseline: sealedInterval(other, units, BOOTSTRAP_SEED),
+        difference: pairedInterval(other, mine, units, BOOTSTRAP_SEED),
+        trivial: sealedInterval(this.trivialValues(sealed), units, BOOTSTRAP_SEED),
+        notes: units.notes,
       };
     });
+  }
+
+  /** What the sealed rows are resampled by. */
+  sealedUnits(): SealedUnits {
+    return sealedUnits(this.data, this.parts.sealed, this.metric, this.task.split.by_context);
   }
 
   /** The answer that looks at no feature: the most frequent class, with the classes' shares. */

@@ -137,6 +137,12 @@ test("a task about new contexts is scored on contexts held out, with those seen 
   );
   expect(figures.loco_score).toBeUndefined();
   expect(figures.seen_score).toBeGreaterThan(score + 0.03); // the context helps where it is known
+  // The sealed interval is of contexts, and says so.
+  const model = await domain.fitFinal(specOf(domain, { members: [member] }));
+  const opened = await domain.openSealed(model, model);
+  expect(opened.notes.join()).toContain(`${used(sealed).size} contexts`);
+  expect(opened.model.high - opened.model.low).toBeGreaterThan(0.2);
+  expect(opened.difference.low).toBe(0);
 });
 
 test("the pipeline's class as a feature and the residual target beat the plain model", async () => {
