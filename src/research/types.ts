@@ -208,6 +208,11 @@ export interface ResearchDomain {
   readonly name: DomainName;
   /** Of the task, its data and its splits: the same hash means the same trials. */
   readonly task_hash: Hash;
+  /**
+   * Of what the data is about (labels, prices, texts), whatever the task is called and makes of it:
+   * what was learnt on the same data under another seed has seen rows that are sealed now.
+   */
+  readonly data_hash: Hash;
   readonly facts: TaskFacts;
   /** What the checks of the data have to say. */
   readonly notes: readonly {
@@ -224,6 +229,8 @@ export interface ResearchDomain {
   randomSpace(): Sweep;
   /** Checks and completes; throws BAD_CONFIGURATION naming the field. */
   parse(configuration: unknown): Configuration;
+  /** Another task's configuration without what only makes sense there; absent: all of it does. */
+  adopt?(configuration: Configuration): Configuration;
   evaluate(spec: TrialSpec, options: EvaluateOptions): Promise<TrialOutcome>;
   /** Paired bootstrap of b - a over the units of the search part. */
   compare(a: TrialOutcome, b: TrialOutcome, seed: number): PairedDifference;

@@ -297,12 +297,38 @@ describe("openings", () => {
     const knowledge = knowing([recalled, { ...recalled, other: 7 }]);
     const { events } = await run({ domain, runner, knowledge });
     expect(searched(events).slice(0, 3)).toEqual([RECALL, "guesses", "guesses"]);
-    // Once in a run, and the first version still aims at the baseline's failures.
+    // Once in a run.
     expect(searched(events).filter((s) => s === "guesses")).toHaveLength(2);
     const first = events.find((e) => e.kind === "strategies")!;
     expect(first.kind === "strategies" && first.chosen.map((c) => c.strategy)).not.toContain(
       "guesses",
     );
+  });
+
+  test("a recalled one that is better ends the first version, the next starts from it", async () => {
+    const { result } = await run({ knowledge: knowing([recalled]) });
+    const [first, second] = result.versions;
+    expect(first!.strategies.map((s) => s.strategy)).toEqual([RECALL]);
+    expect(second!.started_from.configuration).toMatchObject(recalled);
+    expect(second!.strategies.length).toBeGreaterThan(1);
+  });
+
+  test("one that is no better costs its trial: the first version is planned as ever", async () => {
+    const worse = { a: 0.1, b: 9, c: 60, shape: "flat" };
+    const { result } = await run({ knowledge: knowing([worse]) });
+    const strategies = result.versions[0]!.strategies.filter((s) => s.strategy !== "merge");
+    expect(strategies.map((s) => s.family).sort()).toEqual([
+      ...["family-a", "family-b", "family-c", RECALL],
+    ]);
+  });
+
+  test("what only makes sense on the other task is left out of a recalled one", async () => {
+    const adopt = ({ other, ...rest }: Configuration) => rest;
+    const domain = { ...syntheticDomain(), adopt };
+    const runner = localRunner({ domain, clock: systemClock });
+    const knowledge = knowing([{ ...recalled, other: 7 }]);
+    const { events } = await run({ domain, runner, knowledge });
+    expect(searched(events)[0]).toBe(RECALL);
   });
 
   test("take no more than their share of a small budget", async () => {

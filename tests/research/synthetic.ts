@@ -87,6 +87,7 @@ export function syntheticDomain(options: SyntheticOptions = {}): ResearchDomain 
     reads,
     name: "tabular",
     task_hash: "0".repeat(64) as Hash,
+    data_hash: "0".repeat(64) as Hash,
     facts: {
       domain: "tabular",
       name: "synthetic",

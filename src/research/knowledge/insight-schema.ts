@@ -16,6 +16,7 @@ const name = z
   .min(1)
   .max(NAME_LENGTH_MAX)
   .refine((text) => !/\p{Cc}/u.test(text), "holds control characters");
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const share = z.number().min(0).max(1);
 const count = z.int().min(0);
 /** Differences of scores; those of losses are far below as well. */
@@ -49,9 +50,10 @@ const differenceSchema = z
 
 export const insightSchema = z.strictObject({
   key: name,
-  task_hash: z.string().regex(/^[0-9a-f]{64}$/),
+  task_hash: hash,
   signature: z.strictObject({
     facts: factsSchema,
+    data: hash.optional(),
     metric: name,
     failures: z
       .array(z.strictObject({ kind: z.enum(FAILURE_KINDS), strength: z.number().min(0).max(1e9) }))

@@ -24,9 +24,17 @@ interface TaskWord {
   readonly alike: number;
 }
 
-/** Of the data whatever the seed, and so the split, is. */
-const dataOf = ({ domain, name, rows, features, classes }: TaskFacts): string =>
+/** What data without a hash is known by. */
+const describe = ({ domain, name, rows, features, classes }: TaskFacts): string =>
   canonicalJson([domain, name, rows, features, classes]);
+
+/** Of the data whatever the seed, and so the split, is. */
+const dataOf = ({ data, facts }: Signature): string => data ?? describe(facts);
+
+function sameData(a: Signature, b: Signature): boolean {
+  if (a.data !== undefined && b.data !== undefined) return a.data === b.data;
+  return describe(a.facts) === describe(b.facts);
+}
 
 const square = (x: number): number => x * x;
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
@@ -61,7 +69,7 @@ function between(words: readonly TaskWord[]): number {
 }
 
 function priorOf(insights: readonly { insight: Insight; alike: number }[]): StrategyPrior {
-  const tasks = Map.groupBy(insights, ({ insight }) => dataOf(insight.signature.facts));
+  const tasks = Map.groupBy(insights, ({ insight }) => dataOf(insight.signature));
   const words = [...tasks.values()].map(taskWord);
   const tau = between(words);
   const weights = words.map((w) => w.alike / (w.variance + tau));
@@ -87,7 +95,7 @@ function configurationsOf(
         b.insight.difference!.difference - a.insight.difference!.difference ||
         (a.insight.key < b.insight.key ? -1 : 1),
     );
-  const tasks = Map.groupBy(order, ({ insight }) => dataOf(insight.signature.facts));
+  const tasks = Map.groupBy(order, ({ insight }) => dataOf(insight.signature));
   const told = [...tasks.values()].map(([first]) => first!.insight.configuration!);
   return told.length > 0 ? { configurations: told.slice(0, CONFIGURATIONS_TOLD) } : {};
 }
@@ -116,10 +124,9 @@ export function priorsFrom(
   signature: Signature,
   version = 1,
 ): Priors {
-  const own = dataOf(signature.facts);
   const heard = insights
     .filter((i) => i.configuration !== undefined || i.version > 1 === version > 1)
-    .filter((insight) => dataOf(insight.signature.facts) !== own)
+    .filter((insight) => !sameData(insight.signature, signature))
     .map((insight) => ({ insight, alike: likeness(signature, insight.signature) }))
     .filter(({ alike }) => alike >= LIKENESS_MIN)
     .sort((a, b) => (a.insight.key < b.insight.key ? -1 : 1));

@@ -98,6 +98,12 @@ export function corpusHash({ domains, documents }: Corpus): Hash {
   return sha256Hex(canonicalJson({ domains: [...domains], digests })) as Hash;
 }
 
+/** SHA-256 over the texts alone, in order of their content: the same under other names. */
+export function textsHash({ documents }: Corpus): Hash {
+  const digests = documents.map(({ bytes }) => toHex(sha256(bytes))).sort();
+  return sha256Hex(canonicalJson(digests)) as Hash;
+}
+
 /** How many of `count` documents each held-out part gets; training keeps at least one. */
 function sizesOf(count: number, shares: SplitShares): [number, number, number] {
   const of = (share: number) => Math.max(1, Math.round(share * count));

@@ -28,7 +28,7 @@ import {
   parseConfiguration,
 } from "./configuration.ts";
 import { costOf } from "./cost.ts";
-import { type Corpus, corpusHash, splitCorpus } from "./documents.ts";
+import { type Corpus, corpusHash, splitCorpus, textsHash } from "./documents.ts";
 import type { Excerpt } from "./excerpts.ts";
 import { packModel, unpackModel } from "./final-model.ts";
 import { measure } from "./measure.ts";
@@ -80,6 +80,7 @@ export class LanguageDomain implements ResearchDomain {
   readonly fidelities = FIDELITIES;
   readonly strategies: readonly Strategy[];
   readonly task_hash: Hash;
+  readonly data_hash: Hash;
   readonly facts: TaskFacts;
   readonly data: TextData;
   readonly #threads: number;
@@ -96,6 +97,7 @@ export class LanguageDomain implements ResearchDomain {
     this.#threads = task.threads ?? 1;
     const identity = { domain: "language", seed, options, corpus: corpusHash(corpus) };
     this.task_hash = sha256Hex(canonicalJson(identity)) as Hash;
+    this.data_hash = textsHash(corpus);
     const sizes = corpus.domains.map((_, index) =>
       corpus.documents.reduce((sum, d) => sum + (d.domain === index ? d.bytes.length : 0), 0),
     );
@@ -139,6 +141,17 @@ export class LanguageDomain implements ResearchDomain {
 
   parse(configuration: unknown): Configuration {
     return asConfiguration(this.#read(configuration));
+  }
+
+  /** Weights are of sources by name: another corpus' say nothing here. */
+  adopt(configuration: Configuration): Configuration {
+    const mixture = Object.keys((configuration.mixture ?? {}) as object);
+    const ours = mixture.length === 0 || canonicalJson(mixture.sort()) === this.#names;
+    return ours ? configuration : { ...configuration, mixture: this.baseline().mixture! };
+  }
+
+  get #names(): string {
+    return canonicalJson([...this.data.domains].sort());
   }
 
   /** Tokens of a trial: those of equal text or of equal cost (see options.ts). */

@@ -62,6 +62,8 @@ export interface TrialRunner {
 /** What knowledge is filed under. */
 export interface Signature {
   readonly facts: TaskFacts;
+  /** The domain's `data_hash`; what was told before there was one has none. */
+  readonly data?: Hash;
   readonly metric: string;
   /** Failures of the model that the strategies were aimed at. */
   readonly failures: readonly { readonly kind: FailureKind; readonly strength: number }[];

@@ -240,12 +240,12 @@ const unitsOf = (trial: Trial | null): number => {
 function* remember(run: RunState, model: Model, reason: FinalReason): Part<void> {
   const [first] = run.versions;
   if (model === run.baseline || !first) return;
-  const { facts, metric, task_hash } = run.domain;
+  const { facts, metric, task_hash, data_hash } = run.domain;
   const failures = first.failures.map(({ kind, strength }) => ({ kind, strength }));
   yield* record({
     key: `${task_hash}/${run.options.seed}/final`,
     task_hash,
-    signature: { facts, metric, failures },
+    signature: { facts, data: data_hash, metric, failures },
     version: model.version,
     strategy: RECALL,
     family: RECALL,

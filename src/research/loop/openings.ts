@@ -63,7 +63,7 @@ function candidates(run: RunState, failures: readonly Failure[], priors: Priors)
   const recalled = (priors[RECALL]?.configurations ?? [])
     .slice(0, LOOP_LIMITS.recalled_max)
     // Of a task with other columns it may ask for what this one does not offer.
-    .map((configuration) => parseOrNull(run, configuration))
+    .map((known) => parseOrNull(run, run.domain.adopt?.(known) ?? known))
     .filter((configuration): configuration is Configuration => configuration !== null);
   const portfolio = run.domain.strategies
     .filter((strategy) => strategy.opening)

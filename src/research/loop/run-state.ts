@@ -24,7 +24,16 @@ import { askSpent, askTrials, type Part, tell } from "./steps.ts";
 /** What of a domain the machine uses: nothing here reads a file or waits. */
 export type DomainView = Pick<
   ResearchDomain,
-  "task_hash" | "facts" | "metric" | "fidelities" | "baseline" | "parse" | "compare" | "strategies"
+  | "task_hash"
+  | "data_hash"
+  | "facts"
+  | "metric"
+  | "fidelities"
+  | "baseline"
+  | "parse"
+  | "adopt"
+  | "compare"
+  | "strategies"
 >;
 
 /** A configuration with its full-fidelity trials, by seed. */

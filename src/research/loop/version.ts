@@ -18,7 +18,7 @@ import {
   unitOf,
 } from "./arms.ts";
 import type { StrategyChoice } from "./events.ts";
-import type { Priors, Signature } from "./faces.ts";
+import { type Priors, RECALL, type Signature } from "./faces.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { runOpenings } from "./openings.ts";
 import type { RunState } from "./run-state.ts";
@@ -44,15 +44,21 @@ export function* explore(
   yield* tell({ kind: "failures", version, failures });
   const signature: Signature = {
     facts: run.domain.facts,
+    data: run.domain.data_hash,
     metric: run.domain.metric,
     failures: failures.map(({ kind, strength }) => ({ kind, strength })),
   };
   const priors = yield* askPriors(version, signature);
-  const picked = choose(run, version, failures, priors, trials);
+  // What other tasks ended with is tried before anything is planned around the baseline: where it
+  // is better, nothing is, and the next version starts from it.
+  const open = () => runOpenings(run, version, failures, priors);
+  const early = version === 1 && recalls(priors) ? yield* open() : null;
+  const settled = early?.some((arm) => isRecalled(arm) && improves(run, arm)) ?? false;
+  const picked = settled ? [] : choose(run, version, failures, priors, trials);
   yield* tell({ kind: "strategies", version, chosen: picked.map((p) => choiceOf(p.ranked)) });
   const teacher = { offered: 0, refused: 0 };
   const taught = yield* teach(run, version, failures, picked, trials, teacher);
-  const opened = version === 1 ? yield* runOpenings(run, version, failures, priors) : [];
+  const opened = early ?? (version === 1 ? yield* open() : []);
   const arms = picked.map((p) => openArm(run, version, p, priors, taught.get(p.ranked) ?? []));
   const typical = run.typicalCost();
   let left = trials;
@@ -69,6 +75,13 @@ export function* explore(
   const bests = arms.flatMap((arm) => (arm.best ? [arm.best] : []));
   return { failures, signature, arms, teacher, best: bestOf(bests) };
 }
+
+const recalls = (priors: Priors) => (priors[RECALL]?.configurations ?? []).length > 0;
+const isRecalled = (arm: Arm) => arm.ranked.strategy.id === RECALL;
+
+/** Whether an arm's best is above the leading model by more than the seeds move that. */
+const improves = (run: RunState, { best }: Arm): boolean =>
+  best !== null && best.outcome!.score - run.leader.trials[0]!.outcome!.score > run.noise.floor;
 
 /** How much of a version's allotment a batch was: on a budget of time, by its cost. */
 function sizeOf(run: RunState, batch: readonly { arm: Arm }[], typical: number): number {

@@ -70,6 +70,7 @@ export class SeriesDomain implements ResearchDomain {
   readonly task: Task;
   readonly series: SeriesData;
   readonly task_hash: Hash;
+  readonly data_hash: Hash;
   readonly facts: TaskFacts;
   readonly metric: ClassificationMetric;
   /** Always all folds: windows are compared by their scores, and two folds would tell noise. */
@@ -89,6 +90,7 @@ export class SeriesDomain implements ResearchDomain {
     this.notes = series.data.notes;
     this.metric = classificationMetric(task.metric);
     this.task_hash = taskHash(task, series.data.hash);
+    this.data_hash = series.price_hash;
     this.facts = factsOf(task, series);
     const part = takeRows(series.data, series.parts.search);
     this.rows_max = fittedRowsMax(part.rows, this.horizon);

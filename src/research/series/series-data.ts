@@ -17,6 +17,8 @@ import type { RawSeries } from "./raw.ts";
 export interface SeriesData {
   readonly data: TaskData;
   readonly parts: Parts;
+  /** SHA-256 of the prices, whatever the horizon. */
+  readonly price_hash: Hash;
   /** Change of the price over the horizon by row. */
   readonly forward: Float64Array;
   /** The class that persistence expects, by row. */
@@ -59,6 +61,7 @@ export function toSeriesData(task: Task, raw: RawSeries, read: readonly Note[] =
   ) as Hash;
   return {
     data: { ...base, notes, hash },
+    price_hash: sha256Hex(new Uint8Array(raw.price.slice().buffer)) as Hash,
     parts,
     forward,
     persistence: persistence(raw.price, horizon, hold).subarray(0, rows),

@@ -17,6 +17,7 @@ import { splitParts } from "../evaluation/split.ts";
 import { tabularStrategies } from "../strategies/catalogue.ts";
 import type { Parts, TaskData } from "../table/types.ts";
 import { loadTaskData } from "../task/data.ts";
+import { hashOfLabels } from "../task/hash.ts";
 import { type Task, taskHash } from "../task/load.ts";
 import type {
   Configuration,
@@ -61,6 +62,7 @@ export class TabularDomain implements ResearchDomain {
   readonly data: TaskData;
   readonly parts: Parts;
   readonly task_hash: Hash;
+  readonly data_hash: Hash;
   readonly facts: TaskFacts;
   readonly notes: ResearchDomain["notes"];
   readonly metric: ClassificationMetric;
@@ -80,6 +82,7 @@ export class TabularDomain implements ResearchDomain {
     this.metric = classificationMetric(task.metric);
     this.parts = splitParts(data, task.split, task.seed);
     this.task_hash = taskHash(task, data.hash);
+    this.data_hash = hashOfLabels(data);
     this.offers = {
       contexts: data.context !== null,
       pipeline: data.pipeline !== null,

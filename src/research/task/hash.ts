@@ -31,6 +31,11 @@ export function hashOfData(data: Omit<TaskData, "hash" | "notes">): Hash {
   return toHex(new Uint8Array(hasher.digest())) as Hash;
 }
 
+/** SHA-256 of the labels by row: the same whichever columns a task keeps and what it is called. */
+export function hashOfLabels({ label }: Pick<TaskData, "label">): Hash {
+  return toHex(new Uint8Array(new Bun.CryptoHasher("sha256").update(label).digest())) as Hash;
+}
+
 /** One bit pattern for missing and one for zero, on every machine. */
 const canonicalNumbers = (values: Float64Array): Float64Array =>
   values.map((value) => (Number.isNaN(value) ? Number.NaN : value + 0));

@@ -106,6 +106,20 @@ describe("priors", () => {
     expect(base.prior(signature("a")).s!.gain).toBeLessThan(0.012);
   });
 
+  test("the same data under another name is the task itself, other data of its name is not", () => {
+    const base = makeBase();
+    const hash = (text: string) => Bun.CryptoHasher.hash("sha256", text, "hex") as Hash;
+    const of = (name: string, data: string) => ({ ...signature(name), data: hash(data) });
+    base.record(insight("renamed", "s", 0.05, { signature: of("renamed", "mine") }));
+    expect(base.prior(of("asked", "mine"))).toEqual({});
+    base.record(insight("asked", "s", 0.03, { signature: of("asked", "other") }));
+    expect(base.prior(of("asked", "mine")).s!.weight).toBeCloseTo(1, 5);
+    // What was told without a hash is known by its description.
+    base.record(insight("old", "s", 0.01));
+    expect(base.prior(of("old", "mine")).s!.weight).toBeCloseTo(1, 5);
+    expect(base.prior(of("new", "mine")).s!.weight).toBeCloseTo(2, 5);
+  });
+
   test("what was gained over a baseline is no promise to a model that has left it behind", () => {
     const base = makeBase();
     base.record(insight("a", "s", 0.05));

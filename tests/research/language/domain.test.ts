@@ -28,6 +28,22 @@ function decided({ score, outputs, figures }: Awaited<ReturnType<LanguageDomain[
   return { score, outputs: [...outputs], figures };
 }
 
+test("another corpus' configuration comes without the weights of its sources", () => {
+  const domain = openDomain(corpus, TASK);
+  const own = domain.parse({ ...domain.baseline(), mixture: { a: 1, b: 2 } });
+  expect(domain.adopt(own)).toEqual(own);
+  const other = { ...own, lr: 0.007, mixture: { c: 1, d: 2 } };
+  expect(domain.parse(domain.adopt(other))).toEqual({ ...own, lr: 0.007, mixture: {} });
+});
+
+test("texts are known by their content, whatever their names, seed and settings", () => {
+  const domains = corpus.domains.map((name) => `${name}-renamed`);
+  const renamed = openDomain({ ...corpus, domains }, { tokens: 7000 });
+  expect(renamed.data_hash).toBe(openDomain(corpus, TASK).data_hash);
+  const fewer = { ...corpus, documents: corpus.documents.slice(1) };
+  expect(openDomain(fewer, TASK).data_hash).not.toBe(renamed.data_hash);
+});
+
 describe("a trial", () => {
   test("gives the same outcome for any number of threads and in another process' place", async () => {
     const [one, other] = [openDomain(corpus, TASK), openDomain(corpus, TASK)];

@@ -44,6 +44,17 @@ test("what a domain has evaluated before does not change an outcome", async () =
   expect({ ...after, cpu_s: 0 }).toEqual({ ...alone, cpu_s: 0 });
 });
 
+test("data is known by its labels, whatever columns a task keeps and however it is split", () => {
+  const [all, fewer] = [
+    sampleDomain({ rows: 300 }),
+    sampleDomain({ rows: 300, task: { seed: 2 } }),
+  ];
+  const dropped = sampleDomain({ rows: 300, task: { name: "other", drop: ["rule"] } });
+  expect(fewer.task_hash).not.toBe(all.task_hash);
+  expect([fewer.data_hash, dropped.data_hash]).toEqual([all.data_hash, all.data_hash]);
+  expect(sampleDomain({ rows: 301 }).data_hash).not.toBe(all.data_hash);
+});
+
 test("a tuned threshold finds the rare class that argmax leaves out", async () => {
   const domain = sampleDomain({ rows: 900, share: 0.08 });
   const argmax = await domain.evaluate(specOf(domain, { members: [BOOSTING] }), ONE_THREAD);

@@ -75,6 +75,7 @@ export async function toyOutcome(spec: TrialSpec): Promise<TrialOutcome> {
 export const toyDomain = (): ResearchDomain =>
   ({
     task_hash: TOY_HASH,
+    data_hash: TOY_HASH,
     parse: (configuration: unknown) => configuration,
     evaluate: toyOutcome,
   }) as unknown as ResearchDomain;
