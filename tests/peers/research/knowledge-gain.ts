@@ -1,11 +1,13 @@
 /**
- * What the knowledge base is worth: every task is run cold, its insights are kept, then every task
- * is run again with what the others taught (never itself). Reported is how many trials the warm run
- * needs for the best score that both reach, over those of the cold run. Usage:
- *   bun tests/peers/research/knowledge-gain.ts DATA_FOLDER [--sets a,b] [--trials 40] [--seeds 1]
+ * What the knowledge base is worth: every task is run cold, then again with what the cold runs of
+ * the other families of tasks taught (nothing of its own family), with the same budget and seed.
+ * Counted are the trials, the baseline's and the noise floor's among them, to the best score that
+ * both runs reach. By itself, with the options of the table and --rows language,tabular:
+ *   bun tests/peers/research/knowledge-gain.ts --data DIR --results DIR --seeds 1,2,3
  */
 import path from "node:path";
 import { systemClock } from "../../../src/core/clock.ts";
+import { seededRandom } from "../../../src/core/random.ts";
 import * as learners from "../../../src/native/learners.ts";
 import { priorsFrom } from "../../../src/research/knowledge/prior.ts";
 import type { Insight, KnowledgeSource } from "../../../src/research/loop/faces.ts";
@@ -13,64 +15,164 @@ import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../../src/research/loop/run.ts";
 import { openTabular } from "../../../src/research/tabular/domain.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
+import type { ResearchDomain } from "../../../src/research/types.ts";
+import { say, stored, type TableOptions, tableOptions } from "./places.ts";
+import { openText, TEXTS } from "./text-tasks.ts";
 
-const flag = (name: string, otherwise: string) => {
-  const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? otherwise : process.argv[at + 1]!;
+const TRIALS = 30;
+/** Part of what the cold run gained over the baseline, and resamples of the interval. */
+const GAIN = 0.95;
+const DRAWS = 10_000;
+const KINDS = ["language", "tabular"] as const;
+type Kind = (typeof KINDS)[number];
+type Options = Pick<TableOptions, "places" | "seeds">;
+
+/** Sets outside of the comparison, by what their rows are. */
+const TABLES: { readonly [set: string]: string } = {
+  ...{ attrition: "people", titanic: "people", scat: "nature", two_class: "chemistry" },
+  ...{ glass: "chemistry", sonar: "signals", vehicle: "signals", breast_cancer: "medicine" },
 };
-const folder = process.argv[2]!;
-const sets = flag("sets", "sonar,two_class,glass,scat,breast_cancer,titanic,attrition").split(",");
-const trials = Number(flag("trials", "40"));
-const seeds = Number(flag("seeds", "1"));
-const say = (line: string) => process.stdout.write(`${line}\n`);
 
-/** Best search score after each trial. */
-async function curve(set: string, seed: number, knowledge: KnowledgeSource): Promise<number[]> {
-  const file = path.join(folder, `${set}.csv`);
-  const task = { schema: "magnet.research_task/1", name: set, domain: "tabular", label: "label" };
-  const domain = await openTabular(parseTask({ ...task, data: file, seed }, file), learners);
+interface Cell {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly family: string;
+  readonly seed: number;
+}
+
+interface Run {
+  /** Best search score after each trial. */
+  readonly best: readonly number[];
+  readonly insights: readonly Insight[];
+}
+
+const cellsOf = (kind: Kind, seeds: readonly number[]): Cell[] =>
+  Object.entries(kind === "language" ? TEXTS : TABLES).flatMap(([name, given]) =>
+    seeds.map((seed) => {
+      const family = typeof given === "string" ? given : given.family;
+      return { kind, name, family, seed };
+    }),
+  );
+
+function open({ kind, name, seed }: Cell, data: string): Promise<ResearchDomain> | ResearchDomain {
+  if (kind === "language") return openText(name, seed);
+  const file = path.join(data, `${name}.csv`);
+  const task = { schema: "magnet.research_task/1", name, domain: "tabular", label: "label" };
+  return openTabular(parseTask({ ...task, data: file, seed }, file), learners);
+}
+
+async function runWith(cell: Cell, data: string, prior: KnowledgeSource["prior"]): Promise<Run> {
+  const domain = await open(cell, data);
+  const insights: Insight[] = [];
   const { result } = await runResearch({
     domain,
-    budget: { trials },
-    patience: trials,
-    seed,
-    knowledge,
+    budget: { trials: TRIALS },
+    // Both runs use the whole budget.
+    patience: TRIALS,
+    seed: cell.seed,
+    knowledge: { prior, record: (insight) => void insights.push(insight) },
     runner: localRunner({ domain, clock: systemClock }),
   });
   await domain.close();
-  return result.best_so_far.map((best) => best ?? -Infinity);
+  return { best: result.best_so_far.map((best) => best ?? -1e9), insights };
 }
 
-const insights: Insight[] = [];
-const cold = new Map<string, number[]>();
-for (const set of sets)
-  for (let seed = 1; seed <= seeds; seed++)
-    cold.set(
-      `${set} ${seed}`,
-      await curve(set, seed, { prior: () => ({}), record: (i) => void insights.push(i) }),
-    );
-say(`${insights.length} insights of ${sets.length} tasks`);
-const ratios: number[] = [];
-for (const set of sets)
-  for (let seed = 1; seed <= seeds; seed++) {
-    const knowledge: KnowledgeSource = {
-      // Of this task's own data nothing is told: priorsFrom leaves it out.
-      prior: (signature, version) => priorsFrom(insights, signature, version),
-      record: () => undefined,
-    };
-    const before = cold.get(`${set} ${seed}`)!;
-    const after = await curve(set, seed, knowledge);
-    const both = Math.min(before.at(-1)!, after.at(-1)!);
-    const at = (scores: number[]) => scores.findIndex((score) => score >= both) + 1;
-    ratios.push(at(after) / at(before));
-    say(
-      `${set} ${seed}: ${both.toFixed(4)} cold at ${at(before)}, warm at ${at(after)}; ` +
-        `ends with ${before.at(-1)!.toFixed(4)} cold, ${after.at(-1)!.toFixed(4)} warm`,
-    );
+interface Pair {
+  readonly cell: Cell;
+  /** Trials to the best score that both reach. */
+  readonly cold: number;
+  readonly warm: number;
+  /** Trials to nearly all that the cold run gained over the baseline: GAIN of it. */
+  readonly cold_most: number;
+  readonly warm_most: number;
+  readonly ends: readonly [cold: number, warm: number];
+}
+
+function pairOf(cell: Cell, cold: Run, warm: Run): Pair {
+  const ends = [cold.best.at(-1)!, warm.best.at(-1)!] as const;
+  // What a run never reaches counts as one trial more than it had.
+  const at = ({ best }: Run, level: number) => {
+    const reached = best.findIndex((score) => score >= level);
+    return reached < 0 ? best.length + 1 : reached + 1;
+  };
+  const both = Math.min(...ends);
+  const [baseline] = cold.best;
+  const most = baseline! + GAIN * (ends[0] - baseline!);
+  return {
+    ...{ cell, ends, cold: at(cold, both), warm: at(warm, both) },
+    ...{ cold_most: at(cold, most), warm_most: at(warm, most) },
+  };
+}
+
+/** Runs what is not stored yet: all tasks cold, then warm. */
+async function pairsOf(options: Options, kind: Kind): Promise<Pair[]> {
+  const { places, seeds } = options;
+  const nameOf = ({ name, seed }: Cell, how: string) => `knowledge-${kind}-${name}-${seed}-${how}`;
+  const cold: { cell: Cell; run: Run }[] = [];
+  for (const cell of cellsOf(kind, seeds)) {
+    const make = () => runWith(cell, places.data, () => ({}));
+    cold.push({ cell, run: await stored(places, nameOf(cell, "cold"), make) });
   }
-ratios.sort((a, b) => a - b);
-const mean = ratios.reduce((sum, r) => sum + Math.log(r), 0) / ratios.length;
-say(
-  `trials warm / cold to the same score: median ${ratios[ratios.length >> 1]!.toFixed(2)}, ` +
-    `geometric mean ${Math.exp(mean).toFixed(2)} over ${ratios.length} runs`,
-);
+  const pairs: Pair[] = [];
+  for (const { cell, run } of cold) {
+    const known = cold
+      .filter((other) => other.cell.family !== cell.family)
+      .flatMap((other) => other.run.insights);
+    const warm = await stored(places, nameOf(cell, "warm"), () =>
+      runWith(cell, places.data, (signature, version) => priorsFrom(known, signature, version)),
+    );
+    const pair = pairOf(cell, run, warm);
+    const [a, b] = pair.ends.map((score) => score.toFixed(4));
+    say(`${cell.name} ${cell.seed}: cold at ${pair.cold} (ends ${a}), warm at ${pair.warm} (${b})`);
+    pairs.push(pair);
+  }
+  return pairs;
+}
+
+const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+
+/** Geometric mean with a 95% bootstrap interval over the tasks, their seeds with them. */
+function geometric(pairs: readonly Pair[], ratio: (pair: Pair) => number): string {
+  const tasks = [...Map.groupBy(pairs, ({ cell }) => cell.name).values()].map((same) =>
+    mean(same.map((pair) => Math.log(ratio(pair)))),
+  );
+  const random = seededRandom(1);
+  const draw = () => mean(tasks.map(() => tasks[random.below(tasks.length)]!));
+  const drawn = Array.from({ length: DRAWS }, draw).sort((a, b) => a - b);
+  const at = (share: number) => Math.exp(drawn[Math.floor(share * DRAWS)]!).toFixed(2);
+  return `${Math.exp(mean(tasks)).toFixed(2)} [${at(0.025)}, ${at(0.975)}]`;
+}
+
+function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2;
+}
+
+/** A Markdown table with a row for each kind of tasks. */
+export async function knowledgeRow(
+  options: Options,
+  kinds: readonly Kind[] = ["language"],
+): Promise<string> {
+  const lines = [
+    "| tasks | (task, seed) pairs | trials warm / cold to the same score [95%] | median | " +
+      `to ${100 * GAIN}% of the cold gain | mean trials cold, warm |`,
+    "|---|---|---|---|---|---|",
+  ];
+  for (const kind of kinds) {
+    const pairs = await pairsOf(options, kind);
+    const of = (pick: (pair: Pair) => number) => mean(pairs.map(pick)).toFixed(1);
+    const cells = [
+      ...[kind, pairs.length, geometric(pairs, ({ cold, warm }) => warm / cold)],
+      median(pairs.map(({ cold, warm }) => warm / cold)).toFixed(2),
+      geometric(pairs, ({ cold_most, warm_most }) => warm_most / cold_most),
+      `${of(({ cold }) => cold)}, ${of(({ warm }) => warm)}`,
+    ];
+    lines.push(`| ${cells.join(" | ")} |`);
+  }
+  return lines.join("\n");
+}
+
+if (import.meta.main) {
+  const options = tableOptions(KINDS);
+  process.stdout.write(`${await knowledgeRow(options, options.rows as readonly Kind[])}\n`);
+}
