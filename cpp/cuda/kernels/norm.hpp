@@ -6,7 +6,8 @@
 namespace magnet::gpu {
 
 /** out = quantised(norm(x) * w). w null: no norm. r (rows): 1 / sqrt(mean(x^2) + eps). quantise false
- * (plain models): out.values alone is written. X: float (residual stream) or T (attention output). */
+ * (plain models, and the norm before the head): out.values alone is written. X: float (the residual
+ * stream) or T. A row with NaN or infinity gets an inverse, or values, of NaN. */
 template <class X, class T>
 void norm_quantise(const Stream& stream, Matrix<const X> x, const float* w, float eps, bool quantise,
                    float* r, QuantisedInput<T> out);
@@ -19,37 +20,31 @@ void swiglu_norm_quantise(const Stream& stream, Matrix<const T> gate, Matrix<con
 
 /**
  * Backward of a norm: dx = (or +=) r * (g - x * r^2 * mean(g * x)) with g = dy * w; dw (n) += sum over
- * rows of dy * x * r, in one fixed order whatever the device. `partial`: norm_partials(n) floats of
- * scratch. dx_operand, where given: dx once more as T (the next product's operand).
+ * rows of dy * x * r, in one fixed order whatever the device. dx may be dy unless accumulating.
+ * `partial`: norm_partials(n) floats of scratch. dx_operand, where its data is given: dx once more as T,
+ * the next product's operand.
  */
 template <class X, class T>
 void norm_backward(const Stream& stream, Matrix<const X> x, const float* w, Matrix<const T> dy,
-                   const float* r, bool accumulate, Matrix<X> dx, const Matrix<T>* dx_operand,
-                   float* dw, float* partial);
+                   const float* r, bool accumulate, Matrix<X> dx, Matrix<T> dx_operand, float* dw,
+                   float* partial);
 /** Floats that norm_backward and swiglu_norm_backward need as scratch. */
 uint64_t norm_partials(int64_t columns);
 
 /** Backward of swiglu_norm_quantise through the straight-through quantiser, from dh (rows, d_ff), the
- * gradient of the normed h; h is made again. Writes dgate and dup, which may be gate and up. w null: no
- * norm. */
+ * gradient of the normed h; h is made again. dgate and dup may be gate and up. w null: no norm. */
 template <class T>
 void swiglu_norm_backward(const Stream& stream, Matrix<const T> gate, Matrix<const T> up,
                           const float* w, Matrix<const T> dh, const float* r, Matrix<T> dgate,
                           Matrix<T> dup, float* dw, float* partial);
 
-/** out (rows, n) = norm(x) * w as T, r (rows): the norm before the head. */
-template <class T>
-void norm_final(const Stream& stream, Matrix<const float> x, const float* w, float eps, float* r,
-                Matrix<T> out);
-
 /** Codes, values and scale of latent weights (n, k) without padding. `partial`: WEIGHT_PARTIALS doubles.
- * The mean of |w| is summed in double by one fixed tree. Not finite: inverse becomes NaN. */
+ * The mean of |w| is summed in double by one fixed tree. Where it is not finite, inverse is NaN. */
 template <class T>
-void ternarise(const Stream& stream, const float* w, int64_t n, int64_t k, double* partial,
-               QuantisedWeight<T> out);
+void ternarise(const Stream& stream, const float* w, double* partial, QuantisedWeight<T> out);
 constexpr uint64_t WEIGHT_PARTIALS = 1024;
-/** Plain models and the head: latent weights as T. */
+/** Plain models and the head: latent weights without padding as T. */
 template <class T>
-void weights_as(const Stream& stream, const float* w, int64_t n, int64_t k, Matrix<T> out);
+void weights_as(const Stream& stream, const float* w, Matrix<T> out);
 
 }  // namespace magnet::gpu

@@ -1,35 +1,48 @@
-// AdamW, Muon and the global norm. Formulas: tests/golden/bitnet/README.md.
+// AdamW, Muon and the global norm. Formulas: tests/golden/bitnet/README.md. What a step's numbers are
+// made of comes from the host, by the CPU's own code, so that equal gradients give equal bits.
 #pragma once
+#include "../../cpu/optimizer_factors.hpp"
 #include "matrix.hpp"
 
 namespace magnet::gpu {
 
-/** A step's numbers, on the device, so that a captured graph takes new ones each time. */
+/** A step's numbers, on the device: a captured graph takes new ones each time. */
 struct StepNumbers {
-  float lr, beta1, beta2, eps, weight_decay, clip, momentum;
-  float bias1, bias2;  // 1 - beta^t
-  uint32_t kind;       // MG_OPTIMIZER_*
+  AdamwFactors adamw;  // decay: of matrices
+  float clip;          // 0: off
+  float momentum;
+  float lr;
+};
+StepNumbers step_numbers(const mg_optimizer& optimizer);
+
+/** What was found before the update. */
+struct StepState {
+  double norm;    // of the gradient, before clipping
+  float factor;   // that clipping multiplies the gradient with
+  int32_t skips;  // 1: loss or norm is not finite, and no update below changes anything
 };
 
-/** Writes sqrt(sum g^2), summed in double by one fixed tree. `partial`: NORM_PARTIALS doubles. */
-void global_norm(const Stream& stream, const float* g, uint64_t n, double* partial, double* norm);
+/** Writes state->norm: sqrt(sum g^2), summed in double by one fixed tree. `partial`: NORM_PARTIALS
+ * doubles. */
+void global_norm(const Stream& stream, const float* g, uint64_t n, double* partial,
+                 StepState* state);
 constexpr uint64_t NORM_PARTIALS = 1024;
 
-/** factor = min(1, clip / (norm + 1e-6)); 1 where clip is 0. `skip` becomes 1 where loss or norm is not
- * finite, and every update below then changes nothing. losses: as sum_losses writes. */
-void clip_factor(const Stream& stream, const double* norm, const double* losses,
-                 const StepNumbers* numbers, float* factor, int32_t* skip);
+/** Writes state->factor = min(1, clip / (norm + 1e-6)), 1 where clip is 0, and state->skips. losses: as
+ * sum_losses writes. */
+void clip_and_check(const Stream& stream, const double* losses, const StepNumbers* numbers,
+                    StepState* state);
 
-/** AdamW on n elements; decays says whether weight decay applies. Element-wise in the CPU's order of
- * operations, so that equal gradients give equal bits. */
-void adamw(const Stream& stream, const float* g, float* p, float* m, float* v, uint64_t n, bool decays,
-           const StepNumbers* numbers, const float* factor, const int32_t* skip);
+/** AdamW on n elements. */
+void adamw(const Stream& stream, const float* g, float* p, float* m, float* v, uint64_t n,
+           bool decays, const StepNumbers* numbers, const StepState* state);
 
 /** Muon on a matrix (rows, columns) without padding. T: precision of the products. `scratch`:
- * muon_scratch(rows, columns) bytes. */
+ * muon_scratch<T>(rows, columns) bytes. */
 template <class T>
 void muon(const Stream& stream, const float* g, float* p, float* m, int64_t rows, int64_t columns,
-          const StepNumbers* numbers, const float* factor, const int32_t* skip, void* scratch);
+          const StepNumbers* numbers, const StepState* state, void* scratch);
+template <class T>
 uint64_t muon_scratch(int64_t rows, int64_t columns);
 
 }  // namespace magnet::gpu
