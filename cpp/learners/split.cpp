@@ -179,7 +179,9 @@ void SplitFinder::columns_changed() {
 }
 
 Split SplitFinder::find(const Packed* histogram, Packed total, uint32_t rows,
-                        const SplitRules& rules, uint32_t threads) {
+                        const SplitRules& given, uint32_t threads) {
+  SplitRules rules = given;
+  if (rules.min_rows > 1) rules.min_curvature = rules.least_of_side(curvature_of(total), rows);
   const CutRules cut_rules{static_cast<int32_t>(total >> 32), static_cast<int32_t>(total),
                            rules.min_curvature, rules.l1, rules.l2};
   const auto columns = static_cast<int64_t>(number_bins_.size());

@@ -3,6 +3,8 @@
 // Missing values go to the side where they gain more. Categories are cut in the order of their mean
 // gradient (Fisher 1958), few of them each against the rest.
 #pragma once
+#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "histogram.hpp"
@@ -16,6 +18,8 @@ struct SplitRules {
   double l2;
   /** Least of a side, >= 1: a whole number. */
   int32_t min_curvature;
+  /** Least rows of a side, >= 1: by its share of the node's curvature, as cells count no rows. */
+  double min_rows;
   double min_gain;
   /** Added to the curvature of a category when categories are put in order. */
   double category_smoothing;
@@ -27,6 +31,11 @@ struct SplitRules {
   double score(double gradient, double curvature, double extra_l2 = 0) const {
     const double size = std::max((gradient < 0 ? -gradient : gradient) - l1, 0.0);
     return size * size / (curvature + l2 + extra_l2);
+  }
+
+  /** min_curvature where min_rows may ask for more, in a node of so many rows and this curvature. */
+  int32_t least_of_side(double curvature, uint32_t rows) const {
+    return std::max(min_curvature, static_cast<int32_t>(std::ceil(min_rows * curvature / rows)));
   }
 };
 

@@ -50,7 +50,8 @@ bool TreeGrower::is_before(const Open& a, const Open& b) const {
 bool TreeGrower::may_split(const Job& job, const Open& leaf) const {
   if (rules_.max_depth > 0 && leaf.depth >= rules_.max_depth) return false;
   const double least = 2.0 * job.split_rules.min_curvature;
-  return curvature_of(leaf.total) >= least && leaf.end - leaf.begin >= 2;
+  const double rows_least = 2.0 * std::max(job.split_rules.min_rows, 1.0);
+  return curvature_of(leaf.total) >= least && leaf.end - leaf.begin >= rows_least;
 }
 
 /** Rows that go left first, both sides in their old order; returns how many those are. */

@@ -7,6 +7,8 @@ export interface ReferenceSettings {
   learning_rate: number;
   max_depth: number;
   min_child_weight: number;
+  /** By share of the node's curvature. */
+  min_samples_leaf: number;
   l1: number;
   l2: number;
 }
@@ -37,6 +39,7 @@ function bestCut(
     const size = Math.max(Math.abs(sum(of, g)) - s.l1, 0);
     return (size * size) / (sum(of, h) + s.l2);
   };
+  const least = Math.max(s.min_child_weight, (s.min_samples_leaf * sum(rows, h)) / rows.length);
   let best: Cut = { gain: 1e-9, goesLeft: () => true };
   for (const { bins, missing } of columns)
     for (let bin = 0; bin < missing; bin++)
@@ -45,7 +48,7 @@ function bestCut(
         const left = rows.filter(goesLeft);
         const right = rows.filter((row) => !goesLeft(row));
         if (left.length === 0 || right.length === 0) continue;
-        if (Math.min(sum(left, h), sum(right, h)) < s.min_child_weight) continue;
+        if (Math.min(sum(left, h), sum(right, h)) < least) continue;
         const gain = score(left) + score(right) - score(rows);
         if (gain > best.gain * (1 + 1e-9)) best = { gain, goesLeft };
       }

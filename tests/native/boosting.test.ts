@@ -36,11 +36,13 @@ for (const isClass of [true, false])
   for (const [name, more] of [
     ["plain", {}],
     ["penalties", { l1: 0.7, l2: 3, min_child_weight: 4 }],
+    ["leaves of 17 rows", { min_samples_leaf: 17 }],
   ] as const)
     test(`${isClass ? "classes" : "values"}, ${name}: the trees of the plain reference`, async () => {
       const { matrix, target, weight } = numbers(160, isClass, 11);
       const data = await binData(matrix, { bins_max: 32 });
-      const settings = { trees: 4, learning_rate: 0.3, max_depth: 3, ...more };
+      const rules = { trees: 4, learning_rate: 0.3, max_depth: 3, min_samples_leaf: 1 };
+      const settings = { ...rules, ...more };
       const model = await fit(data, options(isClass ? 2 : 1, target, { weight, params: settings }));
       const p = await model.predict(data, null);
       const columns = [0, 1, 2, 3].map((column) => binsOfColumn(data, column));
@@ -78,7 +80,7 @@ test("a weight of 2 is a row twice, a weight of 0 is no row", async () => {
   const rows = Uint32Array.from(
     [...weight.keys()].flatMap((row) => Array.from({ length: weight[row]! }, () => row)),
   );
-  const params = { trees: 10 };
+  const params = { trees: 10, min_samples_leaf: 1 };
   const weighted = await fit(data, options(2, target, { weight, params }));
   const repeated = await fit(data, options(2, target, { rows, params }));
   const [a, b] = [await weighted.predict(data, null), await repeated.predict(data, null)];

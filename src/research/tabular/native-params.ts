@@ -37,6 +37,7 @@ export function nativeParams(member: NativeMember, rows: number): NativeParams {
         max_depth: p.depth_max!,
         // An undecided row of two classes has a second derivative of 1/4.
         min_child_weight: p.leaf_rows_min! / 4,
+        min_samples_leaf: 1,
         l1: p.l1!,
         l2: p.l2!,
         min_gain: p.gain_min!,

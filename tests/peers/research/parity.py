@@ -1,10 +1,11 @@
 """Parity of the native learners with scikit-learn and XGBoost on real sets, by balanced accuracy.
 
-Usage: parity.py FOLDER [--sets a,b] [--folds 5] [--seeds 3] [--learners boosting,extra_trees,forest]
-[--set name=value]. FOLDER holds what export.R wrote. The library is called through its C ABI
-(build/libmagnet_cpu.so), so all systems get the same folds and the same columns. One JSON line for
-each set and learner: scores, CPU seconds, and whether magnet's learner is within two standard
-errors of the best peer of its kind.
+Usage: parity.py FOLDER [--sets a,b] [--folds 5] [--seeds 3] [--learners boosting,forest] [--equal:
+scikit-learn's boosting with depth 6 and L2 of 1, as ours and XGBoost's] [--kept FILE: the peers'
+folds are run once] [--set name=value]. FOLDER holds what export.R wrote. The library is
+called through its C ABI (build/libmagnet_cpu.so), so all systems get the same folds and the same
+columns. One JSON line for each set and learner: scores, CPU seconds, and by peer the paired
+difference and whether magnet's learner is within two standard errors.
 """
 import argparse
 import ctypes
@@ -19,6 +20,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
+from parity_peers import PEERS  # noqa: E402
 
 warnings.filterwarnings("ignore")
 LIBRARY = pathlib.Path(__file__).resolve().parents[3] / "build/libmagnet_cpu.so"
@@ -88,79 +90,103 @@ def read(file):
     return np.column_stack(columns), np.array(levels), y
 
 
-def filled(x):
-    """For learners that take no missing values: -1 tells them apart well enough for trees."""
-    return np.where(np.isnan(x), -1, x)
-
-
-def peers(learner, x, levels, seed):
-    from sklearn.ensemble import (
-        ExtraTreesClassifier,
-        HistGradientBoostingClassifier,
-        RandomForestClassifier,
-    )
-    from xgboost import XGBClassifier
-
-    if learner == "boosting":
-        few = [0 < level <= 255 for level in levels]
-        hist = HistGradientBoostingClassifier(
-            categorical_features=few, early_stopping=False, random_state=seed
-        )
-        xgb = XGBClassifier(n_estimators=100, learning_rate=0.1, max_depth=6, n_jobs=1,
-                            tree_method="hist", random_state=seed, verbosity=0)
-        return {"hist_gradient_boosting": (hist, x), "xgboost": (xgb, x)}
-    kind = ExtraTreesClassifier if learner == "extra_trees" else RandomForestClassifier
-    return {f"sklearn_{learner}": (kind(100, n_jobs=1, random_state=seed), filled(x))}
-
-
 def balanced_accuracy(y, predicted):
     return np.mean([np.mean(predicted[y == k] == k) for k in np.unique(y)])
 
 
-def main():
+class Scores:
+    """Of peers, by set, learner, system, seed and fold: a peer's folds are run once and kept."""
+
+    def __init__(self, file):
+        self.file, self.known = file, {}
+        if file and os.path.exists(file):
+            for line in open(file, encoding="utf8"):
+                entry = json.loads(line)
+                self.known[tuple(entry["key"])] = entry["values"]
+
+    def get(self, key, make):
+        """[balanced accuracy, CPU seconds]"""
+        if key not in self.known:
+            start = time.process_time()
+            score = make()
+            self.known[key] = [float(score), time.process_time() - start]
+            if self.file:
+                with open(self.file, "a", encoding="utf8") as out:
+                    out.write(json.dumps({"key": key, "values": self.known[key]}) + "\n")
+        return self.known[key]
+
+
+def compare(ours, theirs, test_to_train):
+    """The paired difference with its standard error over folds and, as folds share their rows, the
+    one corrected for that (Nadeau and Bengio 2003)."""
+    paired = np.array(ours) - np.array(theirs)
+    spread, count = paired.std(ddof=1), len(paired)
+    error = spread / np.sqrt(count)
+    corrected = spread * np.sqrt(1 / count + test_to_train)
+    return {
+        "score": round(float(np.mean(theirs)), 4),
+        "difference": round(float(paired.mean()), 4),
+        "standard_error": round(float(error), 4),
+        "corrected_error": round(float(corrected), 4),
+        "within": bool(paired.mean() >= -2 * error),
+        "within_corrected": bool(paired.mean() >= -2 * corrected),
+    }
+
+
+def run_set(magnet, file, learner, args, settings, kept):
     from sklearn.model_selection import StratifiedKFold
 
+    x, levels, y = read(file)
+    classes = int(y.max()) + 1
+    results = {}
+    for seed in range(args.seeds):
+        splits = StratifiedKFold(args.folds, shuffle=True, random_state=seed).split(x, y)
+        for fold, (train, test) in enumerate(splits):
+
+            def ours():
+                p = magnet.fit_predict(learner, x, levels, y, classes, train, test, settings)
+                return balanced_accuracy(y[test], p.argmax(axis=1))
+
+            fresh = Scores(None)
+            results.setdefault("magnet", []).append(fresh.get((), ours))
+            for name, (peer, features) in PEERS[learner](x, levels, seed, args.equal).items():
+
+                def theirs():
+                    fitted = peer.fit(features[train], y[train])
+                    return balanced_accuracy(y[test], fitted.predict(features[test]))
+
+                key = (file.stem, learner, name, args.equal, args.folds, seed, fold)
+                results.setdefault(name, []).append(kept.get(key, theirs))
+    scores = {name: [s for s, _ in values] for name, values in results.items()}
+    own = round(float(np.mean(scores["magnet"])), 4)
+    line = {"set": file.stem, "learner": learner, "magnet": own}
+    for name, values in scores.items():
+        if name != "magnet":
+            line[name] = compare(scores["magnet"], values, 1 / (args.folds - 1))
+    line["cpu_s"] = {name: round(sum(s for _, s in v), 2) for name, v in results.items()}
+    return line
+
+
+def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--sets")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--learners", default="boosting")
+    parser.add_argument("--learners", default=",".join(LEARNERS))
+    parser.add_argument("--equal", action="store_true")
+    parser.add_argument("--kept")
     parser.add_argument("--set", action="append", default=[])
     args = parser.parse_args()
     magnet = Magnet()
+    kept = Scores(args.kept)
     settings = {k: float(v) for k, v in (s.split("=") for s in args.set)}
-    files = sorted(pathlib.Path(args.folder).glob("*.csv"))
-    wanted = args.sets.split(",") if args.sets else [f.stem for f in files]
-    for file in (f for f in files if f.stem in wanted):
-        x, levels, y = read(file)
-        classes = int(y.max()) + 1
-        for learner in args.learners.split(","):
-            scores, cpu = {}, {}
-            for seed in range(args.seeds):
-                folds = StratifiedKFold(args.folds, shuffle=True, random_state=seed).split(x, y)
-                for train, test in folds:
-                    start = time.process_time()
-                    p = magnet.fit_predict(learner, x, levels, y, classes, train, test, settings)
-                    cpu["magnet"] = cpu.get("magnet", 0) + time.process_time() - start
-                    scores.setdefault("magnet", []).append(
-                        balanced_accuracy(y[test], p.argmax(axis=1)))
-                    for name, (peer, features) in peers(learner, x, levels, seed).items():
-                        start = time.process_time()
-                        predicted = peer.fit(features[train], y[train]).predict(features[test])
-                        cpu[name] = cpu.get(name, 0) + time.process_time() - start
-                        scores.setdefault(name, []).append(balanced_accuracy(y[test], predicted))
-            line = {"set": file.stem, "learner": learner}
-            for name, values in scores.items():
-                line[name] = round(float(np.mean(values)), 4)
-            line["cpu_s"] = {name: round(s, 2) for name, s in cpu.items()}
-            best = max((n for n in scores if n != "magnet"), key=lambda n: np.mean(scores[n]))
-            paired = np.array(scores["magnet"]) - np.array(scores[best])
-            error = paired.std(ddof=1) / np.sqrt(len(paired))
-            line["difference"] = round(float(paired.mean()), 4)
-            line["standard_error"] = round(float(error), 4)
-            line["within"] = bool(paired.mean() >= -2 * error)
-            print(json.dumps(line), flush=True)
+    wanted = args.sets.split(",") if args.sets else sorted(
+        f.stem for f in pathlib.Path(args.folder).glob("*.csv"))
+    for learner in args.learners.split(","):
+        for name in wanted:
+            file = pathlib.Path(args.folder) / f"{name}.csv"
+            print(json.dumps(run_set(magnet, file, learner, args, settings, kept)), flush=True)
 
 
 main()
