@@ -98,6 +98,8 @@ export interface Rows {
   readonly test: readonly number[];
   /** Class of each test row. */
   readonly truth: readonly string[];
+  /** Number of what each test row is a copy of, the same under every seed. */
+  readonly units: readonly number[];
 }
 
 /** The parts of a task as line numbers of its CSV, written beside the task for the peers. */
@@ -114,6 +116,7 @@ export async function writeRows(task_file: string): Promise<{ file: string; rows
     train: [...parts.search, ...parts.gate].sort((a, b) => a - b),
     test: [...parts.sealed],
     truth: [...parts.sealed].map((row) => data.classes[data.label[row]!]!),
+    units: [...parts.sealed].map((row) => data.group?.[row] ?? row),
   };
   const file = task_file.replace(/\.json$/, ".rows.json");
   writeAtOnce(file, JSON.stringify(rows));

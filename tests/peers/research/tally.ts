@@ -1,10 +1,10 @@
 /**
  * From cells to the table's figures: means over seeds, intervals and ranks. The seeds' sealed parts
- * share rows, so rows are what the bootstrap draws: from all that are sealed under any seed, with
- * replacement, and a row counts as often as it was drawn in every seed that has sealed it. All
- * systems meet the same draws, so differences are paired. The interval is that of the rows alone:
- * it knows nothing of what other parts would have given, so it is rather too narrow, which makes
- * "equal within the noise" harder to reach.
+ * share rows, so rows are what the bootstrap draws (copies of a row together): from all that are
+ * sealed under any seed, with replacement, and a row counts as often as it was drawn in every seed
+ * that has sealed it. All systems meet the same draws, so differences are paired. The interval is
+ * that of the rows alone: it knows nothing of what other parts would have given, so it is rather too
+ * narrow, which makes "equal within the noise" harder to reach.
  */
 import { Draw } from "../../../src/research/evaluation/draw.ts";
 import type { Cell, Rows } from "./cells.ts";
@@ -45,7 +45,7 @@ export interface SetCells {
 
 /** What a system did on a seed's sealed rows. */
 interface Judged {
-  readonly test: readonly number[];
+  readonly units: readonly number[];
   /** Number of each row's class. */
   readonly code: Int32Array;
   readonly right: Uint8Array;
@@ -55,19 +55,19 @@ interface Judged {
 function judge(rows: Rows, cell: Cell): Judged {
   const names = [...new Set(rows.truth)];
   return {
-    test: rows.test,
+    units: rows.units,
     code: Int32Array.from(rows.truth, (name) => names.indexOf(name)),
     right: Uint8Array.from(rows.truth, (name, i) => (cell.predictions[i] === name ? 1 : 0)),
     classes: names.length,
   };
 }
 
-/** Balanced accuracy with a weight for each row of the table. */
-function weightedScore({ test, code, right, classes }: Judged, weight: Float64Array): number {
+/** Balanced accuracy with a weight for each unit. */
+function weightedScore({ units, code, right, classes }: Judged, weight: Float64Array): number {
   const all = new Float64Array(classes);
   const hits = new Float64Array(classes);
   for (let i = 0; i < code.length; i++) {
-    const w = weight[test[i]!]!;
+    const w = weight[units[i]!]!;
     all[code[i]!]! += w;
     hits[code[i]!]! += w * right[i]!;
   }
@@ -96,9 +96,9 @@ function rankOf(system: string, score: BySystem<number>): number {
   return above + (same + 1) / 2;
 }
 
-/** Mean score over seeds of each draw of the rows. */
+/** Mean score over seeds of each draw of the units. */
 function draw(judged: BySystem<readonly Judged[]>, rows: readonly Rows[]): BySystem<Float64Array> {
-  const sealed = [...new Set(rows.flatMap(({ test }) => test))];
+  const sealed = [...new Set(rows.flatMap(({ units }) => units))];
   const weight = new Float64Array(sealed.reduce((a, b) => Math.max(a, b), 0) + 1);
   const draws = Object.fromEntries(
     Object.keys(judged).map((system) => [system, new Float64Array(DRAWS)]),

@@ -5,7 +5,7 @@ import { runToEnd } from "./cells.ts";
 import { ownCores, type RowResult, stored, type TableOptions } from "./places.ts";
 
 /** One and two workers in turn, so often: something else on the machine then meets both. */
-const ROUNDS = 5;
+const ROUNDS = 3;
 const GOAL = 1.8;
 
 export async function workersRow({ places, scale }: TableOptions): Promise<RowResult> {
@@ -14,7 +14,7 @@ export async function workersRow({ places, scale }: TableOptions): Promise<RowRe
   const pairs = await stored(places, `workers-${rounds}`, async () => {
     const found: { one: number; two: number }[] = [];
     // The learners' own times are another row's: as little of them as there can be.
-    const size = ["--rows", "500", "--trees", "1", "--trials", "64", "--repeat", "1"];
+    const size = ["--rows", "500", "--trees", "1", "--trials", "24", "--repeat", "1"];
     const command = [...places.magnet, "bench", "research", ...size, "--json"];
     for (let i = 0; i < rounds; i++) {
       const { stdout } = await runToEnd(command, path.join(places.results, "logs/workers.log"));
