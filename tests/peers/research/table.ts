@@ -6,6 +6,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { knowledgeRow } from "./knowledge-gain.ts";
 import { contextRow, edgeRow } from "./other-rows.ts";
 import {
   type Figure,
@@ -31,6 +32,7 @@ const MAKERS: Record<RowName, Row> = {
   series: seriesRow,
   edge: edgeRow,
   genkidama: studyRow,
+  knowledge: (all) => knowledgeRow(all),
   resume: resumeRow,
   workers: workersRow,
 };
