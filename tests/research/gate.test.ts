@@ -74,7 +74,7 @@ describe("Thresholdout", () => {
   });
 
   test("agreeing parts tell only what the search part knows; disagreeing ones are told apart", () => {
-    const gate = new Gate(seededRandom(4), 1000);
+    const gate = new Gate(seededRandom(4), { budget: 1000 });
     const reading = (difference: number) => ({
       difference,
       standard_error: 0.01,
@@ -95,7 +95,7 @@ describe("Thresholdout", () => {
   });
 
   test("rows that the gate decides alike are no objection", () => {
-    const gate = new Gate(seededRandom(3), 1000);
+    const gate = new Gate(seededRandom(3), { budget: 1000 });
     const search = { difference: 0.017, standard_error: 0.014, low: 0, high: 0, level: 0.95 };
     const alike = { difference: 0, standard_error: 0, low: 0, high: 0, level: 0.95 };
     let accepted = 0;
@@ -104,9 +104,23 @@ describe("Thresholdout", () => {
   });
 
   test("no query beyond the budget", () => {
-    const gate = new Gate(seededRandom(1), 2);
+    const gate = new Gate(seededRandom(1), { budget: 2 });
     expect([gate.open(), gate.open(), gate.left]).toEqual([0, 1, 0]);
     expect(() => gate.open()).toThrow("query budget");
+  });
+
+  test("queries that were undone stay used, with their numbers and their noise", () => {
+    const gate = new Gate(seededRandom(1), { budget: 5, lost: [1, 2] });
+    expect(gate.left).toBe(3);
+    const far = { difference: 1, standard_error: 0.01, low: 1, high: 1, level: 0.95 };
+    const none = { ...far, difference: 0 };
+    const answers = [0, 1, 2].map(() => [gate.open(), gate.answer(far, none).answer]);
+    expect(answers.map(([query]) => query)).toEqual([0, 3, 4]);
+    expect(gate.left).toBe(0);
+    // The noise of a gate that nobody has undone, at the same numbers.
+    const whole = new Gate(seededRandom(1), { budget: 5 });
+    const all = [0, 1, 2, 3, 4].map(() => [whole.open(), whole.answer(far, none).answer]);
+    expect(answers).toEqual([all[0]!, all[3]!, all[4]!]);
   });
 });
 

@@ -57,6 +57,13 @@ export interface TrialRunner {
    * so that a read which was interrupted is seen in the log. The result is plain JSON data.
    */
   once<T>(key: string, step: () => T | Promise<T>): Promise<T>;
+  /**
+   * Computes again what other machines said of these trials; absent where no other machine is asked.
+   * Rejects with NODE_WRONG, having undone what followed, where one has lied.
+   */
+  vouch?(trials: readonly number[]): Promise<void>;
+  /** Numbers of the gate's queries that were undone: they were answered, so they stay used. */
+  lostQueries?(): readonly number[];
 }
 
 /** What knowledge is filed under. */

@@ -2,7 +2,8 @@
  * The gate: Thresholdout (Dwork et al. 2015, "The reusable holdout") over one difference per
  * query. While search and gate parts agree within a noisy threshold it answers with the search
  * part's own difference and so tells nothing about its rows; where they do not, it answers with
- * the gate's difference and noise. It answers a fixed number of queries in a run.
+ * the gate's difference and noise. It answers a fixed number of queries in a run; one whose run was
+ * undone afterwards was answered all the same, and neither its number nor its noise comes again.
  */
 import { invariant } from "../../core/errors.ts";
 import type { Random } from "../../core/random.ts";
@@ -17,20 +18,25 @@ export interface GateAnswer {
 export class Gate {
   readonly #random: Random;
   readonly #budget: number;
+  readonly #lost: ReadonlySet<number>;
   #used = 0;
 
-  constructor(random: Random, budget: number = LOOP_LIMITS.gate_queries) {
+  /** `lost`: numbers of queries that an earlier life of the run asked and undid. */
+  constructor(random: Random, options: { budget?: number; lost?: readonly number[] } = {}) {
     this.#random = random;
-    this.#budget = budget;
+    this.#budget = options.budget ?? LOOP_LIMITS.gate_queries;
+    this.#lost = new Set(options.lost);
   }
 
   get left(): number {
-    return this.#budget - this.#used;
+    const ahead = [...this.#lost].filter((query) => query >= this.#used).length;
+    return Math.max(0, this.#budget - this.#used - ahead);
   }
 
   /** Call only while `left` is above 0, before the gate part is read. Returns the query's number. */
   open(): number {
     invariant(this.left > 0, "the gate's query budget is used up");
+    for (; this.#lost.has(this.#used); this.#used++) this.#draw();
     return this.#used++;
   }
 
@@ -42,10 +48,14 @@ export class Gate {
     const error = Math.max(gate.standard_error, search.standard_error);
     const threshold = LOOP_LIMITS.gate_threshold_errors * error;
     const scale = LOOP_LIMITS.gate_noise_part * threshold;
-    // Both are drawn each time, so that one answer does not shift the next one's noise.
-    const [blur, noise] = [laplace(this.#random), laplace(this.#random)];
+    const { blur, noise } = this.#draw();
     const overfit = Math.abs(search.difference - gate.difference) > threshold + 2 * scale * blur;
     return { answer: overfit ? gate.difference + scale * noise : search.difference, overfit };
+  }
+
+  /** Both are drawn each time, so that one answer does not shift the next one's noise. */
+  #draw(): { blur: number; noise: number } {
+    return { blur: laplace(this.#random), noise: laplace(this.#random) };
   }
 }
 

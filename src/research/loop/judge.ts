@@ -8,7 +8,7 @@ import type { GateQuery, Verdict } from "./events.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
 import { floorOfMeans, lowerBound } from "./statistics.ts";
-import { askGate, askSpent, type Part, tell } from "./steps.ts";
+import { askGate, askSpent, type Part, tell, vouchFor } from "./steps.ts";
 
 export interface Judgement {
   readonly contender: Model;
@@ -20,6 +20,7 @@ export interface Judgement {
 /** Judges the best trial of a version and moves leader and incumbent accordingly. */
 export function* judge(run: RunState, version: number, best: Trial): Part<Judgement> {
   const contender = yield* confirm(run, best);
+  yield* vouchFor(contender.trials);
   const before = yield* leaderMean(run, contender);
   const after = meanScore(contender);
   const gain =

@@ -19,7 +19,7 @@ import { LOOP_LIMITS } from "./limits.ts";
 import { polish } from "./polish.ts";
 import type { Model, RunState } from "./run-state.ts";
 import { lowerBound, noiseFloor } from "./statistics.ts";
-import { askSealed, askSpent, type Part, record, tell } from "./steps.ts";
+import { askSealed, askSpent, type Part, record, tell, vouchFor } from "./steps.ts";
 import { choiceOf, type Explored, explore } from "./version.ts";
 
 /** The whole run. */
@@ -85,6 +85,7 @@ function* startFromBaseline(run: RunState): Part<void> {
     rest.push(...(yield* run.run(proposalsAt(run, configuration, "noise", part), none)));
   }
   const done = [trial, ...rest.filter((t) => t.outcome)];
+  yield* vouchFor(done);
   run.baseline = { ...run.baseline, trials: done };
   run.incumbent = run.leader = run.baseline;
   run.noise = noiseFloor(done.map((t) => t.outcome!.score));

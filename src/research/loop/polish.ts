@@ -5,7 +5,7 @@
 import { decide, shared } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
-import { type Part, tell } from "./steps.ts";
+import { type Part, tell, vouchFor } from "./steps.ts";
 
 /** Runs further seeds of the finalists and moves leader and incumbent by what they say. */
 export function* polish(run: RunState): Part<void> {
@@ -23,6 +23,7 @@ export function* polish(run: RunState): Part<void> {
     } else ran += done;
   }
   if (ran === 0) return;
+  for (const model of finalists) yield* vouchFor(model.trials);
   const seeds = shared(finalists);
   const best = finalists.reduce((a, b) => (meanAt(b, seeds) > meanAt(a, seeds) ? b : a));
   if (best !== run.leader) {

@@ -11,7 +11,6 @@ import { Budget, type BudgetLimits } from "./budget.ts";
 import type { ResearchEvent, ResearchResult, SealedResult } from "./events.ts";
 import type { KnowledgeSource, TeacherSource, TrialRunner } from "./faces.ts";
 import { Gate } from "./gate.ts";
-import { LOOP_LIMITS } from "./limits.ts";
 import { research } from "./machine.ts";
 import { RunState, randomFor } from "./run-state.ts";
 import type { Step } from "./steps.ts";
@@ -61,7 +60,7 @@ export async function runResearch(options: ResearchOptions): Promise<Researched>
       taught: options.teacher !== undefined,
     },
     new Budget(options.budget),
-    new Gate(randomFor(seed, "gate"), LOOP_LIMITS.gate_queries),
+    new Gate(randomFor(seed, "gate"), { lost: options.runner.lostQueries?.() ?? [] }),
   );
   const driver = new Driver(options);
   const machine = research(state);
@@ -122,6 +121,8 @@ class Driver {
         });
       case "sealed":
         return this.#sealed(step);
+      case "vouch":
+        return runner.vouch?.(step.trials.map(({ index }) => index));
       case "event":
         this.#options.onEvent?.({ index: this.#events++, ...step.event });
         return undefined;

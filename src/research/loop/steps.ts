@@ -34,6 +34,8 @@ export type Step =
       readonly contender: TrialSpec;
     }
   | { readonly kind: "sealed"; readonly final: TrialSpec; readonly baseline: TrialSpec }
+  /** Before a decision rests on these trials: what other machines said of them is computed again. */
+  | { readonly kind: "vouch"; readonly trials: readonly Trial[] }
   | { readonly kind: "event"; readonly event: ResearchEventBody };
 
 /** A part of the machine that returns R. */
@@ -69,6 +71,9 @@ export function* askGate(
   contender: TrialSpec,
 ): Part<PairedDifference> {
   return (yield { kind: "gate", query, incumbent, contender }) as PairedDifference;
+}
+export function* vouchFor(trials: readonly Trial[]): Part<void> {
+  yield { kind: "vouch", trials };
 }
 export function* askSealed(final: TrialSpec, baseline: TrialSpec): Part<SealedResult> {
   return (yield { kind: "sealed", final, baseline }) as SealedResult;

@@ -6,12 +6,11 @@
  */
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { roomLog } from "../../core/log.ts";
-import type { Hash } from "../../core/types.ts";
 import type { Proposal, RunTrialsOptions, Spent, TrialRunner } from "../loop/faces.ts";
-import type { Trial, TrialSpec } from "../types.ts";
+import type { Trial } from "../types.ts";
 import { ERROR_LENGTH_MAX, RETRIES, TRIAL_CPU_S } from "./limits.ts";
-import { outcomeAddress } from "./outcome-record.ts";
 import { ownCpuSeconds } from "./process-cpu.ts";
+import { ResultChecker, type Verifier } from "./result-checker.ts";
 import type { TrialEnd, TrialStore } from "./trial-store.ts";
 import type { TrialWorker, WorkerAnswer, WorkerSource } from "./trial-worker.ts";
 
@@ -23,7 +22,7 @@ export interface RunnerOptions {
   /** One place for a worker each; a worker is opened when there is a trial for it. */
   readonly sources: readonly WorkerSource[];
   /** Where results of other machines are computed again, and which of them. */
-  readonly verifier?: { readonly source: WorkerSource; isDue(address: Hash): boolean };
+  readonly verifier?: Verifier;
   /** CPU seconds of this process that belong to the run; by default from now on. */
   readonly ownCpu?: () => number;
   /** Told of each trial that has just ended, in order of arrival: for the live view. */
@@ -51,10 +50,7 @@ export class DurableRunner implements TrialRunner {
   readonly #queue: Job[] = [];
   /** Called when the queue has grown or the runner closes. */
   #wakers: (() => void)[] = [];
-  readonly #verifier: RunnerOptions["verifier"];
-  /** One re-computation at a time. */
-  #verifying: Promise<unknown> = Promise.resolve();
-  #verifying_worker: TrialWorker | null = null;
+  readonly #checker: ResultChecker;
   readonly #ownCpu: () => number;
   readonly #onTrial: (trial: Trial) => void;
   readonly #began_ms = performance.now();
@@ -62,8 +58,6 @@ export class DurableRunner implements TrialRunner {
   readonly #timer: ReturnType<typeof setInterval>;
   /** Why the run cannot go on: the store is lost, or a node has lied. */
   #broken: unknown = null;
-  /** Lengths of outputs, by fidelity, of trials computed on this machine. */
-  readonly #lengths = new Map<number, number>();
   #next = 0;
   #started = false;
   #closed = false;
@@ -72,7 +66,7 @@ export class DurableRunner implements TrialRunner {
   constructor({ store, sources, verifier, ownCpu, onTrial }: RunnerOptions) {
     this.#store = store;
     this.#sources = sources;
-    this.#verifier = verifier;
+    this.#checker = new ResultChecker(store, verifier);
     const start_s = ownCpuSeconds();
     this.#ownCpu = ownCpu ?? (() => ownCpuSeconds() - start_s);
     this.#onTrial = onTrial ?? (() => undefined);
@@ -117,6 +111,14 @@ export class DurableRunner implements TrialRunner {
     return this.#store.once(key, step);
   }
 
+  async vouch(trials: readonly number[]): Promise<void> {
+    for (const index of trials) await this.#checker.vouch(index);
+  }
+
+  lostQueries(): readonly number[] {
+    return this.#store.lostQueries();
+  }
+
   /** Ends all workers; the store stays open. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -129,7 +131,7 @@ export class DurableRunner implements TrialRunner {
   }
 
   #life(): Spent {
-    const checked_s = this.#verifier?.source.cpuSeconds() ?? 0;
+    const checked_s = this.#checker.cpuSeconds();
     const workers_s = this.#sources.reduce((sum, source) => sum + source.cpuSeconds(), checked_s);
     const wall_s = (performance.now() - this.#began_ms) / 1000;
     return { cpu_s: this.#ownCpu() + workers_s, wall_s };
@@ -154,7 +156,7 @@ export class DurableRunner implements TrialRunner {
   }
 
   async #closeWorkers(): Promise<void> {
-    const all = [...this.#workers, ...(this.#verifying_worker ? [this.#verifying_worker] : [])];
+    const all = [...this.#workers, this.#checker];
     await Promise.all(all.map((worker) => worker.close()));
   }
 
@@ -224,8 +226,8 @@ export class DurableRunner implements TrialRunner {
       this.#store.started(index, worker.name);
       const { spec } = this.#store.trial(index)!;
       const answer = await worker.evaluate(spec, { cpu_limit_s });
-      if (source.foreign) await this.#verify(worker.name, spec, answer);
-      else if (answer.kind === "done") this.#lengths.set(spec.fidelity, lengthOf(answer.outputs));
+      if (source.foreign) await this.#checker.check(worker.name, spec, answer);
+      else if (answer.kind === "done") this.#checker.noteOwn(spec, answer);
       const stopped = this.#closed || signal?.aborted === true;
       if (answer.kind !== "lost") this.#end(job, answer);
       else if (stopped || !this.#isCrash(job, answer.blamed)) this.#again(job, answer, stopped);
@@ -237,38 +239,6 @@ export class DurableRunner implements TrialRunner {
       for (const { reject } of [job, ...this.#queue.splice(0)]) reject(this.#broken);
       return true;
     }
-  }
-
-  /** Computes a sampled result again. Throws NODE_WRONG, having undone what the node has told. */
-  async #verify(name: string, spec: TrialSpec, answer: WorkerAnswer): Promise<void> {
-    if (answer.kind !== "done" || !this.#verifier) return;
-    const address = outcomeAddress(spec, answer.record);
-    const length = this.#lengths.get(spec.fidelity);
-    const fits = length === lengthOf(answer.outputs);
-    // Outputs of another length would break every comparison with them: none is taken unseen.
-    if (fits && !this.#verifier.isDue(address)) return;
-    const again = this.#verifying.then(() => this.#compute(spec));
-    this.#verifying = again.catch(() => undefined); // heard below
-    const own = await again;
-    if (own === null ? fits || length === undefined : own === address) return;
-    const dropped = this.#store.distrust(name);
-    throw new MagnetError(
-      "NODE_WRONG",
-      `${name} gave a result that is not what this machine computes; ${dropped} trials are dropped`,
-      { hint: "resume the run without that node", exit: "verification" },
-    );
-  }
-
-  /** The address of this machine's own outcome; null where it has none. */
-  async #compute(spec: TrialSpec): Promise<Hash | null> {
-    this.#verifying_worker ??= await this.#verifier!.source.open();
-    const answer = await this.#verifying_worker.evaluate(spec, { cpu_limit_s: TRIAL_CPU_S });
-    if (answer.kind === "done") {
-      this.#lengths.set(spec.fidelity, lengthOf(answer.outputs));
-      return outcomeAddress(spec, answer.record);
-    }
-    this.#verifying_worker = null;
-    return null;
   }
 
   #isCrash(job: Job, blamed: boolean): boolean {
@@ -291,12 +261,12 @@ export class DurableRunner implements TrialRunner {
   #copy(index: number, from: number): Trial | null {
     const known = this.#store.whole(from);
     if (known?.outcome == null) return null;
-    const { record } = this.#store.trial(from)!;
+    const { record, worker } = this.#store.trial(from)!;
     const outputs =
       record!.outputs_hash === null ? null : this.#store.outputs(record!.outputs_hash);
     const log_text = `the same as trial ${from}`;
     this.#store.end(index, {
-      ...{ state: "done", record, outputs, error: null, log: log_text, cpu_s: 0 },
+      ...{ state: "done", record, outputs, error: null, log: log_text, cpu_s: 0, worker },
     });
     return this.#told(index);
   }
@@ -322,7 +292,5 @@ export class DurableRunner implements TrialRunner {
     return trial;
   }
 }
-
-const lengthOf = (outputs: Uint8Array | null): number => outputs?.byteLength ?? 0;
 
 const NONE = { log: null, cpu_s: 0 } as const;

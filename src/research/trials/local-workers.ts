@@ -12,7 +12,13 @@ import { FAILED_STARTS_MAX, LOG_BYTES_MAX, STALL_WATCHES, WATCH_MS } from "./lim
 import type { OutcomeRecord } from "./outcome-record.ts";
 import { processCpuSeconds } from "./process-cpu.ts";
 import { badLine, type EvaluateRequest, LOG_MARK, linesOf, readWorkerLine } from "./protocol.ts";
-import type { EvaluateLimits, TrialWorker, WorkerAnswer, WorkerSource } from "./trial-worker.ts";
+import {
+  type EvaluateLimits,
+  localName,
+  type TrialWorker,
+  type WorkerAnswer,
+  type WorkerSource,
+} from "./trial-worker.ts";
 
 export interface LocalWorkerOptions {
   /** Starts a worker process: the program and its arguments. */
@@ -97,7 +103,7 @@ class LocalWorker implements TrialWorker {
       // Ctrl-C in the terminal is for the run, which then ends its workers in order.
       detached: true,
     });
-    this.name = `process ${this.#child.pid}`;
+    this.name = localName(this.#child.pid);
     this.#stall_watches = stall_watches ?? STALL_WATCHES;
     this.#log_read = this.log.follow(this.#child.stderr).catch(() => undefined); // it is gone
     void this.#read();

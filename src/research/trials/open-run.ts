@@ -66,12 +66,12 @@ export function openRun(options: OpenRunOptions): OpenedRun {
     const header = store.begin({ task_hash, task, settings, code_version });
     const command = [...options.self, "research", "worker", folder, "--threads", String(threads)];
     const local = () => new LocalWorkers({ command, task_hash });
-    const verifier = options.sources?.length
-      ? { source: local(), isDue: sampled(crypto.getRandomValues(new Uint8Array(16))) }
-      : undefined;
+    // Without nodes as well: an earlier life may have asked some. It starts when it is needed.
+    const secret = crypto.getRandomValues(new Uint8Array(16));
+    const verifier = { source: local(), isDue: sampled(secret) };
     const runner = new DurableRunner({
       store,
-      ...(verifier ? { verifier } : {}),
+      verifier,
       sources: [...Array.from({ length: workers }, local), ...(options.sources ?? [])],
       ...(options.ownCpu ? { ownCpu: options.ownCpu } : {}),
       ...(options.onTrial ? { onTrial: options.onTrial } : {}),

@@ -19,10 +19,28 @@ export interface OutcomeRecord {
   readonly cpu_s: number;
 }
 
+/** How deep figures are nested: a table by class and fold is at three. */
+const FIGURE_DEPTH_MAX = 8;
+
+/** Plain JSON of finite numbers, no deeper than what any domain writes. */
+function isFigure(value: unknown, depth = FIGURE_DEPTH_MAX): boolean {
+  if (typeof value === "number") return Number.isFinite(value);
+  if (value === null || typeof value === "string" || typeof value === "boolean") return true;
+  if (depth === 0 || typeof value !== "object") return false;
+  return Object.values(value).every((inner) => isFigure(inner, depth - 1));
+}
+const figureSchema = z.custom<Json>((value) => isFigure(value), {
+  error: `is not JSON of finite numbers at most ${FIGURE_DEPTH_MAX} deep`,
+});
+
 export const outcomeRecordSchema = z.strictObject({
   score: z.number(),
   fold_scores: z.array(z.number()).max(FOLDS_MAX),
-  figures: z.record(z.string().max(200), z.json()),
+  figures: z
+    .record(z.string().max(200), figureSchema)
+    .refine((figures) => JSON.stringify(figures).length <= FIGURES_BYTES_MAX, {
+      error: "are longer than allowed",
+    }),
   outputs_hash: z
     .string()
     .regex(/^[0-9a-f]{64}$/)

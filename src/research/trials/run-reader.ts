@@ -163,6 +163,14 @@ export class RunReader {
     });
   }
 
+  /** Numbers of gate queries that were asked and later undone (TrialStore.distrust). */
+  lostQueries(): number[] {
+    return this.steps().flatMap(({ key }) => {
+      const query = /^gate\/(\d+)~/.exec(key)?.[1];
+      return query === undefined ? [] : [Number(query)];
+    });
+  }
+
   lives(): Life[] {
     const query = "SELECT began_ms, cpu_s, wall_s FROM lives ORDER BY life";
     return this.read((d) => d.query(query).all()) as Life[];

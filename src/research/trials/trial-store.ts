@@ -25,6 +25,8 @@ export interface TrialEnd {
   readonly error: string | null;
   readonly log: string | null;
   readonly cpu_s: number;
+  /** Of a copied result, whose it was; else who began it. */
+  readonly worker?: string | null;
 }
 
 /** The one writer of a run. */
@@ -150,7 +152,8 @@ export class TrialStore extends RunReader {
   }
 
   /** Stores how a trial ended, with its outputs, in one step. */
-  end(index: number, { state, record, outputs, error, log, cpu_s }: TrialEnd): StoredTrial {
+  end(index: number, end: TrialEnd): StoredTrial {
+    const { state, record, outputs, error, log, cpu_s, worker = null } = end;
     invariant((state === "done") === (record !== null), "a record belongs to a done trial");
     const known = this.trial(index);
     invariant(known !== null, `trial ${index} was never queued`);
@@ -163,10 +166,10 @@ export class TrialStore extends RunReader {
         );
       d.query(
         `UPDATE trials SET state = ?, record = ?, outcome_address = ?, score = ?, error = ?, log = ?,
-         cpu_s = cpu_s + ?, ended_ms = ? WHERE trial = ?`,
+         cpu_s = cpu_s + ?, ended_ms = ?, worker = coalesce(?, worker) WHERE trial = ?`,
       ).run(
         ...[state, record === null ? null : JSON.stringify(record), address],
-        ...[record?.score ?? null, error, log, cpu_s, this.#clock.now_ms(), index],
+        ...[record?.score ?? null, error, log, cpu_s, this.#clock.now_ms(), worker, index],
       );
     });
     return this.trial(index)!;

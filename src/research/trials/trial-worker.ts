@@ -28,6 +28,11 @@ export type WorkerAnswer = Cost &
     | { readonly kind: "lost"; readonly error: string; readonly blamed: boolean }
   );
 
+/** Processes of this machine have names of their own kind, so that rows tell whose they are. */
+export const localName = (pid: number): string => `process ${pid}`;
+export const isForeign = (worker: string | null): worker is string =>
+  worker !== null && !/^process \d+$/.test(worker);
+
 export interface TrialWorker {
   /** For the trial's row: "process 123", "node-ab12...". */
   readonly name: string;
