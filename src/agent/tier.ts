@@ -21,7 +21,11 @@ export function chooseTier(wanted: Tier | "auto"): TierChoice {
     case "gpu_compute":
       throw notMet(wanted, "this build has no GPU backend", "join with --tier cpu, or auto");
     case "claude_session":
-      throw notMet(wanted, "this build has no research teacher", "join with --tier cpu, or auto");
+      throw notMet(
+        wanted,
+        "nodes do not lend a teacher to the network",
+        "join with --tier cpu, or auto; a research run has its own: teacher in its task file",
+      );
     default:
       return { tier: wanted, why: "as asked for" };
   }

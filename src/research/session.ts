@@ -10,7 +10,7 @@ import type { ResearchEvent } from "./loop/events.ts";
 import type { KnowledgeSource, Spent } from "./loop/faces.ts";
 import { runResearch } from "./loop/run.ts";
 import { openDomain } from "./open-domain.ts";
-import { makeReport, type ReportDocument } from "./report/report.ts";
+import { MODEL_FOLDER, makeReport, type ReportDocument } from "./report/report.ts";
 import { type ReportFiles, writeReport, writeWhole } from "./report/write-report.ts";
 import { parseTask, type Task } from "./task/load.ts";
 import { teacherSource } from "./teacher/propose.ts";
@@ -55,13 +55,23 @@ export interface SessionOptions {
 
 export interface SessionResult {
   readonly report: ReportDocument;
-  readonly files: ReportFiles & { readonly model: string };
+  /** `model_folder`: of a language run, the model as chat, serve and export open it. */
+  readonly files: ReportFiles & { readonly model: string; readonly model_folder: string | null };
   readonly resumed: boolean;
   readonly spent: Spent;
   readonly teacher: TeacherUse | null;
 }
 
 export const MODEL_FILE = "model.bin";
+
+/** The final model as other commands open it; null where `research predict` is what uses it. */
+async function usableModel(task: Task, folder: string, bytes: Uint8Array): Promise<string | null> {
+  if (task.domain !== "language") return null;
+  const model_folder = path.join(folder, MODEL_FOLDER);
+  const { writeModelFolder } = await import("./language/final-model.ts");
+  await writeModelFolder(bytes, model_folder);
+  return model_folder;
+}
 
 async function teacherOf(task: Task, options: SessionOptions) {
   if (task.teacher === null || !options.teach) return null;
@@ -133,6 +143,7 @@ async function runIn(
     });
     const model_file = path.join(folder, MODEL_FILE);
     await writeWhole(model_file, model.bytes);
+    const model_folder = await usableModel(task, folder, model.bytes);
     const report = makeReport({
       task: {
         name: task.name,
@@ -150,7 +161,7 @@ async function runIn(
     const files = await writeReport(folder, report);
     return {
       report,
-      files: { ...files, model: model_file },
+      files: { ...files, model: model_file, model_folder },
       resumed: run.resumed,
       spent: run.runner.spent(),
       teacher: teacher?.use ?? null,

@@ -1,8 +1,11 @@
 /** `magnet research predict`: a run's model on new rows, as CSV or JSON lines. */
 import fs from "node:fs";
 import path from "node:path";
+import { MagnetError } from "../../core/errors.ts";
 import { readSmallFile } from "../../core/read-file.ts";
 import * as learners from "../../native/learners.ts";
+import { isLanguageModel } from "../../research/language/final-model.ts";
+import { useCommands } from "../../research/report/facts.ts";
 import {
   forecastSeries,
   freeSeriesModel,
@@ -33,7 +36,7 @@ const csvField = (text: string) =>
 export const predict = defineCommand({
   summary: "Classes and probabilities for new rows, by a run's model",
   details:
-    "DATA is a table with the columns that the model was made from (CSV, JSONL or Parquet); further\ncolumns are ignored. Writes CSV with one line a row, or with --json a record a row.",
+    "DATA is a table with the columns that the model was made from (CSV, JSONL or Parquet); further\ncolumns are ignored. Writes CSV with one line a row, or with --json a record a row.\nA language run's model is in its folder model/: magnet chat, serve and export take that.",
   examples: [
     { command: "magnet research predict churn new.csv > answers.csv", does: "by the run churn" },
     { command: "magnet research predict model.bin new.parquet --json", does: "by a model file" },
@@ -57,6 +60,7 @@ export const predict = defineCommand({
       ? path.resolve(args.model)
       : modelOf(runFolder(await context.config(), args.model));
     const bytes = readSmallFile(file, MODEL_BYTES_MAX);
+    if (isLanguageModel(bytes)) throw continuesText(file);
     const predictor = isSeriesModel(bytes) ? ofSeries(bytes) : ofTable(bytes);
     try {
       const { table, notes } = await readTable(args.data);
@@ -90,6 +94,15 @@ function modelOf(folder: string): string {
   const file = path.join(folder, MODEL_FILE);
   if (!fs.existsSync(file)) requireDone(folder);
   return file;
+}
+
+/** Rows have no classes here; what it can do is said with the command. */
+function continuesText(file: string): MagnetError {
+  const [command] = useCommands("language", path.dirname(file));
+  return new MagnetError("LANGUAGE_MODEL", `${file} goes on with text; it has no classes of rows`, {
+    hint: command,
+    exit: "usage",
+  });
 }
 
 interface Predictor {

@@ -13,11 +13,13 @@ import { readSmallText } from "../../core/read-file.ts";
 import { connectControl } from "../../http/control-client.ts";
 import { KnowledgeBase } from "../../research/knowledge/knowledge-base.ts";
 import { Budget } from "../../research/loop/budget.ts";
-import { figureRows, headline } from "../../research/report/facts.ts";
+import { figureRows, headline, useCommands } from "../../research/report/facts.ts";
+import { MODEL_FOLDER } from "../../research/report/report.ts";
 import { type RunSettings, research, type SessionResult } from "../../research/session.ts";
 import { loadTask } from "../../research/task/load.ts";
 import type { RunTask } from "../../research/trials/open-run.ts";
-import { RunReader } from "../../research/trials/run-reader.ts";
+import { RUN_FILE, RunReader } from "../../research/trials/run-reader.ts";
+import type { DomainName } from "../../research/types.ts";
 import { type Context, defineCommand } from "../frame/command.ts";
 import { type Output, table } from "../frame/output.ts";
 import { stopOnFailure } from "../run-guards.ts";
@@ -177,7 +179,8 @@ function showResult(out: Output, folder: string, { report, files, teacher }: Ses
         headline(report),
         table(["figure", "value"], figureRows(report)),
         `report  ${files.page}`,
-        `model   ${files.model}`,
+        `model   ${files.model_folder ?? files.model}`,
+        `use it  ${useCommands(report.task.domain, folder)[0]}`,
       ].join("\n"),
   );
 }
@@ -192,8 +195,14 @@ function newFolder(config: Config, given: string | undefined, name: string): str
   }
 }
 
-function requireNew(folder: string): void {
-  if (!fs.existsSync(path.join(folder, "run.db"))) return;
+function requireNew(folder: string, domain: DomainName): void {
+  const model = path.join(folder, MODEL_FOLDER);
+  if (domain === "language" && fs.existsSync(model) && !fs.existsSync(path.join(folder, RUN_FILE)))
+    throw new MagnetError("EXISTS", `${model} is there already, and the run's model would be`, {
+      hint: "choose another --out",
+      exit: "usage",
+    });
+  if (!fs.existsSync(path.join(folder, RUN_FILE))) return;
   throw new MagnetError("RUN_EXISTS", `${folder} holds a run already`, {
     hint: `magnet research resume ${folder}, or choose another --out`,
     exit: "usage",
@@ -243,7 +252,7 @@ export const run = defineCommand({
     const { trials, cpu: cpu_s, wall: wall_s } = flags;
     const task = loadTask(args.task, { seed: flags.seed, budget: { trials, cpu_s, wall_s } });
     const folder = newFolder(config, flags.out, task.name);
-    requireNew(folder);
+    requireNew(folder, task.domain);
     const { budget } = task;
     new Budget(budget); // refuses zero before there is a folder
     const made = fs.mkdirSync(folder, { recursive: true });

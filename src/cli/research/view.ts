@@ -6,6 +6,7 @@
 
 import type { ResearchEvent } from "../../research/loop/events.ts";
 import { counted, digits, signed } from "../../research/report/facts.ts";
+import type { TaskFacts } from "../../research/types.ts";
 import { areaChart, hasBlocks } from "../chart.ts";
 import type { LiveRegion } from "../frame/live.ts";
 import type { Output } from "../frame/output.ts";
@@ -20,11 +21,16 @@ const LABEL_COLUMNS = 9;
 /** A terminal lower than this gets the figures without the curve. */
 const CHART_ROWS_MIN = 18;
 
+const sizeOf = ({ domain, rows, features, contexts }: TaskFacts): string =>
+  domain === "language"
+    ? `${counted(rows, "document")} of ${counted(contexts, "source")}`
+    : `${rows} rows, ${features} features`;
+
 /** A sentence for what is worth a line; null for what only the live view shows. */
 export function eventLine(event: ResearchEvent): string | null {
   switch (event.kind) {
     case "started":
-      return `task ${event.facts.name}: ${event.facts.rows} rows, ${event.facts.features} features; score: ${event.metric}`;
+      return `task ${event.facts.name}: ${sizeOf(event.facts)}; score: ${event.metric}`;
     case "noise_floor":
       return event.seeds === 1
         ? `the baseline scores ${digits(event.mean)}; the budget is too small for the noise floor`

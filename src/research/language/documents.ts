@@ -134,7 +134,9 @@ export function splitCorpus(
       throw new MagnetError(
         "DATA_TOO_SMALL",
         `${name} has ${ordered.length} document(s), ${DOCUMENTS_MIN} are needed`,
-        { hint: "give more text of it: a part each is held out to search, to check and to report" },
+        {
+          hint: "give more documents of it (files, or lines of JSONL): some are held out to search, to check and to report",
+        },
       );
     const [search, gate, sealed] = sizesOf(ordered.length, shares);
     parts.search.push(...ordered.splice(0, search));

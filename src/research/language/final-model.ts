@@ -2,9 +2,13 @@
  * A trained model as one file: safetensors with the tensors' Hugging Face names, and in its metadata
  * the configuration, the model and the tokenizer. Any reader of safetensors opens it.
  */
+import fs from "node:fs";
+import path from "node:path";
 import { z } from "zod";
 import { MagnetError } from "../../core/errors.ts";
 import { type ModelConfig, parseModelConfig, tensorInfos } from "../../model/config.ts";
+import { exportHf } from "../../model/export-hf.ts";
+import { loadHfFolder } from "../../model/load-hf.ts";
 import { bytesOf, writeSafetensors } from "../../model/safetensors.ts";
 import { headerLength, parseHeader } from "../../model/safetensors-header.ts";
 import { Tokenizer } from "../../model/tokenizer.ts";
@@ -48,6 +52,32 @@ const metadataSchema = z.object({
   model: z.string(),
   tokenizer: z.string(),
 });
+
+/** Whether these are bytes of `packModel`, by their header alone. */
+export function isLanguageModel(bytes: Uint8Array): boolean {
+  try {
+    const length = headerLength(bytes.subarray(0, 8), bytes.length);
+    const header = parseHeader(bytes.subarray(8, 8 + length), bytes.length);
+    return metadataSchema.safeParse(header.metadata).success;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Writes a packed model as a Hugging Face folder, which everything that takes a MODEL opens. One that
+ * is there already and holds the same is kept, as a run that is resumed ends twice; throws EXISTS for
+ * another one: nobody's files are replaced.
+ */
+export async function writeModelFolder(bytes: Uint8Array, folder: string): Promise<void> {
+  const { model: config, params, tokenizer } = unpackModel(bytes);
+  if (fs.existsSync(path.join(folder, "config.json"))) {
+    const known = await loadHfFolder(folder);
+    const same = Buffer.compare(bytesOf(known.params), bytesOf(params)) === 0;
+    if (same && known.tokenizer_hash === tokenizer.hash) return;
+  }
+  await exportHf({ config, params, tokenizer, folder });
+}
 
 /** Throws SAFETENSORS_CORRUPT, MODEL_CORRUPT, BAD_MODEL_CONFIG, BAD_TOKENIZER. */
 export function unpackModel(bytes: Uint8Array): LanguageModel {

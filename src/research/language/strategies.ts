@@ -2,6 +2,8 @@
  * The strategies of the language domain: each aims at failures and searches a few axes around the best
  * configuration so far. Every point of their spaces is a valid model.
  */
+import { toMagnetError } from "../../core/errors.ts";
+import { roomLog } from "../../core/log.ts";
 import type {
   Configuration,
   Dimension,
@@ -26,6 +28,8 @@ type Build = (
   best: LanguageConfiguration,
   state: StrategyState,
 ) => { space: Space; first: readonly Change[]; trials_max?: number } | null;
+
+const log = roomLog("research");
 
 /** Trials that a strategy may spend unless it says otherwise. */
 const TRIALS_MAX = 12;
@@ -285,18 +289,26 @@ export function languageStrategies(context: StrategyContext): Strategy[] {
       const base = context.parse(state.best.spec.configuration);
       const built = build(base, state);
       if (built === null) return null;
-      const first = built.first.flatMap((change) => validOf(context, { ...base, ...change }));
+      const first = built.first.flatMap((change) =>
+        validOf(context, about.id, { ...base, ...change }),
+      );
       const { space, trials_max = TRIALS_MAX } = built;
       return { base: asConfiguration(base), space, first, trials_max };
     },
   }));
 }
 
-/** A first guess that the configuration's rules refuse (a width without whole heads) is left out. */
-function validOf({ parse }: StrategyContext, value: LanguageConfiguration): Configuration[] {
+/** A first guess that the configuration's rules refuse (a width without whole heads) is left out; the log says so. */
+function validOf(
+  { parse }: StrategyContext,
+  strategy: string,
+  value: LanguageConfiguration,
+): Configuration[] {
   try {
     return [asConfiguration(parse(value))];
-  } catch {
+  } catch (error) {
+    const { message: reason } = toMagnetError(error);
+    log.info("first_guess_refused", { strategy, reason });
     return [];
   }
 }

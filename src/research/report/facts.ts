@@ -1,7 +1,8 @@
 /** The sentences and tables of a report, shared by its Markdown and its page. */
+import path from "node:path";
 import type { VersionResult } from "../loop/events.ts";
-import type { ScoreInterval } from "../types.ts";
-import type { ReportDocument } from "./report.ts";
+import type { DomainName, ScoreInterval } from "../types.ts";
+import { MODEL_FOLDER, type ReportDocument } from "./report.ts";
 
 export const digits = (value: number): string => value.toFixed(4);
 export const signed = (value: number): string => `${value < 0 ? "" : "+"}${digits(value)}`;
@@ -44,6 +45,17 @@ export function headline({ result }: ReportDocument): string {
         : "the baseline could not be improved"
       : `${signed(difference)} [${signed(low)}, ${signed(high)}] over the baseline`;
   return `Sealed ${metric} ${intervalText(sealed.model)}: ${gain}.`;
+}
+
+/** The commands that use the model of a run in this folder. */
+export function useCommands(domain: DomainName, folder: string): [string, ...string[]] {
+  if (domain !== "language") return [`magnet research predict ${folder} NEW.csv`];
+  const model = path.join(folder, MODEL_FOLDER);
+  return [
+    `magnet chat ${model} --complete --prompt TEXT`,
+    `magnet serve ${model}`,
+    `magnet export gguf ${model} --type f16 --out model.gguf`,
+  ];
 }
 
 /** Name and value of each figure that judges the run. */

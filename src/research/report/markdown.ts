@@ -4,6 +4,7 @@ import {
   headline,
   percent,
   strategyRows,
+  useCommands,
   VERSION_TITLES,
   versionSentences,
 } from "./facts.ts";
@@ -76,6 +77,14 @@ export function markdownReport(report: ReportDocument): string {
       "",
     );
   lines.push(
+    "## Using the model",
+    "",
+    "In the folder of the run:",
+    "",
+    "```",
+    ...useCommands(task.domain, "."),
+    "```",
+    "",
     "## Final configuration",
     "",
     "```json",

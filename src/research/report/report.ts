@@ -7,6 +7,9 @@
 import type { ResearchResult, VersionResult } from "../loop/events.ts";
 import type { Configuration, DomainName, Json, Trial, TrialState } from "../types.ts";
 
+/** In the folder of a language run: its model as chat, serve and export open it. */
+export const MODEL_FOLDER = "model";
+
 /** A trial without its bulky outputs. */
 export interface ReportTrial {
   readonly index: number;
