@@ -42,6 +42,10 @@ export const research: Group = {
       "the paper's case studies on public data",
       async () => (await import("./research/study.ts")).study,
     ),
+    verify: lazy(
+      "compute parts of an ended run again, bit for bit",
+      async () => (await import("./research/verify.ts")).verify,
+    ),
     worker: lazy(
       "evaluates trials for a run (started by it)",
       async () => (await import("./research/worker.ts")).worker,

@@ -56,13 +56,15 @@ export interface SessionOptions {
 export interface SessionResult {
   readonly report: ReportDocument;
   /** `model_folder`: of a language run, the model as chat, serve and export open it. */
-  readonly files: ReportFiles & { readonly model: string; readonly model_folder: string | null };
+  readonly files: ReportFiles & { readonly model: string; readonly model_folder?: string };
   readonly resumed: boolean;
   readonly spent: Spent;
   readonly teacher: TeacherUse | null;
 }
 
 export const MODEL_FILE = "model.bin";
+/** A model of a thousand trees over fifty columns has some megabytes. */
+export const MODEL_BYTES_MAX = 512 * 2 ** 20;
 
 /** The final model as other commands open it; null where `research predict` is what uses it. */
 async function usableModel(task: Task, folder: string, bytes: Uint8Array): Promise<string | null> {
@@ -161,7 +163,7 @@ async function runIn(
     const files = await writeReport(folder, report);
     return {
       report,
-      files: { ...files, model: model_file, model_folder },
+      files: { ...files, model: model_file, ...(model_folder ? { model_folder } : {}) },
       resumed: run.resumed,
       spent: run.runner.spent(),
       teacher: teacher?.use ?? null,

@@ -12,7 +12,7 @@ import {
   isSeriesModel,
   loadSeriesModel,
 } from "../../research/series/model.ts";
-import { MODEL_FILE } from "../../research/session.ts";
+import { MODEL_BYTES_MAX, MODEL_FILE } from "../../research/session.ts";
 import { readTable } from "../../research/table/read.ts";
 import type { Table } from "../../research/table/types.ts";
 import { freeModel, loadModel } from "../../research/tabular/final-model.ts";
@@ -25,8 +25,6 @@ import { defineCommand } from "../frame/command.ts";
 import { runFolder } from "./place.ts";
 import { requireDone } from "./runs.ts";
 
-/** A model of a thousand trees over fifty columns has some megabytes. */
-const MODEL_BYTES_MAX = 512 * 2 ** 20;
 /** Digits of a probability: float32 has about seven. */
 const DIGITS = 6;
 

@@ -5,7 +5,7 @@
  * `runner.once`, so that a resumed run is told the same again.
  */
 import { MagnetError } from "../../core/errors.ts";
-import type { FinalModel, ResearchDomain } from "../types.ts";
+import type { FinalModel, ResearchDomain, TrialSpec } from "../types.ts";
 import { sameConfiguration } from "./arms.ts";
 import { Budget, type BudgetLimits } from "./budget.ts";
 import type { ResearchEvent, ResearchResult, SealedResult } from "./events.ts";
@@ -136,18 +136,25 @@ class Driver {
     // A resumed run that has opened it already only fits the model again, which is deterministic.
     this.#fitFinal = async () => (fitted ??= await domain.fitFinal(step.final));
     const model = await this.#fitFinal();
-    return runner.once("sealed", async () => {
-      const same = sameConfiguration(step.final.configuration, step.baseline.configuration);
-      const baseline = same ? model : await domain.fitFinal(step.baseline);
-      const opened = await domain.openSealed(model, baseline);
-      return { ...opened, no_edge: !(opened.model.low > opened.trivial.score) };
-    });
+    return runner.once("sealed", () => sealedResult(domain, model, step.baseline));
   }
 
   async model(): Promise<FinalModel> {
     if (!this.#fitFinal) throw new Error("invariant broken: the run ended without a final model");
     return this.#fitFinal();
   }
+}
+
+/** Fits the baseline and opens the sealed part: of a run's end, and of who verifies it. */
+export async function sealedResult(
+  domain: ResearchDomain,
+  model: FinalModel,
+  baseline_spec: TrialSpec,
+): Promise<SealedResult> {
+  const same = sameConfiguration(model.configuration, baseline_spec.configuration);
+  const baseline = same ? model : await domain.fitFinal(baseline_spec);
+  const opened = await domain.openSealed(model, baseline);
+  return { ...opened, no_edge: !(opened.model.low > opened.trivial.score) };
 }
 
 const messageOf = (error: unknown): string =>

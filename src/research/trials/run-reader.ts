@@ -9,7 +9,7 @@ import { sha256Hex } from "../../core/bytes.ts";
 import { openDatabase } from "../../core/database.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { Hash } from "../../core/types.ts";
-import type { Trial } from "../types.ts";
+import type { Json, Trial } from "../types.ts";
 import { outputsOf } from "./outcome-record.ts";
 import {
   type Life,
@@ -151,6 +151,13 @@ export class RunReader {
       ...row,
       done: Boolean(row.done),
     }));
+  }
+
+  /** What a step has found; null where it was not done. */
+  stepResult(key: string): Json {
+    const query = "SELECT result FROM steps WHERE key = ?";
+    const row = this.read((d) => d.query(query).get(key)) as { result: string | null } | null;
+    return row?.result ? (JSON.parse(row.result) as Json) : null;
   }
 
   /** Each opening of rows that the search never sees, in order; an interrupted one counts again. */
