@@ -1,17 +1,17 @@
-/**
- * Rows of the table beside the search: contexts (gap to leave-one-context-out), and tasks without an
- * edge.
- */
+/** Tasks that hold nothing, and what the rows of whole research runs share. */
 import fs from "node:fs";
 import path from "node:path";
 import { seededRandom } from "../../../src/core/random.ts";
 import { type Places, runToEnd, writeTask } from "./cells.ts";
-import { type Figure, inParallel, type RowResult, stored, type TableOptions } from "./places.ts";
+import { inParallel, type RowResult, stored, type TableOptions } from "./places.ts";
 
-interface Report {
+export interface Report {
   readonly context_gap: { baseline: number | null; final: number | null } | null;
   readonly learning_curve: readonly { rows: number; score: number }[];
+  readonly trials: readonly { readonly index: number; readonly score: number | null }[];
   readonly result: {
+    readonly baseline: { readonly trial: number };
+    readonly final: { readonly candidate: { readonly trial: number } };
     readonly trials: { readonly [state: string]: number };
     readonly sealed: {
       readonly model: { score: number; low: number; high: number };
@@ -45,73 +45,6 @@ const readReport = (folder: string) =>
 
 export const one = ["--workers", "1", "--threads", "1"];
 export const fixed = (x: number | null) => (x === null ? "-" : x.toFixed(4));
-const mean = (values: number[]) => values.reduce((a, b) => a + b, 0) / values.length;
-
-const CONTEXTS = { hpc_data: "protocol", males: "industry" } as const;
-
-interface ContextRun {
-  readonly gap: Report["context_gap"];
-  readonly sealed: Report["result"]["sealed"];
-}
-
-async function contextRun(
-  places: Places,
-  set: string,
-  context: string,
-  seed: number,
-  cpu_s: number,
-) {
-  return stored<ContextRun>(places, `new-contexts-${set}-${seed}-${cpu_s}`, async () => {
-    const task = writeTask(places, set, seed, { context, split: { by_context: true } });
-    const flags = [...one, "--cpu", String(cpu_s)];
-    const { report } = await runTask(places, task, `${set}-${seed}`, flags);
-    return { gap: report.context_gap, sealed: report.result.sealed };
-  });
-}
-
-/** Score on contexts seen minus that on contexts never seen: plain model, and final one. */
-export async function contextRow(options: TableOptions): Promise<RowResult> {
-  const { places, seeds, cpu_s } = options;
-  const lines = [
-    "| set | gap of the plain model | of the final one | sealed, plain | sealed, final, mean |",
-    "|---|---|---|---|---|",
-  ];
-  const figures: Figure[] = [];
-  const keys = Object.entries(CONTEXTS).flatMap(([set, context]) =>
-    seeds.map((seed) => [set, context, seed] as const),
-  );
-  await inParallel(
-    options,
-    keys.map((key) => (pinned) => contextRun(pinned, ...key, cpu_s)),
-  );
-  for (const [set, context] of Object.entries(CONTEXTS)) {
-    const runs = await Promise.all(
-      seeds.map((seed) => contextRun(places, set, context, seed, cpu_s)),
-    );
-    const gap = (which: "baseline" | "final") =>
-      mean(runs.map((run) => run.gap?.[which] ?? Number.NaN));
-    const score = (which: "baseline" | "model") =>
-      mean(runs.map(({ sealed }) => sealed[which].score));
-    const [before, after] = [gap("baseline"), gap("final")];
-    const cells = [before, after, score("baseline"), score("model")].map(fixed);
-    lines.push(`| ${[set, ...cells].join(" | ")} |`);
-    figures.push({
-      name: `${set}: gap between seen and unseen contexts`,
-      ...{ figure: fixed(after), peer: `${fixed(before)} (plain model)`, goal: "smaller" },
-      reached: after < before,
-    });
-    figures.push({
-      name: `${set}: sealed score on unseen contexts`,
-      ...{ figure: fixed(score("model")), peer: `${fixed(score("baseline"))} (plain model)` },
-      goal: "not worse, or within the noise in each seed",
-      reached:
-        score("model") >= score("baseline") ||
-        runs.every(({ sealed }) => sealed.difference.high >= 0),
-    });
-  }
-  return { markdown: lines.join("\n"), figures };
-}
-
 export const USDCHF = {
   domain: "series",
   label: undefined,

@@ -6,8 +6,9 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { contextRow } from "./contexts-row.ts";
 import { knowledgeRow } from "./knowledge-gain.ts";
-import { contextRow, edgeRow } from "./other-rows.ts";
+import { edgeRow } from "./other-rows.ts";
 import {
   type Figure,
   ownCores,

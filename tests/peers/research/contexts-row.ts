@@ -1,0 +1,175 @@
+/**
+ * The contexts row of the table. Where contexts behave differently: is the gap between contexts seen
+ * and never seen smaller than the plain model's? And elsewhere, on rows of contexts that are known,
+ * is a run that was told the context column no worse than one that was not, at equal CPU seconds on
+ * the same rows? That also on a set without such a gap. A run takes half of a search's CPU seconds.
+ */
+import path from "node:path";
+import { type Cell, magnetCell, type Places, writeRows, writeTask } from "./cells.ts";
+import { fixed, one, type Report, runTask } from "./other-rows.ts";
+import { type Figure, inParallel, type RowResult, stored, type TableOptions } from "./places.ts";
+import { tallySet } from "./tally.ts";
+
+const GAPS = { hpc_data: "protocol", males: "industry" } as const;
+/** Tenants, owners, those who live with their parents... differ little in what tells of them. */
+const KNOWN = { ...GAPS, credit_data: "Home" } as const;
+
+const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+const signed = (x: number) => `${x >= 0 ? "+" : ""}${fixed(x)}`;
+
+type Side = "baseline" | "final";
+
+interface NewContexts {
+  /** Search scores of the plain and the final model on contexts seen and never seen. */
+  readonly seen: { readonly [side in Side]: number };
+  readonly unseen: { readonly [side in Side]: number };
+  readonly sealed: Report["result"]["sealed"];
+}
+
+/** A run that is judged on contexts held out whole. */
+function newContexts(places: Places, set: string, context: string, seed: number, cpu_s: number) {
+  return stored<NewContexts>(places, `contexts-new-${set}-${seed}-${cpu_s}`, async () => {
+    const name = `${set}-new`;
+    const data = path.join(places.data, `${set}.csv`);
+    const task = writeTask(places, name, seed, { data, context, split: { by_context: true } });
+    const flags = [...one, "--cpu", String(cpu_s)];
+    const { report } = await runTask(places, task, `${name}-${seed}`, flags);
+    const { result, trials, context_gap } = report;
+    const scoreOf = (trial: number) => trials.find(({ index }) => index === trial)!.score!;
+    const unseen = {
+      baseline: scoreOf(result.baseline.trial),
+      final: scoreOf(result.final.candidate.trial),
+    };
+    const gap = (side: Side) => context_gap?.[side] ?? Number.NaN;
+    const seen = {
+      baseline: unseen.baseline + gap("baseline"),
+      final: unseen.final + gap("final"),
+    };
+    return { seen, unseen, sealed: result.sealed };
+  });
+}
+
+/** The task on known contexts, with the key or with the column as a plain feature. */
+function knownTask(places: Places, set: keyof typeof KNOWN, seed: number, key: boolean): string {
+  const more = key ? { context: KNOWN[set] } : {};
+  const data = path.join(places.data, `${set}.csv`);
+  return writeTask(places, `${set}-${key ? "key" : "plain"}`, seed, { data, ...more });
+}
+
+function knownCell(
+  places: Places,
+  set: keyof typeof KNOWN,
+  seed: number,
+  key: boolean,
+  cpu_s: number,
+): Promise<Cell> {
+  const name = `contexts-${key ? "key" : "plain"}-${set}-${seed}-${cpu_s}`;
+  return stored(places, name, async () => {
+    const task = knownTask(places, set, seed, key);
+    return magnetCell(places, task, (await writeRows(task)).rows, cpu_s);
+  });
+}
+
+/** With the key against without it, on the same sealed rows. */
+async function knownFigures(options: TableOptions, set: keyof typeof KNOWN, cpu_s: number) {
+  const { places, seeds } = options;
+  const rows = [];
+  const cells: { magnet: Cell[]; plain: Cell[] } = { magnet: [], plain: [] };
+  for (const seed of seeds) {
+    const [own, other] = [
+      await writeRows(knownTask(places, set, seed, true)),
+      await writeRows(knownTask(places, set, seed, false)),
+    ];
+    if (own.rows.test.join() !== other.rows.test.join())
+      throw new Error(`${set}: the runs with and without contexts have other sealed rows`);
+    rows.push(own.rows);
+    cells.magnet.push(await knownCell(places, set, seed, true, cpu_s));
+    cells.plain.push(await knownCell(places, set, seed, false, cpu_s));
+  }
+  return tallySet(set, { rows, cells });
+}
+
+async function makeAll(options: TableOptions, cpu_s: number): Promise<void> {
+  const { seeds } = options;
+  const jobs: ((places: Places) => Promise<unknown>)[] = [];
+  for (const seed of seeds) {
+    for (const [set, context] of Object.entries(GAPS))
+      jobs.push((places) => newContexts(places, set, context, seed, cpu_s));
+    for (const set of Object.keys(KNOWN) as (keyof typeof KNOWN)[])
+      for (const key of [true, false])
+        jobs.push((places) => knownCell(places, set, seed, key, cpu_s));
+  }
+  await inParallel(options, jobs);
+}
+
+function gapFigures(set: string, runs: readonly NewContexts[]): { line: string; own: Figure[] } {
+  const of = (what: "seen" | "unseen", side: Side) => mean(runs.map((run) => run[what][side]));
+  const gap = (side: Side) => of("seen", side) - of("unseen", side);
+  const sealed = (side: "baseline" | "model") => mean(runs.map((run) => run.sealed[side].score));
+  const pair = (f: (side: Side) => number) => `${fixed(f("baseline"))} -> ${fixed(f("final"))}`;
+  const line = [
+    set,
+    pair((side) => of("seen", side)),
+    pair((side) => of("unseen", side)),
+    pair(gap),
+    `${fixed(sealed("baseline"))} -> ${fixed(sealed("model"))}`,
+  ];
+  const own: Figure[] = [
+    {
+      name: `${set}: gap between seen and unseen contexts`,
+      ...{ figure: fixed(gap("final")), peer: `${fixed(gap("baseline"))} (plain model)` },
+      goal: "smaller",
+      reached: gap("final") < gap("baseline"),
+    },
+    {
+      name: `${set}: sealed score on unseen contexts`,
+      ...{ figure: fixed(sealed("model")), peer: `${fixed(sealed("baseline"))} (plain model)` },
+      goal: "not worse, or within the noise in each seed",
+      reached:
+        sealed("model") >= sealed("baseline") ||
+        runs.every((run) => run.sealed.difference.high >= 0),
+    },
+  ];
+  return { line: `| ${line.join(" | ")} |`, own };
+}
+
+export async function contextRow(options: TableOptions): Promise<RowResult> {
+  const { places, seeds } = options;
+  const cpu_s = options.cpu_s / 2;
+  await makeAll(options, cpu_s);
+  const lines = [
+    "Plain model -> final model, means over the seeds; the search part's rows, then sealed ones:",
+    "",
+    "| set | seen contexts | unseen | gap | sealed, unseen |",
+    "|---|---|---|---|---|",
+  ];
+  const figures: Figure[] = [];
+  for (const [set, context] of Object.entries(GAPS)) {
+    const runs = seeds.map((seed) => newContexts(places, set, context, seed, cpu_s));
+    const { line, own } = gapFigures(set, await Promise.all(runs));
+    lines.push(line);
+    figures.push(...own);
+  }
+  lines.push(
+    "",
+    "Sealed rows of known contexts, final models with and without the `context` key:",
+    "",
+    "| set | with | without | difference [95%] | CPU s | trials |",
+    "|---|---|---|---|---|---|",
+  );
+  for (const set of Object.keys(KNOWN) as (keyof typeof KNOWN)[]) {
+    const { scores, difference, ...rest } = await knownFigures(options, set, cpu_s);
+    const each = (of: { readonly [system: string]: number }) =>
+      `${of.magnet!.toFixed(1)} / ${of.plain!.toFixed(1)}`;
+    const text = `${signed(difference.value)} [${signed(difference.low)}, ${signed(difference.high)}]`;
+    const [own, other] = [fixed(scores.magnet!.value), fixed(scores.plain!.value)];
+    lines.push(`| ${[set, own, other, text, each(rest.cpu_s), each(rest.trials)].join(" | ")} |`);
+    figures.push({
+      name: `${set}: known contexts, told the context column`,
+      ...{ figure: `${own} (${text})`, peer: `${other} (not told)` },
+      goal: "not worse, or within the noise of the rows",
+      reached: difference.high >= 0,
+    });
+  }
+  return { markdown: lines.join("\n"), figures };
+}
