@@ -12,7 +12,11 @@ import { csvReport } from "../../src/research/report/csv.ts";
 import { figureRows, headline } from "../../src/research/report/facts.ts";
 import { markdownReport } from "../../src/research/report/markdown.ts";
 import { reportPage } from "../../src/research/report/page.ts";
-import { makeReport, type ReportDocument } from "../../src/research/report/report.ts";
+import {
+  makeReport,
+  type ReportDocument,
+  type ReportInput,
+} from "../../src/research/report/report.ts";
 import { writeReport } from "../../src/research/report/write-report.ts";
 import type { Trial } from "../../src/research/types.ts";
 import { syntheticDomain } from "./synthetic.ts";
@@ -20,7 +24,11 @@ import { syntheticDomain } from "./synthetic.ts";
 const HOSTILE = '<script>alert("x")</script>|=1+1';
 
 /** A real run of the loop over the synthetic domain. */
-async function ranReport(): Promise<{ report: ReportDocument; events: ResearchEvent[] }> {
+async function ranReport(): Promise<{
+  report: ReportDocument;
+  input: ReportInput;
+  events: ResearchEvent[];
+}> {
   const domain = syntheticDomain();
   const events: ResearchEvent[] = [];
   const local = localRunner({ domain, clock: systemClock });
@@ -52,15 +60,15 @@ async function ranReport(): Promise<{ report: ReportDocument; events: ResearchEv
       ? { ...trial, outcome: { ...trial.outcome, figures: { confusion, loco_score: 0.5 } } }
       : trial,
   );
-  const report = makeReport({
+  const input: ReportInput = {
     task: { name: "synthetic", domain: "tabular", task_hash: domain.task_hash, notes: [HOSTILE] },
     magnet_version: "0.0.0",
     result,
     trials: withConfusion,
     importance: [{ feature: HOSTILE, share: 1 }],
     reads: [{ part: "sealed", key: "sealed" }],
-  });
-  return { report, events };
+  };
+  return { report: makeReport(input), input, events };
 }
 const ran = ranReport();
 
@@ -110,6 +118,26 @@ describe("a report", () => {
     expect(report.confusion!.final.counts).toEqual([
       [5, 1],
       [2, 7],
+    ]);
+  });
+
+  test("the curve of a series is what its trials show, not what one analysis saw", async () => {
+    const { report, input } = await ran;
+    expect(report.learning_curve).toEqual([]);
+    const trials = input.trials.map((trial, i) => {
+      const { outcome } = trial;
+      const figures = { window_rows: i % 2 === 0 ? 500 : 1600 };
+      return outcome ? { ...trial, outcome: { ...outcome, figures } } : trial;
+    });
+    const best = (parity: number) =>
+      Math.max(
+        ...trials
+          .filter((t, i) => t.outcome && t.spec.fidelity === 1 && i % 2 === parity)
+          .map((t) => t.outcome!.score),
+      );
+    expect(makeReport({ ...input, trials }).learning_curve).toEqual([
+      { rows: 500, score: best(0) },
+      { rows: 1600, score: best(1) },
     ]);
   });
 

@@ -121,7 +121,7 @@ test("the first window is small and recent; idle rows are a failure that the dat
   expect(sweep.first.map((c) => c.window)).toEqual([1600, 0]);
   const trials = [best];
   for (const [i, c] of sweep.first.entries()) trials.push(await trialOf(domain, c, i + 1));
-  const curve = dataScaleCurve(trials, domain.rows_max);
+  const curve = dataScaleCurve(trials);
   expect(curve.map(({ rows }) => rows)).toEqual([500, 1600, domain.rows_max]);
   expect(curve[2]!.score).toBeGreaterThan(curve[0]!.score);
   // On all rows nothing is idle.

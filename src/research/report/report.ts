@@ -5,6 +5,7 @@
  */
 
 import type { ResearchResult, VersionResult } from "../loop/events.ts";
+import { dataScaleCurve } from "../series/data-scale.ts";
 import type { Configuration, DomainName, Json, Trial, TrialState } from "../types.ts";
 
 /** In the folder of a language run: its model as chat, serve and export open it. */
@@ -47,7 +48,10 @@ export interface ReportDocument {
   readonly reads: readonly { readonly part: "gate" | "sealed"; readonly key: string }[];
   /** Search part, before and after; null where the domain has no classes. */
   readonly confusion: { readonly baseline: Confusion; readonly final: Confusion } | null;
-  /** Score of the plain model by training rows, where the analysis drew it; ascending. */
+  /**
+   * Ascending in rows: of a series the best score of the trials with each window, else the plain
+   * model's score where the analysis drew it.
+   */
   readonly learning_curve: readonly { readonly rows: number; readonly score: number }[];
   /** Search score minus leave-one-context-out score; null without contexts. */
   readonly context_gap: { readonly baseline: number | null; readonly final: number | null } | null;
@@ -84,8 +88,13 @@ function contextGap(trial: Trial | undefined): number | null {
   return isNumber(loco_score) ? trial.outcome.score - loco_score : null;
 }
 
-/** The last curve that an analysis left in its evidence. */
-function learningCurve(versions: readonly VersionResult[]): ReportDocument["learning_curve"] {
+/** Of a series what its trials show, else the last curve that an analysis left in its evidence. */
+function learningCurve(
+  versions: readonly VersionResult[],
+  trials: readonly Trial[],
+): ReportDocument["learning_curve"] {
+  const windows = dataScaleCurve(trials);
+  if (windows.length > 0) return windows;
   const curves = versions
     .flatMap((v) => v.failures)
     .map((failure) => failure.evidence.learning_curve)
@@ -124,7 +133,7 @@ export function makeReport(input: ReportInput): ReportDocument {
     importance: input.importance,
     reads: input.reads,
     confusion: before && after ? { baseline: before, final: after } : null,
-    learning_curve: learningCurve(result.versions),
+    learning_curve: learningCurve(result.versions, trials),
     context_gap: gaps.baseline === null && gaps.final === null ? null : gaps,
   };
 }

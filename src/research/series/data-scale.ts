@@ -10,23 +10,22 @@ export interface ScalePoint {
   readonly rows: number;
   /** The best score with that window. */
   readonly score: number;
-  readonly trials: number;
 }
 
-/** Best full-fidelity score by window, ascending; `all` stands for a window of 0. */
-export function dataScaleCurve(trials: readonly Trial[], all: number): ScalePoint[] {
-  const points = new Map<number, { score: number; trials: number }>();
+/** Best full-fidelity score by the rows that were fitted on, ascending; empty but of a series. */
+export function dataScaleCurve(trials: readonly Trial[]): ScalePoint[] {
+  const points = new Map<number, number>();
   for (const { outcome, spec } of trials) {
     if (outcome === null || spec.fidelity < 1) continue;
-    const rows = rowsOf(spec.configuration, all);
-    const known = points.get(rows);
-    const score = Math.max(outcome.score, known?.score ?? Number.NEGATIVE_INFINITY);
-    points.set(rows, { score, trials: (known?.trials ?? 0) + 1 });
+    const rows = outcome.figures.window_rows;
+    if (typeof rows !== "number") continue;
+    points.set(rows, Math.max(outcome.score, points.get(rows) ?? Number.NEGATIVE_INFINITY));
   }
-  return [...points].map(([rows, point]) => ({ rows, ...point })).sort((a, b) => a.rows - b.rows);
+  return [...points].map(([rows, score]) => ({ rows, score })).sort((a, b) => a.rows - b.rows);
 }
 
-const rowsOf = (configuration: Configuration, all: number): number => {
+/** Rows that a configuration is fitted on; `all` stands for a window of 0. */
+export const rowsOf = (configuration: Configuration, all: number): number => {
   const { window } = seriesOf(configuration);
   return window === 0 ? all : Math.min(window, all);
 };
@@ -47,7 +46,7 @@ export function findIdleRows(
   const used = rowsOf(best.spec.configuration, all);
   const doublings = Math.log2(all / used);
   if (doublings < 1) return null;
-  const curve = dataScaleCurve(trials, all);
+  const curve = dataScaleCurve(trials);
   const wider = curve.filter(({ rows }) => rows >= 2 * used);
   const widest = Math.max(...wider.map(({ score }) => score), Number.NEGATIVE_INFINITY);
   const tried = wider.length >= 2;

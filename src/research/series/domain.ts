@@ -40,7 +40,7 @@ import {
   WINDOW_MIN,
   withoutWindow,
 } from "./configuration.ts";
-import { dataScaleStrategy, keepingWindow } from "./data-scale.ts";
+import { dataScaleStrategy, keepingWindow, rowsOf } from "./data-scale.ts";
 import { saveSeriesModel, tabularModelOf } from "./model.ts";
 import { loadSeries } from "./raw.ts";
 import { type OpenedSeries, openedNotes } from "./sealed-notes.ts";
@@ -154,7 +154,9 @@ export class SeriesDomain implements ResearchDomain {
       const evaluator = this.walk.of(configuration.window);
       const plain = withoutWindow(configuration);
       const outcome = await evaluator.evaluate(plain, spec.seed, spec.fidelity, options);
-      return { ...outcome, outputs: coveredOutputs(outcome.outputs) };
+      const window_rows = rowsOf(asSeries(configuration), this.rows_max);
+      const figures = { ...outcome.figures, window_rows };
+      return { ...outcome, figures, outputs: coveredOutputs(outcome.outputs) };
     });
   }
 

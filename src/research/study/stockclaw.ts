@@ -8,10 +8,9 @@
 import path from "node:path";
 import type { ResearchEvent, ResearchResult } from "../loop/events.ts";
 import type { ReportDocument } from "../report/report.ts";
-import { dataScaleCurve, type ScalePoint } from "../series/data-scale.ts";
 import { fittedRowsMax } from "../series/walk.ts";
 import { type RunSettings, research, type SessionOptions } from "../session.ts";
-import type { Configuration, Json, ScoreInterval, Trial } from "../types.ts";
+import type { Configuration, Json, ScoreInterval } from "../types.ts";
 import { type StudySeries, seriesDocument } from "./stockclaw-series.ts";
 
 /** The paper's Table 5: rows and hit rate of its three versions. */
@@ -28,7 +27,7 @@ export interface SeriesFinding {
   /** Rows of the search part that a model can be fitted on. */
   readonly rows: number;
   /** Best walk-forward hit rate by window, of the windows that the loop tried. */
-  readonly curve: readonly ScalePoint[];
+  readonly curve: ReportDocument["learning_curve"];
   /** Rows of the final model's window; 0 = all. */
   readonly window: number;
   readonly learners: readonly string[];
@@ -102,7 +101,7 @@ function summary(series: StudySeries, report: ReportDocument) {
     control: series.control,
     horizon: series.horizon,
     rows,
-    curve: dataScaleCurve(trialsOf(report), rows),
+    curve: report.learning_curve,
     window: Number(final.window),
     learners: members.map(({ learner }) => learner),
     versions: result.versions.length,
@@ -120,28 +119,3 @@ function searchRows({ facts }: ResearchResult, horizon: number): number {
   const gate_from = Math.floor(facts.rows * (1 - 0.2 - 0.15));
   return fittedRowsMax(gate_from - 2 * horizon, horizon);
 }
-
-/** What the curve needs of the report's trials. */
-const trialsOf = (report: ReportDocument): Trial[] =>
-  report.trials.map((trial) => ({
-    index: trial.index,
-    place: { version: trial.version, strategy: trial.strategy, proposer: "optimizer" },
-    spec: {
-      task_hash: report.task.task_hash as Trial["spec"]["task_hash"],
-      configuration: trial.configuration,
-      seed: trial.seed,
-      fidelity: trial.fidelity,
-    },
-    state: trial.state,
-    outcome:
-      trial.score === null
-        ? null
-        : {
-            score: trial.score,
-            fold_scores: [],
-            outputs: new Float32Array(0),
-            figures: {},
-            cpu_s: trial.cpu_s ?? 0,
-          },
-    error: trial.error,
-  }));
