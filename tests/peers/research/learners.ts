@@ -13,7 +13,7 @@ import { type Figure, type RowResult, say, type TableOptions, tableOptions } fro
 const SIZE = { rows: 50_000, columns: 50, trees: 100 } as const;
 const REPEATS = 5;
 
-/** The same settings: scikit-learn's trees and ours grow to the end, XGBoost's and ours to depth 6. */
+/** The same settings: extra trees grow to the end on both sides, boosting to depth 6. */
 const PAIRS = [
   {
     learner: "boosting",
@@ -179,8 +179,8 @@ export async function learnersRow({ places, scale }: TableOptions): Promise<RowR
     await peers.end();
     const rows = PAIRS.map((pair, i) => summary(pair, runs[i]!.ours, runs[i]!.theirs));
     const note =
-      `${SIZE.rows} rows x ${SIZE.columns} numbers, ${SIZE.trees} trees, one thread, in turns: median ` +
-      `of ${repeats}; ratios of pairs with their range. Scores: balanced accuracy on ` +
+      `${SIZE.rows} rows x ${SIZE.columns} numbers, ${SIZE.trees} trees, one thread, in turns: ` +
+      `median of ${repeats}; ratios with their range. Scores: balanced accuracy on ` +
       `${table.held_out.rows} further rows. ${peers.versions}.`;
     return {
       markdown: [...HEAD, ...rows.map((row) => row.line), "", note].join("\n"),

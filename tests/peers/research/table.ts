@@ -8,6 +8,7 @@ import os from "node:os";
 import path from "node:path";
 import { contextRow } from "./contexts-row.ts";
 import { knowledgeRow } from "./knowledge-gain.ts";
+import { learnersRow } from "./learners.ts";
 import { edgeRow } from "./other-rows.ts";
 import {
   type Figure,
@@ -36,6 +37,7 @@ const MAKERS: Record<RowName, Row> = {
   knowledge: (all) => knowledgeRow(all),
   resume: resumeRow,
   workers: workersRow,
+  learners: learnersRow,
 };
 
 interface Ended extends Partial<RowResult> {
