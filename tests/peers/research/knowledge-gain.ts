@@ -174,7 +174,8 @@ export async function knowledgeRow(options: Options, kind: Kind = "language"): P
       ...lines,
       "",
       `Trials to the best score that both reach, warm over cold: ${same.text} (geometric mean, 95% ` +
-        `over tasks), median ${middle}; to ${percent} of what the cold run gained: ${most.text}.`,
+        `over tasks), median ${middle}; to ${percent} of what the cold run gained: ${most.text}. Of ${kind} ` +
+        "tasks alone: each kind has its own knowledge, and a gain in one says nothing of another.",
     ].join("\n"),
     figures: [
       {
