@@ -103,11 +103,14 @@ async function checkEnd(
   { folder, report }: VerifyOptions,
 ): Promise<Check[]> {
   const { result } = report;
-  const baseline_spec = specOf(reader, result.baseline.trial);
-  const model = await domain.fitFinal(specOf(reader, result.final.candidate.trial));
+  const { trial: baseline_trial } = result.baseline;
+  const { trial } = result.final.candidate;
+  const model = await domain.fitFinal(specOf(reader, trial));
+  const baseline =
+    trial === baseline_trial ? model : await domain.fitFinal(specOf(reader, baseline_trial));
   const kept = readSmallFile(path.join(folder, MODEL_FILE), MODEL_BYTES_MAX);
   const [here, there] = [sha256Hex(model.bytes), sha256Hex(kept)];
-  const sealed = await sealedResult(domain, model, baseline_spec);
+  const sealed = await sealedResult(domain, model, baseline);
   const text = canonicalJson(JSON.parse(JSON.stringify(sealed)));
   const same = (value: unknown) => value !== null && canonicalJson(value) === text;
   const stored = reader.stepResult("sealed");

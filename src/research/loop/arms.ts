@@ -109,6 +109,8 @@ export function nextBatch(
     const arm = pickArm(run, arms, batch, closed);
     if (!arm) break;
     const cost = armCost(run, arm);
+    // Near the end of a budget they go one by one.
+    if (run.budget.together([...costs, cost], reserve) <= batch.length) break;
     if (run.budget.fitting([...costs, cost], reserve) <= costs.length) {
       // Too dear for what is left: a cheaper strategy may still fit.
       closed.add(arm);
@@ -166,9 +168,13 @@ function pickArm(
   );
 }
 
-/** What a full trial of this arm will cost, from its own trials or from all. */
+/** What a full trial of this arm will cost, from its own trials, its strategy's, or from all. */
 function armCost(run: RunState, arm: Arm): number {
-  const costs = arm.trials.flatMap((t) => (t.outcome ? [t.outcome.cpu_s / t.spec.fidelity] : []));
+  const { id } = arm.ranked.strategy;
+  const costsOf = (trials: readonly Trial[]) =>
+    trials.flatMap((t) => (t.outcome ? [t.outcome.cpu_s / t.spec.fidelity] : []));
+  let costs = costsOf(arm.trials);
+  if (costs.length === 0) costs = costsOf(run.trials.filter((t) => t.place.strategy === id));
   if (costs.length === 0) return run.typicalCost();
   return costs.reduce((a, b) => a + b, 0) / costs.length;
 }

@@ -52,15 +52,20 @@ export class Budget {
     this.#spent = spent;
   }
 
-  /** After a batch: how many trials, their own CPU seconds, and the run's clocks. */
-  batchDone(trials: number, own_s: number, spent: Spent): void {
+  /**
+   * After a batch: how many trials, their own CPU seconds, and the run's clocks. Null: one of them
+   * failed, and nobody says what it took.
+   */
+  batchDone(trials: number, own_s: number | null, spent: Spent): void {
     this.#trials += trials;
+    const before = this.#spent;
+    this.#spent = spent;
+    if (own_s === null) return;
     // Workers start in the first batch; what it took says nothing about the next ones.
     if (this.#batches++ === 1) [this.#own, this.#took] = [0, { cpu_s: 0, wall_s: 0 }];
     this.#own += own_s;
-    this.#took.cpu_s += Math.max(0, spent.cpu_s - this.#spent.cpu_s);
-    this.#took.wall_s += Math.max(0, spent.wall_s - this.#spent.wall_s);
-    this.#spent = spent;
+    this.#took.cpu_s += Math.max(0, spent.cpu_s - before.cpu_s);
+    this.#took.wall_s += Math.max(0, spent.wall_s - before.wall_s);
   }
 
   /** After a gate read of two candidates whose trials cost `own_s` together. */
@@ -70,6 +75,13 @@ export class Budget {
       this.#gate = took / own_s;
       this.#final = this.#gate * LOOP_LIMITS.final_over_gate;
     }
+    this.#spent = spent;
+  }
+
+  /** After the final fit of a model whose trial costs `own_s`. */
+  fitDone(own_s: number, spent: Spent): void {
+    const took = spent.cpu_s - this.#spent.cpu_s;
+    if (own_s > 0 && took > 0) this.#final = took / own_s;
     this.#spent = spent;
   }
 
@@ -88,21 +100,18 @@ export class Budget {
     return this.#own > 0 ? (own_s * this.#took[kind]) / this.#own : own_s;
   }
 
-  /** CPU seconds kept back for one gate read of these two and for the final fits. */
-  #end_s(contender_s: number, baseline_s: number, gate: boolean): number {
-    return (contender_s + baseline_s) * (this.#final + (gate ? this.#gate : 0));
-  }
-
   /** Trials that fit before the end: all of `costs` (own CPU seconds) from the front. */
   fitting(costs: readonly number[], reserve: Reserve): number {
     let fit = Math.min(costs.length, this.#trialsLeft() - reserve.trials);
     for (const kind of ["cpu_s", "wall_s"] as const) {
       let left = this.#left(kind, reserve);
       let n = 0;
-      // A trial that would end nearer to the budget than its absence does still fits.
-      while (n < fit && left > this.#together(kind, costs[n]!) / 2) {
-        left -= this.#together(kind, costs[n]!);
-        n++;
+      const over_max = (this.limits[kind] ?? 0) * LOOP_LIMITS.budget_over;
+      for (; n < fit; n++) {
+        const cost = this.#together(kind, costs[n]!);
+        // A trial that would end nearer to the budget than its absence does still fits.
+        if (cost - left > Math.min(cost / 2, over_max)) break;
+        left -= cost;
       }
       fit = n;
     }
@@ -116,9 +125,10 @@ export class Budget {
   #left(kind: TimeKind, reserve: Reserve): number {
     const limit = this.limits[kind];
     if (limit === undefined) return Infinity;
-    const end = this.#end_s(reserve.contender_s, reserve.baseline_s, reserve.gate);
+    const end = this.#alone(kind, reserve.fit_s * this.#final + reserve.gate_s * this.#gate);
+    const spare = reserve.unlikely ? limit * LOOP_LIMITS.budget_spare : 0;
     const confirm = this.#together(kind, reserve.confirm_s);
-    return limit - this.#spent[kind] - confirm - this.#alone(kind, end);
+    return limit - this.#spent[kind] - confirm - Math.max(0, end - spare);
   }
 
   /** Seconds left for trials on the tightest clock, as CPU seconds of their own. */
@@ -134,28 +144,51 @@ export class Budget {
     return Math.max(0, Math.min(this.#trialsLeft() - reserve.trials, byTime));
   }
 
+  /** CPU seconds that trials may take until what must come after them is in danger. */
+  #headroom_s(reserve: Reserve): number {
+    const must = { ...reserve, confirm_s: 0, gate_s: reserve.unlikely ? reserve.gate_s : 0 };
+    const headrooms = (["cpu_s", "wall_s"] as const).map((kind) => {
+      const slack = (this.limits[kind] ?? 0) * LOOP_LIMITS.budget_slack;
+      // The last of a batch runs alone, so that of the wall clock no part is shared.
+      const each = kind === "cpu_s" ? Math.max(1, this.#together(kind, 1)) : 1;
+      return (this.#left(kind, must) + slack) / each;
+    });
+    return Math.min(...headrooms);
+  }
+
+  /** How many of the trials, from the front, may run at once: few where each could take the rest. */
+  together(costs: readonly number[], reserve: Reserve): number {
+    if (!this.timed) return costs.length;
+    const room = this.#headroom_s(reserve) / LOOP_LIMITS.batch_headroom;
+    let [n, sum, most] = [0, 0, 0];
+    while (n < costs.length) {
+      sum += costs[n]!;
+      most = Math.max(most, costs[n]!);
+      if (n > 0 && Math.max(sum, (most * (n + 1)) / 2) > room) break;
+      n++;
+    }
+    return n;
+  }
+
   /** CPU limit of each trial of a batch; null while neither costs nor clock say anything. */
   trialLimit_s(typical_s: number, batch: number, reserve: Reserve): number | null {
     const usual = Math.max(LOOP_LIMITS.timeout_min_s, typical_s * LOOP_LIMITS.timeout_factor);
     if (!this.timed) return typical_s > 0 ? usual : null;
-    const slack = Math.max(
-      ...(["cpu_s", "wall_s"] as const).map(
-        (k) => (this.limits[k] ?? 0) * LOOP_LIMITS.budget_slack,
-      ),
-    );
-    const share = (this.left_s(reserve) + slack) / Math.max(1, batch);
-    return Math.max(Math.min(usual, share), Math.min(typical_s * 2, slack));
+    const limits = [this.limits.cpu_s ?? Infinity, this.limits.wall_s ?? Infinity];
+    const least = Math.min(...limits) * LOOP_LIMITS.budget_slack;
+    return Math.max(least, Math.min(usual, this.#headroom_s(reserve) / Math.max(1, batch)));
   }
 }
 
-/** What must be left over when exploring stops. */
+/** What must be left over when exploring stops; costs are those of trials of the same models. */
 export interface Reserve {
   /** Trials of the confirmation. */
   readonly trials: number;
   readonly confirm_s: number;
-  /** Cost of a trial of the likely final model, and of the baseline's. */
-  readonly contender_s: number;
-  readonly baseline_s: number;
-  /** A gate read is still to come. */
-  readonly gate: boolean;
+  /** Of the two models of a gate read that is still to come. */
+  readonly gate_s: number;
+  /** Of the models that are still to be fitted at the end. */
+  readonly fit_s: number;
+  /** Gate and fits come only where the choice changes: part of them may go beyond the budget. */
+  readonly unlikely?: boolean;
 }

@@ -6,7 +6,7 @@
 import type { PairedDifference, Trial } from "../types.ts";
 import type { GateQuery, Verdict } from "./events.ts";
 import { LOOP_LIMITS } from "./limits.ts";
-import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
+import { costOf, freshCost, type Model, meanScore, type RunState } from "./run-state.ts";
 import { floorOfMeans, lowerBound } from "./statistics.ts";
 import { askGate, askSpent, type Part, tell, vouchFor } from "./steps.ts";
 
@@ -44,24 +44,18 @@ function* confirm(run: RunState, best: Trial): Part<Model> {
   const model = { configuration, version, strategy };
   const lead = run.leader.trials[0]!.outcome!.score;
   if (best.outcome!.score <= lead) return { ...model, trials: [best] };
-  const reserve = { ...run.reserve(false), gate: run.gate.left > 0 };
   const wanted = run.confirmSeeds();
-  // The first trial may have had parts of it from a cache.
-  const cost = Math.max(best.outcome!.cpu_s, run.typicalCost());
-  const fit = run.budget.fitting(
-    wanted.map(() => cost),
-    reserve,
-  );
-  if (fit < wanted.length) return { ...model, trials: [best] };
+  const cost = Math.max(freshCost(best), run.settled ? 0 : run.typicalCost());
   const batch = wanted.map((seed) => ({
     place: run.place(version, strategy, proposer),
     spec: run.spec(configuration, seed),
   }));
-  const confirmed = batch.length === 0 ? [] : yield* run.run(batch, reserve);
+  const costs = wanted.map(() => cost);
+  const confirmed = yield* run.runAll(batch, costs, run.reserveFor(cost));
   // One that fails at another seed is not to be relied on: it stays unconfirmed.
-  const failed = confirmed.some((trial) => !trial.outcome);
-  const whole = { ...model, trials: failed ? [best] : [best, ...confirmed] };
-  if (!failed) run.confirmed.push(whole);
+  if (confirmed === null) return { ...model, trials: [best] };
+  const whole = { ...model, trials: [best, ...confirmed] };
+  run.confirmed.push(whole);
   return whole;
 }
 
@@ -98,7 +92,7 @@ export function* decide(run: RunState, version: number, contender: Model): Part<
     return verdict(false, null, `${delta} with a lower bound of ${signed(low)}: not above zero`);
   if (!(difference.difference > floor))
     return verdict(false, null, `${delta} is within the noise floor of ${floor.toFixed(4)}`);
-  if (run.gate.left === 0)
+  if (run.gate.left === 0 && !gateAnswer(run, contender))
     return verdict(false, null, `${delta}, but the gate has answered all its queries`);
   const gate = yield* askTheGate(run, version, contender, difference);
   const figures = `${delta}, lower bound ${signed(low)}, floor ${floor.toFixed(4)}`;
@@ -107,13 +101,22 @@ export function* decide(run: RunState, version: number, contender: Model): Part<
     : verdict(false, gate, `${figures}; the gate objects with ${signed(gate.answer)}`);
 }
 
-/** One query: contender against incumbent on the gate part. */
+/** What the gate has already said of this contender against this incumbent. */
+export const gateAnswer = (run: RunState, contender: Model): GateQuery | undefined =>
+  run.queries.find(
+    (q) =>
+      q.contender === contender.trials[0]!.index && q.incumbent === run.incumbent.trials[0]!.index,
+  );
+
+/** One query: contender against incumbent on the gate part; what it has answered stands. */
 export function* askTheGate(
   run: RunState,
   version: number,
   contender: Model,
   search: PairedDifference,
 ): Part<GateQuery> {
+  const asked = gateAnswer(run, contender);
+  if (asked) return asked;
   const query = run.gate.open();
   const { seed } = run.options;
   const reading = yield* askGate(

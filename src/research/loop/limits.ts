@@ -69,8 +69,17 @@ export const LOOP_LIMITS = {
   epsilon_deviations: 0.25,
   /** ...and never under this, in units of the score. */
   epsilon_min: 1e-4,
-  /** A budget of time is kept within 5%; trials stop at the share that leaves room for surprise. */
-  budget_slack: 0.03,
+  /**
+   * A budget of time is kept within 5%. Of these, the last trial may plan to end this share beyond
+   * it, where leaving it out would end further before it...
+   */
+  budget_over: 0.015,
+  /** ...a trial that takes longer than planned is stopped at this share beyond it... */
+  budget_slack: 0.02,
+  /** ...and a last comparison that changes the choice may cost this share beyond it. */
+  budget_spare: 0.025,
+  /** Trials go out at once as long as each may take this many times what it is expected to. */
+  batch_headroom: 4,
   /** A trial may take this many times what trials of its kind take before it is stopped. */
   timeout_factor: 20,
   /** And is never stopped before this many CPU seconds where the budget allows them. */
@@ -82,7 +91,7 @@ export const LOOP_LIMITS = {
   gate_cost_share: 0.5,
   final_cost_share: 0.6,
   /** Final fits over a measured gate read: the same two models on a quarter more rows. */
-  final_over_gate: 1.5,
+  final_over_gate: 1.25,
   /** Models in the last comparison, and seeds of each: what is left of a budget goes into it. */
   polish_models: 3,
   polish_seeds: 8,

@@ -14,11 +14,12 @@ import type {
   VersionResult,
 } from "./events.ts";
 import { RECALL } from "./faces.ts";
-import { askTheGate, type Judgement, judge, signed } from "./judge.ts";
+import { chooseFinal, settle } from "./final.ts";
+import { type Judgement, judge } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { polish } from "./polish.ts";
 import type { Model, RunState } from "./run-state.ts";
-import { lowerBound, noiseFloor } from "./statistics.ts";
+import { noiseFloor } from "./statistics.ts";
 import { askSealed, askSpent, type Part, record, tell, vouchFor } from "./steps.ts";
 import { choiceOf, type Explored, explore } from "./version.ts";
 
@@ -48,9 +49,21 @@ export function* research(run: RunState): Part<ResearchResult> {
     // into more versions, and a late find is welcome.
     if (run.options.patience !== null || !run.budget.timed) stop = "converged";
   }
-  if (stop === "budget") yield* polish(run);
+  if (stop === "budget") yield* spendRest(run);
   yield* tell({ kind: "stopped", reason: stop, spent: run.budget.spent });
   return yield* finishRun(run, stop);
+}
+
+/** No version fits any more: the last comparison, and of time what is left after the final fits. */
+function* spendRest(run: RunState): Part<void> {
+  if (run.budget.timed) yield* settle(run);
+  yield* polish(run);
+  if (!run.budget.timed) return;
+  // Cheap strategies fit where another seed of the dear finalists does not.
+  for (let trials = Infinity; trials > 0; ) {
+    const version = run.versions.length + 1;
+    trials = (yield* runVersion(run, version, LOOP_LIMITS.version_trials_min)).trials;
+  }
 }
 
 const patienceOf = (run: RunState) => run.options.patience ?? LOOP_LIMITS.patience;
@@ -69,7 +82,7 @@ function* startFromBaseline(run: RunState): Part<void> {
     baseline: configuration,
   });
   run.budget.begin(yield* askSpent());
-  const none = { trials: 0, confirm_s: 0, contender_s: 0, baseline_s: 0, gate: false };
+  const none = { trials: 0, confirm_s: 0, gate_s: 0, fit_s: 0 };
   const first = proposalsAt(run, configuration, "baseline", [run.options.seed]);
   const [trial] = yield* run.run(first, none);
   if (!trial?.outcome)
@@ -292,29 +305,4 @@ function* finishRun(run: RunState, stop: StopReason): Part<ResearchResult> {
     trials: states,
     spent: run.budget.spent,
   };
-}
-
-/**
- * The leader when it is the last accepted model. When it is not, it is statistically tied with it:
- * a decision must still be made, and the higher expected score is the better one as long as it
- * held on folds drawn anew and the gate does not object. The report says that it is a tie.
- */
-function* chooseFinal(run: RunState): Part<{ model: Model; reason: FinalReason; words: string }> {
-  const { incumbent, leader } = run;
-  const accepted = incumbent === run.baseline ? ("baseline" as const) : ("accepted" as const);
-  const keep = (words: string) => ({ model: incumbent, reason: accepted, words });
-  if (leader === incumbent)
-    return keep(
-      accepted === "baseline" ? "no version improved on it" : "the last accepted version",
-    );
-  const { difference, seeds } = run.difference(incumbent, leader);
-  const figures = `${signed(difference.difference)} over ${seeds} seeds`;
-  if (!(lowerBound(difference, LOOP_LIMITS.tie_level) > 0))
-    return keep(`the search's best is not reliably above it (${figures})`);
-  if (run.gate.left === 0) return keep("the gate has answered all its queries");
-  const refused = run.queries.some((q) => q.contender === leader.trials[0]!.index);
-  const gate = refused ? null : yield* askTheGate(run, leader.version, leader, difference);
-  if (!gate || gate.answer <= 0) return keep(`the gate objects to the search's best (${figures})`);
-  const tied = `tied with the last accepted model, expected to be better (${figures})`;
-  return { model: leader, reason: "tied", words: tied };
 }

@@ -2,6 +2,7 @@
  * What is left of a budget when no further version fits goes into the last comparison: the best
  * models and the last accepted one at further seeds, so that the final choice rests on more folds.
  */
+import { isRefused } from "./final.ts";
 import { decide, shared } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
@@ -31,9 +32,7 @@ export function* polish(run: RunState): Part<void> {
     run.leader = best;
     yield* tell({ kind: "leader", version: best.version, leader: run.candidate(best), gain });
   }
-  // A model that the gate has refused is not asked about again.
-  const refused = run.queries.some((q) => q.contender === best.trials[0]!.index);
-  if (best === run.incumbent || refused) return;
+  if (best === run.incumbent || isRefused(run, best)) return;
   const verdict = yield* decide(run, best.version, best);
   if (verdict.accepted) run.incumbent = best;
   yield* tell({
@@ -70,14 +69,15 @@ const meanAt = (model: Model, seeds: readonly number[]): number =>
 function* atSeed(run: RunState, finalists: readonly Model[], seed: number): Part<number | null> {
   const missing = finalists.filter((model) => !model.trials.some((t) => t.spec.seed === seed));
   const costs = missing.map(costOf);
-  const reserve = { ...run.reserve(false), gate: run.gate.left > 0 };
-  if (run.budget.fitting(costs, reserve) < missing.length) return null;
+  // That another one than the fitted model wins is possible, but not likely.
+  const change_s = Math.max(0, ...finalists.filter((m) => !run.isFitted(m)).map(costOf));
+  const reserve = { ...run.reserveFor(change_s), unlikely: run.settled };
   const batch = missing.map((model) => ({
     place: run.place(model.version, model.strategy, model.trials[0]!.place.proposer),
     spec: run.spec(model.configuration, seed),
   }));
-  const trials = batch.length === 0 ? [] : yield* run.run(batch, reserve);
-  if (trials.some((trial) => !trial.outcome)) return null;
+  const trials = yield* run.runAll(batch, costs, reserve);
+  if (trials === null) return null;
   for (const [i, trial] of trials.entries()) missing[i]!.trials.push(trial);
   return trials.length;
 }

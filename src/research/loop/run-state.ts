@@ -72,6 +72,10 @@ export class RunState {
   leader!: Model;
   /** Every model with more than one seed: what the last comparison is among. */
   readonly confirmed: Model[] = [];
+  /** The final models are fitted; what is left of the budget may still change the choice. */
+  settled = false;
+  /** Configurations of final models that are fitted. */
+  readonly #fitted = new Set<string>();
   readonly #byKey = new Map<string, Trial>();
 
   constructor(domain: DomainView, options: RunOptions, budget: Budget, gate: Gate) {
@@ -120,9 +124,26 @@ export class RunState {
         error: trial.error,
       });
     }
+    const failed = trials.some((t) => !t.outcome);
     const own = trials.reduce((sum, t) => sum + (t.outcome?.cpu_s ?? 0), 0);
-    this.budget.batchDone(trials.length, own, yield* askSpent());
+    this.budget.batchDone(trials.length, failed ? null : own, yield* askSpent());
     return trials;
+  }
+
+  /**
+   * Runs proposals that only mean something together; null where one failed, or where what the
+   * first ones took leaves too little for the others. Near the end of a budget they go one by one.
+   */
+  *runAll(batch: readonly Proposal[], costs: readonly number[], reserve: Reserve) {
+    const done: Trial[] = [];
+    while (done.length < batch.length) {
+      const rest = costs.slice(done.length);
+      if (this.budget.fitting(rest, reserve) < rest.length) return null;
+      const n = this.budget.together(rest, reserve);
+      done.push(...(yield* this.run(batch.slice(done.length, done.length + n), reserve)));
+      if (done.some((trial) => !trial.outcome)) return null;
+    }
+    return done;
   }
 
   /** Done trials at full fidelity and the task's seed, oldest first: what analysis looks at. */
@@ -151,17 +172,35 @@ export class RunState {
     return { difference: meanDifference(parts), seeds: parts.length };
   }
 
-  /** What exploring must leave over now: a confirmation, a gate read and the final fits. */
+  /**
+   * What exploring must leave over now: a confirmation, a gate read and the final fits. Nothing once
+   * the final models are fitted: what is found then is confirmed only if that fits too.
+   */
   reserve(confirm: boolean): Reserve {
+    if (this.settled) return NOTHING_MORE;
     const cost = Math.max(costOf(this.leader), this.typicalCost());
     const extra = confirm ? this.confirmSeeds().length : 0;
+    const both_s = cost + costOf(this.baseline);
     return {
       trials: extra,
       confirm_s: extra * cost,
-      contender_s: cost,
-      baseline_s: costOf(this.baseline),
-      gate: confirm,
+      gate_s: confirm ? both_s : 0,
+      fit_s: both_s,
     };
+  }
+
+  /** What must be left over for this model to replace the last accepted one. */
+  reserveFor(model_s: number): Reserve {
+    const gate_s = this.gate.left > 0 ? model_s + costOf(this.incumbent) : 0;
+    const fit_s = model_s + (this.settled ? 0 : costOf(this.baseline));
+    return { trials: 0, confirm_s: 0, gate_s, fit_s };
+  }
+
+  isFitted(model: Model): boolean {
+    return this.#fitted.has(canonicalJson(model.configuration));
+  }
+  noteFitted(model: Model): void {
+    this.#fitted.add(canonicalJson(model.configuration));
   }
 
   /** Seeds beyond the task's own at which contenders are confirmed; the baseline has them all. */
@@ -197,6 +236,16 @@ export function randomFor(seed: number, purpose: string): Random {
 export const meanScore = (model: Model): number =>
   model.trials.reduce((sum, t) => sum + t.outcome!.score, 0) / model.trials.length;
 
-/** CPU seconds of a model's dearest trial: the others had parts of it from a cache. */
-export const costOf = (model: Model): number =>
-  Math.max(...model.trials.map((t) => t.outcome!.cpu_s));
+/**
+ * CPU seconds of a trial at a seed that nothing is known of: its own, and those of the parts that it
+ * had from a cache, where its domain says them.
+ */
+export function freshCost({ outcome }: Trial): number {
+  const kept_s = outcome!.figures.kept_s;
+  return outcome!.cpu_s + (typeof kept_s === "number" ? kept_s : 0);
+}
+
+/** CPU seconds of a model's dearest trial. */
+export const costOf = (model: Model): number => Math.max(...model.trials.map(freshCost));
+
+const NOTHING_MORE: Reserve = { trials: 0, confirm_s: 0, gate_s: 0, fit_s: 0 };

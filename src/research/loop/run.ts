@@ -4,9 +4,9 @@
  * what the knowledge base held, what the clocks read, every look at gate and sealed) go through
  * `runner.once`, so that a resumed run is told the same again.
  */
+import { canonicalJson } from "../../core/bytes.ts";
 import { MagnetError } from "../../core/errors.ts";
 import type { FinalModel, ResearchDomain, TrialSpec } from "../types.ts";
-import { sameConfiguration } from "./arms.ts";
 import { Budget, type BudgetLimits } from "./budget.ts";
 import type { ResearchEvent, ResearchResult, SealedResult } from "./events.ts";
 import type { KnowledgeSource, TeacherSource, TrialRunner } from "./faces.ts";
@@ -76,7 +76,10 @@ class Driver {
   readonly #options: ResearchOptions;
   #events = 0;
   #clocks = 0;
-  #fitFinal: (() => Promise<FinalModel>) | null = null;
+  #fits = 0;
+  /** Final models by their specification. */
+  readonly #fitted = new Map<string, Promise<FinalModel>>();
+  #final: TrialSpec | null = null;
 
   constructor(options: ResearchOptions) {
     this.#options = options;
@@ -119,6 +122,11 @@ class Driver {
           const scores = await domain.gateScores(step.incumbent, step.contender);
           return scores.gate;
         });
+      case "fit":
+        return runner.once(`fit/${this.#fits++}`, async () => {
+          await this.#fit(step.spec);
+          return { fitted: true };
+        });
       case "sealed":
         return this.#sealed(step);
       case "vouch":
@@ -129,30 +137,39 @@ class Driver {
     }
   }
 
+  /** Once in a life of the run: what an earlier one fitted is fitted again, to the same model. */
+  #fit(spec: TrialSpec): Promise<FinalModel> {
+    const key = canonicalJson(spec);
+    const known = this.#fitted.get(key);
+    if (known) return known;
+    const fitted = this.#options.domain.fitFinal(spec);
+    this.#fitted.set(key, fitted);
+    return fitted;
+  }
+
   /** Fits both models and opens the sealed part, once in the life of a run. */
   async #sealed(step: Extract<Step, { kind: "sealed" }>): Promise<SealedResult> {
     const { runner, domain } = this.#options;
-    let fitted: FinalModel | null = null;
-    // A resumed run that has opened it already only fits the model again, which is deterministic.
-    this.#fitFinal = async () => (fitted ??= await domain.fitFinal(step.final));
-    const model = await this.#fitFinal();
-    return runner.once("sealed", () => sealedResult(domain, model, step.baseline));
+    this.#final = step.final;
+    return runner.once("sealed", async () => {
+      const model = await this.#fit(step.final);
+      return sealedResult(domain, model, await this.#fit(step.baseline));
+    });
   }
 
+  /** A resumed run that has opened the sealed part only fits the model again. */
   async model(): Promise<FinalModel> {
-    if (!this.#fitFinal) throw new Error("invariant broken: the run ended without a final model");
-    return this.#fitFinal();
+    if (!this.#final) throw new Error("invariant broken: the run ended without a final model");
+    return this.#fit(this.#final);
   }
 }
 
-/** Fits the baseline and opens the sealed part: of a run's end, and of who verifies it. */
+/** Opens the sealed part: of a run's end, and of who verifies it. */
 export async function sealedResult(
   domain: ResearchDomain,
   model: FinalModel,
-  baseline_spec: TrialSpec,
+  baseline: FinalModel,
 ): Promise<SealedResult> {
-  const same = sameConfiguration(model.configuration, baseline_spec.configuration);
-  const baseline = same ? model : await domain.fitFinal(baseline_spec);
   const opened = await domain.openSealed(model, baseline);
   return { ...opened, no_edge: !(opened.model.low > opened.trivial.score) };
 }

@@ -33,6 +33,8 @@ export type Step =
       readonly incumbent: TrialSpec;
       readonly contender: TrialSpec;
     }
+  /** Fits a model as the final one, before it is known that it stays: the budget learns the cost. */
+  | { readonly kind: "fit"; readonly spec: TrialSpec }
   | { readonly kind: "sealed"; readonly final: TrialSpec; readonly baseline: TrialSpec }
   /** Before a decision rests on these trials: what other machines said of them is computed again. */
   | { readonly kind: "vouch"; readonly trials: readonly Trial[] }
@@ -71,6 +73,9 @@ export function* askGate(
   contender: TrialSpec,
 ): Part<PairedDifference> {
   return (yield { kind: "gate", query, incumbent, contender }) as PairedDifference;
+}
+export function* askFit(spec: TrialSpec): Part<void> {
+  yield { kind: "fit", spec };
 }
 export function* vouchFor(trials: readonly Trial[]): Part<void> {
   yield { kind: "vouch", trials };

@@ -34,6 +34,8 @@ interface FoldPrediction {
   readonly probabilities: Float32Array;
   /** Balanced accuracy on training rows; NaN where it was not measured. */
   readonly train_score: number;
+  /** What the fit took. */
+  readonly cpu_s: number;
 }
 
 export interface EvaluatorTask {
@@ -52,6 +54,8 @@ export class Evaluator {
   readonly fitter: PartFitter;
   readonly task: EvaluatorTask;
   private readonly kept = new ByteCache<FoldPrediction>(PREDICTION_CACHE_BYTES_MAX);
+  /** CPU seconds that a trial would have taken more without what was kept; trials are in turn. */
+  private kept_s = 0;
 
   constructor(fitter: PartFitter, task: EvaluatorTask) {
     this.fitter = fitter;
@@ -71,6 +75,7 @@ export class Evaluator {
     options: EvaluateOptions,
   ): Promise<TrialOutcome> {
     const start = process.cpuUsage();
+    this.kept_s = 0;
     const { part } = this.fitter;
     const settings: FitSettings = { seed, threads: options.threads, signal: options.signal };
     const folds = this.task.folds(seed, fidelity);
@@ -88,13 +93,12 @@ export class Evaluator {
     const { metric } = this.task;
     const score = scoreOf(outputValues(metric, crossed.outputs, part.label, part.classes, rows));
     Object.assign(figures, this.confusionFigures(crossed.outputs));
-    const used = process.cpuUsage(start);
     return {
       score,
       fold_scores: crossed.fold_scores,
       outputs: crossed.outputs,
-      figures: { ...figures, repeat_scores: crossed.repeat_scores },
-      cpu_s: (used.user + used.system) / 1e6,
+      figures: { ...figures, repeat_scores: crossed.repeat_scores, kept_s: this.kept_s },
+      cpu_s: cpuSince(start),
     };
   }
 
@@ -143,13 +147,13 @@ export class Evaluator {
       if (found === undefined) {
         found = await this.fitFold(configuration, member, fold, bag, settings);
         this.kept.set(key, found, found.probabilities.byteLength + 2 * key.length + 200);
-      }
+      } else this.kept_s += found.cpu_s;
       first ??= found;
       if (bags === 1) break;
       mean ??= new Float32Array(found.probabilities.length);
       for (let i = 0; i < mean.length; i++) mean[i]! += found.probabilities[i]! / bags;
     }
-    return { probabilities: mean ?? first!.probabilities, train_score: first!.train_score };
+    return { ...first!, ...(mean ? { probabilities: mean } : {}) };
   }
 
   private async fitFold(
@@ -161,6 +165,7 @@ export class Evaluator {
   ): Promise<FoldPrediction> {
     if (given.signal?.aborted)
       throw new MagnetError("TRIAL_ABORTED", "the trial was stopped", { retryable: true });
+    const start = process.cpuUsage();
     const { fitter } = this;
     const settings = { ...given, seed: mixSeed(given.seed, bag) };
     const fitted = await fitter.fitMember(
@@ -178,7 +183,7 @@ export class Evaluator {
         const p = await fitter.predict(fitted, member, some, settings);
         train_score = this.scoreAlone(p, some, true);
       }
-      return { probabilities, train_score };
+      return { probabilities, train_score, cpu_s: cpuSince(start) };
     } finally {
       freeMember(fitted);
     }
@@ -368,6 +373,12 @@ export function packRows(matrix: Float32Array, rows: Uint32Array, classes: numbe
     out.set(matrix.subarray(row * classes, (row + 1) * classes), i * classes);
   });
   return out;
+}
+
+/** CPU seconds of this process, all threads. */
+function cpuSince(start: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1e6;
 }
 
 /** At most `wanted` of the rows, evenly spread. */

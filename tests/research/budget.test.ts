@@ -1,0 +1,152 @@
+/**
+ * A budget of time is kept within 5%, whatever trials cost, and the time while a run does not run is
+ * not charged. Clocks are simulated: each trial, gate read, final fit and analysis moves them by what
+ * its configuration costs, so that thousands of seconds pass in none.
+ */
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { seededRandom } from "../../src/core/random.ts";
+import type { Spent, TrialRunner } from "../../src/research/loop/faces.ts";
+import { runResearch } from "../../src/research/loop/run.ts";
+import type { Configuration, ResearchDomain, Trial, TrialSpec } from "../../src/research/types.ts";
+import { syntheticDomain } from "./synthetic.ts";
+
+interface World {
+  readonly seed: number;
+  readonly kind: "cpu_s" | "wall_s";
+  /** Baseline trials in the budget. */
+  readonly trials: number;
+  /** Cost of a trial at the ends of an axis, over the baseline's: 0.1 to 10. */
+  readonly low: number;
+  readonly high: number;
+  /** Costs of equal trials differ by up to this factor. */
+  readonly noise: number;
+  /** CPU seconds of a fit over those of a trial. */
+  readonly fit: number;
+  /** Of a gate read's fits, over those of the end: on fewer rows. */
+  readonly gate: number;
+  readonly analysis: number;
+  readonly workers: number;
+  readonly fidelities: readonly number[];
+}
+
+const BUDGET = 100;
+const RUNS = 30;
+const PLAIN: World = {
+  ...{ seed: 1, kind: "cpu_s", trials: 100, low: 1, high: 3, noise: 1.1 },
+  ...{ fit: 0.6, gate: 0.8, analysis: 0.5, workers: 2, fidelities: [0.5, 1] },
+};
+
+/** A domain and a runner that share the clocks. */
+function simulated(world: World, began: Spent = { cpu_s: 0, wall_s: 0 }) {
+  const inner = syntheticDomain({ units: 40, fidelities: world.fidelities });
+  const random = seededRandom(world.seed);
+  const baseline_s = BUDGET / world.trials;
+  const clocks = { ...began };
+  const alone = (s: number) => {
+    clocks.cpu_s += s;
+    clocks.wall_s += s;
+  };
+  const noisy = () => world.noise ** (2 * random.next() - 1);
+  const { low, high } = world;
+  /** The baseline has a = 0.1, the optimum is at 0.8; c costs as well. */
+  const costOf = (c: Configuration) => {
+    const at = (Number(c.a) - 0.1) / 0.9;
+    const factor = at >= 0 ? high ** at : low ** (at / -0.1);
+    return baseline_s * Math.min(10, Math.max(0.1, factor * (Number(c.c) / 50) ** 0.3));
+  };
+  const domain: ResearchDomain = {
+    ...inner,
+    async analyse(best, trials) {
+      alone(world.analysis * baseline_s * noisy());
+      return inner.analyse(best, trials);
+    },
+    async gateScores(a, b) {
+      for (const spec of [a, b])
+        alone(costOf(spec.configuration) * world.fit * world.gate * noisy());
+      return inner.gateScores(a, b);
+    },
+    async fitFinal(spec) {
+      alone(costOf(spec.configuration) * world.fit * noisy());
+      return inner.fitFinal(spec);
+    },
+  };
+  let count = 0;
+  const one = async (spec: TrialSpec, limit_s: number) => {
+    const cpu_s = costOf(spec.configuration) * spec.fidelity * noisy();
+    // The worker's process is looked at ten times a second.
+    if (cpu_s > limit_s) return { cpu_s: limit_s + 0.1, outcome: null };
+    const outcome = await inner.evaluate(spec, { threads: 1 });
+    return { cpu_s, outcome: { ...outcome, cpu_s } };
+  };
+  const steps = new Map<string, unknown>();
+  const runner: TrialRunner = {
+    async run(batch, { cpu_limit_s }) {
+      const busy = new Array<number>(world.workers).fill(0);
+      const trials: Trial[] = [];
+      for (const proposal of batch) {
+        const { cpu_s, outcome } = await one(proposal.spec, cpu_limit_s ?? Infinity);
+        clocks.cpu_s += cpu_s * 1.02;
+        busy[busy.indexOf(Math.min(...busy))]! += cpu_s * 1.02;
+        const state = outcome ? "done" : "timed_out";
+        const error = outcome ? null : "it took too long";
+        trials.push({ index: count++, ...proposal, state, outcome, error });
+      }
+      clocks.wall_s += Math.max(...busy);
+      return trials;
+    },
+    spent: () => ({ ...clocks }),
+    async once<T>(key: string, step: () => T | Promise<T>) {
+      if (!steps.has(key)) steps.set(key, await step());
+      return steps.get(key) as T;
+    },
+  };
+  return { domain, runner, clocks };
+}
+
+const worlds: fc.Arbitrary<World> = fc.record({
+  seed: fc.nat(1e6),
+  kind: fc.constantFrom("cpu_s" as const, "wall_s" as const),
+  trials: fc.integer({ min: 55, max: 120 }),
+  low: fc.double({ min: 0.1, max: 1, noNaN: true }),
+  high: fc.double({ min: 0.5, max: 10, noNaN: true }),
+  noise: fc.double({ min: 1, max: 1.3, noNaN: true }),
+  fit: fc.double({ min: 0.1, max: 2, noNaN: true }),
+  gate: fc.double({ min: 0.5, max: 1.1, noNaN: true }),
+  analysis: fc.double({ min: 0, max: 2, noNaN: true }),
+  workers: fc.constantFrom(1, 2, 4),
+  fidelities: fc.constantFrom([1], [0.5, 1], [0.25, 0.5, 1]),
+});
+
+const spentOf = async (world: World) => {
+  const { domain, runner } = simulated(world);
+  const budget = { [world.kind]: BUDGET };
+  const { result } = await runResearch({ domain, budget, seed: world.seed, runner });
+  return { result, share: result.spent[world.kind] / BUDGET };
+};
+
+describe("budgets of time", () => {
+  test("end within 5%, whatever trials, gate reads, fits and analyses cost", async () => {
+    let exhausted = 0;
+    await fc.assert(
+      fc.asyncProperty(worlds, async (world) => {
+        const { share, result } = await spentOf(world);
+        // Where every configuration has been tried there is nothing to spend the rest on.
+        if (result.stop === "exhausted") exhausted++;
+        else expect(share).toBeGreaterThanOrEqual(0.95);
+        expect(share).toBeLessThanOrEqual(1.05);
+      }),
+      { numRuns: RUNS },
+    );
+    expect(exhausted).toBeLessThan(RUNS / 5);
+  });
+
+  test("what passed before a resumption is not charged twice, nor the time between", async () => {
+    // The clocks of the runner go on where the earlier life's stood; only they are asked.
+    const world = { ...PLAIN, kind: "wall_s" as const };
+    const { domain, runner } = simulated(world, { cpu_s: 40, wall_s: 40 });
+    const { result } = await runResearch({ domain, budget: { wall_s: BUDGET }, seed: 1, runner });
+    expect(result.spent.wall_s / BUDGET).toBeGreaterThanOrEqual(0.95);
+    expect(result.spent.wall_s / BUDGET).toBeLessThanOrEqual(1.05);
+  });
+});
