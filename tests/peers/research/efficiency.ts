@@ -1,16 +1,18 @@
 /**
- * Search efficiency: how many trials the loop needs to reach what a random search over the same
- * domain's whole space ends with, on real tables and the same folds. Usage:
- *   bun tests/peers/research/efficiency.ts DATA_FOLDER CACHE_FOLDER [--sets a,b] [--trials 60]
- *     [--seeds 3]
- * Random's trials are kept in the cache folder: they do not depend on the loop. A trial at a lower
- * fidelity counts as that part of a trial. Score: balanced accuracy on the search part.
+ * How many trials the loop needs to reach what random search ends with: the same data, folds, seed
+ * and first configuration, the same number of trials. Random search draws from what the loop's
+ * strategies choose from: one to three learners, their settings, class weights, blend weights and
+ * the decision rule. A trial at a lower fidelity or at another seed counts for the loop as well.
+ *
+ *   bun tests/peers/research/efficiency.ts FILE.csv SEED TRIALS [ROWS]     one JSON line
+ *
+ * The table's row runs it on its sets (efficiency-row.ts); what was tuned with it are other sets.
  */
 import fs from "node:fs";
+import os from "node:os";
 import path from "node:path";
-import { canonicalJson, sha256Hex } from "../../../src/core/bytes.ts";
 import { systemClock } from "../../../src/core/clock.ts";
-import { seededRandom } from "../../../src/core/random.ts";
+import { type Random, seededRandom } from "../../../src/core/random.ts";
 import * as learners from "../../../src/native/learners.ts";
 import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../../src/research/loop/run.ts";
@@ -20,105 +22,146 @@ import {
   samplePoint,
   settingsOf,
 } from "../../../src/research/search/space.ts";
+import {
+  guessOf,
+  learnerAxes,
+  memberSpace,
+} from "../../../src/research/strategies/learner-spaces.ts";
 import { openTabular } from "../../../src/research/tabular/domain.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
-import type { ResearchDomain } from "../../../src/research/types.ts";
+import type { Configuration, Json, ResearchDomain, Space } from "../../../src/research/types.ts";
 
-const flag = (name: string, otherwise: string) => {
-  const at = process.argv.indexOf(`--${name}`);
-  return at < 0 ? otherwise : process.argv[at + 1]!;
+/** What both searches did with one set and seed. */
+export interface Race {
+  readonly trials: number;
+  /** Random search's final best, and the trial that found it. */
+  readonly target: number;
+  readonly random_at: number;
+  /** Trials until the loop reached it; null where it did not. */
+  readonly loop_at: number | null;
+  readonly loop_best: number;
+  readonly random_cpu_s: number;
+  readonly loop_cpu_s: number;
+}
+
+const LEARNERS = ["boosting", "extra_trees", "forest", "logistic"] as const;
+const NO_FEATURES = {
+  top_k: 0,
+  interactions: 0,
+  pipeline: false,
+  context: false,
+  context_blind: 0,
 };
-const [folder, cache] = process.argv.slice(2) as [string, string];
-const SETS = flag("sets", "attrition,ad_data,scat,two_class,breast_cancer,sonar,vehicle,glass");
-const trials = Number(flag("trials", "60"));
-const seeds = Number(flag("seeds", "1"));
 
-/** Score and own CPU seconds of each trial, and the best so far over trials of full effort. */
-interface Curve {
-  readonly best: readonly { readonly at: number; readonly score: number }[];
-  readonly cpu_s: number;
+/** A copy of the table with some of its rows, drawn by the seed; lines are rows in these files. */
+function withRows(file: string, rows_max: number, seed: number): string {
+  const lines = fs.readFileSync(file, "utf8").trimEnd().split("\n");
+  if (lines.length - 1 <= rows_max) return file;
+  const random = seededRandom(seed * 104_729 + 7);
+  const rows = lines.slice(1);
+  for (let i = 0; i < rows_max; i++) {
+    const j = i + random.below(rows.length - i);
+    [rows[i], rows[j]] = [rows[j]!, rows[i]!];
+  }
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "efficiency-"));
+  const out = path.join(folder, path.basename(file));
+  fs.writeFileSync(out, `${[lines[0], ...rows.slice(0, rows_max)].join("\n")}\n`);
+  return out;
 }
 
-async function open(set: string, seed: number): Promise<ResearchDomain> {
-  const file = path.join(folder, `${set}.csv`);
-  const task = { schema: "magnet.research_task/1", name: set, domain: "tabular", label: "label" };
-  return openTabular(parseTask({ ...task, data: file, seed }, file), learners);
+function open(file: string, seed: number): Promise<ResearchDomain> {
+  const task = { schema: "magnet.research_task/1", name: "efficiency", domain: "tabular" };
+  return openTabular(parseTask({ ...task, data: file, label: "label", seed }, file), learners);
 }
 
-async function randomCurve(domain: ResearchDomain, seed: number): Promise<Curve> {
-  const key = sha256Hex(canonicalJson([domain.task_hash, domain.randomSpace(), trials, seed]));
-  const file = path.join(cache, `${key}.json`);
-  if (fs.existsSync(file)) return JSON.parse(fs.readFileSync(file, "utf8")) as Curve;
-  const { base, space } = domain.randomSpace();
-  const axes = axesOf(space);
+/** One to three different learners with settings of their own; each choice is as likely. */
+function drawn(domain: ResearchDomain, random: Random): Configuration {
+  const left: (typeof LEARNERS)[number][] = [...LEARNERS];
+  const chosen = Array.from(
+    { length: 1 + random.below(3) },
+    () => left.splice(random.below(left.length), 1)[0]!,
+  );
+  const rest = { balance: 0, features: NO_FEATURES, bags: 1, weight: 1 };
+  const members = chosen.map((learner) => guessOf(learner, domain.facts, rest));
+  const spaces = chosen.map((learner, m) =>
+    memberSpace(m, {
+      ...learnerAxes(learner, domain.facts),
+      balance: { kind: "real", min: 0, max: 1.2 },
+      ...(chosen.length > 1 ? { weight: { kind: "real", min: 0.1, max: 1 } } : {}),
+    }),
+  );
+  const rule: Space = { "decision.rule": { kind: "choice", options: ["argmax", "tuned"] } };
+  const axes = axesOf(Object.assign(rule, ...spaces) as Space);
+  const base = { ...domain.baseline(), members: members as unknown as Json };
+  return domain.parse(applySettings(base, settingsOf(axes, samplePoint(axes, random))));
+}
+
+async function byChance(domain: ResearchDomain, seed: number, trials: number) {
   const random = seededRandom(seed * 7919 + 13);
-  const best: { at: number; score: number }[] = [];
-  let cpu_s = 0;
-  for (let at = 1; at <= trials; at++) {
-    const settings = settingsOf(axes, samplePoint(axes, random));
-    const configuration = domain.parse(applySettings(base, settings));
+  let [target, at, cpu_s] = [-Infinity, 0, 0];
+  for (let trial = 1; trial <= trials; trial++) {
+    const configuration = trial === 1 ? domain.baseline() : drawn(domain, random);
     const spec = { task_hash: domain.task_hash, configuration, seed, fidelity: 1 };
     const outcome = await domain.evaluate(spec, { threads: 1 });
     cpu_s += outcome.cpu_s;
-    if (outcome.score > (best.at(-1)?.score ?? -Infinity)) best.push({ at, score: outcome.score });
+    if (outcome.score > target) [target, at] = [outcome.score, trial];
   }
-  fs.mkdirSync(cache, { recursive: true });
-  fs.writeFileSync(`${file}.part`, JSON.stringify({ best, cpu_s }));
-  fs.renameSync(`${file}.part`, file);
-  return { best, cpu_s };
+  return { target, at, cpu_s };
 }
 
-async function loopCurve(domain: ResearchDomain, seed: number) {
-  const best: { at: number; score: number }[] = [];
-  let [at, cpu_s] = [0, 0];
-  const { result } = await runResearch({
+/** The loop, ended as soon as it has reached the target. */
+async function byLoop(domain: ResearchDomain, seed: number, trials: number, target: number) {
+  const stop = new AbortController();
+  let [best, at, cpu_s] = [-Infinity, 0, 0];
+  let reached: number | null = null;
+  const run = runResearch({
     domain,
     budget: { trials },
     patience: trials,
     seed,
     runner: localRunner({ domain, clock: systemClock }),
+    signal: stop.signal,
     onEvent(event) {
-      if (event.kind !== "trial") return;
+      if (event.kind !== "trial" || reached !== null) return;
       at += event.fidelity;
       cpu_s += event.cpu_s;
-      const counts = event.score !== null && event.fidelity === 1 && event.seed === seed;
-      if (counts && event.score! > (best.at(-1)?.score ?? -Infinity))
-        best.push({ at, score: event.score! });
+      if (event.score === null || event.fidelity < 1 || event.seed !== seed) return;
+      best = Math.max(best, event.score);
+      if (best < target) return;
+      reached = at;
+      stop.abort();
     },
   });
-  return { best, cpu_s, result };
+  await run.catch((error: unknown) => {
+    if (!stop.signal.aborted) throw error;
+  });
+  return { best, reached, cpu_s };
 }
 
-const median = (values: number[]) => {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
-};
-
-const say = (line: string) => process.stdout.write(`${line}\n`);
-const ratios: number[] = [];
-say(
-  `set seed | random best (at) | loop reaches it at, ends with | sealed baseline -> loop | CPU-s`,
-);
-for (const set of SETS.split(",")) {
-  const own: number[] = [];
-  for (let seed = 1; seed <= seeds; seed++) {
-    const domain = await open(set, seed);
-    const random = await randomCurve(domain, seed);
-    const loop = await loopCurve(domain, seed);
-    const target = random.best.at(-1)!;
-    const reached = loop.best.find((b) => b.score >= target.score)?.at ?? Infinity;
-    own.push(reached / trials);
-    const { sealed, final, versions } = loop.result;
-    say(
-      `${set} ${seed} | ${target.score.toFixed(4)} (${target.at}) | ` +
-        `${reached.toFixed(0)}, ${loop.best.at(-1)!.score.toFixed(4)} | ` +
-        `${sealed.baseline.score.toFixed(4)} -> ${sealed.model.score.toFixed(4)} ` +
-        `(${final.reason} ${final.candidate.strategy}, ${versions.length} versions) | ` +
-        `${random.cpu_s.toFixed(1)} / ${loop.cpu_s.toFixed(1)}`,
-    );
-    await domain.close();
-  }
-  ratios.push(median(own));
+export async function race(
+  file: string,
+  seed: number,
+  trials: number,
+  rows_max: number,
+): Promise<Race> {
+  const data = withRows(file, rows_max, seed);
+  // Each has a domain of its own: neither finds models in the other's cache.
+  const first = await open(data, seed);
+  const random = await byChance(first, seed, trials);
+  await first.close();
+  const second = await open(data, seed);
+  const loop = await byLoop(second, seed, trials, random.target);
+  await second.close();
+  if (data !== file) fs.rmSync(path.dirname(data), { recursive: true });
+  return {
+    trials,
+    ...{ target: random.target, random_at: random.at, random_cpu_s: random.cpu_s },
+    ...{ loop_at: loop.reached, loop_best: loop.best, loop_cpu_s: loop.cpu_s },
+  };
 }
-say(`median over tasks of trials to random's final best / ${trials}: ${median(ratios).toFixed(3)}`);
+
+if (import.meta.main) {
+  const [file, seed, trials, rows = "Infinity"] = process.argv.slice(2) as [string, string, string];
+  const found = await race(file, Number(seed), Number(trials), Number(rows));
+  process.stdout.write(`${JSON.stringify(found)}\n`);
+}
