@@ -18,6 +18,8 @@ import { rowStrategies } from "./rows.ts";
 export interface CatalogueTask {
   readonly facts: TaskFacts;
   readonly offers: TaskOffers;
+  /** The rows that judge are of contexts that were trained on: their column is a good feature. */
+  readonly contexts_known?: boolean;
 }
 
 /** Every strategy that the task has the columns for; ids are unique. */

@@ -22,7 +22,7 @@ const PORTFOLIO: readonly (readonly LearnerName[])[] = [
   ["extra_trees"],
 ];
 
-export const portfolioStrategy = ({ facts }: CatalogueTask): Strategy => ({
+export const portfolioStrategy = ({ facts, contexts_known }: CatalogueTask): Strategy => ({
   id: "portfolio",
   family: "portfolio",
   targets: [],
@@ -31,7 +31,10 @@ export const portfolioStrategy = ({ facts }: CatalogueTask): Strategy => ({
   sweep(state) {
     const best = bestOf(state);
     // Every class the same weight in training, and the threshold fitted to the score.
-    const rest = { ...inherited(best), balance: 1 };
+    const own = inherited(best);
+    // Naming a column as the context must not cost what it tells as a feature.
+    const features = { ...own.features, context: own.features.context || contexts_known === true };
+    const rest = { ...own, features, balance: 1 };
     const first = PORTFOLIO.map(
       (learners): TabularConfiguration => ({
         ...best,

@@ -90,7 +90,9 @@ export class TabularDomain implements ResearchDomain {
     };
     this.facts = factsOf(task, data);
     this.notes = data.notes;
-    this.strategies = tabularStrategies({ facts: this.facts, offers: this.offers });
+    const contexts_known = this.offers.contexts && !task.split.by_context;
+    const catalogue = { facts: this.facts, offers: this.offers, contexts_known };
+    this.strategies = tabularStrategies(catalogue);
     this.search = this.evaluatorOf(takeRows(data, this.parts.search));
     this.prober = new Prober(this.search.fitter, task.split.by_time ?? false);
     // Now, and not in the first trial, is said what cannot be split.

@@ -167,6 +167,21 @@ describe("the catalogue", () => {
     }
   });
 
+  test("the portfolio shows its members the context where the judging rows' contexts are known", () => {
+    const now = state(BESTS.boosting!);
+    const shown = (contexts_known?: boolean) => {
+      const task = { facts: facts(), offers: ALL, ...(contexts_known ? { contexts_known } : {}) };
+      const { first } = tabularStrategies(task)
+        .find((s) => s.id === "portfolio")!
+        .sweep(now)!;
+      return first.flatMap((c) =>
+        (c.members as { features: { context: boolean } }[]).map((m) => m.features.context),
+      );
+    };
+    expect(new Set(shown(true))).toEqual(new Set([true]));
+    expect(new Set(shown())).toEqual(new Set([false]));
+  });
+
   test("ensembles are made of the run's own trials, best first", () => {
     const now = state(BESTS.boosting!);
     const strategies = tabularStrategies({ facts: facts(), offers: ALL });
