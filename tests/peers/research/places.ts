@@ -19,7 +19,7 @@ export const SETS = [
 /** Rows in the order in which they run. */
 export const ROWS = [
   ...["search", "contexts", "series", "edge", "genkidama"],
-  ...["knowledge", "resume", "workers", "learners"],
+  ...["efficiency", "knowledge", "learners", "resume", "workers"],
 ] as const;
 export type RowName = (typeof ROWS)[number];
 

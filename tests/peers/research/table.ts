@@ -7,6 +7,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { contextRow } from "./contexts-row.ts";
+import { efficiencyRow } from "./efficiency-row.ts";
 import { knowledgeRow } from "./knowledge-gain.ts";
 import { learnersRow } from "./learners.ts";
 import { edgeRow } from "./other-rows.ts";
@@ -34,10 +35,11 @@ const MAKERS: Record<RowName, Row> = {
   series: seriesRow,
   edge: edgeRow,
   genkidama: studyRow,
+  efficiency: efficiencyRow,
   knowledge: (all) => knowledgeRow(all),
+  learners: learnersRow,
   resume: resumeRow,
   workers: workersRow,
-  learners: learnersRow,
 };
 
 interface Ended extends Partial<RowResult> {
