@@ -91,6 +91,20 @@ test("a changed score, model or sealed score is named", async () => {
   expect(await differing(model)).toEqual(["model"]);
 }, 120_000);
 
+test("a report that was cut off is no bug of magnet, and resume writes it again", async () => {
+  const folder = copy("cut");
+  const file = path.join(folder, "report.json");
+  const whole = fs.readFileSync(file, "utf8");
+  for (const text of [whole.slice(0, 300), "{}", whole.replace('"trials": [', '"trails": [')]) {
+    fs.writeFileSync(file, text);
+    const error = errorDocument(await verify(folder));
+    expect([text.length, error.code]).toEqual([text.length, "RUN_CORRUPT"]);
+    expect(error.hint).toContain("resume");
+  }
+  expect((await magnet(MAIN, home, ["research", "resume", folder])).code).toBe(0);
+  expect((await verify(folder)).code).toBe(0);
+}, 60_000);
+
 test("data that are elsewhere are named with --task, others are refused", async () => {
   fs.mkdirSync(at("there"));
   fs.renameSync(at("rows.csv"), at("there/rows.csv"));

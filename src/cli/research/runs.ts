@@ -1,6 +1,7 @@
 /** `magnet research list` and `stop`: the runs of this machine. */
 import fs from "node:fs";
 import path from "node:path";
+import { z } from "zod";
 import { MagnetError } from "../../core/errors.ts";
 import { folderHolder } from "../../core/folder-lock.ts";
 import { counted } from "../../research/report/facts.ts";
@@ -119,9 +120,32 @@ export function requireDone(folder: string): void {
   }
 }
 
-/** Reads the report that an ended run has left. Throws RUN_NOT_DONE. */
+const badReport = (file: string, why: string) =>
+  new MagnetError("RUN_CORRUPT", `${file} is no report of a run: ${why}`, {
+    hint: `magnet research resume ${path.dirname(file)} writes it again`,
+    exit: "verification",
+  });
+
+/** What every view of a report begins with. */
+const reportSchema = z.looseObject({
+  schema: z.literal("magnet.research_report/1"),
+  task: z.looseObject({ name: z.string(), domain: z.enum(["tabular", "series", "language"]) }),
+  result: z.looseObject({ sealed: z.looseObject({}), versions: z.array(z.looseObject({})) }),
+  trials: z.array(z.looseObject({ index: z.int() })),
+});
+
+/** Reads the report that an ended run has left. Throws RUN_NOT_DONE, RUN_CORRUPT. */
 export function reportOf(folder: string): ReportDocument {
   requireDone(folder);
   const file = path.join(folder, REPORT_FILE);
-  return JSON.parse(fs.readFileSync(file, "utf8")) as ReportDocument;
+  let value: unknown;
+  try {
+    value = JSON.parse(fs.readFileSync(file, "utf8"));
+  } catch (error) {
+    throw badReport(file, (error as Error).message);
+  }
+  const parsed = reportSchema.safeParse(value);
+  if (parsed.success) return value as ReportDocument;
+  const { path: where, message } = parsed.error.issues[0]!;
+  throw badReport(file, `${where.join(".") || "its top"}: ${message}`);
 }
