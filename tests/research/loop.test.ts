@@ -9,9 +9,9 @@ import { seededRandom } from "../../src/core/random.ts";
 import type { ResearchEvent, ResearchResult } from "../../src/research/loop/events.ts";
 import { type Insight, RECALL, type TrialRunner } from "../../src/research/loop/faces.ts";
 import { LOOP_LIMITS } from "../../src/research/loop/limits.ts";
-import { localRunner } from "../../src/research/loop/local-runner.ts";
 import { type ResearchOptions, runResearch } from "../../src/research/loop/run.ts";
 import type { Configuration, Strategy, Trial } from "../../src/research/types.ts";
+import { localRunner } from "./local-runner.ts";
 import { type SyntheticOptions, syntheticDomain } from "./synthetic.ts";
 
 type Extra = Partial<ResearchOptions> & { synthetic?: SyntheticOptions };

@@ -5,8 +5,8 @@
  */
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/core/clock.ts";
-import { localRunner } from "../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../src/research/loop/run.ts";
+import { localRunner } from "./local-runner.ts";
 import { sampleDomain } from "./tabular/sample.ts";
 
 async function searched(seed: number, shuffled: boolean) {

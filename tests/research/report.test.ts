@@ -6,7 +6,6 @@ import path from "node:path";
 import { parse } from "csv-parse/sync";
 import { systemClock } from "../../src/core/clock.ts";
 import type { ResearchEvent, ResearchResult } from "../../src/research/loop/events.ts";
-import { localRunner } from "../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../src/research/loop/run.ts";
 import { csvReport } from "../../src/research/report/csv.ts";
 import { figureRows, headline } from "../../src/research/report/facts.ts";
@@ -19,6 +18,7 @@ import {
 } from "../../src/research/report/report.ts";
 import { writeReport } from "../../src/research/report/write-report.ts";
 import type { Trial } from "../../src/research/types.ts";
+import { localRunner } from "./local-runner.ts";
 import { syntheticDomain } from "./synthetic.ts";
 
 const HOSTILE = '<script>alert("x")</script>|=1+1';

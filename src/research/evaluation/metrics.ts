@@ -58,25 +58,6 @@ export function argmax(probabilities: Float32Array, classes: number): Int32Array
 export const decisionsOf = (predictions: Predictions, classes: number): Int32Array =>
   predictions.decisions ?? argmax(predictions.probabilities, classes);
 
-/** Mean over the classes present of the share found; label in 0..classes-1. */
-export function balancedAccuracy(label: Int32Array, decided: Int32Array, classes: number): number {
-  const right = new Float64Array(classes);
-  const all = new Float64Array(classes);
-  for (let row = 0; row < label.length; row++) {
-    const c = label[row]!;
-    all[c]!++;
-    if (decided[row] === c) right[c]!++;
-  }
-  let sum = 0;
-  let present = 0;
-  for (let c = 0; c < classes; c++) {
-    if (all[c] === 0) continue;
-    sum += right[c]! / all[c]!;
-    present++;
-  }
-  return present === 0 ? Number.NaN : sum / present;
-}
-
 export function accuracy(label: Int32Array, decided: Int32Array): number {
   let right = 0;
   for (let row = 0; row < label.length; row++) if (decided[row] === label[row]) right++;
@@ -88,18 +69,6 @@ export function confusion(label: Int32Array, decided: Int32Array, classes: numbe
   const out = new Float64Array(classes * classes);
   for (let row = 0; row < label.length; row++) out[label[row]! * classes + decided[row]!]!++;
   return out;
-}
-
-/** Mean of log p(true class): log loss with a minus. */
-export function negativeLogLoss(
-  label: Int32Array,
-  probabilities: Float32Array,
-  classes: number,
-): number {
-  let sum = 0;
-  for (let row = 0; row < label.length; row++)
-    sum += logOf(probabilities[row * classes + label[row]!]!);
-  return sum / label.length;
 }
 
 /** Area under the ROC curve; several classes: the mean of one against the rest. */

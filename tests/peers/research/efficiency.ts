@@ -14,7 +14,6 @@ import path from "node:path";
 import { systemClock } from "../../../src/core/clock.ts";
 import { type Random, seededRandom } from "../../../src/core/random.ts";
 import * as learners from "../../../src/native/learners.ts";
-import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../../src/research/loop/run.ts";
 import {
   applySettings,
@@ -30,6 +29,7 @@ import {
 import { openTabular } from "../../../src/research/tabular/domain.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
 import type { Configuration, Json, ResearchDomain, Space } from "../../../src/research/types.ts";
+import { localRunner } from "../../research/local-runner.ts";
 
 /** What both searches did with one set and seed. */
 export interface Race {

@@ -12,11 +12,11 @@ import { seededRandom } from "../../../src/core/random.ts";
 import * as learners from "../../../src/native/learners.ts";
 import { priorsFrom } from "../../../src/research/knowledge/prior.ts";
 import type { Insight, KnowledgeSource } from "../../../src/research/loop/faces.ts";
-import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../../src/research/loop/run.ts";
 import { openTabular } from "../../../src/research/tabular/domain.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
 import type { ResearchDomain } from "../../../src/research/types.ts";
+import { localRunner } from "../../research/local-runner.ts";
 import { type RowResult, stored, type TableOptions } from "./places.ts";
 import { openText, TEXTS } from "./text-tasks.ts";
 

@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import { pickConfiguration } from "../../../src/research/language/pick.ts";
-import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import type { Configuration } from "../../../src/research/types.ts";
+import { localRunner } from "../local-runner.ts";
 import { corpusFor, openDomain } from "./texts.ts";
 
 const corpus = corpusFor([

@@ -6,13 +6,13 @@ import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../../src/core/clock.ts";
 import type { LanguageDomain } from "../../../src/research/language/domain.ts";
 import type { TrialRunner } from "../../../src/research/loop/faces.ts";
-import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { genkidamaTask, runGenkidama } from "../../../src/research/study/genkidama.ts";
 import { PHASES } from "../../../src/research/study/genkidama-phases.ts";
 import { studyMarkdown } from "../../../src/research/study/genkidama-table.ts";
 import type { StudyEvent, StudyResult } from "../../../src/research/study/genkidama-types.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
 import type { Trial } from "../../../src/research/types.ts";
+import { localRunner } from "../local-runner.ts";
 import { corpusFor, openDomain, SMALL } from "./texts.ts";
 
 const corpus = corpusFor([

@@ -8,7 +8,6 @@ import path from "node:path";
 import { systemClock } from "../../../src/core/clock.ts";
 import * as learners from "../../../src/native/learners.ts";
 import type { ResearchResult } from "../../../src/research/loop/events.ts";
-import { localRunner } from "../../../src/research/loop/local-runner.ts";
 import { runResearch } from "../../../src/research/loop/run.ts";
 import { openTabular, type TabularDomain } from "../../../src/research/tabular/domain.ts";
 import { parseTask } from "../../../src/research/task/load.ts";
@@ -18,6 +17,7 @@ import type {
   StrategyState,
   Trial,
 } from "../../../src/research/types.ts";
+import { localRunner } from "../local-runner.ts";
 import { type PlantedTable, toCsv } from "./planted.ts";
 
 /** The domain on a table; the file lives as long as `body`. */

@@ -1,10 +1,15 @@
 /**
- * A runner of trials in this process, for use as a library and in tests: nothing is stored, so a
- * run cannot be resumed. The durable runner with workers is in research/trials.
+ * A runner of trials in this process: nothing is stored, so a run cannot be resumed. What ships is the
+ * durable runner with workers (src/research/trials).
  */
-import type { Clock } from "../../core/clock.ts";
-import type { ResearchDomain, Trial } from "../types.ts";
-import type { Proposal, RunTrialsOptions, Spent, TrialRunner } from "./faces.ts";
+import type { Clock } from "../../src/core/clock.ts";
+import type {
+  Proposal,
+  RunTrialsOptions,
+  Spent,
+  TrialRunner,
+} from "../../src/research/loop/faces.ts";
+import type { ResearchDomain, Trial } from "../../src/research/types.ts";
 
 /** How often a trial's CPU time is looked at. */
 const CPU_CHECK_MS = 50;
