@@ -36,6 +36,8 @@ export interface SessionOptions {
   readonly settings: RunSettings;
   readonly workers: number;
   readonly threads: number;
+  /** Memory of a worker at most; absent: its share of what is free. */
+  readonly memory_bytes?: number | undefined;
   /** Further workers, of the network. */
   readonly sources?: readonly WorkerSource[];
   readonly knowledge?: KnowledgeSource;
@@ -126,6 +128,7 @@ async function runIn(
     self: options.self,
     workers: options.workers,
     threads: options.threads,
+    memory_bytes: options.memory_bytes,
     ownCpu: () => ownCpuSeconds() - start_s,
     ...(options.sources ? { sources: options.sources } : {}),
   });

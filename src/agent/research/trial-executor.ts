@@ -11,6 +11,7 @@ import type { Hash, PublicKey } from "../../core/types.ts";
 import { nodeIdOf } from "../../network/identity.ts";
 import type { Signer } from "../../network/signer.ts";
 import { LocalWorkers } from "../../research/trials/local-workers.ts";
+import { workerMemoryBytes } from "../../research/trials/process-memory.ts";
 import type { TrialWorker, WorkerAnswer } from "../../research/trials/trial-worker.ts";
 import type { TrialSpec } from "../../research/types.ts";
 import type { BlobStore } from "../../storage/blobs.ts";
@@ -228,7 +229,8 @@ export class TrialExecutor {
     const { self, workers } = this.#options.offer;
     if (this.#workers.size >= workers && idle[0]) await this.#end(idle[0]);
     const command = [...self, "research", "worker", folder, "--threads", "1"];
-    const worker = await new LocalWorkers({ command, task_hash }).open();
+    const memory_bytes = workerMemoryBytes(workers);
+    const worker = await new LocalWorkers({ command, task_hash, memory_bytes }).open();
     const pooled = { folder, worker, busy: true, idle_ms: 0 };
     this.#workers.add(pooled);
     return pooled;

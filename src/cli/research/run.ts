@@ -28,7 +28,8 @@ import { type NetworkPlace, networkSources } from "./network-workers.ts";
 import { knowledgeFile, runFolder, runsFolder } from "./place.ts";
 import { ResearchView } from "./view.ts";
 
-const TASK_BYTES_MAX = 1 << 20;
+const MIB = 1 << 20;
+const TASK_BYTES_MAX = MIB;
 /** More trials at once than this are worth it only with as many workers. */
 const BATCH_MIN = 4;
 
@@ -53,6 +54,12 @@ const LOCAL_FLAGS = {
     default: 1,
     summary: "of each worker; never changes a result",
   },
+  memory: {
+    type: "integer",
+    min: 64,
+    value: "MIB",
+    summary: "that a worker may use before its trial ends (default: its share of what is free)",
+  },
   knowledge: { type: "string", value: "FILE", summary: "knowledge base (default: this machine's)" },
   "teacher-host": {
     type: "list",
@@ -67,6 +74,7 @@ interface LocalFlags {
   workers: number | undefined;
   nodes: number | undefined;
   threads: number;
+  memory: number | undefined;
   knowledge: string | undefined;
   no_knowledge: boolean;
 }
@@ -139,6 +147,7 @@ async function runFolderToEnd(
       teacher_hosts: flags.teacher_host,
       workers: flags.workers ?? Math.min(os.availableParallelism(), options.settings.batch),
       threads: flags.threads,
+      memory_bytes: flags.memory === undefined ? undefined : flags.memory * MIB,
       sources,
       ...(knowledge ? { knowledge } : {}),
       self: selfCommand(),

@@ -20,6 +20,14 @@ export const WATCH_MS = 100;
  * and a laptop that slept is not blamed. It is lost: the trial is tried again once.
  */
 export const STALL_WATCHES = 600;
+/**
+ * Part of the free memory that all workers of a run may take together, where nobody said: the rest
+ * is for the run itself and for what a worker takes between two watches. One that takes more than
+ * its share is ended; the trial is tried again once, in a fresh worker, and then counts as crashed.
+ */
+export const WORKERS_MEMORY_SHARE = 0.8;
+/** A worker is not ended below this: what the program and a small task need. */
+export const WORKER_MEMORY_BYTES_MIN = 512 << 20;
 /** CPU seconds of one trial where nobody said: far beyond what the domains' trials need. */
 export const TRIAL_CPU_S = 600;
 /** A trial whose worker is lost is given to another one so often. */

@@ -1,16 +1,18 @@
 /**
  * Workers as processes of this machine. They are watched from outside: a process that crashes,
- * hangs, writes what is no answer or floods its output is ended and reported as lost, and one that
- * uses more CPU than the trial may is ended as timed out. Their CPU time is the kernel's count.
+ * hangs, takes too much memory, writes what is no answer or floods its output is ended and reported
+ * as lost, and one that uses more CPU than the trial may is ended as timed out. CPU time and memory
+ * are the kernel's count.
  */
 import type { Subprocess } from "bun";
-import { sha256Hex } from "../../core/bytes.ts";
+import { formatBytes, sha256Hex } from "../../core/bytes.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { Hash } from "../../core/types.ts";
 import type { TrialSpec } from "../types.ts";
 import { FAILED_STARTS_MAX, LOG_BYTES_MAX, STALL_WATCHES, WATCH_MS } from "./limits.ts";
 import type { OutcomeRecord } from "./outcome-record.ts";
 import { processCpuSeconds } from "./process-cpu.ts";
+import { endFirstWithoutMemory, processMemoryBytes } from "./process-memory.ts";
 import { badLine, type EvaluateRequest, LOG_MARK, linesOf, readWorkerLine } from "./protocol.ts";
 import {
   type EvaluateLimits,
@@ -26,6 +28,8 @@ export interface LocalWorkerOptions {
   readonly env?: Record<string, string | undefined>;
   /** What the workers must have opened. */
   readonly task_hash: Hash;
+  /** Resident bytes that a worker may have; null = no limit. */
+  readonly memory_bytes?: number | null;
   /** Watches without any CPU time after which a worker hangs (limits.ts). */
   readonly stall_watches?: number;
 }
@@ -89,6 +93,7 @@ class LocalWorker implements TrialWorker {
   readonly #child: Child;
   readonly log = new WorkerLog();
   readonly #stall_watches: number;
+  readonly #memory_bytes: number;
   /** Why we ended it, where we did. */
   #ended_by_us: string | null = null;
   #waiting: { resolve(answer: Answer): void; reject(error: unknown): void } | undefined;
@@ -96,7 +101,7 @@ class LocalWorker implements TrialWorker {
   #cpu_s = 0;
   readonly #log_read: Promise<void>;
 
-  constructor({ command, env, stall_watches }: LocalWorkerOptions) {
+  constructor({ command, env, stall_watches, memory_bytes }: LocalWorkerOptions) {
     this.#child = Bun.spawn([...command], {
       ...{ stdin: "pipe", stdout: "pipe", stderr: "pipe" },
       ...(env ? { env } : {}),
@@ -105,6 +110,8 @@ class LocalWorker implements TrialWorker {
     });
     this.name = localName(this.#child.pid);
     this.#stall_watches = stall_watches ?? STALL_WATCHES;
+    this.#memory_bytes = memory_bytes ?? Infinity;
+    endFirstWithoutMemory(this.#child.pid);
     this.#log_read = this.log.follow(this.#child.stderr).catch(() => undefined); // it is gone
     void this.#read();
   }
@@ -160,7 +167,11 @@ class LocalWorker implements TrialWorker {
       const now_s = this.cpuSeconds();
       idle = now_s > last_s ? 0 : idle + 1;
       last_s = now_s;
-      if (cpu_limit_s !== null && now_s - start_s > cpu_limit_s) {
+      if ((processMemoryBytes(this.#child.pid) ?? 0) > this.#memory_bytes)
+        this.#end(
+          `it used more than the ${formatBytes(this.#memory_bytes)} that a worker may have`,
+        );
+      else if (cpu_limit_s !== null && now_s - start_s > cpu_limit_s) {
         timedOut();
         this.#end(`it used more than its ${cpu_limit_s.toFixed(1)} CPU seconds`);
       } else if (idle >= this.#stall_watches) {
@@ -265,7 +276,7 @@ export class LocalWorkers implements WorkerSource {
         throw new MagnetError(
           "WORKER_FAILED",
           `no worker of the run starts: ${error.message}${last ? `; it said: ${last}` : ""}`,
-          { hint: "run again with --verbose; the machine may be short of memory", cause: error },
+          { hint: "run again with --verbose, fewer --workers, or more --memory", cause: error },
         );
       }
     }

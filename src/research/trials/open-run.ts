@@ -11,6 +11,7 @@ import { parseTask, type Task } from "../task/load.ts";
 import type { Json } from "../types.ts";
 import { DurableRunner, type RunnerOptions } from "./durable-runner.ts";
 import { LocalWorkers } from "./local-workers.ts";
+import { workerMemoryBytes } from "./process-memory.ts";
 import { RunReader } from "./run-reader.ts";
 import type { RunHeader } from "./trial-rows.ts";
 import { TrialStore } from "./trial-store.ts";
@@ -38,6 +39,8 @@ export interface OpenRunOptions {
   readonly workers: number;
   /** Threads of each. */
   readonly threads: number;
+  /** Memory that each may have; absent: its share of what is free. */
+  readonly memory_bytes?: number | undefined;
   /** Further workers, of the network. */
   readonly sources?: readonly WorkerSource[];
   readonly ownCpu?: RunnerOptions["ownCpu"];
@@ -65,7 +68,8 @@ export function openRun(options: OpenRunOptions): OpenedRun {
     const task = options.task as unknown as Json;
     const header = store.begin({ task_hash, task, settings, code_version });
     const command = [...options.self, "research", "worker", folder, "--threads", String(threads)];
-    const local = () => new LocalWorkers({ command, task_hash });
+    const memory_bytes = options.memory_bytes ?? workerMemoryBytes(workers);
+    const local = () => new LocalWorkers({ command, task_hash, memory_bytes });
     // Without nodes as well: an earlier life may have asked some. It starts when it is needed.
     const secret = crypto.getRandomValues(new Uint8Array(16));
     const verifier = { source: local(), isDue: sampled(secret) };

@@ -3,13 +3,14 @@ import { afterEach, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { sha256Hex } from "../../../src/core/bytes.ts";
+import { formatBytes, sha256Hex } from "../../../src/core/bytes.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import { MagnetError } from "../../../src/core/errors.ts";
 import type { Hash } from "../../../src/core/types.ts";
 import { DurableRunner } from "../../../src/research/trials/durable-runner.ts";
 import { LocalWorkers } from "../../../src/research/trials/local-workers.ts";
 import { processCpuSeconds } from "../../../src/research/trials/process-cpu.ts";
+import { workerMemoryBytes } from "../../../src/research/trials/process-memory.ts";
 import { TrialStore } from "../../../src/research/trials/trial-store.ts";
 import type { WorkerSource } from "../../../src/research/trials/trial-worker.ts";
 import { TOY_HASH, toyOutcome, toyProposal, toySpec } from "./toy-domain.ts";
@@ -27,14 +28,15 @@ interface Setup {
   workers?: number;
   command?: string[];
   stall_watches?: number;
+  memory_bytes?: number;
 }
 
-function open({ folder, workers = 1, command = toyWorker(), stall_watches }: Setup = {}) {
+function open({ folder, workers = 1, command = toyWorker(), ...limits }: Setup = {}) {
   const place = folder ?? fs.mkdtempSync(path.join(os.tmpdir(), "magnet-trials-"));
   if (folder === undefined) closers.push(() => fs.rmSync(place, { recursive: true, force: true }));
   const store = TrialStore.openFolder(place, systemClock);
   store.begin(toyHeader());
-  const options = { command, task_hash: TOY_HASH, ...(stall_watches ? { stall_watches } : {}) };
+  const options = { command, task_hash: TOY_HASH, ...limits };
   const sources = Array.from({ length: workers }, () => new LocalWorkers(options));
   const runner = new DurableRunner({ store, sources });
   const close = async () => {
@@ -94,6 +96,27 @@ describe("trials on worker processes", () => {
     const attempts = (mode: string) => store.trial(byMode[mode]!.index)!.attempts;
     expect(modes.map(attempts)).toEqual([1, 2, 2, 2, 2, 2, 1, 1]);
     expect(store.trial(byMode.throw!.index)!.log).toContain("no such learner");
+  });
+
+  test("a trial that eats memory crashes and says so; the worker before it is not blamed", async () => {
+    const memory_bytes = 400 << 20;
+    const { runner, store } = open({ memory_bytes });
+    const [before, eater, after] = await runner.run(
+      [toyProposal({ x: 1 }), toyProposal({ x: 0, mode: "eat" }), toyProposal({ x: 2 })],
+      NO_LIMIT,
+    );
+    expect([before!.state, eater!.state, after!.state]).toEqual(["done", "crashed", "done"]);
+    expect(eater!.error).toContain(`more than the ${formatBytes(memory_bytes)}`);
+    // What earlier trials left in the worker may have been the reason: a fresh one decides.
+    expect(store.trial(eater!.index)!.attempts).toBe(2);
+  });
+
+  test("a worker's memory is its share of what is free, and never less than it needs", () => {
+    const gib = 2 ** 30;
+    expect(workerMemoryBytes(1, 10 * gib)).toBe(8 * gib);
+    expect(workerMemoryBytes(4, 10 * gib)).toBe(2 * gib);
+    expect(workerMemoryBytes(64, gib)).toBe(512 << 20);
+    expect(workerMemoryBytes(2, null)).toBeNull();
   });
 
   test("a trial beyond its CPU limit is timed out, and its CPU is charged", async () => {

@@ -35,6 +35,13 @@ const BREAKS: Record<string, (spec: TrialSpec) => Promise<void> | void> = {
   },
   hang: () => new Promise(() => undefined),
   spin: () => spin(1e9),
+  /** Takes memory in steps that are seen, and ends by itself before it takes the machine's. */
+  eat: async () => {
+    for (const held: Buffer[] = []; held.length < 80; ) {
+      held.push(Buffer.alloc(16 << 20, 1));
+      await spin(0.02);
+    }
+  },
   garbage: () => void fs.writeSync(1, "Segmentation fault (core dumped)\n"),
   wrong_id: () => void fs.writeSync(1, `{"type":"failed","id":999,"error":"","cpu_s":0}\n`),
   flood: () => {
