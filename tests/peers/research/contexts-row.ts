@@ -2,7 +2,8 @@
  * The contexts row of the table. Where contexts behave differently: is the gap between contexts seen
  * and never seen smaller than the plain model's? And elsewhere, on rows of contexts that are known,
  * is a run that was told the context column no worse than one that was not, at equal CPU seconds on
- * the same rows? That also on a set without such a gap. A run takes half of a search's CPU seconds.
+ * the same rows? That also on a set without such a gap. Runs on new contexts take a search's CPU
+ * seconds; those on known ones, three times as many, a third of that.
  */
 import path from "node:path";
 import { type Cell, magnetCell, type Places, writeRows, writeTask } from "./cells.ts";
@@ -71,8 +72,9 @@ function knownCell(
 }
 
 /** With the key against without it, on the same sealed rows. */
-async function knownFigures(options: TableOptions, set: keyof typeof KNOWN, cpu_s: number) {
+async function knownFigures(options: TableOptions, set: keyof typeof KNOWN) {
   const { places, seeds } = options;
+  const cpu_s = knownSeconds(options);
   const rows = [];
   const cells: { magnet: Cell[]; plain: Cell[] } = { magnet: [], plain: [] };
   for (const seed of seeds) {
@@ -89,15 +91,17 @@ async function knownFigures(options: TableOptions, set: keyof typeof KNOWN, cpu_
   return tallySet(set, { rows, cells });
 }
 
-async function makeAll(options: TableOptions, cpu_s: number): Promise<void> {
-  const { seeds } = options;
+const knownSeconds = ({ cpu_s }: TableOptions) => cpu_s / 3;
+
+async function makeAll(options: TableOptions): Promise<void> {
+  const { seeds, cpu_s } = options;
   const jobs: ((places: Places) => Promise<unknown>)[] = [];
   for (const seed of seeds) {
     for (const [set, context] of Object.entries(GAPS))
       jobs.push((places) => newContexts(places, set, context, seed, cpu_s));
     for (const set of Object.keys(KNOWN) as (keyof typeof KNOWN)[])
       for (const key of [true, false])
-        jobs.push((places) => knownCell(places, set, seed, key, cpu_s));
+        jobs.push((places) => knownCell(places, set, seed, key, knownSeconds(options)));
   }
   await inParallel(options, jobs);
 }
@@ -134,9 +138,8 @@ function gapFigures(set: string, runs: readonly NewContexts[]): { line: string; 
 }
 
 export async function contextRow(options: TableOptions): Promise<RowResult> {
-  const { places, seeds } = options;
-  const cpu_s = options.cpu_s / 2;
-  await makeAll(options, cpu_s);
+  const { places, seeds, cpu_s } = options;
+  await makeAll(options);
   const lines = [
     "Plain model -> final model, means over the seeds; the search part's rows, then sealed ones:",
     "",
@@ -158,7 +161,7 @@ export async function contextRow(options: TableOptions): Promise<RowResult> {
     "|---|---|---|---|---|---|",
   );
   for (const set of Object.keys(KNOWN) as (keyof typeof KNOWN)[]) {
-    const { scores, difference, ...rest } = await knownFigures(options, set, cpu_s);
+    const { scores, difference, ...rest } = await knownFigures(options, set);
     const each = (of: { readonly [system: string]: number }) =>
       `${of.magnet!.toFixed(1)} / ${of.plain!.toFixed(1)}`;
     const text = `${signed(difference.value)} [${signed(difference.low)}, ${signed(difference.high)}]`;
