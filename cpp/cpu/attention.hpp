@@ -2,17 +2,10 @@
 // Formulas: tests/golden/bitnet/README.md.
 #pragma once
 #include <cstdint>
-#include <vector>
+
+#include "rope_tables.hpp"
 
 namespace magnet {
-
-/** cos and sin of t * theta^(-2j/head_dim), (positions, head_dim / 2) each, computed in float64. */
-struct RopeTables {
-  RopeTables(int64_t positions, int64_t head_dim, double theta);
-  int64_t half;
-  std::vector<float> cos;
-  std::vector<float> sin;
-};
 
 /**
  * Rotates the pairs (j, j + head_dim/2) of every head in place; row i of x (rows, heads * head_dim)

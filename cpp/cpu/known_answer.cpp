@@ -44,7 +44,7 @@ void fill_parameters(const mg_model_config& config, float* params) {
 uint64_t known_answer() {
   const FloatEnvironment environment;
   const mg_model_config config{1, VOCAB, 76, 1, 3, 1, 26, 266, CONTEXT, 10000.0f, 1e-5f, 0};
-  Trainer trainer(config, {1, CONTEXT, 1, 0, MG_OPTIMIZER_ADAMW, {}});
+  Trainer trainer(config, {1, CONTEXT, 1, 0, MG_OPTIMIZER_ADAMW, MG_PRECISION_BACKEND, 0, 0});
   const uint64_t n = model_layout(config).count;
   fill_parameters(config, trainer.arena(0));
   int32_t tokens[CONTEXT + 1];

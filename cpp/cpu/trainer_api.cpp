@@ -82,6 +82,22 @@ int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out) {
   });
 }
 
+int32_t mg_trainer_pull(void* trainer, uint32_t which) {
+  return guard([&] {
+    require(trainer != nullptr, MG_E_INVALID, "mg_trainer_pull: null argument");
+    static_cast<Trainer*>(trainer)->arena(which);  // checks it; the arena is the host's already
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_push(void* trainer, uint32_t which) {
+  return guard([&] {
+    require(trainer != nullptr, MG_E_INVALID, "mg_trainer_push: null argument");
+    static_cast<Trainer*>(trainer)->arena(which);
+    return int32_t{MG_OK};
+  });
+}
+
 int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
                         const mg_optimizer* optimizer, const int32_t* cancel,
                         mg_step_result* out) {

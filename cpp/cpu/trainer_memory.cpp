@@ -137,8 +137,9 @@ void Trainer::check_options(const mg_model_config& c, const mg_trainer_options& 
   require(o.recompute <= 1, MG_E_INVALID, "trainer: recompute must be 0 or 1");
   require(o.optimizer <= MG_OPTIMIZER_MUON, MG_E_INVALID,
           "trainer: optimizer must be 0 adamw or 1 muon");
-  require(o.reserved[0] == 0 && o.reserved[1] == 0 && o.reserved[2] == 0, MG_E_INVALID,
-          "trainer: reserved must be 0");
+  require(o.precision <= MG_PRECISION_FLOAT32, MG_E_INVALID, "trainer: precision must be 0 or 1");
+  require(o.device == 0 && o.reserved == 0, MG_E_INVALID,
+          "trainer: device and reserved must be 0");
 }
 
 uint64_t Trainer::bytes_needed(const mg_model_config& c, const mg_trainer_options& options) {

@@ -16,6 +16,10 @@ typedef struct mg_optimizer { /* 48 bytes */
   uint64_t reserved;          /* 40: 0 */
 } mg_optimizer;
 
+enum {
+  MG_PRECISION_BACKEND = 0, /* CPU: float32; CUDA: bfloat16 operands of the products with gradients */
+  MG_PRECISION_FLOAT32 = 1, /* on every backend; slow on CUDA, for audits and tests */
+};
 typedef struct mg_trainer_options { /* 32 bytes */
   uint32_t batch;                   /*  0: sequences of a micro-batch */
   uint32_t context;                 /*  4: tokens of a sequence */
@@ -23,7 +27,9 @@ typedef struct mg_trainer_options { /* 32 bytes */
   uint32_t recompute; /* 12: 1 = keep each block's input only and compute the rest again in
                              backward: the same bits, about a tenth more time, less memory */
   uint32_t optimizer; /* 16: MG_OPTIMIZER_* that mg_trainer_step will be given */
-  uint32_t reserved[3];             /* 20: 0 */
+  uint32_t precision;               /* 20: MG_PRECISION_* */
+  uint32_t device;                  /* 24: number of the GPU; 0 on the CPU */
+  uint32_t reserved;                /* 28: 0 */
 } mg_trainer_options;
 
 typedef struct mg_step_result { /* 32 bytes */
@@ -69,6 +75,10 @@ MG_API int32_t mg_trainer_free(void* trainer);
 /* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad. Muon
  * keeps its momentum in m and leaves v of its matrices untouched (zero). */
 MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
+/* Where the arenas are on a device, the pointers above are to copies in the host's memory: pull before
+ * reading, push after writing. On the CPU both do nothing. */
+MG_API int32_t mg_trainer_pull(void* trainer, uint32_t which);
+MG_API int32_t mg_trainer_push(void* trainer, uint32_t which);
 /* tokens: (accumulate, batch, context + 1) int32; -100 = a target that is not counted (as an input
  * it reads as token 0, so padding belongs at the end). The loss is the mean over the counted
  * targets of all micro-batches. One optimizer step: zero the gradient, forward and backward over

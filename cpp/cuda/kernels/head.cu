@@ -118,21 +118,12 @@ __global__ void cross_entropy_kernel(Matrix<T> logits, const int32_t* targets,
   }
 }
 
-__global__ void sum_losses_kernel(const float* nll, const int32_t* targets, int64_t rows,
-                                  double* out) {
+__global__ void add_losses_kernel(const float* nll, int64_t rows, double* out) {
   __shared__ double scratch[LANES];
   double sum = 0.0;
-  double count = 0.0;
-  for (int64_t i = threadIdx.x; i < rows; i += blockDim.x) {
-    sum += static_cast<double>(nll[i]);
-    count += targets[i] == IGNORED ? 0.0 : 1.0;
-  }
+  for (int64_t i = threadIdx.x; i < rows; i += blockDim.x) sum += static_cast<double>(nll[i]);
   sum = block_sum(sum, scratch);
-  count = block_sum(count, scratch);
-  if (threadIdx.x == 0) {
-    out[0] = sum;
-    out[1] = count;
-  }
+  if (threadIdx.x == 0) *out += sum;
 }
 
 unsigned blocks_of(int64_t rows) { return static_cast<unsigned>(rows); }
@@ -194,9 +185,8 @@ void cross_entropy(const Stream& stream, Matrix<T> logits, const int32_t* target
          nll);
 }
 
-void sum_losses(const Stream& stream, const float* nll, const int32_t* targets, int64_t rows,
-                double* out) {
-  MG_LAUNCH(sum_losses_kernel, stream, {dim3(1), dim3(ROW_THREADS)}, nll, targets, rows, out);
+void add_losses(const Stream& stream, const float* nll, int64_t rows, double* out) {
+  MG_LAUNCH(add_losses_kernel, stream, {dim3(1), dim3(ROW_THREADS)}, nll, rows, out);
 }
 
 template void cross_entropy<float>(const Stream&, Matrix<float>, const int32_t*, const float*,

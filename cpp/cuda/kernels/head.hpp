@@ -39,8 +39,7 @@ template <class T>
 void cross_entropy(const Stream& stream, Matrix<T> logits, const int32_t* targets,
                    const float* gradient_scale, const float* row_scales, float* nll);
 
-/** out[0] = sum of nll over rows in double, out[1] = number of targets that count, by one fixed tree. */
-void sum_losses(const Stream& stream, const float* nll, const int32_t* targets, int64_t rows,
-                double* out);
+/** *out += sum of nll in double, by one fixed tree. */
+void add_losses(const Stream& stream, const float* nll, int64_t rows, double* out);
 
 }  // namespace magnet::gpu

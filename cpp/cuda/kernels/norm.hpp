@@ -24,8 +24,8 @@ void swiglu_norm_quantise(const Stream& stream, Matrix<const T> gate, Matrix<con
  * `partial`: norm_partials(n) floats of scratch. dx_operand, where its data is given: dx once more as T,
  * the next product's operand.
  */
-template <class X, class T>
-void norm_backward(const Stream& stream, Matrix<const X> x, const float* w, Matrix<const T> dy,
+template <class X, class D, class T>
+void norm_backward(const Stream& stream, Matrix<const X> x, const float* w, Matrix<const D> dy,
                    const float* r, bool accumulate, Matrix<X> dx, Matrix<T> dx_operand, float* dw,
                    float* partial);
 /** Floats that norm_backward and swiglu_norm_backward need as scratch. */

@@ -60,8 +60,8 @@ struct SwigluBackward {
 };
 
 /** partial (grid, columns): each block's sum of dy * x * r over its rows. */
-template <class Part, class T>
-__global__ void norm_backward_kernel(Part part, RowShape shape, const float* w, Matrix<const T> dy,
+template <class Part, class D>
+__global__ void norm_backward_kernel(Part part, RowShape shape, const float* w, Matrix<const D> dy,
                                      const float* r, float* partial) {
   __shared__ float scratch[LANES];
   float4* const dw = dynamic_shared<float4>();
@@ -98,8 +98,8 @@ __global__ void norm_backward_kernel(Part part, RowShape shape, const float* w, 
 }
 
 /** Without a norm the gradient goes straight through. */
-template <class Part, class T>
-__global__ void pass_backward_kernel(Part part, RowShape shape, Matrix<const T> dy) {
+template <class Part, class D>
+__global__ void pass_backward_kernel(Part part, RowShape shape, Matrix<const D> dy) {
   for (int64_t i = threadIdx.x; i < shape.vectors; i += blockDim.x)
     part.output(blockIdx.x, 4 * i, load4(dy.row(blockIdx.x) + 4 * i));
 }
@@ -113,18 +113,18 @@ __global__ void add_partials_kernel(const float* partial, int64_t parts, int64_t
   dw[column] += sum;
 }
 
-template <class Part, class T>
+template <class Part, class D>
 void launch_backward(const Stream& stream, const Part& part, int64_t rows, const float* w,
-                     Matrix<const T> dy, const float* r, float* dw, float* partial) {
+                     Matrix<const D> dy, const float* r, float* dw, float* partial) {
   if (rows == 0) return;
   const RowShape shape{rows, dy.columns, dy.stride / 4};
   if (w == nullptr) {
-    launch("pass_backward", pass_backward_kernel<Part, T>, stream,
+    launch("pass_backward", pass_backward_kernel<Part, D>, stream,
            {dim3(static_cast<unsigned>(rows)), dim3(THREADS)}, part, shape, dy);
     return;
   }
   const int64_t blocks = rows < BLOCKS ? rows : BLOCKS;
-  launch("norm_backward", norm_backward_kernel<Part, T>, stream,
+  launch("norm_backward", norm_backward_kernel<Part, D>, stream,
          {dim3(static_cast<unsigned>(blocks)), dim3(THREADS),
           static_cast<uint64_t>(dy.stride) * sizeof(float)},
          part, shape, w, dy, r, partial);
@@ -137,8 +137,8 @@ void launch_backward(const Stream& stream, const Part& part, int64_t rows, const
 
 uint64_t norm_partials(int64_t columns) { return static_cast<uint64_t>(BLOCKS * columns); }
 
-template <class X, class T>
-void norm_backward(const Stream& stream, Matrix<const X> x, const float* w, Matrix<const T> dy,
+template <class X, class D, class T>
+void norm_backward(const Stream& stream, Matrix<const X> x, const float* w, Matrix<const D> dy,
                    const float* r, bool accumulate, Matrix<X> dx, Matrix<T> dx_operand, float* dw,
                    float* partial) {
   launch_backward(stream, PlainBackward<X, T>{x, dx, dx_operand, accumulate}, x.rows, w, dy, r, dw,
@@ -152,12 +152,14 @@ void swiglu_norm_backward(const Stream& stream, Matrix<const T> gate, Matrix<con
   launch_backward(stream, SwigluBackward<T>{gate, up, dgate, dup}, gate.rows, w, dh, r, dw, partial);
 }
 
-#define INSTANTIATE(X, T)                                                                        \
-  template void norm_backward<X, T>(const Stream&, Matrix<const X>, const float*, Matrix<const T>, \
-                                    const float*, bool, Matrix<X>, Matrix<T>, float*, float*)
-INSTANTIATE(float, float);
-INSTANTIATE(float, bf16);
-INSTANTIATE(bf16, bf16);
+#define INSTANTIATE(X, D, T)                                                                      \
+  template void norm_backward<X, D, T>(const Stream&, Matrix<const X>, const float*,                \
+                                       Matrix<const D>, const float*, bool, Matrix<X>, Matrix<T>,   \
+                                       float*, float*)
+INSTANTIATE(float, float, float);
+INSTANTIATE(float, float, bf16);
+INSTANTIATE(float, bf16, bf16);
+INSTANTIATE(bf16, bf16, bf16);
 #undef INSTANTIATE
 #define INSTANTIATE(T)                                                                            \
   template void swiglu_norm_backward<T>(const Stream&, Matrix<const T>, Matrix<const T>,          \

@@ -37,14 +37,14 @@ __global__ void norm_kernel(const double* partial, unsigned parts, StepState* st
   if (threadIdx.x == 0) state->norm = sqrt(sum);
 }
 
-__global__ void clip_and_check_kernel(const double* losses, const StepNumbers* numbers,
+__global__ void clip_and_check_kernel(const double* loss, const StepNumbers* numbers,
                                       StepState* state) {
   if (threadIdx.x != 0) return;
   const double norm = state->norm;
   const double factor = static_cast<double>(numbers->clip) / (norm + 1e-6);
   state->factor = numbers->clip == 0.0f || !(factor < 1.0) ? 1.0f : static_cast<float>(factor);
   // x - x is 0 of finite numbers only.
-  const bool finite = norm - norm == 0.0 && losses[0] - losses[0] == 0.0;
+  const bool finite = norm - norm == 0.0 && *loss - *loss == 0.0;
   state->skips = finite ? 0 : 1;
 }
 
@@ -117,9 +117,9 @@ void global_norm(const Stream& stream, const float* g, uint64_t n, double* parti
   MG_LAUNCH(norm_kernel, stream, {dim3(1), dim3(THREADS)}, sums, parts, state);
 }
 
-void clip_and_check(const Stream& stream, const double* losses, const StepNumbers* numbers,
+void clip_and_check(const Stream& stream, const double* loss, const StepNumbers* numbers,
                     StepState* state) {
-  MG_LAUNCH(clip_and_check_kernel, stream, {dim3(1), dim3(LANES)}, losses, numbers, state);
+  MG_LAUNCH(clip_and_check_kernel, stream, {dim3(1), dim3(LANES)}, loss, numbers, state);
 }
 
 void adamw(const Stream& stream, const float* g, float* p, float* m, float* v, uint64_t n,

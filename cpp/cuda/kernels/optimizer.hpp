@@ -28,9 +28,9 @@ void global_norm(const Stream& stream, const float* g, uint64_t n, double* parti
                  StepState* state);
 constexpr uint64_t NORM_PARTIALS = 1024;
 
-/** Writes state->factor = min(1, clip / (norm + 1e-6)), 1 where clip is 0, and state->skips. losses: as
- * sum_losses writes. */
-void clip_and_check(const Stream& stream, const double* losses, const StepNumbers* numbers,
+/** Writes state->factor = min(1, clip / (norm + 1e-6)), 1 where clip is 0, and state->skips. loss: as
+ * add_losses leaves it. */
+void clip_and_check(const Stream& stream, const double* loss, const StepNumbers* numbers,
                     StepState* state);
 
 /** AdamW on n elements. */

@@ -193,13 +193,13 @@ void test_swiglu(const Shape& s, unsigned seed) {
   }
 }
 
-template <class X, class T>
+template <class X, class D, class T>
 void test_norm_backward(const Shape& s, unsigned seed, bool accumulate) {
   const Stream stream;
   Random random(seed);
   const int64_t n = s.rows * s.columns;
   const Reals x = random.values<X>(n);
-  const Reals dy = random.values<T>(n);
+  const Reals dy = random.values<D>(n);
   const Reals before = random.values<X>(n);
   const Reals w = random.values<float>(s.columns);
   Reals want = accumulate ? before : Reals(x.size(), 0.0);
@@ -219,14 +219,14 @@ void test_norm_backward(const Shape& s, unsigned seed, bool accumulate) {
     }
   }
   const auto dx = upload_matrix<X>(stream, s.rows, s.columns, x);
-  const auto ddy = upload_matrix<T>(stream, s.rows, s.columns, dy);
+  const auto ddy = upload_matrix<D>(stream, s.rows, s.columns, dy);
   const auto out = upload_matrix<X>(stream, s.rows, s.columns, before);
   const DeviceMatrix<T> operand(stream, s.rows, s.columns);
   const auto dw = upload_reals<float>(stream, w);
   const auto r = upload(stream, roots);
   const auto gradient = upload_reals<float>(stream, Reals(w.size(), 0.0));
   const DeviceArray<float> partial(norm_partials(s.columns));
-  norm_backward<X, T>(stream, dx.view(), dw.data(), ddy.view(), r.data(), accumulate, out.view(),
+  norm_backward<X, D, T>(stream, dx.view(), dw.data(), ddy.view(), r.data(), accumulate, out.view(),
                       operand.view(), gradient.data(), partial.data());
   const std::string what = std::string("norm_backward ") + NAME<T> + " " + std::to_string(s.rows) +
                            "x" + std::to_string(s.columns);
@@ -273,9 +273,10 @@ int main() {
     test_norm_quantise<bf16, bf16>(s, seed++);
     test_swiglu<float>(s, seed++);
     test_swiglu<bf16>(s, seed++);
-    test_norm_backward<float, float>(s, seed++, true);
-    test_norm_backward<float, bf16>(s, seed++, true);
-    test_norm_backward<bf16, bf16>(s, seed++, false);
+    test_norm_backward<float, float, float>(s, seed++, true);
+    test_norm_backward<float, float, bf16>(s, seed++, true);
+    test_norm_backward<float, bf16, bf16>(s, seed++, false);
+    test_norm_backward<bf16, bf16, bf16>(s, seed++, false);
     test_ternarise<float>(s, seed++);
     test_ternarise<bf16>(s, seed++);
   }

@@ -1,0 +1,157 @@
+// Forward pass: what each block computes and keeps for backward; twin of cpp/cpu/trainer_forward.cpp.
+#include "../kernels/gemm.hpp"
+#include "trainer_of.hpp"
+
+namespace magnet::gpu {
+
+namespace {
+template <class T>
+QuantisedInput<T> first_rows(const QuantisedInput<T>& x, int64_t rows) {
+  const Matrix<int8_t> codes = x.codes.data == nullptr ? x.codes : x.codes.part(0, rows);
+  return {codes, x.inverse, x.values.part(0, rows)};
+}
+}  // namespace
+
+template <class T>
+void TrainerOf<T>::prepare_weights() {
+  const auto prepare = [&](uint64_t offset, const QuantisedWeight<T>& w) {
+    if (is_plain())
+      weights_as<T>(stream_, storage_.params + offset, w.values);
+    else
+      ternarise<T>(stream_, storage_.params + offset, storage_.work.partials, w);
+  };
+  for (size_t i = 0; i < storage_.weights.size(); i++) {
+    const LayerOffsets& at = layout_.layers[i];
+    const LayerWeights<T>& w = storage_.weights[i];
+    prepare(at.q, w.q);
+    prepare(at.k, w.k);
+    prepare(at.v, w.v);
+    prepare(at.o, w.o);
+    prepare(at.gate, w.gate);
+    prepare(at.up, w.up);
+    prepare(at.down, w.down);
+  }
+  weights_as<T>(stream_, storage_.params + layout_.embedding, storage_.work.embedding);
+}
+
+template <class T>
+template <class Y>
+void TrainerOf<T>::linear(const QuantisedInput<T>& x, const QuantisedWeight<T>& w, int64_t rows,
+                          const Matrix<float>* residual, Matrix<Y> y) {
+  const QuantisedInput<T> in = first_rows(x, rows);
+  if (!is_plain()) {
+    if (residual == nullptr) {
+      gemm_codes<Y>(stream_, in.codes, in.inverse, w.codes, w.inverse, nullptr, y);
+    } else {
+      const Matrix<const float> added = *residual;
+      gemm_codes<Y>(stream_, in.codes, in.inverse, w.codes, w.inverse, &added, y);
+    }
+    return;
+  }
+  if (residual != nullptr)
+    copy_on_device(stream_, y.data, residual->data,
+                   static_cast<uint64_t>(rows * y.stride) * sizeof(Y));
+  const Epilogue epilogue{nullptr, residual != nullptr};
+  gemm<T, Y>(stream_, in.values, Layout::plain, w.values, Layout::transposed, epilogue, y);
+}
+
+template <class T>
+void TrainerOf<T>::forward_attention(size_t layer, const Pass& pass) {
+  const LayerState<T>& s = storage_.layers[layer];
+  const LayerWeights<T>& w = storage_.weights[layer];
+  const LayerOffsets& at = layout_.layers[layer];
+  const int64_t rows = pass.rows();
+  const Matrix<float> x_in = s.x_in.part(0, rows);
+  const Matrix<float> x_mid = s.x_mid.part(0, rows);
+  const Matrix<T> q = s.q.part(0, rows);
+  const Matrix<T> k = s.k.part(0, rows);
+  const Matrix<T> v = s.v.part(0, rows);
+  const Matrix<T> o = s.o.part(0, rows);
+  norm_quantise<float, T>(stream_, x_in, norm_weight(at.input_norm), config_.norm_eps, !is_plain(),
+                          s.norm_in, first_rows(s.a_in, rows));
+  linear(s.a_in, w.q, rows, nullptr, q);
+  linear(s.a_in, w.k, rows, nullptr, k);
+  linear(s.a_in, w.v, rows, nullptr, v);
+  const Workspace<T>& work = storage_.work;
+  rope<T>(stream_, q, pass.context, config_.n_heads, config_.head_dim, work.cosines, work.sines,
+          false);
+  rope<T>(stream_, k, pass.context, config_.n_kv_heads, config_.head_dim, work.cosines, work.sines,
+          false);
+  const AttentionShape shape{pass.sequences, pass.context, config_.n_heads, config_.n_kv_heads,
+                             config_.head_dim};
+  attention_forward<T>(stream_, shape, q, k, v, o, s.log_sums);
+  norm_quantise<T, T>(stream_, o, norm_weight(at.attn_sub_norm), config_.norm_eps, !is_plain(),
+                      s.norm_attn, first_rows(s.a_attn, rows));
+  linear(s.a_attn, w.o, rows, &x_in, x_mid);
+}
+
+template <class T>
+void TrainerOf<T>::forward_ffn(size_t layer, const Pass& pass, Matrix<float> out) {
+  const LayerState<T>& s = storage_.layers[layer];
+  const LayerWeights<T>& w = storage_.weights[layer];
+  const LayerOffsets& at = layout_.layers[layer];
+  const int64_t rows = pass.rows();
+  const Matrix<float> x_mid = s.x_mid.part(0, rows);
+  const Matrix<T> gate = s.gate.part(0, rows);
+  const Matrix<T> up = s.up.part(0, rows);
+  norm_quantise<float, T>(stream_, x_mid, norm_weight(at.post_norm), config_.norm_eps, !is_plain(),
+                          s.norm_mid, first_rows(s.a_mid, rows));
+  linear(s.a_mid, w.gate, rows, nullptr, gate);
+  linear(s.a_mid, w.up, rows, nullptr, up);
+  swiglu_norm_quantise<T>(stream_, gate, up, norm_weight(at.ffn_sub_norm), config_.norm_eps,
+                          !is_plain(), s.norm_ffn, first_rows(s.a_ffn, rows));
+  if (out.data != nullptr) linear(s.a_ffn, w.down, rows, &x_mid, out);
+}
+
+template <class T>
+void TrainerOf<T>::forward(const Pass& pass) {
+  const Workspace<T>& work = storage_.work;
+  const int64_t rows = pass.rows();
+  embed(stream_, storage_.params + layout_.embedding, work.inputs,
+        storage_.layers[0].x_in.part(0, rows));
+  for (size_t i = 0; i < storage_.layers.size(); i++) {
+    const bool last = i + 1 == storage_.layers.size();
+    forward_attention(i, pass);
+    forward_ffn(i, pass, (last ? work.x_out : storage_.layers[i + 1].x_in).part(0, rows));
+  }
+  norm_quantise<float, T>(stream_, work.x_out.part(0, rows), storage_.params + layout_.final_norm,
+                          config_.norm_eps, false, work.norm_final,
+                          {{}, nullptr, work.hidden.part(0, rows)});
+}
+
+template <class T>
+void TrainerOf<T>::head(int64_t rows, bool gradient, bool scaled_rows) {
+  const Workspace<T>& work = storage_.work;
+  const int64_t chunk = work.logits.rows;
+  const Matrix<const T> embedding = work.embedding;
+  for (int64_t first = 0; first < rows; first += chunk) {
+    const int64_t count = rows - first < chunk ? rows - first : chunk;
+    const Matrix<T> logits = work.logits.part(0, count);
+    const Matrix<const T> hidden = work.hidden.part(first, count);
+    gemm<T, T>(stream_, hidden, Layout::plain, embedding, Layout::transposed, {}, logits);
+    cross_entropy<T>(stream_, logits, work.targets + first,
+                     gradient ? work.gradient_scale : nullptr,
+                     scaled_rows ? work.row_scales + first : nullptr, work.nll + first);
+    if (!gradient) continue;
+    const Matrix<const T> d_logits = logits;
+    gemm<T, T>(stream_, d_logits, Layout::plain, embedding, Layout::plain, {},
+               work.d_hidden.part(first, count));
+    const Matrix<float> d_embedding{storage_.grad + layout_.embedding, config_.vocab_size,
+                                    config_.d_model, config_.d_model};
+    gemm<T, float>(stream_, d_logits, Layout::transposed, hidden, Layout::plain, {nullptr, true},
+                   d_embedding);
+  }
+}
+
+template void TrainerOf<float>::prepare_weights();
+template void TrainerOf<bf16>::prepare_weights();
+template void TrainerOf<float>::forward(const Pass&);
+template void TrainerOf<bf16>::forward(const Pass&);
+template void TrainerOf<float>::forward_attention(size_t, const Pass&);
+template void TrainerOf<bf16>::forward_attention(size_t, const Pass&);
+template void TrainerOf<float>::forward_ffn(size_t, const Pass&, Matrix<float>);
+template void TrainerOf<bf16>::forward_ffn(size_t, const Pass&, Matrix<float>);
+template void TrainerOf<float>::head(int64_t, bool, bool);
+template void TrainerOf<bf16>::head(int64_t, bool, bool);
+
+}  // namespace magnet::gpu

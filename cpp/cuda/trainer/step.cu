@@ -1,0 +1,260 @@
+// The optimizer step around the passes of forward.cu and backward.cu: what goes to the device and comes
+// back. Parameters and moments stay as they are where loss or gradient norm is not finite: the update's
+// kernels look at the state that the device found itself.
+#include <algorithm>
+#include <cmath>
+
+#include "../../cpu/rope_tables.hpp"
+#include "trainer_of.hpp"
+
+namespace magnet::gpu {
+
+template <class T>
+TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options& options)
+    : Trainer(options),
+      config_(config),
+      layout_(model_layout(config)),
+      area_(carve<T>(config, options, nullptr).bytes),
+      storage_(carve<T>(config, options, area_.data())) {
+  // Zeros: the padding that products count on, moments, and an arena as the CPU's.
+  fill_bytes(stream_, area_.data(), 0, area_.size());
+  const auto rows = static_cast<uint64_t>(whole().rows());
+  pinned_inputs_ = PinnedArray<int32_t>(rows);
+  pinned_targets_ = PinnedArray<int32_t>(rows);
+  pinned_order_ = PinnedArray<int32_t>(token_order_size(whole().rows()));
+  pinned_nll_ = PinnedArray<float>(rows);
+  pinned_scales_ = PinnedArray<float>(rows);
+  pinned_weights_ = PinnedArray<float>(1);
+  pinned_loss_ = PinnedArray<double>(1);
+  pinned_numbers_ = PinnedArray<StepNumbers>(1);
+  pinned_state_ = PinnedArray<StepState>(1);
+  const RopeTables tables(options.context, config.head_dim, config.rope_theta);
+  const uint64_t bytes = tables.cos.size() * sizeof(float);
+  copy_in(stream_, storage_.work.cosines, tables.cos.data(), bytes);
+  copy_in(stream_, storage_.work.sines, tables.sin.data(), bytes);
+  stream_.wait();
+}
+
+template <class T>
+uint64_t TrainerOf<T>::load_tokens(const int32_t* tokens, const Pass& pass) {
+  uint64_t counted = 0;
+  const auto vocab = static_cast<int32_t>(config_.vocab_size);
+  for (int64_t s = 0; s < pass.sequences; s++) {
+    const int32_t* const from = tokens + s * (pass.context + 1);
+    for (int64_t t = 0; t <= pass.context; t++) {
+      const int32_t id = from[t];
+      if (id != IGNORED && (id < 0 || id >= vocab))
+        fail(MG_E_INVALID, "token %d of sequence %lld is outside the vocabulary of %d", id,
+             static_cast<long long>(s), vocab);
+      const auto at = static_cast<uint64_t>(s * pass.context + t);
+      if (t < pass.context) pinned_inputs_[at] = id;
+      if (t == 0) continue;
+      pinned_targets_[at - 1] = id;
+      if (id != IGNORED) counted++;
+    }
+  }
+  return counted;
+}
+
+template <class T>
+void TrainerOf<T>::send_tokens(const Pass& pass) {
+  const Workspace<T>& w = storage_.work;
+  const auto rows = static_cast<uint64_t>(pass.rows());
+  token_order(pinned_inputs_.data(), pass.rows(), config_.vocab_size, pinned_order_.data());
+  copy_in(stream_, w.inputs, pinned_inputs_.data(), rows * sizeof(int32_t));
+  copy_in(stream_, w.targets, pinned_targets_.data(), rows * sizeof(int32_t));
+  copy_in(stream_, w.order, pinned_order_.data(),
+          token_order_size(pass.rows()) * sizeof(int32_t));
+}
+
+template <class T>
+void TrainerOf<T>::set_gradient_scale(double scale) {
+  pinned_weights_[0] = static_cast<float>(scale);
+  copy_in(stream_, storage_.work.gradient_scale, pinned_weights_.data(), sizeof(float));
+}
+
+template <class T>
+void TrainerOf<T>::run_captured(std::map<Pass, std::unique_ptr<Graph>>& graphs, const Pass& pass,
+                                const std::function<void()>& work) {
+  std::unique_ptr<Graph>& graph = graphs[pass];
+  if (!graph) graph = std::make_unique<Graph>(stream_, work);
+  graph->start(stream_);
+}
+
+template <class T>
+void TrainerOf<T>::micro_batch(const Pass& pass) {
+  run_captured(micro_batches_, pass, [&] {
+    forward(pass);
+    head(pass.rows(), true, false);
+    add_losses(stream_, storage_.work.nll, pass.rows(), storage_.work.loss);
+    backward(pass);
+  });
+}
+
+template <class T>
+void TrainerOf<T>::measure_gradient() {
+  const Workspace<T>& w = storage_.work;
+  global_norm(stream_, storage_.grad, layout_.count, w.partials, w.state);
+}
+
+template <class T>
+StepState TrainerOf<T>::read_state(double* loss) {
+  copy_out(stream_, pinned_loss_.data(), storage_.work.loss, sizeof(double));
+  copy_out(stream_, pinned_state_.data(), storage_.work.state, sizeof(StepState));
+  stream_.wait();
+  *loss = pinned_loss_[0];
+  return pinned_state_[0];
+}
+
+template <class T>
+mg_step_result TrainerOf<T>::gradient(const int32_t* tokens, uint32_t accumulate,
+                                      const int32_t* cancel) {
+  const Pass pass = whole();
+  const int64_t stride = pass.sequences * (pass.context + 1);
+  // The mean is over the targets of all micro-batches, so accumulating equals a bigger batch.
+  uint64_t counted = 0;
+  for (uint32_t a = 0; a < accumulate; a++) counted += load_tokens(tokens + a * stride, pass);
+  require(counted > 0, MG_E_INVALID, "trainer: no target is counted");
+  started_.record(stream_);
+  fill_bytes(stream_, storage_.grad, 0, layout_.count * sizeof(float));
+  fill_bytes(stream_, storage_.work.loss, 0, sizeof(double));
+  set_gradient_scale(1.0 / static_cast<double>(counted));
+  prepare_weights();
+  for (uint32_t a = 0; a < accumulate; a++) {
+    if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
+    // The pinned tokens of the micro-batch before must have left.
+    if (a > 0) stream_.wait();
+    load_tokens(tokens + a * stride, pass);
+    send_tokens(pass);
+    micro_batch(pass);
+  }
+  passed_.record(stream_);
+  measure_gradient();
+  double loss = 0.0;
+  const StepState state = read_state(&loss);
+  return {loss / static_cast<double>(counted), state.norm, counted, 0};
+}
+
+template <class T>
+void TrainerOf<T>::check_scales() {
+  if (is_plain()) return;
+  const auto check = [&](uint64_t offset, const QuantisedWeight<T>& w) {
+    copy_out(stream_, pinned_weights_.data(), w.inverse, sizeof(float));
+    stream_.wait();
+    if (std::isfinite(pinned_weights_[0])) return;
+    for (const Tensor& t : layout_.tensors)
+      if (t.offset == offset) fail(MG_E_NUMERIC, "%s holds NaN or infinity", t.name.c_str());
+  };
+  for (size_t i = 0; i < storage_.weights.size(); i++) {
+    const LayerOffsets& at = layout_.layers[i];
+    const LayerWeights<T>& w = storage_.weights[i];
+    const std::pair<uint64_t, const QuantisedWeight<T>*> all[] = {
+        {at.q, &w.q},       {at.k, &w.k},   {at.v, &w.v},      {at.o, &w.o},
+        {at.gate, &w.gate}, {at.up, &w.up}, {at.down, &w.down}};
+    for (const auto& [offset, weight] : all) check(offset, *weight);
+  }
+}
+
+template <class T>
+void TrainerOf<T>::update(const mg_optimizer& optimizer) {
+  pinned_numbers_[0] = step_numbers(optimizer);
+  copy_in(stream_, storage_.work.numbers, pinned_numbers_.data(), sizeof(StepNumbers));
+  const auto work = [&] {
+    const Workspace<T>& w = storage_.work;
+    clip_and_check(stream_, w.loss, w.numbers, w.state);
+    for (const Tensor& t : layout_.tensors) {
+      const float* const g = storage_.grad + t.offset;
+      float* const p = storage_.params + t.offset;
+      float* const m = storage_.m + t.offset;
+      if (options_.optimizer == MG_OPTIMIZER_MUON && t.is_ternary)
+        muon<T>(stream_, g, p, m, t.rows, t.cols, w.numbers, w.state, w.muon);
+      else
+        adamw(stream_, g, p, m, storage_.v + t.offset, t.size(), t.is_matrix, w.numbers, w.state);
+    }
+  };
+  if (!update_graph_) update_graph_ = std::make_unique<Graph>(stream_, work);
+  update_graph_->start(stream_);
+}
+
+template <class T>
+mg_step_result TrainerOf<T>::step(const int32_t* tokens, uint32_t accumulate,
+                                  const mg_optimizer& optimizer, const int32_t* cancel) {
+  require(optimizer.kind == options_.optimizer, MG_E_INVALID,
+          "trainer: it was made for the other optimizer");
+  const mg_step_result result = gradient(tokens, accumulate, cancel);
+  if (!std::isfinite(result.loss)) {
+    check_scales();
+    fail(MG_E_NUMERIC, "the loss is not finite; nothing was changed");
+  }
+  if (!std::isfinite(result.grad_norm))
+    fail(MG_E_NUMERIC, "the gradient is not finite; nothing was changed");
+  if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
+  update(optimizer);
+  updated_.record(stream_);
+  stream_.wait();
+  profile_.passes_s += passed_.seconds_since(started_);
+  profile_.update_s += updated_.seconds_since(passed_);
+  profile_.steps++;
+  return result;
+}
+
+template <class T>
+void TrainerOf<T>::evaluate(const int32_t* tokens, uint32_t rows, const int32_t* cancel,
+                            double* nll_sum, uint64_t* count) {
+  const Pass pass{rows, options_.context};
+  const uint64_t counted = load_tokens(tokens, pass);
+  if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
+  send_tokens(pass);
+  fill_bytes(stream_, storage_.work.loss, 0, sizeof(double));
+  prepare_weights();
+  forward(pass);
+  head(pass.rows(), false, false);
+  add_losses(stream_, storage_.work.nll, pass.rows(), storage_.work.loss);
+  double sum = 0.0;
+  read_state(&sum);
+  if (!std::isfinite(sum)) fail(MG_E_NUMERIC, "the loss is not finite");
+  *nll_sum = sum;
+  *count = counted;
+}
+
+template <class T>
+float* TrainerOf<T>::device_arena(uint32_t which) const {
+  require(which <= 3, MG_E_INVALID, "trainer: arena must be 0 params, 1 m, 2 v or 3 grad");
+  float* const arenas[] = {storage_.params, storage_.m, storage_.v, storage_.grad};
+  return arenas[which];
+}
+
+template <class T>
+float* TrainerOf<T>::arena(uint32_t which) {
+  device_arena(which);
+  if (arenas_[which].data() == nullptr) {
+    arenas_[which] = PinnedArray<float>(layout_.count);
+    std::fill_n(arenas_[which].data(), layout_.count, 0.0f);
+  }
+  return arenas_[which].data();
+}
+
+template <class T>
+void TrainerOf<T>::pull(uint32_t which) {
+  copy_out(stream_, arena(which), device_arena(which), layout_.count * sizeof(float));
+  stream_.wait();
+}
+
+template <class T>
+void TrainerOf<T>::push(uint32_t which) {
+  copy_in(stream_, device_arena(which), arena(which), layout_.count * sizeof(float));
+  stream_.wait();
+}
+
+template class TrainerOf<float>;
+template class TrainerOf<bf16>;
+
+std::unique_ptr<Trainer> make_trainer(const mg_model_config& config,
+                                      const mg_trainer_options& options) {
+  check_options(config, options);
+  if (options.precision == MG_PRECISION_FLOAT32)
+    return std::make_unique<TrainerOf<float>>(config, options);
+  return std::make_unique<TrainerOf<bf16>>(config, options);
+}
+
+}  // namespace magnet::gpu

@@ -1,0 +1,121 @@
+// The trainer at one precision: T is what activations are stored as (see kernels/matrix.hpp).
+#pragma once
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "storage.hpp"
+#include "trainer.hpp"
+
+namespace magnet::gpu {
+
+/** Time of the device by part of a step, summed. */
+struct Profile {
+  double passes_s = 0.0;  // weights' codes, forward and backward of all micro-batches
+  double update_s = 0.0;  // gradient norm and optimizer
+  uint64_t steps = 0;
+};
+
+template <class T>
+class TrainerOf final : public Trainer {
+ public:
+  TrainerOf(const mg_model_config& config, const mg_trainer_options& options);
+
+  mg_step_result step(const int32_t* tokens, uint32_t accumulate, const mg_optimizer& optimizer,
+                      const int32_t* cancel) override;
+  mg_step_result gradient(const int32_t* tokens, uint32_t accumulate,
+                          const int32_t* cancel) override;
+  void evaluate(const int32_t* tokens, uint32_t rows, const int32_t* cancel, double* nll_sum,
+                uint64_t* count) override;
+  void token_losses(const int32_t* tokens, uint32_t rows, const int32_t* cancel, float* out,
+                    mg_stream_stats* streams) override;
+  void tensor_stats(mg_tensor_stats* out) override;
+  void logits(const int32_t* tokens, uint32_t count, float* out) override;
+  mg_orpo_result orpo(const PairBatch& pairs, float beta, const mg_optimizer* optimizer,
+                      const int32_t* cancel) override;
+  void log_probs(const LabelledTokens& batch, const int32_t* cancel, double* sums,
+                 uint64_t* counts) override;
+  float* arena(uint32_t which) override;
+  void pull(uint32_t which) override;
+  void push(uint32_t which) override;
+  std::string profile_json(bool reset) override;
+
+ private:
+  /** Sequences of a pass and their length; what a captured graph is good for. */
+  struct Pass {
+    int64_t sequences;
+    int64_t context;
+    int64_t rows() const { return sequences * context; }
+    auto operator<=>(const Pass&) const = default;
+  };
+
+  /** What the products take of the latent weights, or MG_E_NUMERIC for a tensor that is not finite. */
+  void prepare_weights();
+  void check_scales();
+  /** The shape of a step: `sequences` of context + 1 tokens into the pinned inputs and targets; returns
+   * the counted targets. */
+  uint64_t load_tokens(const int32_t* tokens, const Pass& pass);
+  void load_labelled(const LabelledTokens& batch);
+  /** From the pinned memory to the device. */
+  void send_tokens(const Pass& pass);
+  void set_gradient_scale(double scale);
+
+  void forward(const Pass& pass);
+  void forward_attention(size_t layer, const Pass& pass);
+  /** out without data: only what backward needs, without the block's output. */
+  void forward_ffn(size_t layer, const Pass& pass, Matrix<float> out);
+  /** y = x w^T [+ residual]. */
+  template <class Y>
+  void linear(const QuantisedInput<T>& x, const QuantisedWeight<T>& w, int64_t rows,
+              const Matrix<float>* residual, Matrix<Y> y);
+  /** Losses of the hidden rows; with a gradient, d_hidden and the embedding's gradient too. */
+  void head(int64_t rows, bool gradient, bool scaled_rows);
+  void backward(const Pass& pass);
+  void backward_ffn(size_t layer, const Pass& pass);
+  void backward_attention(size_t layer, const Pass& pass);
+  /** dw += dy^T x; dx = (or +=) dy w. */
+  template <class D>
+  void linear_backward(const QuantisedInput<T>& x, const QuantisedWeight<T>& w, Matrix<const T> dy,
+                       bool accumulate, Matrix<D> dx, float* dw);
+  /** Forward, head and backward of the tokens on the device. */
+  void micro_batch(const Pass& pass);
+  void update(const mg_optimizer& optimizer);
+  /** Norm of the gradient and what the update needs; `loss` must have been summed. */
+  void measure_gradient();
+  StepState read_state(double* loss);
+
+  /** Work that was captured for a pass, or captures it. */
+  void run_captured(std::map<Pass, std::unique_ptr<Graph>>& graphs, const Pass& pass,
+                    const std::function<void()>& work);
+  Pass whole() const { return {options_.batch, options_.context}; }
+  bool is_plain() const { return config_.quantization == 1; }
+  float* device_arena(uint32_t which) const;
+  float* norm_weight(uint64_t offset) const {
+    return offset == LayerOffsets::NONE ? nullptr : storage_.params + offset;
+  }
+  float* norm_gradient(uint64_t offset) const {
+    return offset == LayerOffsets::NONE ? nullptr : storage_.grad + offset;
+  }
+
+  mg_model_config config_;
+  ModelLayout layout_;
+  Stream stream_;
+  DeviceArray<unsigned char> area_;
+  Storage<T> storage_;
+  PinnedArray<int32_t> pinned_inputs_, pinned_targets_, pinned_order_;
+  PinnedArray<float> pinned_nll_, pinned_scales_;
+  PinnedArray<float> pinned_weights_;  // inverse scales, and one gradient scale behind them
+  PinnedArray<double> pinned_loss_;
+  PinnedArray<StepNumbers> pinned_numbers_;
+  PinnedArray<StepState> pinned_state_;
+  PinnedArray<float> arenas_[4];  // made when they are first asked for
+  std::map<Pass, std::unique_ptr<Graph>> micro_batches_;
+  std::unique_ptr<Graph> update_graph_;
+  Event started_, passed_, updated_;
+  Profile profile_;
+};
+
+extern template class TrainerOf<float>;
+extern template class TrainerOf<bf16>;
+
+}  // namespace magnet::gpu
