@@ -8,8 +8,8 @@ import { runToEnd } from "./cells.ts";
 import type { Race } from "./efficiency.ts";
 import { inParallel, type RowResult, stored, type TableOptions } from "./places.ts";
 
-const TRIALS = 60;
-const ROWS_MAX = 1500;
+const TRIALS = 40;
+const ROWS_MAX = 1000;
 const GOAL = 0.5;
 
 export async function efficiencyRow(options: TableOptions): Promise<RowResult> {
