@@ -71,6 +71,66 @@ __host__ __device__ __forceinline__ float high_bf16(uint32_t two) {
   return to_float(bf16{static_cast<uint16_t>(two >> 16)});
 }
 
+/** 2^x within 2 units of the last place; what is below 2^-126 becomes 0. */
+__device__ __forceinline__ float exp2_approximate(float x) {
+#if MG_EMULATED
+  return std::exp2(x);
+#else
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#endif
+}
+
+/** IEEE half precision, as caches of keys and values keep it. */
+struct fp16 {
+  uint16_t bits;
+};
+
+__host__ __device__ __forceinline__ float to_float(fp16 x) {
+#if defined(__CUDA_ARCH__)
+  return __half2float(__ushort_as_half(x.bits));
+#else
+  const uint32_t sign = static_cast<uint32_t>(x.bits & 0x8000u) << 16;
+  const uint32_t magnitude = x.bits & 0x7fffu;
+  if (magnitude >= 0x7c00u)
+    return __builtin_bit_cast(float, sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
+  // Exponents move by a product, which makes subnormal numbers normal.
+  const float scaled = __builtin_bit_cast(float, magnitude << 13) * 0x1p112f;
+  return __builtin_bit_cast(float, sign | __builtin_bit_cast(uint32_t, scaled));
+#endif
+}
+
+/** To nearest, ties to even; beyond the largest: infinity. */
+__host__ __device__ __forceinline__ fp16 to_fp16(float x) {
+#if defined(__CUDA_ARCH__)
+  return {__half_as_ushort(__float2half_rn(x))};
+#else
+  const auto bits = __builtin_bit_cast(uint32_t, x);
+  const uint32_t sign = bits >> 16 & 0x8000u;
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  uint32_t out;
+  if (magnitude > 0x7f800000u)
+    out = 0x7fffu;
+  else if (magnitude >= 0x477ff000u)  // rounds to 65536 or more
+    out = 0x7c00u;
+  else if (magnitude >= 0x38800000u)  // normal
+    out = (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+  else  // the sum rounds to whole steps of 2^-24
+    out = __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) + 0.5f) - 0x3f000000u;
+  return {static_cast<uint16_t>(sign | out)};
+#endif
+}
+
+__host__ __device__ __forceinline__ uint32_t pack_fp16(float low, float high) {
+#if defined(__CUDA_ARCH__)
+  const __half2 two = __floats2half2_rn(low, high);
+  return *reinterpret_cast<const uint32_t*>(&two);
+#else
+  return to_fp16(low).bits | static_cast<uint32_t>(to_fp16(high).bits) << 16;
+#endif
+}
+
 /** Sum over the lanes by one fixed tree; every lane has it. */
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {

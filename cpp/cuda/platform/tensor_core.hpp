@@ -1,6 +1,6 @@
 // Warp-wide matrix products, loads of their fragments, and asynchronous copies into shared memory, of
 // compute capability 8.0 and up. Layouts of fragments: PTX ISA, "Matrix Fragments for mma.m16n8k16"
-// (bf16), "mma.m16n8k32" (s8) and "ldmatrix". With g = lane / 4 and t = lane % 4:
+// (bf16, fp16), "mma.m16n8k32" (s8) and "ldmatrix". With g = lane / 4 and t = lane % 4:
 //   bf16: a[0] (g, 2t..), a[1] (g+8, 2t..), a[2] (g, 2t+8..), a[3] (g+8, 2t+8..), two columns each;
 //         b[0] rows 2t.. of column g, b[1] rows 2t+8..; d[0..1] (g, 2t..), d[2..3] (g+8, 2t..).
 //   s8:   the same with four columns (rows of b) 4t.. in a register, the second half at 4t+16.
@@ -19,6 +19,9 @@ struct Fragments {
 using Operands = Fragments<uint32_t, uint32_t>;
 
 inline float bf16_at(uint32_t two, int i) { return i == 0 ? low_bf16(two) : high_bf16(two); }
+inline float fp16_at(uint32_t two, int i) {
+  return to_float(fp16{static_cast<uint16_t>(i == 0 ? two : two >> 16)});
+}
 inline int s8_at(uint32_t four, int i) { return static_cast<int8_t>(four >> (8 * i)); }
 
 /** Element (row, k) of A, `each` elements to a register. */
@@ -63,6 +66,20 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4],
 #else
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};\n"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#endif
+}
+
+/** The same of fp16. */
+__device__ __forceinline__ void mma_fp16(float (&d)[4], const uint32_t (&a)[4],
+                                         const uint32_t (&b)[2]) {
+#if MG_EMULATED
+  emulated::mma(d, a, b, 16, 2, emulated::fp16_at);
+#else
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
       "{%0,%1,%2,%3};\n"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
