@@ -1,0 +1,260 @@
+// Attention in bf16, backward, in two kernels that each own what they write and make the probabilities
+// again from the log sums: dQ, whose blocks pass over the keys as forward does, and dK and dV, whose
+// blocks own keys and pass over the group's heads and their queries. One pass for all three would save
+// two of seven products, but needs float atomics or a partial dQ per block of keys in memory.
+#include "attention_tiles.cuh"
+
+namespace magnet::gpu {
+namespace {
+
+struct BackwardArguments {
+  AttentionShape shape;
+  Matrix<const bf16> q, k, v, d_o;
+  const float2* stats;  // (log_sum * log2(e), rowsum(d_o * o))
+  Matrix<bf16> dq, dk, dv;
+  int together;  // heads_together, of dq
+  float scale;
+};
+
+// ---- dQ ------------------------------------------------------------------------------------------
+
+constexpr int DQ_WARPS = 4;
+constexpr int DQ_THREADS = DQ_WARPS * LANES;
+
+template <int HD>
+struct DqTile {
+  static constexpr int M = HD <= 128 ? 2 : 1;
+  static constexpr int KEYS = HD <= 64 ? 64 : HD <= 96 ? 32 : 16;
+  static constexpr int ROWS = DQ_WARPS * 16 * M;
+  static constexpr uint64_t SHARED = sizeof(bf16) * Tile<HD>::elements(2 * ROWS + 4 * KEYS);
+};
+
+/** p = 2^(s * scale - log sum), 0 behind the query; s becomes p * (dp - delta). */
+template <int M, int N>
+__device__ __forceinline__ void score_gradients(Sums<M, N>& s, const Sums<M, N>& dp,
+                                                const float2 (&stats)[M][2], float scale_log2,
+                                                bool crosses, int query, int key) {
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float2 of = stats[m][i / 2];
+        float p = exp2_approximate(__fmaf_rn(s.of[m][n][i], scale_log2, -of.x));
+        if (crosses && key + column_in(n, i) > query + row_in(m, i)) p = 0;
+        s.of[m][n][i] = p * (dp.of[m][n][i] - of.y);
+      }
+}
+
+template <int HD>
+__global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArguments x) {
+  using Shape = DqTile<HD>;
+  constexpr int M = Shape::M;
+  constexpr int KEYS = Shape::KEYS;
+  bf16* const shared = dynamic_shared<bf16>();
+  const Tile<HD> queries{shared};
+  const Tile<HD> gradients{shared + Tile<HD>::elements(Shape::ROWS)};
+  const auto stage = [&](int i) {
+    return Tile<HD>{shared + Tile<HD>::elements(2 * Shape::ROWS + i * KEYS)};
+  };
+  const int head_dim = static_cast<int>(x.shape.head_dim);
+  const int context = static_cast<int>(x.shape.context);
+  const int positions = Shape::ROWS / x.together;
+  const Place at = place_of(x.shape, x.shape.heads / x.together, positions, Longest::last_rows);
+  const int64_t first_head = at.head * x.together;
+  const int64_t kv = first_head / (x.shape.heads / x.shape.kv_heads) * head_dim;
+  const auto load = [&](int key) {
+    const int i = key / KEYS % 2 * 2;
+    const int64_t row = at.base + key;
+    load_rows<DQ_THREADS>(stage(i), 0, KEYS, x.k.row(row) + kv, x.k.stride, context - key,
+                          head_dim);
+    load_rows<DQ_THREADS>(stage(i + 1), 0, KEYS, x.v.row(row) + kv, x.v.stride, context - key,
+                          head_dim);
+  };
+  for (int h = 0; h < x.together; h++) {
+    const int64_t column = (first_head + h) * head_dim;
+    const int64_t row = at.base + at.first;
+    load_rows<DQ_THREADS>(queries, h * positions, positions, x.q.row(row) + column, x.q.stride,
+                          context - at.first, head_dim);
+    load_rows<DQ_THREADS>(gradients, h * positions, positions, x.d_o.row(row) + column,
+                          x.d_o.stride, context - at.first, head_dim);
+  }
+  load(0);
+  cp_async_commit();
+
+  const int own = warp_index() * 16 * M;
+  const int64_t head = first_head + own / positions;
+  const int first = at.first + own % positions;
+  float2 stats[M][2];
+  float factor[M][2];
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int position = first + row_in(m, 2 * half);  // rows of stats end at a whole block
+      stats[m][half] = x.stats[(at.sequence * x.shape.heads + head) * stats_stride(x.shape) +
+                               position];
+      factor[m][half] = x.scale;
+    }
+  Sums<M, HD / 8> out;
+  out.clear();
+  const int end = min(at.first + positions, context);
+  for (int key = 0; key < end; key += KEYS) {
+    cp_async_wait<0>();
+    __syncthreads();  // the tile is there, and the one before it is done with
+    if (key + KEYS < end) load(key + KEYS);
+    cp_async_commit();
+    if (key > first + 16 * M - 1) continue;
+    const int i = key / KEYS % 2 * 2;
+    Sums<M, KEYS / 8> s, dp;
+    s.clear();
+    dp.clear();
+    add_products(s, queries, own, stage(i));
+    add_products(dp, gradients, own, stage(i + 1));
+    score_gradients(s, dp, stats, x.scale * LOG2_E, key + KEYS - 1 > first, first, key);
+    add_mixed(out, s, stage(i), 0);
+  }
+  put_sums(queries, own, 0, out, factor);
+  store_rows(queries, own, min(16 * M, context - first), 0, HD / 8, x.dq, at.base + first,
+             head * head_dim, head_dim);
+}
+
+// ---- dK and dV -----------------------------------------------------------------------------------
+
+/** Rows of products are keys here (a warp has 16 of them), columns are queries: probabilities and their
+ * gradients are then operands of the products that follow as they lie in registers. Wide heads are
+ * written in two parts, by blocks that make the scores twice: registers hold no more. */
+template <int HD>
+struct DkvTile {
+  static constexpr int WARPS = HD <= 128 ? 8 : 4;
+  static constexpr int THREADS = WARPS * LANES;
+  static constexpr int KEYS = 16 * WARPS;
+  static constexpr int QUERIES = HD <= 96 ? 64 : HD <= 128 ? 32 : 16;
+  static constexpr int PARTS = HD <= 128 ? 1 : 2;
+  static constexpr int COLUMNS = HD / 8 / PARTS;  // fragments of a part
+  static constexpr int STATS_AT = Tile<HD>::elements(2 * KEYS + 4 * QUERIES);
+  static constexpr uint64_t SHARED = sizeof(bf16) * STATS_AT + 2 * QUERIES * sizeof(float2);
+};
+
+/** s becomes p, dp becomes p * (dp - delta); a statistic belongs to a column. */
+template <int N>
+__device__ __forceinline__ void gradients_by_key(Sums<1, N>& s, Sums<1, N>& dp, const float2* stats,
+                                                 float scale_log2, bool crosses, int query,
+                                                 int key) {
+#pragma unroll
+  for (int n = 0; n < N; n++) {
+    const float4 of = *reinterpret_cast<const float4*>(stats + column_in(n, 0));
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const float log_sum = i % 2 == 0 ? of.x : of.z;
+      const float delta = i % 2 == 0 ? of.y : of.w;
+      float p = exp2_approximate(__fmaf_rn(s.of[0][n][i], scale_log2, -log_sum));
+      if (crosses && key + row_in(0, i) > query + column_in(n, i)) p = 0;
+      s.of[0][n][i] = p;
+      dp.of[0][n][i] = p * (dp.of[0][n][i] - delta);
+    }
+  }
+}
+
+template <int HD>
+__global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
+    attention_dkv_kernel(BackwardArguments x) {
+  using Shape = DkvTile<HD>;
+  constexpr int QUERIES = Shape::QUERIES;
+  constexpr int THREADS = Shape::THREADS;
+  bf16* const shared = dynamic_shared<bf16>();
+  const Tile<HD> keys{shared};
+  const Tile<HD> values{shared + Tile<HD>::elements(Shape::KEYS)};
+  const auto stage = [&](int i) {
+    return Tile<HD>{shared + Tile<HD>::elements(2 * Shape::KEYS + i * QUERIES)};
+  };
+  auto* const stats = reinterpret_cast<float2*>(shared + Shape::STATS_AT);
+  const int head_dim = static_cast<int>(x.shape.head_dim);
+  const int context = static_cast<int>(x.shape.context);
+  const int group = static_cast<int>(x.shape.heads / x.shape.kv_heads);
+  const Place at = place_of(x.shape, x.shape.kv_heads, Shape::KEYS, Longest::first_rows);
+  const int64_t kv = at.head * head_dim;
+  const int begin = at.first / QUERIES * QUERIES;  // queries before it see none of the keys
+  const int tiles = (context - begin + QUERIES - 1) / QUERIES;
+  const auto load = [&](int turn) {
+    const int i = turn % 2;
+    const int query = begin + turn % tiles * QUERIES;
+    const int64_t head = at.head * group + turn / tiles;
+    const int64_t row = at.base + query;
+    load_rows<THREADS>(stage(2 * i), 0, QUERIES, x.q.row(row) + head * head_dim, x.q.stride,
+                       context - query, head_dim);
+    load_rows<THREADS>(stage(2 * i + 1), 0, QUERIES, x.d_o.row(row) + head * head_dim,
+                       x.d_o.stride, context - query, head_dim);
+    const float2* const from =
+        x.stats + (at.sequence * x.shape.heads + head) * stats_stride(x.shape) + query;
+    const int pair = 2 * static_cast<int>(threadIdx.x);
+    if (pair < QUERIES) cp_async_16(stats + i * QUERIES + pair, from + pair);
+  };
+  const int64_t row = at.base + at.first;
+  load_rows<THREADS>(keys, 0, Shape::KEYS, x.k.row(row) + kv, x.k.stride, context - at.first,
+                     head_dim);
+  load_rows<THREADS>(values, 0, Shape::KEYS, x.v.row(row) + kv, x.v.stride, context - at.first,
+                     head_dim);
+  load(0);
+  cp_async_commit();
+
+  const int own = warp_index() * 16;
+  const int first = at.first + own;
+  const int part = static_cast<int>(blockIdx.y) * Shape::COLUMNS;
+  Sums<1, Shape::COLUMNS> dk, dv;
+  dk.clear();
+  dv.clear();
+  for (int turn = 0; turn < group * tiles; turn++) {
+    cp_async_wait<0>();
+    __syncthreads();  // the tile is there, and the one before it is done with
+    if (turn + 1 < group * tiles) load(turn + 1);
+    cp_async_commit();
+    const int query = begin + turn % tiles * QUERIES;
+    if (query + QUERIES - 1 < first) continue;
+    const int i = turn % 2;
+    Sums<1, QUERIES / 8> s, dp;
+    s.clear();
+    dp.clear();
+    add_products(s, keys, own, stage(2 * i));
+    add_products(dp, values, own, stage(2 * i + 1));
+    gradients_by_key(s, dp, stats + i * QUERIES, x.scale * LOG2_E, first + 15 > query, query,
+                     first);
+    add_mixed(dv, s, stage(2 * i + 1), part);
+    add_mixed(dk, dp, stage(2 * i), part);
+  }
+  const int rows = min(16, context - first);
+  const float one[1][2] = {{1, 1}};
+  const float factor[1][2] = {{x.scale, x.scale}};
+  put_sums(keys, own, part, dk, factor);
+  put_sums(values, own, part, dv, one);
+  store_rows(keys, own, rows, part, part + Shape::COLUMNS, x.dk, at.base + first, kv, head_dim);
+  store_rows(values, own, rows, part, part + Shape::COLUMNS, x.dv, at.base + first, kv, head_dim);
+}
+
+}  // namespace
+
+template <>
+void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const bf16> q,
+                        Matrix<const bf16> k, Matrix<const bf16> v, Matrix<const bf16> o,
+                        Matrix<const bf16> d_o, const float* log_sums, Matrix<bf16> dq,
+                        Matrix<bf16> dk, Matrix<bf16> dv, float* scratch) {
+  check_attention(shape);
+  const float2* const stats = attention_stats(stream, shape, o, d_o, log_sums, LOG2_E, scratch);
+  const int together = heads_together(shape, DQ_WARPS);
+  const BackwardArguments arguments = {shape, q,  k,  v,        d_o,
+                                       stats, dq, dk, dv,       together,
+                                       score_scale(shape)};
+  with_head_dim(shape.head_dim, [&](auto size) {
+    constexpr int HD = decltype(size)::value;
+    using Dq = DqTile<HD>;
+    using Dkv = DkvTile<HD>;
+    const dim3 blocks = places(shape, shape.heads / together, Dq::ROWS / together);
+    MG_LAUNCH(attention_dq_kernel<HD>, stream, {blocks, DQ_THREADS, Dq::SHARED}, arguments);
+    dim3 key_blocks = places(shape, shape.kv_heads, Dkv::KEYS);
+    key_blocks.y = Dkv::PARTS;
+    MG_LAUNCH(attention_dkv_kernel<HD>, stream, {key_blocks, Dkv::THREADS, Dkv::SHARED}, arguments);
+  });
+}
+
+}  // namespace magnet::gpu

@@ -1,0 +1,198 @@
+// Attention in bf16, forward: tiles of keys and values stream through shared memory (two stages, copied
+// while the tile before is used), scores and sums stay in registers, softmax is float32 and online.
+// A warp has 32 query rows (16 for wide heads): with 16 its loads of keys from shared memory would take
+// longer than the tensor cores need. Two blocks of 4 warps fit a multiprocessor.
+#include "attention_tiles.cuh"
+
+namespace magnet::gpu {
+namespace {
+
+constexpr int WARPS = 4;
+constexpr int THREADS = WARPS * LANES;
+
+template <int HD>
+struct ForwardTile {
+  static constexpr int M = HD <= 128 ? 2 : 1;
+  static constexpr int KEYS = HD <= 96 ? 64 : 32;
+  static constexpr int ROWS = WARPS * 16 * M;
+  static constexpr uint64_t SHARED = sizeof(bf16) * Tile<HD>::elements(ROWS + 4 * KEYS);
+};
+
+struct ForwardArguments {
+  AttentionShape shape;
+  Matrix<const bf16> q, k, v;
+  Matrix<bf16> o;
+  float* log_sums;
+  int together;        // heads_together
+  float scale_log2;    // of scores, as exponents of 2
+};
+
+/** A larger maximum is taken up only where it exceeds the one in use by this many powers of 2: the
+ * sums, which are multiplied by 2^(old - new) then, mostly stay as they are. Probabilities are at
+ * most 2^8 meanwhile, and the sum divides that out. */
+constexpr float SLACK = 8;
+
+/** Maximum and sum of the rows of a thread. */
+template <int M>
+struct Softmax {
+  float top[M][2];
+  float sum[M][2];
+
+  /** Scores become weights 2^(s * scale - top); `out` follows a change of top. */
+  template <int N, int C>
+  __device__ __forceinline__ void take(Sums<M, N>& s, float scale, Sums<M, C>& out) {
+    float now[M][2];
+    bool grows = false;
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        float x = s.of[m][0][2 * half];
+#pragma unroll
+        for (int n = 0; n < N; n++)
+          x = fmaxf(x, fmaxf(s.of[m][n][2 * half], s.of[m][n][2 * half + 1]));
+        x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 1));
+        x = fmaxf(x, __shfl_xor_sync(FULL_WARP, x, 2)) * scale;
+        now[m][half] = x;
+        grows = grows || x > top[m][half] + SLACK;
+      }
+    if (__any_sync(FULL_WARP, grows)) raise(now, out);
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+          const float p = exp2_approximate(__fmaf_rn(s.of[m][n][i], scale, -top[m][i / 2]));
+          s.of[m][n][i] = p;
+          sum[m][i / 2] += p;
+        }
+  }
+
+  template <int C>
+  __device__ __forceinline__ void raise(const float (&now)[M][2], Sums<M, C>& out) {
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const float higher = fmaxf(top[m][half], now[m][half]);
+        const float factor = exp2_approximate(top[m][half] - higher);
+        top[m][half] = higher;
+        sum[m][half] *= factor;
+#pragma unroll
+        for (int c = 0; c < C; c++) {
+          out.of[m][c][2 * half] *= factor;
+          out.of[m][c][2 * half + 1] *= factor;
+        }
+      }
+  }
+};
+
+/** Scores of keys behind the query become -infinity. */
+template <int M, int N>
+__device__ __forceinline__ void mask(Sums<M, N>& s, int query, int key) {
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        if (key + column_in(n, i) > query + row_in(m, i)) s.of[m][n][i] = -INFINITY;
+}
+
+template <int HD>
+__global__ void __launch_bounds__(THREADS, 2) attention_forward_kernel(ForwardArguments x) {
+  using Shape = ForwardTile<HD>;
+  constexpr int M = Shape::M;
+  constexpr int KEYS = Shape::KEYS;
+  bf16* const shared = dynamic_shared<bf16>();
+  const Tile<HD> queries{shared};
+  const auto stage = [&](int i) {
+    return Tile<HD>{shared + Tile<HD>::elements(Shape::ROWS + i * KEYS)};
+  };
+  const int head_dim = static_cast<int>(x.shape.head_dim);
+  const int context = static_cast<int>(x.shape.context);
+  const int positions = Shape::ROWS / x.together;
+  const Place at = place_of(x.shape, x.shape.heads / x.together, positions, Longest::last_rows);
+  const int64_t first_head = at.head * x.together;
+  const int64_t kv = first_head / (x.shape.heads / x.shape.kv_heads) * head_dim;
+  const auto load = [&](int key) {
+    const int i = key / KEYS % 2 * 2;
+    const int64_t row = at.base + key;
+    load_rows<THREADS>(stage(i), 0, KEYS, x.k.row(row) + kv, x.k.stride, context - key, head_dim);
+    load_rows<THREADS>(stage(i + 1), 0, KEYS, x.v.row(row) + kv, x.v.stride, context - key,
+                       head_dim);
+  };
+  for (int h = 0; h < x.together; h++)
+    load_rows<THREADS>(queries, h * positions, positions,
+                       x.q.row(at.base + at.first) + (first_head + h) * head_dim, x.q.stride,
+                       context - at.first, head_dim);
+  load(0);
+  cp_async_commit();
+
+  const int own = warp_index() * 16 * M;  // first row of the warp
+  const int64_t head = first_head + own / positions;
+  const int first = at.first + own % positions;
+  Sums<M, HD / 8> out;
+  out.clear();
+  Softmax<M> softmax;
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) softmax.top[m][half] = -INFINITY, softmax.sum[m][half] = 0;
+  const int end = min(at.first + positions, context);
+  for (int key = 0; key < end; key += KEYS) {
+    cp_async_wait<0>();
+    __syncthreads();  // the tile is there, and the one before it is done with
+    if (key + KEYS < end) load(key + KEYS);
+    cp_async_commit();
+    if (key > first + 16 * M - 1) continue;
+    const int i = key / KEYS % 2 * 2;
+    Sums<M, KEYS / 8> s;
+    s.clear();
+    add_products(s, queries, own, stage(i));
+    if (key + KEYS - 1 > first) mask(s, first, key);
+    softmax.take(s, x.scale_log2, out);
+    add_mixed(out, s, stage(i + 1), 0);
+  }
+
+  float inverse[M][2];
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      float sum = softmax.sum[m][half];
+      sum += __shfl_xor_sync(FULL_WARP, sum, 1);
+      sum += __shfl_xor_sync(FULL_WARP, sum, 2);
+      inverse[m][half] = 1.0f / sum;
+      const int position = first + row_in(m, 2 * half);
+      if (lane_index() % 4 == 0 && position < context)
+        x.log_sums[(at.sequence * x.shape.heads + head) * context + position] =
+            (softmax.top[m][half] + log2f(sum)) * LN_2;
+    }
+  put_sums(queries, own, 0, out, inverse);
+  store_rows(queries, own, min(16 * M, context - first), 0, HD / 8, x.o, at.base + first,
+             head * head_dim, head_dim);
+}
+
+}  // namespace
+
+template <>
+void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix<const bf16> q,
+                       Matrix<const bf16> k, Matrix<const bf16> v, Matrix<bf16> o,
+                       float* log_sums) {
+  check_attention(shape);
+  const int together = heads_together(shape, WARPS);
+  const ForwardArguments arguments = {shape,    q,        k,
+                                      v,        o,        log_sums,
+                                      together, score_scale(shape) * LOG2_E};
+  with_head_dim(shape.head_dim, [&](auto size) {
+    constexpr int HD = decltype(size)::value;
+    using Rows = ForwardTile<HD>;
+    const Geometry geometry = {places(shape, shape.heads / together, Rows::ROWS / together), THREADS,
+                               Rows::SHARED};
+    MG_LAUNCH(attention_forward_kernel<HD>, stream, geometry, arguments);
+  });
+}
+
+}  // namespace magnet::gpu

@@ -1,0 +1,204 @@
+// Tiles of bf16 rows in shared memory and their products by tensor cores, for the attention kernels.
+// A row is HD elements; its 16-byte chunks are permuted by the row's number, so that eight rows at the
+// same chunk (ldmatrix) and a quad of lanes at eight rows (stores of fragments) meet all banks once.
+#pragma once
+#include "../platform/tensor_core.hpp"
+#include "attention_stats.cuh"
+
+namespace magnet::gpu {
+
+constexpr float LOG2_E = 1.44269504088896341f;
+constexpr float LN_2 = 0.69314718055994531f;
+
+__device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % LANES; }
+__device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / LANES; }
+
+/** HD: head_dim rounded up; a multiple of 16. */
+template <int HD>
+struct Tile {
+  static constexpr int CHUNKS = HD / 8;
+  static constexpr int SPREAD = CHUNKS % 8 == 0 ? 8 : CHUNKS % 4 == 0 ? 4 : 2;
+  bf16* data;
+
+  __device__ __forceinline__ bf16* at(int row, int chunk) const {
+    return data + (row * CHUNKS + (chunk ^ row / (8 / SPREAD) % SPREAD)) * 8;
+  }
+  __host__ __device__ static constexpr int elements(int rows) { return rows * HD; }
+};
+
+/** Eight columns from where head_dim is no multiple of 8: pairs, zeros behind the last. */
+__device__ __forceinline__ uint4 chunk_of_pairs(const bf16* from, int columns) {
+  const auto* const pairs = reinterpret_cast<const uint32_t*>(from);
+  uint4 out = {0, 0, 0, 0};
+  if (columns > 0) out.x = pairs[0];
+  if (columns > 2) out.y = pairs[1];
+  if (columns > 4) out.z = pairs[2];
+  if (columns > 6) out.w = pairs[3];
+  return out;
+}
+
+/** Starts to copy `rows` rows of one head to a tile, from its row `row` on; zeros from row `valid` and
+ * from column head_dim on. All threads of the block; ends with their cp.async groups and a barrier. */
+template <int THREADS, int HD>
+__device__ __forceinline__ void load_rows(Tile<HD> to, int row, int rows, const bf16* from,
+                                          int64_t stride, int valid, int head_dim) {
+  constexpr int CHUNKS = Tile<HD>::CHUNKS;
+  const bool aligned = head_dim % 8 == 0;
+  for (int i = static_cast<int>(threadIdx.x); i < rows * CHUNKS; i += THREADS) {
+    const int r = i / CHUNKS;
+    const int chunk = i % CHUNKS;
+    const bool inside = r < valid && chunk * 8 < head_dim;
+    const bf16* const source = inside ? from + r * stride + chunk * 8 : from;
+    if (aligned)
+      cp_async_16(to.at(row + r, chunk), source, inside);
+    else
+      *reinterpret_cast<uint4*>(to.at(row + r, chunk)) =
+          chunk_of_pairs(source, inside ? head_dim - chunk * 8 : 0);
+  }
+}
+
+/** Columns [8 * begin, 8 * end) of `rows` rows of a tile to one head's rows of a matrix, by one warp.
+ * The last head's also writes the zeros behind the columns. */
+template <int HD>
+__device__ __forceinline__ void store_rows(Tile<HD> from, int row, int rows, int begin, int end,
+                                           Matrix<bf16> to, int64_t to_row, int64_t column,
+                                           int head_dim) {
+  const int chunks = min(end, (head_dim + 7) / 8) - begin;
+  for (int i = lane_index(); i < rows * chunks; i += LANES) {
+    const int r = i / chunks;
+    const int chunk = begin + i % chunks;
+    const uint4 x = *reinterpret_cast<const uint4*>(from.at(row + r, chunk));
+    bf16* const out = to.row(to_row + r) + column + chunk * 8;
+    if (head_dim % 8 == 0) {
+      *reinterpret_cast<uint4*>(out) = x;
+      continue;
+    }
+    auto* const pairs = reinterpret_cast<uint32_t*>(out);
+    const int columns = head_dim - chunk * 8;
+    pairs[0] = x.x;
+    if (columns > 2) pairs[1] = x.y;
+    if (columns > 4) pairs[2] = x.z;
+    if (columns > 6) pairs[3] = x.w;
+  }
+  if (column + head_dim != to.columns || begin != 0) return;
+  const int zeros = static_cast<int>(to.stride - to.columns);
+  for (int i = lane_index(); i < rows * zeros; i += LANES)
+    to.row(to_row + i / zeros)[to.columns + i % zeros] = bf16{0};
+}
+
+/** Sums of a warp: M x 16 rows, N x 8 columns, as mma_bf16 lays them out. */
+template <int M, int N>
+struct Sums {
+  float of[M][N][4];
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int n = 0; n < N; n++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) of[m][n][i] = 0;
+  }
+};
+/** Row and column of element i of fragment (m, n) within the sums. */
+__device__ __forceinline__ int row_in(int m, int i) {
+  return 16 * m + lane_index() / 4 + 8 * (i / 2);
+}
+__device__ __forceinline__ int column_in(int n, int i) {
+  return 8 * n + 2 * (lane_index() % 4) + i % 2;
+}
+
+/** Two fragments of columns, of one ldmatrix. */
+template <int M, int N>
+__device__ __forceinline__ void multiply(Sums<M, N>& sums, int n, const uint32_t (&a)[M][4],
+                                         const uint32_t (&b)[4]) {
+  const uint32_t left[2] = {b[0], b[1]};
+  const uint32_t right[2] = {b[2], b[3]};
+#pragma unroll
+  for (int m = 0; m < M; m++) {
+    mma_bf16(sums.of[m][n], a[m], left);
+    mma_bf16(sums.of[m][n + 1], a[m], right);
+  }
+}
+
+/** sums += rows of `a` times rows of `b`, each from its first row on. */
+template <int M, int N, int HD>
+__device__ __forceinline__ void add_products(Sums<M, N>& sums, Tile<HD> a, int a_row, Tile<HD> b) {
+  const int lane = lane_index();
+#pragma unroll
+  for (int k = 0; k < HD / 16; k++) {
+    uint32_t x[M][4];
+#pragma unroll
+    for (int m = 0; m < M; m++)
+      ldmatrix_x4(x[m], a.at(a_row + 16 * m + lane % 16, 2 * k + lane / 16));
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+      uint32_t y[4];
+      ldmatrix_x4(y, b.at(8 * n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
+      multiply(sums, n, x, y);
+    }
+  }
+}
+
+/** sums += weights (whose column is b's row) times the columns of `b` from chunk `begin` on. */
+template <int M, int N, int C, int HD>
+__device__ __forceinline__ void add_mixed(Sums<M, C>& sums, const Sums<M, N>& weights, Tile<HD> b,
+                                          int begin) {
+  const int lane = lane_index();
+#pragma unroll
+  for (int n = 0; n < N; n += 2) {
+    uint32_t x[M][4];
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int i = 0; i < 4; i++)
+        x[m][i] = pack_bf16(weights.of[m][n + i / 2][i % 2 * 2], weights.of[m][n + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+    for (int c = 0; c < C; c += 2) {
+      uint32_t y[4];
+      ldmatrix_x4_transposed(y, b.at(8 * n + lane % 16, begin + c + lane / 16));
+      multiply(sums, c, x, y);
+    }
+  }
+}
+
+/** sums * factor, a factor for each of the thread's rows, as bf16 to rows of a tile that only this warp
+ * uses, at the chunks from `begin` on. */
+template <int M, int C, int HD>
+__device__ __forceinline__ void put_sums(Tile<HD> to, int row, int begin, const Sums<M, C>& sums,
+                                         const float (&factor)[M][2]) {
+  __syncwarp();
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int c = 0; c < C; c++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        const float* const x = sums.of[m][c] + 2 * half;
+        bf16* const out = to.at(row + row_in(m, 2 * half), begin + c) + 2 * (lane_index() % 4);
+        *reinterpret_cast<uint32_t*>(out) =
+            pack_bf16(x[0] * factor[m][half], x[1] * factor[m][half]);
+      }
+  __syncwarp();
+}
+
+/** Query heads of a group whose rows one block takes, each warp rows of one head: they share tiles of
+ * keys and values, and the fewer positions of a block have less of a tile masked. */
+inline int heads_together(const AttentionShape& shape, int warps) {
+  int together = 1;
+  while (together < warps && shape.heads / shape.kv_heads % (2 * together) == 0) together *= 2;
+  return together;
+}
+
+/** run(std::integral_constant<int, HD>) with the least that holds the head. */
+template <class Run>
+void with_head_dim(int64_t head_dim, const Run& run) {
+  if (head_dim <= 16) return run(std::integral_constant<int, 16>{});
+  if (head_dim <= 32) return run(std::integral_constant<int, 32>{});
+  if (head_dim <= 64) return run(std::integral_constant<int, 64>{});
+  if (head_dim <= 96) return run(std::integral_constant<int, 96>{});
+  if (head_dim <= 128) return run(std::integral_constant<int, 128>{});
+  run(std::integral_constant<int, 256>{});
+}
+
+}  // namespace magnet::gpu

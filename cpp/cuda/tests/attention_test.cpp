@@ -1,0 +1,220 @@
+// Rotary positions and attention, forward and backward, against plain loops in double precision.
+#include <algorithm>
+
+#include "../kernels/attention.hpp"
+#include "check.hpp"
+
+using namespace magnet::gpu;
+using namespace magnet::gpu::test;
+
+namespace {
+
+/** Everything on the host, row-major without padding. */
+struct Reference {
+  Reals o, log_sums, dq, dk, dv;
+};
+
+/** One query head; at(row, head, column) indexes as the shape says. */
+void reference_head(const AttentionShape& a, int64_t sequence, int64_t head,
+                    const Reals& q, const Reals& k,
+                    const Reals& v, const Reals& d_o, Reference& out) {
+  const int64_t hd = a.head_dim;
+  const int64_t kv = head / (a.heads / a.kv_heads);
+  const double scale = 1 / std::sqrt(static_cast<double>(hd));
+  const auto row_of = [&](int64_t i) { return ((sequence * a.context + i) * a.heads + head) * hd; };
+  const auto kv_of = [&](int64_t i) { return ((sequence * a.context + i) * a.kv_heads + kv) * hd; };
+  const auto dot = [&](const Reals& x, int64_t i, const Reals& y,
+                       int64_t j) {
+    double sum = 0;
+    for (int64_t c = 0; c < hd; c++)
+      sum += x[static_cast<size_t>(i + c)] * y[static_cast<size_t>(j + c)];
+    return sum;
+  };
+  const auto add = [&](Reals& x, int64_t i, double factor,
+                       const Reals& y, int64_t j) {
+    for (int64_t c = 0; c < hd; c++)
+      x[static_cast<size_t>(i + c)] += factor * y[static_cast<size_t>(j + c)];
+  };
+  for (int64_t i = 0; i < a.context; i++) {
+    Reals p;
+    for (int64_t j = 0; j <= i; j++) p.push_back(dot(q, row_of(i), k, kv_of(j)) * scale);
+    const double top = *std::max_element(p.begin(), p.end());
+    double sum = 0;
+    for (double& x : p) sum += x = std::exp(x - top);
+    out.log_sums.push_back(top + std::log(sum));
+    for (int64_t j = 0; j <= i; j++)
+      add(out.o, row_of(i), p[static_cast<size_t>(j)] /= sum, v, kv_of(j));
+    const double delta = dot(d_o, row_of(i), out.o, row_of(i));
+    for (int64_t j = 0; j <= i; j++) {
+      const double pj = p[static_cast<size_t>(j)];
+      const double ds = pj * (dot(d_o, row_of(i), v, kv_of(j)) - delta) * scale;
+      add(out.dv, kv_of(j), pj, d_o, row_of(i));
+      add(out.dk, kv_of(j), ds, q, row_of(i));
+      add(out.dq, row_of(i), ds, k, kv_of(j));
+    }
+  }
+}
+
+struct Inputs {
+  Reals q, k, v, d_o;
+};
+
+template <class T>
+Inputs random_inputs(Random& random, const AttentionShape& a) {
+  const int64_t rows = a.sequences * a.context;
+  const int64_t width = rows * a.heads * a.head_dim;
+  const int64_t kv_width = rows * a.kv_heads * a.head_dim;
+  return {random.values<T>(width, 1.5), random.values<T>(kv_width, 1.5), random.values<T>(kv_width),
+          random.values<T>(width)};
+}
+
+Reference reference(const AttentionShape& a, const Inputs& in) {
+  Reference out;
+  out.o.resize(in.q.size());
+  out.dq.resize(in.q.size());
+  out.dk.resize(in.k.size());
+  out.dv.resize(in.k.size());
+  for (int64_t s = 0; s < a.sequences; s++)
+    for (int64_t h = 0; h < a.heads; h++) reference_head(a, s, h, in.q, in.k, in.v, in.d_o, out);
+  return out;
+}
+
+/** Full of NaN, to see what a kernel does not write. */
+template <class T>
+DeviceMatrix<T> unset_matrix(const Stream& stream, int64_t rows, int64_t columns) {
+  DeviceMatrix<T> out(stream, rows, columns);
+  const Matrix<T> view = out.view();
+  fill_bytes(stream, view.data, 0xff, static_cast<uint64_t>(rows * view.stride) * sizeof(T));
+  return out;
+}
+
+template <class T>
+Reference compute(const AttentionShape& a, const Inputs& in) {
+  const Stream stream;
+  const int64_t rows = a.sequences * a.context;
+  const int64_t width = a.heads * a.head_dim;
+  const int64_t kv_width = a.kv_heads * a.head_dim;
+  const DeviceMatrix<T> q = upload_matrix<T>(stream, rows, width, in.q);
+  const DeviceMatrix<T> k = upload_matrix<T>(stream, rows, kv_width, in.k);
+  const DeviceMatrix<T> v = upload_matrix<T>(stream, rows, kv_width, in.v);
+  const DeviceMatrix<T> d_o = upload_matrix<T>(stream, rows, width, in.d_o);
+  const DeviceMatrix<T> o = unset_matrix<T>(stream, rows, width);
+  const DeviceMatrix<T> dq = unset_matrix<T>(stream, rows, width);
+  const DeviceMatrix<T> dk = unset_matrix<T>(stream, rows, kv_width);
+  const DeviceMatrix<T> dv = unset_matrix<T>(stream, rows, kv_width);
+  const DeviceArray<float> log_sums(static_cast<uint64_t>(a.sequences * a.heads * a.context));
+  const DeviceArray<float> scratch(attention_scratch(a));
+  attention_forward<T>(stream, a, q.view(), k.view(), v.view(), o.view(), log_sums.data());
+  attention_backward<T>(stream, a, q.view(), k.view(), v.view(), o.view(), d_o.view(),
+                        log_sums.data(), dq.view(), dk.view(), dv.view(), scratch.data());
+  for (const auto& m : {o.view(), dq.view(), dk.view(), dv.view()})
+    check(padding_is_zero(stream, m), "zeros behind the last column");
+  return {download_matrix(stream, o.view()), download_reals(stream, log_sums.data(), log_sums.size()),
+          download_matrix(stream, dq.view()), download_matrix(stream, dk.view()),
+          download_matrix(stream, dv.view())};
+}
+
+Reals all_of(const Reference& r) {
+  Reals out;
+  for (const Reals* x : {&r.o, &r.log_sums, &r.dq, &r.dk, &r.dv})
+    out.insert(out.end(), x->begin(), x->end());
+  return out;
+}
+
+template <class T>
+void test_attention(const char* precision, Random& random, const AttentionShape& a, double limit) {
+  char name[128];
+  std::snprintf(name, sizeof name, "%s, %d x %d positions, %d heads of %d, %d kv heads: ", precision,
+                static_cast<int>(a.sequences), static_cast<int>(a.context),
+                static_cast<int>(a.heads), static_cast<int>(a.head_dim),
+                static_cast<int>(a.kv_heads));
+  const std::string of = name;
+  const Inputs in = random_inputs<T>(random, a);
+  const Reference got = compute<T>(a, in);
+  const Reference want = reference(a, in);
+  std::printf("%so %.1e, dq %.1e, dk %.1e, dv %.1e\n", name, relative_l2(got.o, want.o),
+              relative_l2(got.dq, want.dq), relative_l2(got.dk, want.dk),
+              relative_l2(got.dv, want.dv));
+  std::fflush(stdout);
+  check_close(got.o, want.o, limit, of + "o");
+  check_close(got.log_sums, want.log_sums, 1e-5, of + "log sums");
+  check_close(got.dq, want.dq, limit, of + "dq");
+  check_close(got.dk, want.dk, limit, of + "dk");
+  check_close(got.dv, want.dv, limit, of + "dv");
+  if (a.context <= 70)
+    check_same_in_all_orders([&] { return all_of(compute<T>(a, in)); }, of + "results");
+  if (a.sequences == 1) return;
+  AttentionShape alone = a;
+  alone.sequences = 1;
+  const auto last = [&](const Reals& x) {
+    return Reals(x.end() - static_cast<int64_t>(x.size()) / a.sequences, x.end());
+  };
+  const Reference one = compute<T>(alone, {last(in.q), last(in.k), last(in.v), last(in.d_o)});
+  check(one.o == last(got.o) && one.dq == last(got.dq) && one.dk == last(got.dk) &&
+            one.dv == last(got.dv),
+        of + "a sequence alone gives other bits");
+}
+
+/** cos and sin of t * 10000^(-2j/head_dim), as float32 holds them. */
+void angles(int64_t positions, int64_t head_dim, Reals& cosines, Reals& sines) {
+  for (int64_t i = 0; i < positions; i++)
+    for (int64_t j = 0; j < head_dim / 2; j++) {
+      const double fraction = 2.0 * static_cast<double>(j) / static_cast<double>(head_dim);
+      const double angle = static_cast<double>(i) * std::pow(1e4, -fraction);
+      cosines.push_back(real_of(static_cast<float>(std::cos(angle))));
+      sines.push_back(real_of(static_cast<float>(std::sin(angle))));
+    }
+}
+
+template <class T>
+void test_rope(const char* precision, Random& random, const AttentionShape& a, double limit) {
+  const Stream stream;
+  const int64_t half = a.head_dim / 2;
+  const int64_t rows = a.sequences * a.context;
+  Reals cosines, sines;
+  angles(a.context, a.head_dim, cosines, sines);
+  const Reals x = random.values<T>(rows * a.heads * a.head_dim);
+  const DeviceArray<float> dev_cosines = upload_reals<float>(stream, cosines);
+  const DeviceArray<float> dev_sines = upload_reals<float>(stream, sines);
+  for (const double sign : {1.0, -1.0}) {
+    const DeviceMatrix<T> dev = upload_matrix<T>(stream, rows, a.heads * a.head_dim, x);
+    rope<T>(stream, dev.view(), a.context, a.heads, a.head_dim, dev_cosines.data(),
+            dev_sines.data(), sign < 0);
+    Reals want = x;
+    for (int64_t i = 0; i < rows * a.heads; i++)
+      for (int64_t j = 0; j < half; j++) {
+        double& first = want[static_cast<size_t>(i * a.head_dim + j)];
+        double& second = want[static_cast<size_t>(i * a.head_dim + half + j)];
+        const auto at = static_cast<size_t>(i / a.heads % a.context * half + j);
+        const double turned = first * cosines[at] - second * sign * sines[at];
+        second = second * cosines[at] + first * sign * sines[at];
+        first = turned;
+      }
+    check_close(download_matrix(stream, dev.view()), want, limit,
+                std::string(precision) + ", rope, heads of " + std::to_string(a.head_dim));
+    check(padding_is_zero(stream, dev.view()), "zeros behind the last column");
+  }
+}
+
+template <class T>
+void test_all(const char* precision, double rope_limit, double limit) {
+  Random random(7);
+  for (const AttentionShape& a : {AttentionShape{2, 24, 2, 2, 8}, {1, 7, 3, 3, 6}, {2, 65, 4, 4, 96}})
+    test_rope<T>(precision, random, a, rope_limit);
+  const AttentionShape shapes[] = {
+      {1, 32, 4, 2, 16},  // golden
+      {2, 24, 4, 2, 8},   // golden
+      {3, 1, 2, 1, 2},    {1, 33, 1, 1, 6},    {2, 70, 3, 1, 10},  {1, 129, 4, 1, 96},
+      {1, 65, 8, 2, 64},  {2, 40, 2, 2, 128},  {1, 100, 6, 3, 80}, {1, 67, 2, 1, 256},
+      {1, 49, 2, 1, 160}, {1, 200, 2, 1, 32},
+  };
+  for (const AttentionShape& shape : shapes) test_attention<T>(precision, random, shape, limit);
+}
+
+}  // namespace
+
+int main() {
+  test_all<float>("float32", 1e-7, 3e-6);
+  test_all<bf16>("bf16", 4e-3, 1e-2);
+  return finish("attention");
+}
