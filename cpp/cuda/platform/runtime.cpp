@@ -3,6 +3,12 @@
 
 namespace magnet::gpu {
 
+void* Stream::workspace(uint64_t bytes) const {
+  if (workspaces_.empty() || workspaces_.back().second < bytes)
+    workspaces_.emplace_back(allocate_device_uncaptured(bytes), bytes);
+  return workspaces_.back().first;
+}
+
 void check_geometry(const Geometry& geometry) {
   const auto& [grid, block, shared] = geometry;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;

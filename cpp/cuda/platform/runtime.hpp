@@ -7,6 +7,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "../../cpu/common.hpp"
 #include "device.hpp"
@@ -33,6 +34,17 @@ struct DeviceInfo {
   uint64_t shared_bytes = 0;  // that a block may have
 };
 DeviceInfo device_info(int index);
+/** What launches of the calling thread's device are planned with; asked once for each device. */
+struct Capability {
+  int major = 0;
+  int minor = 0;
+  int multiprocessors = 0;
+  uint64_t shared_bytes = 0;  // of a multiprocessor
+};
+const Capability& capability();
+/** The calling thread's device, and 0.0f and 1.0f in its memory. */
+int current_device();
+const float* zero_and_one();
 /** For the calling thread, until the next call. Throws MG_E_UNSUPPORTED with why_none, MG_E_INVALID
  * where there are fewer devices. */
 void use_device(int index);
@@ -50,9 +62,13 @@ class Stream {
   /** What comes after this in the stream waits for the event. */
   void wait_for(const Event& event);
   void* native() const { return native_; }
+  /** At least `bytes` of device memory, 256-byte aligned, for kernels of this stream, whose order keeps
+   * one use from the next. What was handed out stays until the end of the stream: graphs refer to it. */
+  void* workspace(uint64_t bytes) const;
 
  private:
   void* native_;
+  mutable std::vector<std::pair<void*, uint64_t>> workspaces_;
 };
 
 class Event {
@@ -72,6 +88,8 @@ class Event {
 };
 
 void* allocate_device(uint64_t bytes);
+/** The same while a stream is captured for a graph. */
+void* allocate_device_uncaptured(uint64_t bytes);
 void free_device(void* p) noexcept;
 /** Page-locked memory of the host. */
 void* allocate_pinned(uint64_t bytes);

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "hopper.hpp"
 #include "runtime.hpp"
 
 namespace magnet::gpu {
@@ -63,12 +64,54 @@ void use_device(int index) {
   check(cudaSetDevice(index), "cudaSetDevice");
 }
 
+namespace {
+__device__ const float CONSTANTS[2] = {0.0f, 1.0f};
+
+int attribute(cudaDeviceAttr which, int device) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+  return value;
+}
+}  // namespace
+
+int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  return device;
+}
+const float* zero_and_one() {
+  void* p = nullptr;
+  check(cudaGetSymbolAddress(&p, CONSTANTS), "cudaGetSymbolAddress");
+  return static_cast<const float*>(p);
+}
+
+const Capability& capability() {
+  constexpr int DEVICES = 64;
+  static std::mutex mutex;
+  static Capability known[DEVICES];
+  const int device = current_device();
+  require(device < DEVICES, MG_E_UNSUPPORTED, "more than 64 GPUs");
+  const std::lock_guard lock(mutex);
+  Capability& c = known[device];
+  if (c.major == 0) {
+    c.multiprocessors = attribute(cudaDevAttrMultiProcessorCount, device);
+    c.shared_bytes =
+        static_cast<uint64_t>(attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, device));
+    c.minor = attribute(cudaDevAttrComputeCapabilityMinor, device);
+    c.major = attribute(cudaDevAttrComputeCapabilityMajor, device);
+  }
+  return c;
+}
+
 Stream::Stream() : native_(nullptr) {
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
   native_ = stream;
 }
-Stream::~Stream() { cudaStreamDestroy(of(*this)); }
+Stream::~Stream() {
+  for (const auto& [p, bytes] : workspaces_) free_device(p);
+  cudaStreamDestroy(of(*this));
+}
 void Stream::wait() const { check(cudaStreamSynchronize(of(*this)), "cudaStreamSynchronize"); }
 void Stream::wait_for(const Event& event) {
   check(cudaStreamWaitEvent(of(*this), of(event), 0), "cudaStreamWaitEvent");
@@ -103,6 +146,20 @@ void* allocate_device(uint64_t bytes) {
          static_cast<double>(total) / 1e9);
   }
   check(error, "cudaMalloc");
+  return p;
+}
+void* allocate_device_uncaptured(uint64_t bytes) {
+  // Capturing threads may not call cudaMalloc; memory that is no part of the graph is meant here.
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  check(cudaThreadExchangeStreamCaptureMode(&mode), "capture mode");
+  void* p = nullptr;
+  try {
+    p = allocate_device(bytes);
+  } catch (...) {
+    cudaThreadExchangeStreamCaptureMode(&mode);
+    throw;
+  }
+  check(cudaThreadExchangeStreamCaptureMode(&mode), "capture mode");
   return p;
 }
 void free_device(void* p) noexcept { cudaFree(p); }
@@ -141,6 +198,44 @@ void allow_shared(const void* kernel, uint64_t bytes) {
                              static_cast<int>(bytes)),
         "shared memory of a kernel");
   most = bytes;
+}
+
+namespace {
+/** The driver's function, found at run time: the library does not link with the driver. */
+decltype(&cuTensorMapEncodeTiled) encoder() {
+  static const auto found = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult result;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                           cudaEnableDefault, &result),
+          "cuTensorMapEncodeTiled");
+    require(result == cudaDriverEntryPointSuccess && function != nullptr, MG_E_UNSUPPORTED,
+            "the NVIDIA driver has no cuTensorMapEncodeTiled");
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+  }();
+  return found;
+}
+}  // namespace
+
+TensorMap make_tensor_map(const void* data, int element_bytes, int64_t columns, int64_t rows,
+                          int64_t stride, int box_rows) {
+  TensorMap map;
+  const auto bytes = static_cast<cuuint64_t>(element_bytes);
+  const cuuint64_t size[2] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
+  const cuuint64_t row_bytes[1] = {static_cast<cuuint64_t>(stride) * bytes};
+  const cuuint32_t box[2] = {static_cast<cuuint32_t>(128 / element_bytes),
+                             static_cast<cuuint32_t>(box_rows)};
+  const cuuint32_t every[2] = {1, 1};
+  const CUtensorMapDataType type =
+      element_bytes == 1 ? CU_TENSOR_MAP_DATA_TYPE_UINT8 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  const CUresult result =
+      encoder()(&map, type, 2, const_cast<void*>(data), size, row_bytes, box, every,
+                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS)
+    fail(MG_E_INTERNAL, "cuTensorMapEncodeTiled of (%lld, %lld): CUDA error %d",
+         static_cast<long long>(rows), static_cast<long long>(columns), static_cast<int>(result));
+  return map;
 }
 
 Graph::Graph(const Stream& stream, const std::function<void()>& work) {

@@ -1,11 +1,13 @@
 // The runtime's twin on the host: device memory is the host's, streams do their work at once, a graph
-// keeps it. MAGNET_EMULATION_DEVICES=0 is a machine without a driver.
+// keeps it. MAGNET_EMULATION_DEVICES=0 is a machine without a driver; MAGNET_EMULATION_CAPABILITY (80)
+// and MAGNET_EMULATION_MULTIPROCESSORS choose the device.
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <unordered_map>
 #include <vector>
 
+#include "hopper.hpp"
 #include "runtime.hpp"
 
 namespace magnet::gpu {
@@ -50,8 +52,33 @@ void use_device(int index) {
     fail(MG_E_INVALID, "device %d of %d", index, status.devices);
 }
 
+namespace {
+int number(const char* variable, int otherwise) {
+  const char* const value = std::getenv(variable);
+  return value == nullptr ? otherwise : std::atoi(value);
+}
+}  // namespace
+
+const Capability& capability() {
+  static const Capability emulated = [] {
+    const int version = number("MAGNET_EMULATION_CAPABILITY", 90);
+    return Capability{version / 10, version % 10, number("MAGNET_EMULATION_MULTIPROCESSORS", 2),
+                      228 * 1024};
+  }();
+  return emulated;
+}
+
+int current_device() { return 0; }
+const float* zero_and_one() {
+  static constexpr float CONSTANTS[2] = {0.0f, 1.0f};
+  return CONSTANTS;
+}
+
 Stream::Stream() : native_(new EmulatedStream) {}
-Stream::~Stream() { delete static_cast<EmulatedStream*>(native_); }
+Stream::~Stream() {
+  for (const auto& [p, bytes] : workspaces_) free_device(p);
+  delete static_cast<EmulatedStream*>(native_);
+}
 void Stream::wait() const {}
 void Stream::wait_for(const Event&) {}
 
@@ -65,6 +92,7 @@ double Event::seconds_since(const Event& earlier) const {
 }
 
 void* allocate_device(uint64_t bytes) { return allocate(bytes, "device memory"); }
+void* allocate_device_uncaptured(uint64_t bytes) { return allocate_device(bytes); }
 void free_device(void* p) noexcept { std::free(p); }
 void* allocate_pinned(uint64_t bytes) { return allocate(bytes, "pinned memory"); }
 void free_pinned(void* p) noexcept { std::free(p); }
@@ -95,6 +123,18 @@ void fill_bytes(const Stream& stream, void* device, int byte, uint64_t bytes) {
 }
 
 void check_launch(const char*) {}
+
+TensorMap make_tensor_map(const void* data, int element_bytes, int64_t columns, int64_t rows,
+                          int64_t stride, int box_rows) {
+  const int64_t stride_bytes = stride * element_bytes;
+  // What the driver refuses.
+  if (reinterpret_cast<uintptr_t>(data) % 16 != 0 || stride_bytes % 16 != 0 || columns < 1 ||
+      rows < 1 || box_rows < 1 || box_rows > 256)
+    fail(MG_E_INTERNAL, "a tensor map of (%lld, %lld), box %d", static_cast<long long>(rows),
+         static_cast<long long>(columns), box_rows);
+  return {static_cast<const unsigned char*>(data), element_bytes, columns, rows, stride_bytes,
+          box_rows};
+}
 
 Graph::Graph(const Stream& stream, const std::function<void()>& work) : native_(new Work) {
   of(stream).capture = static_cast<Work*>(native_);
