@@ -1,6 +1,6 @@
 // Fibers and their scheduler; see emulation.hpp. A fiber runs until it waits for others; the scheduler
 // then goes on with the next one that may run.
-#include "emulation.hpp"
+#include "emulation_async.hpp"
 
 #include <sys/mman.h>
 
@@ -85,11 +85,13 @@ struct Fiber {
   bool returned = false;
   const Barrier* waits_for = nullptr;
   uint64_t since = 0;
+  const std::function<bool()>* condition = nullptr;
   uint64_t exchanges = 0;
   unsigned groups = 0;  // cp.async groups that were committed
   std::vector<AsyncCopy> copies;
   bool may_run() const {
-    return !returned && (waits_for == nullptr || waits_for->generation != since);
+    if (returned || (condition != nullptr && !(*condition)())) return false;
+    return waits_for == nullptr || waits_for->generation != since;
   }
 };
 
@@ -125,6 +127,7 @@ class SharedMemory {
   ~SharedMemory() { munmap(base_, ROOM + PAGE); }
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
+  unsigned char* window() const { return base_; }
   /** `bytes` that hold NaN; 1024-byte aligned where their number is, else 128. */
   unsigned char* take(size_t bytes) const {
     const size_t rounded = (bytes + 127) / 128 * 128;
@@ -167,12 +170,19 @@ class Block {
       }
       if (!progress && failure_.empty()) failure_ = "threads wait at a barrier for ever";
     }
+    if (!end_async() && failure_.empty()) failure_ = "asynchronous work outlives its block";
     if (!failure_.empty())
       fail(MG_E_INTERNAL, "emulation: %s (block %u,%u,%u, thread %u)", failure_.c_str(),
            now.block.x, now.block.y, now.block.z, failed_thread_);
   }
 
+  void meet(const std::function<bool()>& condition) {
+    current_->condition = &condition;
+    magnet_fiber_switch(&current_->stack_pointer, scheduler_);
+    current_->condition = nullptr;
+  }
   Fiber& current() { return *current_; }
+  unsigned char* window() const { return shared_memory_.window(); }
   Warp& warp() { return warps_[current_->number / LANES]; }
   unsigned char* shared() const { return shared_; }
 
@@ -316,6 +326,17 @@ void sync_warp(unsigned mask) {
   if (mask != 0xffffffffu) refuse("__syncwarp without all lanes");
   Block::instance().meet_warp();
 }
+unsigned shared_offset(const void* p) {
+  const auto offset = static_cast<const unsigned char*>(p) - Block::instance().window();
+  if (offset < 0 || offset >= static_cast<std::ptrdiff_t>(SHARED_MAX + PAGE))
+    refuse("not a pointer into dynamic shared memory");
+  return static_cast<unsigned>(offset);
+}
+unsigned char* shared_at(unsigned offset) { return Block::instance().window() + offset; }
+void wait_until(const std::function<bool()>& condition) {
+  if (!condition()) Block::instance().meet(condition);
+}
+unsigned thread_number() { return Block::instance().current().number; }
 unsigned char* dynamic_shared() { return Block::instance().shared(); }
 
 const unsigned char* exchange_bytes(const void* value, size_t bytes) {

@@ -20,6 +20,7 @@
 // All threads of a block run on one thread of the host, one block after the other.
 #define __shared__ static thread_local
 #define __constant__ static
+#define __grid_constant__
 
 struct uint3 {
   unsigned x, y, z;
@@ -114,6 +115,14 @@ T shuffle(unsigned mask, const T& value, unsigned source) {
 void async_copy(void* to, const void* from, size_t bytes, bool zero);
 void async_commit();
 void async_wait(unsigned groups_left);
+
+/** Where a pointer into shared memory lies in the block's window, as the device numbers it. */
+unsigned shared_offset(const void* p);
+unsigned char* shared_at(unsigned offset);
+/** The thread runs again once `condition`, which the scheduler asks, holds. */
+void wait_until(const std::function<bool()>& condition);
+/** Of this thread in its block. */
+unsigned thread_number();
 
 }  // namespace magnet::emulation
 
