@@ -83,31 +83,55 @@ test("rows that are clusters of their own have the interval of rows", () => {
   expect((clusters.high - clusters.low) / (rows.high - rows.low)).toBeCloseTo(1, 1);
 });
 
-test("a class that one context alone has keeps its weight in every draw", () => {
-  const label = Int32Array.from({ length: 90 }, (_, i) => (i < 30 ? 1 : 0));
+/** Five contexts of 100 rows; the first alone has the rare class, 20 rows of it. */
+function loneClass() {
+  const label = Int32Array.from({ length: 500 }, (_, i) => (i < 20 ? 1 : 0));
   const decisions = label.map((c, i) => (i % 3 === 0 ? 1 - c : c));
-  const predictions = { probabilities: new Float32Array(180), decisions };
+  const predictions = { probabilities: new Float32Array(1000), decisions };
   const values = unitValues("balanced_accuracy", label, predictions, 2);
-  const clusters = Int32Array.from({ length: 90 }, (_, i) => Math.floor(i / 30));
+  return { label, values, clusters: Int32Array.from(label, (_, i) => Math.floor(i / 100)) };
+}
+
+test("a class that one context alone has: its rows vary, and no interval is narrower", () => {
+  const { label, values, clusters } = loneClass();
+  const rows = scoreInterval(values, { seed: 1 });
   const { score, low, high } = clusterScoreInterval(values, clusters, UNIT, { seed: 1 });
-  expect(score).toBeCloseTo(2 / 3, 12);
-  expect(low).toBeCloseTo(score, 9); // every context is right in two of three rows
-  expect(high).toBeCloseTo(score, 9);
+  expect(score).toBeCloseTo(rows.score, 12);
+  expect(rows.high - rows.low).toBeGreaterThan(0.15);
+  expect(low).toBeLessThanOrEqual(rows.low);
+  expect(high).toBeGreaterThanOrEqual(rows.high);
+  const data = { context: clusters, group: null, label, classes: ["common", "rare"] };
+  const all = Uint32Array.from(label.keys());
+  const { notes } = sealedUnits(data, all, "balanced_accuracy", true);
+  expect(notes[1]).toContain('class "rare"');
+  // Where classes have no weight of their own, it matters to nobody.
+  expect(sealedUnits(data, all, "accuracy", true).notes).toHaveLength(1);
 });
 
-test("degrees of freedom: equal contexts, one that outweighs the rest, a single one", () => {
-  const of = (sizes: number[]) =>
-    countClusters(Int32Array.from(sizes.flatMap((n, c) => new Array<number>(n).fill(c))));
-  expect(of([50, 50, 50, 50])).toEqual({ clusters: 4, degrees: 3 });
-  expect(of([970, 10, 10, 10])).toEqual({ clusters: 4, degrees: 1 });
-  expect(of([100])).toEqual({ clusters: 1, degrees: 0 });
+test("degrees of freedom: of equal and unequal contexts, and of the class with the fewest", () => {
+  const each = (sizes: number[]) =>
+    Int32Array.from(sizes.flatMap((n, c) => new Array<number>(n).fill(c)));
+  const of = (sizes: number[]) => countClusters(each(sizes), null);
+  expect(of([50, 50, 50, 50])).toEqual({ clusters: 4, degrees: 3, lone: [] });
+  expect(of([970, 10, 10, 10])).toEqual({ clusters: 4, degrees: 1, lone: [] });
+  expect(of([100])).toEqual({ clusters: 1, degrees: 0, lone: [0] });
+  const clusters = each([50, 50, 50, 50]);
+  const two = clusters.map((c, i) => (c < 2 && i % 10 === 0 ? 1 : 0));
+  expect(countClusters(clusters, two)).toEqual({ clusters: 4, degrees: 1, lone: [] });
+  const one = clusters.map((c, i) => (c === 0 && i % 10 === 0 ? 1 : 0));
+  expect(countClusters(clusters, one)).toEqual({ clusters: 4, degrees: 2, lone: [1] });
 });
 
 test("sealed: contexts only when they are held out whole, copies together, else rows", () => {
   const { a, b, clusters } = contexts(3, 9);
   const rows = Uint32Array.from(clusters.keys());
   const units = (group: Int32Array | null, by_context: boolean, context = clusters) =>
-    sealedUnits({ context, group }, rows, "balanced_accuracy", by_context);
+    sealedUnits(
+      { context, group, label: a.strata!, classes: ["0", "1"] },
+      rows,
+      "balanced_accuracy",
+      by_context,
+    );
   const known = units(null, false);
   expect(known).toEqual({ clusters: null, range: UNIT, notes: [] });
   const fresh = units(null, true);

@@ -5,7 +5,9 @@
  * order (each cluster's influence on it), which keeps every class's weight. Few clusters spread less
  * than their source: deviations are widened by sqrt(G / (G - 1)) and from the normal to Student's t
  * (Hesterberg 2015, "What teachers should know about the bootstrap": expanded percentiles), with
- * degrees of freedom from how many equally large clusters these are worth (Kish 1965).
+ * degrees of freedom from how many equally large clusters these are worth (Kish 1965), in the class
+ * that has the fewest. A class of a single cluster says nothing of others: its rows stand for
+ * themselves, and no interval is narrower than that of rows.
  */
 import { invariant } from "../../core/errors.ts";
 import type { PairedDifference, ScoreInterval } from "../types.ts";
@@ -13,6 +15,7 @@ import {
   type BootstrapOptions,
   DRAWS,
   LEVEL,
+  resample,
   resampledMeans,
   subtract,
   summary,
@@ -24,22 +27,37 @@ import { normalQuantile, tQuantile } from "./quantiles.ts";
 /** Number of clusters, and the degrees of freedom that an interval of them has. */
 export interface ClusterCount {
   readonly clusters: number;
-  /** 0: a single cluster, of which no interval can be made. */
+  /** Of the strata that several clusters have, the least; 0: there is none. */
   readonly degrees: number;
+  /** Strata that one cluster alone has. */
+  readonly lone: readonly number[];
 }
 
-export function countClusters(clusters: Int32Array): ClusterCount {
-  const sizes = new Map<number, number>();
-  for (const c of clusters) sizes.set(c, (sizes.get(c) ?? 0) + 1);
-  let squares = 0;
-  for (const n of sizes.values()) squares += n * n;
-  const worth = (clusters.length * clusters.length) / Math.max(1, squares);
-  const degrees = sizes.size < 2 ? 0 : Math.max(1, Math.floor(worth) - 1);
-  return { clusters: sizes.size, degrees };
+/** `strata`: by row, those with a weight of their own in the score; null: one. */
+export function countClusters(clusters: Int32Array, strata: Int32Array | null): ClusterCount {
+  const sizes = new Map<number, Map<number, number>>();
+  clusters.forEach((c, row) => {
+    const s = strata === null ? 0 : strata[row]!;
+    const own = sizes.get(s) ?? new Map<number, number>();
+    sizes.set(s, own.set(c, (own.get(c) ?? 0) + 1));
+  });
+  let degrees = Number.POSITIVE_INFINITY;
+  const lone: number[] = [];
+  for (const [stratum, own] of sizes) {
+    let [rows, squares] = [0, 0];
+    for (const n of own.values()) [rows, squares] = [rows + n, squares + n * n];
+    if (own.size < 2) lone.push(stratum);
+    else degrees = Math.min(degrees, Math.max(1, Math.floor((rows * rows) / squares) - 1));
+  }
+  const count = new Set(clusters).size;
+  return { clusters: count, degrees: Number.isFinite(degrees) ? degrees : 0, lone };
 }
 
-/** What each cluster adds to the score's deviation from its expectation; the sum is 0. */
-function influences(of: UnitValues, clusters: Int32Array): Float64Array {
+/**
+ * What each cluster, and each row of a stratum that one cluster alone has, adds to the score's
+ * deviation from its expectation; the sum of either is 0.
+ */
+function influences(of: UnitValues, clusters: Int32Array, lone: readonly number[]): Float64Array {
   const sums = new Float64Array(of.weights.length);
   const counts = new Float64Array(of.weights.length);
   const stratum = (row: number) => (of.strata === null ? 0 : of.strata[row]!);
@@ -48,33 +66,36 @@ function influences(of: UnitValues, clusters: Int32Array): Float64Array {
     counts[stratum(row)]!++;
   });
   const by = new Map<number, number>();
+  const rows: number[] = [];
   of.values.forEach((value, row) => {
     const s = stratum(row);
     const own = (of.weights[s]! * (value - sums[s]! / counts[s]!)) / counts[s]!;
-    by.set(clusters[row]!, (by.get(clusters[row]!) ?? 0) + own);
+    if (lone.includes(s)) rows.push(own);
+    else by.set(clusters[row]!, (by.get(clusters[row]!) ?? 0) + own);
   });
-  return Float64Array.from(by.values());
+  const unbiased = Math.sqrt(by.size / (by.size - 1));
+  return Float64Array.from([...Array.from(by.values(), (own) => unbiased * own), ...rows]);
 }
 
 function bounds(of: UnitValues, clusters: Int32Array, options: BootstrapOptions) {
   invariant(clusters.length === of.values.length, "every row needs its cluster");
-  const { degrees } = countClusters(clusters);
+  const { degrees, lone } = countClusters(clusters, of.strata);
   invariant(degrees > 0, "a single cluster has no spread");
-  const own = influences(of, clusters);
-  const n = own.length;
+  const own = influences(of, clusters, lone);
   const count = options.draws ?? DRAWS;
   const level = options.level ?? LEVEL;
   const random = new Draw(seedFor(options.seed, "clusters"));
-  const unbiased = Math.sqrt(n / (n - 1));
   const score = scoreOf(of);
-  const draws = resampledMeans(own, count, random).map((mean) => score + n * unbiased * mean);
+  const draws = resampledMeans(own, count, random).map((mean) => score + own.length * mean);
   const found = summary(of, draws, level);
   const tail = (1 + level) / 2;
   const wider = tQuantile(tail, degrees) / normalQuantile(tail);
+  const rows = summary(of, resample(of, options), level);
   return {
     ...found,
-    low: score + wider * (found.low - score),
-    high: score + wider * (found.high - score),
+    standard_error: Math.max(found.standard_error, rows.standard_error),
+    low: Math.min(rows.low, score + wider * (found.low - score)),
+    high: Math.max(rows.high, score + wider * (found.high - score)),
     level,
   };
 }

@@ -23,8 +23,11 @@ export interface SealedUnits {
 /** Below so many degrees of freedom an interval says little. */
 const DEGREES_FEW = 5;
 
+/** Metrics in which each class has its own weight. */
+const BY_CLASS: readonly ClassificationMetric[] = ["balanced_accuracy", "auc"];
+
 export function sealedUnits(
-  data: Pick<TaskData, "context" | "group">,
+  data: Pick<TaskData, "context" | "group" | "label" | "classes">,
   rows: Uint32Array,
   metric: ClassificationMetric,
   by_context: boolean,
@@ -33,11 +36,15 @@ export function sealedUnits(
   const names = by_context ? data.context : data.group;
   if (names === null) return { clusters: null, range, notes: [] };
   const clusters = Int32Array.from(rows, (row) => names[row]!);
-  const { clusters: count, degrees } = countClusters(clusters);
+  const strata = BY_CLASS.includes(metric)
+    ? Int32Array.from(rows, (row) => data.label[row]!)
+    : null;
+  const { clusters: count, degrees, lone } = countClusters(clusters, strata);
   if (!by_context && count === rows.length) return { clusters: null, range, notes: [] };
   if (degrees === 0) {
+    const single = count === 1 ? "is a single context" : "has each class in a single context";
     const text =
-      "The sealed part is a single context: its intervals are of that context's rows and tell " +
+      `The sealed part ${single}: its intervals are of rows alone and tell ` +
       "nothing of other contexts; a larger split.sealed holds out more.";
     return { clusters: null, range, notes: [text] };
   }
@@ -47,12 +54,31 @@ export function sealedUnits(
     `Intervals of the sealed part resample its ${what} (cluster bootstrap of the score's first ` +
     `order, widened to Student's t with ${degrees} degrees of freedom)` +
     (few ? "; so few contexts tell little of others: a larger split.sealed holds out more." : ".");
-  return { clusters, range, notes: [text] };
+  const alone = by_context && strata !== null ? lone : [];
+  const names_alone = alone.map((c) => `"${data.classes[c]}"`).join(", ");
+  const warning =
+    `Of the sealed contexts one alone has the class ${names_alone}: what the intervals know of it ` +
+    "is the spread of that context's rows; other contexts may differ by more.";
+  return { clusters, range, notes: alone.length > 0 ? [text, warning] : [text] };
+}
+
+/**
+ * Contexts of rows that comparisons are resampled by where they are held out whole; null: rows are,
+ * since contexts are known or no class lies in two of them.
+ */
+export function contextClusters(
+  part: Pick<TaskData, "context" | "label">,
+  rows: Uint32Array,
+  metric: ClassificationMetric,
+  by_context: boolean,
+): Int32Array | null {
+  const bare = { ...part, group: null, classes: [] };
+  return by_context ? sealedUnits(bare, rows, metric, by_context).clusters : null;
 }
 
 export function sealedInterval(
   values: UnitValues,
-  units: SealedUnits,
+  units: Pick<SealedUnits, "clusters" | "range">,
   seed: number,
 ): ScoreInterval {
   return units.clusters === null
@@ -64,7 +90,7 @@ export function sealedInterval(
 export function pairedInterval(
   a: UnitValues,
   b: UnitValues,
-  units: SealedUnits,
+  units: Pick<SealedUnits, "clusters" | "range">,
   seed: number,
 ): PairedDifference {
   return units.clusters === null

@@ -5,9 +5,9 @@
 import type { Hash } from "../../core/types.ts";
 import type { Learners } from "../../native/learner-types.ts";
 import { analyseTabular } from "../analysis/analyse.ts";
-import { pairedBootstrap } from "../evaluation/bootstrap.ts";
-import { type ClassificationMetric, unitValues } from "../evaluation/metrics.ts";
+import { type ClassificationMetric, rangeOf, unitValues } from "../evaluation/metrics.ts";
 import {
+  contextClusters,
   pairedInterval,
   type SealedUnits,
   sealedInterval,
@@ -146,12 +146,21 @@ export class TabularDomain implements ResearchDomain {
   }
 
   compare(a: TrialOutcome, b: TrialOutcome, seed: number): PairedDifference {
-    const { label, classes } = this.search.fitter.part;
+    const { part } = this.search.fitter;
+    const { label, classes } = part;
     const inB = new Set(coveredRows(b.outputs, classes));
     const rows = coveredRows(a.outputs, classes).filter((row) => inB.has(row));
     const values = (outcome: TrialOutcome) =>
       outputValues(this.metric, outcome.outputs, label, classes, rows);
-    return pairedBootstrap(values(a), values(b), { seed });
+    const units = this.comparedBy(part, Uint32Array.from(rows));
+    return pairedInterval(values(a), values(b), units, seed);
+  }
+
+  /** What rows of a comparison are resampled by: whole contexts where these are held out whole. */
+  private comparedBy(part: Pick<Part, "context" | "label">, rows: Uint32Array) {
+    const { by_context } = this.task.split;
+    const clusters = contextClusters(part, rows, this.metric, by_context);
+    return { clusters, range: rangeOf(this.metric) };
   }
 
   analyse(best: Trial, trials: readonly Trial[]): Promise<Failure[]> {
@@ -168,7 +177,8 @@ export class TabularDomain implements ResearchDomain {
         const model = await this.fitOn(this.search, spec);
         scores.push(await this.valuesOn(model, this.parts.gate));
       }
-      return { gate: pairedBootstrap(scores[0]!, scores[1]!, { seed: BOOTSTRAP_SEED }) };
+      const units = this.comparedBy(this.data, this.parts.gate);
+      return { gate: pairedInterval(scores[0]!, scores[1]!, units, BOOTSTRAP_SEED) };
     });
   }
 

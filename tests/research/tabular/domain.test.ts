@@ -242,3 +242,34 @@ test("a damaged model is refused", async () => {
   expect(bad((b) => b.fill(0x20, 12, 30))).toThrow("header");
   expect(bad((b) => new Uint8Array([...b, 1]))).toThrow("after its end");
 });
+
+test("where contexts are held out whole, they are what comparisons and the gate resample", async () => {
+  const split = { by_context: true, gate: 0.3 };
+  const task = { drop: ["rule"], context: "place", split };
+  const domain = sampleDomain({ rows: 900, context_shift: 3, task });
+  const rows = domain.parts.search;
+  const label = rows.values().map((row) => domain.data.label[row]!);
+  const truth = Int32Array.from(label);
+  const place = Int32Array.from(rows, (row) => domain.data.context![row]!);
+  // Right in every row of a context or in half of them: what varies is which contexts there are.
+  const outcome = (right: (context: number) => boolean) => {
+    const outputs = new Float32Array(4 * rows.length);
+    truth.forEach((c, i) => {
+      const decided = right(place[i]!) || i % 2 === 0 ? c : 1 - c;
+      outputs[4 * i + decided] = 1;
+      outputs[4 * i + 2 + decided] = 1;
+    });
+    return { score: 0, fold_scores: [], outputs, figures: {}, cpu_s: 0 };
+  };
+  const compared = domain.compare(
+    outcome(() => false),
+    outcome((c) => c % 2 === 0),
+    1,
+  );
+  expect(new Set(place).size).toBeGreaterThan(2);
+  // Rows alone would say about 0.03 each side.
+  expect(compared.high - compared.low).toBeGreaterThan(0.3);
+  const other = specOf(domain, { members: [BOOSTING] });
+  const { gate } = await domain.gateScores(specOf(domain, domain.baseline()), other);
+  expect(gate.low).toBeLessThanOrEqual(gate.difference);
+});
