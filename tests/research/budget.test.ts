@@ -8,7 +8,13 @@ import fc from "fast-check";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Spent, TrialRunner } from "../../src/research/loop/faces.ts";
 import { runResearch } from "../../src/research/loop/run.ts";
-import type { Configuration, ResearchDomain, Trial, TrialSpec } from "../../src/research/types.ts";
+import type {
+  Configuration,
+  ResearchDomain,
+  Strategy,
+  Trial,
+  TrialSpec,
+} from "../../src/research/types.ts";
 import { syntheticDomain } from "./synthetic.ts";
 
 interface World {
@@ -38,8 +44,11 @@ const PLAIN: World = {
 };
 
 /** A domain and a runner that share the clocks. */
-function simulated(world: World, began: Spent = { cpu_s: 0, wall_s: 0 }) {
-  const inner = syntheticDomain({ units: 40, fidelities: world.fidelities });
+function simulated(
+  world: World,
+  began: Spent = { cpu_s: 0, wall_s: 0 },
+  inner: ResearchDomain = syntheticDomain({ units: 40, fidelities: world.fidelities }),
+) {
   const random = seededRandom(world.seed);
   const baseline_s = BUDGET / world.trials;
   const clocks = { ...began };
@@ -149,4 +158,28 @@ describe("budgets of time", () => {
     expect(result.spent.wall_s / BUDGET).toBeGreaterThanOrEqual(0.95);
     expect(result.spent.wall_s / BUDGET).toBeLessThanOrEqual(1.05);
   });
+});
+
+test("a find far above the noise is confirmed by the seeds that fit, not lost for want of any", async () => {
+  // The portfolio has the optimum, at six times the baseline's cost.
+  const optimum = { a: 0.8, b: 0.1, c: 12, shape: "round" };
+  const portfolio: Strategy = {
+    ...{ id: "guesses", family: "guesses", targets: [], opening: true, summary: "A good guess." },
+    sweep: () => ({ base: optimum, space: {}, first: [optimum], trials_max: 1 }),
+  };
+  const seeds = new Set<number>();
+  for (const trials of [18, 20, 22, 24, 27, 30, 35]) {
+    const plain = syntheticDomain({ units: 40 });
+    const strategies = [...plain.strategies, portfolio];
+    const world = { ...PLAIN, trials, high: 10, noise: 1, fidelities: [1] };
+    const { domain, runner } = simulated(world, undefined, { ...plain, strategies });
+    const { result } = await runResearch({ domain, budget: { cpu_s: BUDGET }, seed: 1, runner });
+    const { candidate, reason } = result.final;
+    const told = `a budget of ${trials} baseline trials: ${reason}, ${candidate.score}`;
+    if (reason !== "accepted" || candidate.score < 0.9) throw new Error(told);
+    seeds.add(candidate.seeds);
+    expect(result.spent.cpu_s).toBeLessThanOrEqual(1.05 * BUDGET);
+  }
+  // All three where they fit, two where they do not.
+  expect([...seeds].sort()).toEqual([2, 3]);
 });

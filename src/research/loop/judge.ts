@@ -21,11 +21,9 @@ export interface Judgement {
 export function* judge(run: RunState, version: number, best: Trial): Part<Judgement> {
   const contender = yield* confirm(run, best);
   yield* vouchFor(contender.trials);
-  const before = yield* leaderMean(run, contender);
-  const after = meanScore(contender);
   const gain =
     contender.trials.length > 1 || run.confirmSeeds().length === 0
-      ? Math.max(0, after - before)
+      ? Math.max(0, gainOverLeader(run, contender))
       : 0;
   if (gain > 0) {
     run.leader = contender;
@@ -37,7 +35,10 @@ export function* judge(run: RunState, version: number, best: Trial): Part<Judgem
   return { contender, verdict, gain };
 }
 
-/** The best trial's configuration at further seeds, as far as the budget goes. */
+/**
+ * The best trial's configuration at further seeds, as many as the budget allows: fewer of them make
+ * the noise floor of the difference higher, but what is far above it is not lost.
+ */
 function* confirm(run: RunState, best: Trial): Part<Model> {
   const { configuration } = best.spec;
   const { version, strategy, proposer } = best.place;
@@ -51,19 +52,29 @@ function* confirm(run: RunState, best: Trial): Part<Model> {
     spec: run.spec(configuration, seed),
   }));
   const costs = wanted.map(() => cost);
-  const confirmed = yield* run.runAll(batch, costs, run.reserveFor(cost));
-  // One that fails at another seed is not to be relied on: it stays unconfirmed.
-  if (confirmed === null) return { ...model, trials: [best] };
+  const reserve = run.reserveFor(cost);
+  const confirmed: Trial[] = [];
+  while (confirmed.length < batch.length) {
+    const done = confirmed.length;
+    const rest = costs.slice(done);
+    const fitting = run.budget.fitting(rest, reserve);
+    if (fitting === 0) break;
+    const n = Math.min(fitting, run.budget.together(rest, reserve));
+    confirmed.push(...(yield* run.run(batch.slice(done, done + n), reserve)));
+    // One that fails at another seed is not to be relied on: it stays unconfirmed.
+    if (confirmed.some((trial) => !trial.outcome)) return { ...model, trials: [best] };
+  }
   const whole = { ...model, trials: [best, ...confirmed] };
-  run.confirmed.push(whole);
+  if (confirmed.length > 0 || wanted.length === 0) run.confirmed.push(whole);
   return whole;
 }
 
-/** The leader's mean over the seeds that the contender has. */
-function* leaderMean(run: RunState, contender: Model): Part<number> {
-  const seeds = new Set(contender.trials.map((t) => t.spec.seed));
-  const shared = run.leader.trials.filter((t) => seeds.has(t.spec.seed));
-  return meanScore({ ...run.leader, trials: shared });
+/** The contender's mean less the leader's, over the seeds that both have. */
+function gainOverLeader(run: RunState, contender: Model): number {
+  const seeds = shared([contender, run.leader]);
+  const meanOf = (model: Model) =>
+    meanScore({ ...model, trials: model.trials.filter((t) => seeds.includes(t.spec.seed)) });
+  return meanOf(contender) - meanOf(run.leader);
 }
 
 /** Seeds that all of these models were run at. */
@@ -86,7 +97,7 @@ export function* decide(run: RunState, version: number, contender: Model): Part<
     reason,
   });
   const delta = signed(difference.difference);
-  if (seeds < 1 + run.confirmSeeds().length)
+  if (seeds < 2 && run.confirmSeeds().length > 0)
     return verdict(false, null, `${delta} at one seed, not confirmed at others`);
   if (!(low > 0))
     return verdict(false, null, `${delta} with a lower bound of ${signed(low)}: not above zero`);

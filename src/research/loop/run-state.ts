@@ -178,7 +178,7 @@ export class RunState {
    */
   reserve(confirm: boolean): Reserve {
     if (this.settled) return NOTHING_MORE;
-    const cost = Math.max(costOf(this.leader), this.typicalCost());
+    const cost = Math.max(costOf(this.leader), this.typicalCost(), this.#waitingCost());
     const extra = confirm ? this.confirmSeeds().length : 0;
     const both_s = cost + costOf(this.baseline);
     return {
@@ -187,6 +187,15 @@ export class RunState {
       gate_s: confirm ? both_s : 0,
       fit_s: both_s,
     };
+  }
+
+  /** CPU seconds of the best trial that is clearly above the leader and not yet confirmed; else 0. */
+  #waitingCost(): number {
+    const lead = this.leader.trials[0]!.outcome!.score + this.noise.floor;
+    const judged = new Set(this.confirmed.map((model) => model.trials[0]));
+    const waiting = this.full().filter((t) => t.outcome!.score > lead && !judged.has(t));
+    if (waiting.length === 0) return 0;
+    return freshCost(waiting.reduce((a, b) => (b.outcome!.score > a.outcome!.score ? b : a)));
   }
 
   /** What must be left over for this model to replace the last accepted one. */
@@ -238,11 +247,12 @@ export const meanScore = (model: Model): number =>
 
 /**
  * CPU seconds of a trial at a seed that nothing is known of: its own, and those of the parts that it
- * had from a cache, where its domain says them.
+ * had from a cache, less what is done at the task's own seed only, where its domain says these.
  */
 export function freshCost({ outcome }: Trial): number {
-  const kept_s = outcome!.figures.kept_s;
-  return outcome!.cpu_s + (typeof kept_s === "number" ? kept_s : 0);
+  const { cpu_s, figures } = outcome!;
+  const seconds = (value: unknown) => (typeof value === "number" ? Math.max(0, value) : 0);
+  return Math.max(0, cpu_s - seconds(figures.once_s)) + seconds(figures.kept_s);
 }
 
 /** CPU seconds of a model's dearest trial. */

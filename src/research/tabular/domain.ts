@@ -103,15 +103,20 @@ export class TabularDomain implements ResearchDomain {
 
   private evaluatorOf(part: Part): Evaluator {
     const { by_context, by_time = false } = this.task.split;
+    const { seed: own } = this.task;
     const kind = by_time ? "times" : by_context ? "contexts" : "rows";
     return new Evaluator(new PartFitter(this.learners, part), {
       metric: this.metric,
       classes: this.data.classes,
       contexts: this.data.contexts,
       folds: (seed, fidelity) => foldsOf(part, kind, seed, fidelity),
-      loco: (seed) => (by_context ? [] : locoFolds(part, seed, by_time)),
+      // Beside the score, for the analysis and the report of the task's own seed: a confirmation
+      // at another one need not pay for it.
+      loco: (seed) => (by_context || seed !== own ? [] : locoFolds(part, seed, by_time)),
       seen: (seed) =>
-        by_context ? foldsOf(part, "rows", seed, 1).filter(({ repeat }) => repeat === 0) : [],
+        by_context && seed === own
+          ? foldsOf(part, "rows", seed, 1).filter(({ repeat }) => repeat === 0)
+          : [],
     });
   }
 

@@ -44,7 +44,7 @@ export interface EvaluatorTask {
   readonly contexts: readonly string[];
   /** Folds at a fidelity, repeat by repeat; any rows may stay uncovered. */
   folds(seed: number, fidelity: number): readonly PlacedFold[];
-  /** Folds that hold out whole contexts, for the score beside; empty: there is none. */
+  /** Folds that hold out whole contexts, for the score beside; empty: none at this seed. */
   loco(seed: number): readonly PlacedFold[];
   /** Where `folds` hold out whole contexts: folds that do not, for the score on contexts seen. */
   seen?(seed: number): readonly PlacedFold[];
@@ -85,10 +85,13 @@ export class Evaluator {
       ...this.memberFigures(configuration, members, folds, train),
       ...this.ruleFigures(crossed.levels),
     };
+    const { kept_s } = this;
+    const beside = process.cpuUsage();
     if (fidelity === 1) {
       Object.assign(figures, await this.locoFigures(configuration, members[0]!, settings));
       Object.assign(figures, await this.seenFigures(configuration, settings));
     }
+    const times = { kept_s, once_s: cpuSince(beside) };
     const rows = coveredRows(crossed.outputs, part.classes);
     const { metric } = this.task;
     const score = scoreOf(outputValues(metric, crossed.outputs, part.label, part.classes, rows));
@@ -97,7 +100,7 @@ export class Evaluator {
       score,
       fold_scores: crossed.fold_scores,
       outputs: crossed.outputs,
-      figures: { ...figures, repeat_scores: crossed.repeat_scores, kept_s: this.kept_s },
+      figures: { ...figures, repeat_scores: crossed.repeat_scores, ...times },
       cpu_s: cpuSince(start),
     };
   }

@@ -6,10 +6,18 @@ import { describe, expect, test } from "bun:test";
 import * as learners from "../../../src/native/learners.ts";
 import { loadModel } from "../../../src/research/tabular/final-model.ts";
 import { predictRows } from "../../../src/research/tabular/predict.ts";
+import type { TrialOutcome } from "../../../src/research/types.ts";
 import { sampleDomain, sampleTable, specOf } from "./sample.ts";
 
 const BOOSTING = { learner: "boosting", params: { trees: 30, depth_max: 3 } };
 const ONE_THREAD = { threads: 1 };
+
+/** An outcome without what clocks measured. */
+const timeless = (outcome: TrialOutcome) => ({
+  ...outcome,
+  cpu_s: 0,
+  figures: { ...outcome.figures, once_s: 0 },
+});
 
 test("equal specifications give equal bytes, from the cache and from a fresh domain", async () => {
   const configuration = {
@@ -23,7 +31,7 @@ test("equal specifications give equal bytes, from the cache and from a fresh dom
   const b = await other.evaluate(specOf(other, configuration), { threads: 2 });
   expect(again.outputs).toEqual(a.outputs);
   expect(b.outputs).toEqual(a.outputs);
-  expect({ ...b, cpu_s: 0 }).toEqual({ ...a, cpu_s: 0 });
+  expect(timeless(b)).toEqual(timeless(a));
   expect(again.cpu_s).toBeLessThan(0.5 * a.cpu_s); // the members come from the cache
   const seeded = await first.evaluate(specOf(first, configuration, 2), ONE_THREAD);
   expect(seeded.score).not.toBe(a.score);
@@ -41,7 +49,7 @@ test("what a domain has evaluated before does not change an outcome", async () =
   await busy.evaluate(specOf(busy, configuration, 2), ONE_THREAD);
   const after = await busy.evaluate(specOf(busy, configuration, 1), ONE_THREAD);
   const alone = await fresh.evaluate(specOf(fresh, configuration, 1), ONE_THREAD);
-  expect({ ...after, cpu_s: 0 }).toEqual({ ...alone, cpu_s: 0 });
+  expect(timeless(after)).toEqual(timeless(alone));
 });
 
 test("data is known by its labels, whatever columns a task keeps and however it is split", () => {
@@ -127,6 +135,10 @@ test("contexts: offsets help where the odds move, and a context never seen has n
   const offsets = await run({ context: "offsets" });
   expect(domain.compare(plain, offsets, 1).low).toBeGreaterThan(0);
   expect(Object.keys(plain.figures.loco_hit_rates as object)).toHaveLength(6);
+  // At another seed it is left out: a confirmation costs what the score costs.
+  const other = await domain.evaluate(specOf(domain, { members: [BOOSTING] }, 2), ONE_THREAD);
+  expect(other.figures.loco_score).toBeUndefined();
+  expect(Number(plain.figures.once_s)).toBeGreaterThan(Number(other.figures.once_s));
   const gap = (o: typeof plain) => o.score - (o.figures.loco_score as number);
   expect(gap(offsets)).toBeGreaterThan(gap(plain)); // seen contexts gain, new ones cannot
 });
