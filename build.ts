@@ -7,26 +7,32 @@
  * --target aarch64` cross-compiles into build/aarch64/ and dist/magnet-aarch64; the executable needs
  * Bun's runtime for that target, of the version that builds (AARCH64_RUNTIME says where it is).
  * `bun build.ts --target sanitized` makes the fuzz driver build/sanitized/fuzz-gguf instead: the
- * library's code with the address and undefined-behaviour sanitizers.
+ * library's code with the address and undefined-behaviour sanitizers. The GPU's library is built by
+ * cpp/cuda/build.ts where nvcc is found, but not with --library-only (that takes what is there); `--target
+ * cuda` builds it alone, `--target emulated` its emulation for tests.
  */
-import { execFile } from "node:child_process";
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
-import { promisify } from "node:util";
 import { gzipSync } from "node:zlib";
 import { buildContracts } from "./contracts/build.ts";
+import {
+  type Compiler,
+  compile,
+  compileFiles,
+  leaveEmpty,
+  link,
+  mtime,
+  root,
+  say,
+  sources,
+} from "./cpp/compile.ts";
+import { buildCudaLibrary, buildEmulated } from "./cpp/cuda/build.ts";
 import { bitnetCppFolder } from "./src/native/bitnet-cpp-folder.ts";
 
-const root = import.meta.dir;
 const buildDir = path.join(root, "build");
-const run = promisify(execFile);
 
 /** Where a library is built, and by what. */
-interface Target {
-  compiler: string;
-  /** Debian's package of the compiler. */
-  compilerPackage: string;
+interface Target extends Compiler {
   folder: string;
   /** The executable, and the Bun that goes into it; the running one where it is absent. */
   executable: string;
@@ -67,6 +73,12 @@ const TARGETS = {
     ],
     program: "fuzz_",
   },
+  emulated: {
+    compiler: process.env.CXX ?? "g++",
+    compilerPackage: "g++",
+    folder: path.join(buildDir, "emulated"),
+    executable: path.join(buildDir, "emulated/libmagnet_cuda.so"),
+  },
 } satisfies Record<string, Target>;
 
 /**
@@ -105,97 +117,20 @@ const LINK_FLAGS = [
   "-ldl",
 ];
 
-const say = (text: string) => process.stderr.write(`build: ${text}\n`);
-
-function sources(dir: string, pattern: RegExp): string[] {
-  return fs
-    .readdirSync(path.join(root, dir), { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && pattern.test(entry.name))
-    .map((entry) => path.join(entry.parentPath, entry.name))
-    .filter((file) => !file.includes(`${path.sep}tests${path.sep}`))
-    .sort();
-}
-
-function mtime(file: string): number {
-  return fs.existsSync(file) ? fs.statSync(file).mtimeMs : 0;
-}
-
-/** Runs jobs with at most `limit` at once; the first failure rejects. */
-async function inParallel<T>(items: T[], limit: number, job: (item: T) => Promise<void>) {
-  const queue = [...items];
-  await Promise.all(
-    Array.from({ length: Math.min(limit, items.length) }, async () => {
-      for (let item = queue.shift(); item !== undefined; item = queue.shift()) await job(item);
-    }),
-  );
-}
-
-async function compile({ compiler, compilerPackage }: Target, args: string[]): Promise<void> {
-  try {
-    // Relative names: what the compiler writes down holds wherever the folder lies.
-    await run(compiler, args, { maxBuffer: 1 << 26, cwd: root });
-  } catch (error) {
-    const failure = error as { stderr?: string; code?: string };
-    if (failure.code === "ENOENT")
-      throw new Error(`${compiler} not found; install it: sudo apt-get install ${compilerPackage}`);
-    throw new Error(`${compiler} ${args.join(" ")}\n${failure.stderr ?? String(error)}`);
-  }
-}
-
-/** Whether a file that went into the object (as the compiler wrote down) is newer, or gone. */
-function isStale(object: string): boolean {
-  const built = mtime(object);
-  const list = `${object}.d`;
-  if (built === 0 || !fs.existsSync(list)) return true;
-  const [, ...read] = fs.readFileSync(list, "utf8").replaceAll("\\\n", " ").trim().split(/\s+/);
-  return read
-    .map((file) => path.resolve(root, file))
-    .some((f) => mtime(f) === 0 || mtime(f) > built);
-}
-
-/** Compiles what is stale; returns all object files. */
+/** The objects of the CPU library, or of the target's program. */
 async function compileAll(target: Target): Promise<string[]> {
-  const folder = path.join(target.folder, "obj");
-  fs.mkdirSync(folder, { recursive: true });
-  const flagsFile = path.join(folder, "flags");
-  const compileFlags = [...COMPILE_FLAGS, ...(target.flags ?? [])];
-  const flags = [target.compiler, ...compileFlags, ...LINK_FLAGS].join(" ");
-  const sameFlags = fs.existsSync(flagsFile) && fs.readFileSync(flagsFile, "utf8") === flags;
   const prefix = target.program;
   const isOfProgram = (name: string) => prefix !== undefined && name.startsWith(prefix);
   const tests = fs.readdirSync(path.join(root, "cpp/tests")).filter((n) => n.endsWith(".cpp"));
   const program = tests.filter(isOfProgram).map((name) => path.join(root, "cpp/tests", name));
   const own = sources("cpp", /\.cpp$/).filter((file) => !others.some((o) => file.startsWith(o)));
-  const files = [...own, ...program];
-  const objectOf = (file: string) =>
-    path.join(folder, `${path.relative(root, file).replaceAll(path.sep, "_")}.o`);
-  const stale = files.filter((f) => !sameFlags || isStale(objectOf(f)));
-  const objects = files.map(objectOf);
-  const current = new Set(objects);
-  for (const f of fs.readdirSync(folder))
-    if (/\.o(\.d)?$/.test(f) && !current.has(path.join(folder, f.replace(/\.d$/, ""))))
-      fs.rmSync(path.join(folder, f));
-  if (stale.length > 0)
-    say(
-      `compiling ${stale.length} of ${files.length} C++ files for ${path.relative(root, target.folder)}`,
-    );
-  await inParallel(stale, os.availableParallelism(), async (file) => {
-    const object = objectOf(file);
-    const dependencies = ["-MMD", "-MF", `${object}.d`];
-    const source = path.relative(root, file);
-    await compile(target, [...compileFlags, ...dependencies, "-c", source, "-o", `${object}.tmp`]);
-    fs.renameSync(`${object}.tmp`, object);
+  return compileFiles(target, {
+    folder: path.join(target.folder, "obj"),
+    files: [...own, ...program],
+    flags: [...COMPILE_FLAGS, ...(target.flags ?? [])],
+    linkFlags: LINK_FLAGS,
+    what: `C++ files for ${path.relative(root, target.folder)}`,
   });
-  fs.writeFileSync(flagsFile, flags);
-  return objects;
-}
-
-/** Links the objects, unless the file is there and newer than all of them. */
-async function link(target: Target, objects: string[], file: string, flags: string[]) {
-  const inputs = [...objects, path.join(root, "cpp/exports.map")];
-  if (mtime(file) >= Math.max(...inputs.map(mtime))) return;
-  await compile(target, [...objects, ...flags, "-o", `${file}.tmp`]);
-  fs.renameSync(`${file}.tmp`, file);
 }
 
 async function buildLibrary(target: Target): Promise<void> {
@@ -220,10 +155,7 @@ const others = [bitnetSources, path.join(root, "cpp/cuda")];
 async function buildBitnetShim(target: Target): Promise<void> {
   const shim = path.join(target.folder, "libmagnet_bitnet.so");
   const given = process.env.BITNET_CPP_DIR;
-  if (!given) {
-    if (!fs.existsSync(shim) || fs.statSync(shim).size > 0) fs.writeFileSync(shim, "");
-    return;
-  }
+  if (!given) return leaveEmpty(shim);
   const { includes, library, ggml } = bitnetCppFolder(given);
   const source = path.join(bitnetSources, "shim.cpp");
   const libraries = [library, ...ggml];
@@ -294,7 +226,7 @@ const withoutNativeAddons: Bun.BunPlugin = {
 const withLibrary = (target: Target): Bun.BunPlugin => ({
   name: "with-library",
   setup(build) {
-    build.onResolve({ filter: /\/libmagnet_(cpu|bitnet)\.so$/ }, (at) => ({
+    build.onResolve({ filter: /\/libmagnet_(cpu|bitnet|cuda)\.so$/ }, (at) => ({
       path: path.join(target.folder, path.basename(at.path)),
     }));
   },
@@ -333,24 +265,36 @@ async function buildBinary(target: Target): Promise<void> {
   say(`${path.relative(root, outfile)}, ${size} MB`);
 }
 
-function chosenTarget(): Target {
+function chosenTarget(): keyof typeof TARGETS | "cuda" {
   const at = process.argv.indexOf("--target");
   const name = at < 0 ? "host" : process.argv[at + 1];
-  if (name === "host" || name === "aarch64" || name === "sanitized") return TARGETS[name];
-  throw new Error(`--target ${name ?? ""}: it is one of ${Object.keys(TARGETS).join(", ")}`);
+  const names = [...(Object.keys(TARGETS) as (keyof typeof TARGETS)[]), "cuda" as const];
+  const known = names.find((known) => known === name);
+  if (known !== undefined) return known;
+  throw new Error(`--target ${name ?? ""}: it is one of ${names.join(", ")}`);
+}
+
+/** The libraries and the executable of the host or another machine. */
+async function buildAll(target: Target, library_only: boolean): Promise<void> {
+  await buildLibrary(target);
+  await buildBitnetShim(target);
+  const cuda = path.join(target.folder, "libmagnet_cuda.so");
+  if (target !== TARGETS.host) leaveEmpty(cuda);
+  else if (!library_only) await buildCudaLibrary(target);
+  else if (!fs.existsSync(cuda)) leaveEmpty(cuda);
+  buildDemoText();
+  await buildContracts(say);
+  if (!library_only) await buildBinary(target);
 }
 
 try {
-  const target = chosenTarget();
-  if (target.program !== undefined) {
-    await buildProgram(target);
-  } else {
-    await buildLibrary(target);
-    await buildBitnetShim(target);
-    buildDemoText();
-    await buildContracts(say);
-    if (!process.argv.includes("--library-only")) await buildBinary(target);
-  }
+  const name = chosenTarget();
+  if (name === "cuda") {
+    await buildLibrary(TARGETS.host);
+    await buildCudaLibrary(TARGETS.host);
+  } else if (name === "sanitized") await buildProgram(TARGETS.sanitized);
+  else if (name === "emulated") await buildEmulated(TARGETS.emulated);
+  else await buildAll(TARGETS[name], process.argv.includes("--library-only"));
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));
   process.exit(1);

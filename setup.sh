@@ -51,7 +51,7 @@ bun=./node_modules/@oven/bun-linux-x64/bin/bun
 case "$verb" in
   setup) ;;
   bun) exec "$bun" "$@" ;;
-  format) ./node_modules/.bin/biome check --write src tests build.ts contracts >&2 ;;
+  format) ./node_modules/.bin/biome check --write src tests build.ts contracts cpp >&2 ;;
   build) install_compiler; "$bun" build.ts "$@" >&2 ;;
   demo) install_compiler; "$bun" build.ts >&2; exec ./dist/magnet demo "$@" ;;
   test)

@@ -110,7 +110,7 @@ async function main(): Promise<number> {
   const all: Counts[] = [];
   if (filters.length === 0) {
     all.push(await stage("types", () => check([bin("tsc"), "-p", "."])));
-    const lint = [bin("biome"), "check", "src", "tests", "build.ts", "contracts"];
+    const lint = [bin("biome"), "check", "src", "tests", "build.ts", "contracts", "cpp"];
     all.push(await stage("lint and format", () => check(lint)));
     for (const [room, files] of rooms())
       all.push(await stage(`tests/${room}`, () => testFiles(room, files)));

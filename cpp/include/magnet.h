@@ -1,5 +1,6 @@
 /*
- * magnet.h: the C ABI of libmagnet_cpu (and, later, of libmagnet_cuda: same names, same layouts).
+ * magnet.h: the C ABI of libmagnet_cpu, and of libmagnet_cuda, which has a part of it under the same
+ * names and layouts: mg_abi_version, mg_last_error, mg_trainer_*, and magnet_gpu.h for itself alone.
  *
  * Rules for every export
  *  - Returns int32_t: MG_OK (0) or a negative MG_E_*; the message of the last failure on this thread
@@ -118,6 +119,8 @@ MG_API int32_t mg_model_init(const mg_model_config* config, uint64_t seed, float
 #include "magnet_codec.h"
 /* ---- learners of autoresearch (cpp/learners) ---------------------------------------------------- */
 #include "magnet_learn.h"
+/* ---- GPUs (cpp/cuda): libmagnet_cuda only --------------------------------------------------------- */
+#include "magnet_gpu.h"
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,136 @@
+/**
+ * Builds the GPU's library from cpp/cuda, in two ways. By nvcc (NVCC names it, else it is looked for
+ * in CUDA_HOME, PATH and /usr/local/cuda; NVCC="" goes without) it becomes build/libmagnet_cuda.so,
+ * which the executable embeds; where there is none an empty file takes its place, and magnet says "not in
+ * this build". By g++, with the emulation of a device, it becomes build/emulated/libmagnet_cuda.so and
+ * the test programs of cpp/cuda/tests: for tests, never embedded. Flags of nvcc that do not depend on
+ * the GPU are in cpp/cuda/nvcc.options, which tests/gpu/run.sh uses too; -fmad=false: the bits are
+ * those of the operations as they are written.
+ */
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import {
+  type Compiler,
+  compileFiles,
+  leaveEmpty,
+  link,
+  objectOf,
+  root,
+  say,
+  sources,
+} from "../compile.ts";
+
+/** sm_120 came with 12.8. */
+const CUDA_MIN = [12, 8] as const;
+/**
+ * Machine code for the GPUs that are common, and PTX from which the driver makes that of others. sm_90a
+ * has instructions that no later GPU has: what needs them is compiled for it alone, and so the PTX is
+ * made without.
+ */
+const GPUS = [
+  "arch=compute_80,code=[sm_80,compute_80]",
+  "arch=compute_90a,code=sm_90a",
+  "arch=compute_90,code=compute_90",
+  "arch=compute_120,code=sm_120",
+];
+const LINK_FLAGS = [
+  ...["-shared", "-cudart=static", "--no-device-link"],
+  ...["-Xcompiler=-static-libstdc++", "-Xcompiler=-static-libgcc"],
+  ...["--exclude-libs,ALL", "--version-script=cpp/exports.map", "--gc-sections", "-z,now"].map(
+    (flag) => `-Xlinker=${flag}`,
+  ),
+  ...["-Xlinker=-z,relro", "-Xlinker=--no-undefined", "-Xlinker=-s"],
+];
+/** -fno-ipa-reference: fibers change what GCC believes that nobody writes. */
+const EMULATED_FLAGS = [
+  ...["-std=c++20", "-x", "c++", "-O2", "-g1", "-fPIC", "-Wall", "-Wextra", "-Wpedantic"],
+  ...["-Wshadow", "-Werror", "-Wno-unknown-pragmas", "-ffp-contract=off", "-fvisibility=hidden"],
+  "-fno-ipa-reference",
+];
+
+/** Of the CPU's library, in this one too. */
+const HOST_SOURCES = [
+  ...["errors", "model", "optimizer_factors", "rope_tables", "thread_pool", "thread_team"],
+].map((name) => path.join(root, `cpp/cpu/${name}.cpp`));
+const ONLY_ON_DEVICE = /runtime_cuda\.cu$/;
+const ONLY_EMULATED = /\/(emulation|runtime_emulated)\.cpp$/;
+
+const kernels = (left_out: RegExp) =>
+  sources("cpp/cuda", /\.(cu|cpp)$/).filter((file) => !left_out.test(file));
+
+/** nvcc, or null where there is none or none is wanted. */
+export function findNvcc(env: Record<string, string | undefined> = process.env): string | null {
+  if (env.NVCC !== undefined) return env.NVCC || null;
+  const homes = [env.CUDA_HOME, "/usr/local/cuda"].map((home) => home && `${home}/bin/nvcc`);
+  const places = [homes[0], Bun.which("nvcc", { PATH: env.PATH ?? "" }), homes[1]];
+  return places.find((file) => file && fs.existsSync(file)) ?? null;
+}
+
+/** Why this nvcc does not do, or null. */
+function unfit(nvcc: string): string | null {
+  let text: string;
+  try {
+    text = execFileSync(nvcc, ["--version"], { encoding: "utf8" });
+  } catch (error) {
+    return `${nvcc} does not run (${error instanceof Error ? error.message : String(error)})`;
+  }
+  const [, major, minor] = /release (\d+)\.(\d+)/.exec(text) ?? [];
+  const [least, least_minor] = CUDA_MIN;
+  const fits = Number(major) > least || (Number(major) === least && Number(minor) >= least_minor);
+  return fits ? null : `${nvcc} is of CUDA ${major}.${minor}, ${CUDA_MIN.join(".")} is needed`;
+}
+
+/**
+ * build/libmagnet_cuda.so. `host`: the compiler of the CPU library, which lies in the same folder with
+ * its objects.
+ */
+export async function buildCudaLibrary(host: Compiler & { folder: string }): Promise<void> {
+  const file = path.join(host.folder, "libmagnet_cuda.so");
+  const nvcc = findNvcc();
+  const missing =
+    nvcc === null
+      ? "no nvcc (the CUDA toolkit, 12.8 or newer; looked for in CUDA_HOME, PATH, /usr/local/cuda)"
+      : unfit(nvcc);
+  if (nvcc === null || missing !== null) {
+    leaveEmpty(file);
+    say(`without GPUs: ${missing}`);
+    return;
+  }
+  const by = { compiler: nvcc, compilerPackage: "nvidia-cuda-toolkit" };
+  const options = path.join(root, "cpp/cuda/nvcc.options");
+  const ccbin = `-ccbin=${host.compiler}`;
+  const objects = await compileFiles(by, {
+    folder: path.join(host.folder, "cuda"),
+    files: kernels(ONLY_EMULATED),
+    flags: [ccbin, ...fs.readFileSync(options, "utf8").trim().split("\n"), ...gencodes],
+    linkFlags: LINK_FLAGS,
+    what: "CUDA files, which takes minutes the first time",
+  });
+  const own = HOST_SOURCES.map((source) => objectOf(path.join(host.folder, "obj"), source));
+  await link(by, [...objects, ...own], file, [ccbin, ...LINK_FLAGS]);
+}
+const gencodes = GPUS.map((gpu) => `-gencode=${gpu}`);
+
+/** Both ways to run a kernel's test: by itself, and against the library. */
+export async function buildEmulated(host: Compiler & { folder: string }): Promise<void> {
+  const of = (folder: string, files: string[], what: string) =>
+    compileFiles(host, {
+      folder: path.join(host.folder, folder),
+      ...{ files, flags: EMULATED_FLAGS, linkFlags: [], what },
+    });
+  const files = [...kernels(ONLY_ON_DEVICE), ...HOST_SOURCES];
+  const objects = await of("obj", files, "C++ files of the emulated library");
+  const library = path.join(host.folder, "libmagnet_cuda.so");
+  const link_flags = ["-shared", "-Wl,--no-undefined", "-Wl,--version-script=cpp/exports.map"];
+  await link(host, objects, library, [...link_flags, "-lpthread"]);
+  const tests = fs
+    .readdirSync(path.join(root, "cpp/cuda/tests"))
+    .filter((name) => name.endsWith("_test.cpp"))
+    .map((name) => path.join(root, "cpp/cuda/tests", name));
+  const programs = await of("test-obj", tests, "tests of the kernels");
+  for (const [i, test] of tests.entries()) {
+    const program = path.join(host.folder, path.basename(test, ".cpp"));
+    await link(host, [programs[i]!, ...objects], program, ["-lpthread"]);
+  }
+}
