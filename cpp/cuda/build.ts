@@ -54,7 +54,7 @@ const HOST_SOURCES = [
   ...["errors", "model", "optimizer_factors", "rope_tables", "thread_pool", "thread_team"],
 ].map((name) => path.join(root, `cpp/cpu/${name}.cpp`));
 const ONLY_ON_DEVICE = /runtime_cuda\.cu$/;
-const ONLY_EMULATED = /\/(emulation|runtime_emulated)\.cpp$/;
+const ONLY_EMULATED = /\/(emulation\w*|runtime_emulated)\.cpp$/;
 
 const kernels = (left_out: RegExp) =>
   sources("cpp/cuda", /\.(cu|cpp)$/).filter((file) => !left_out.test(file));

@@ -12,9 +12,10 @@ import { BatchOrder } from "../model/batch-order.ts";
 import { BatchReader } from "../model/batch-reader.ts";
 import { paramCount } from "../model/config.ts";
 import { type Evaluation, evaluateTokens, tokenByteLengths } from "../model/evaluate.ts";
+import { learningRate } from "../model/schedule.ts";
 import { TokenFile } from "../model/token-file.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { learningRate, Trainer } from "../model/trainer.ts";
+import { Trainer } from "../model/trainer.ts";
 import { compressDelta, makeDelta } from "../native/codec.ts";
 import type { BlobStore } from "../storage/blobs.ts";
 import type { JobSpec } from "./job.ts";
@@ -95,7 +96,7 @@ export class JobRunner {
     const { job, job_id } = this.#options;
     await this.#trainer.initialise(BigInt(job.seed));
     this.#optimizer_steps = 0;
-    const params = new Float32Array(this.#trainer.params);
+    const params = new Float32Array(await this.#trainer.currentParams());
     const momentum = new Float32Array(params.length);
     return this.#keep({ job_id, rounds_done: 0, params, momentum });
   }
@@ -120,7 +121,7 @@ export class JobRunner {
     const known = this.#losses.get(hash);
     if (known) return known;
     const { params } = await this.#load(hash);
-    this.#trainer.params.set(params);
+    await this.#trainer.setParams(params);
     const evaluation = await this.#evaluate();
     this.#losses.clear(); // only the latest is asked for again
     this.#losses.set(hash, evaluation);
@@ -144,10 +145,11 @@ export class JobRunner {
     const before = await this.evaluateState(task.base_hash);
     const base = await this.#load(task.base_hash);
     const trainer = this.#trainer;
-    trainer.params.set(base.params);
+    await trainer.setParams(base.params);
     const tokens = await this.#innerSteps(task, signal);
     const after = await this.#evaluate(signal);
-    const delta = await makeDelta(base.params, trainer.params, { threads, signal });
+    const params = await trainer.currentParams();
+    const delta = await makeDelta(base.params, params, { threads, signal });
     const encoded = await compressDelta(delta, job.compression, {
       residual: this.#residual,
       threads,

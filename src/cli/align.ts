@@ -9,7 +9,7 @@ import { ALIGN_DEFAULTS, type AlignSettings, DEFAULT_BETA } from "../model/align
 import { type AlignedFromFiles, alignFromFiles } from "../model/align-from-files.ts";
 import type { AlignEvaluation, AlignEvent } from "../model/align-types.ts";
 import { PAIR_FORMATS } from "../model/preference-pairs.ts";
-import { SCHEDULES } from "../model/trainer.ts";
+import { SCHEDULES } from "../model/schedule.ts";
 import { defineCommand, type FlagValues } from "./frame/command.ts";
 import { type Output, table } from "./frame/output.ts";
 import { seedOf, stopOnFailure } from "./run-guards.ts";

@@ -175,7 +175,7 @@ export async function evaluatePairsOfModel(options: {
   const pairs = data.heldout.length > 0 ? data.heldout : data.train;
   const trainer = Trainer.create(config, { batch: BATCH, context, threads });
   try {
-    trainer.params.set(params);
+    await trainer.setParams(params);
     const evaluation = await evaluatePairs({ trainer, pairs, signal, onProgress });
     return { ...evaluation, truncated: data.truncated };
   } finally {

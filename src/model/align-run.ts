@@ -161,6 +161,7 @@ class AlignRun {
 
   private async save(): Promise<void> {
     const { config, tokenizer, pairs, onEvent } = this.options;
+    await this.trainer.pull("params", "m", "v");
     const { params, m, v } = this.trainer;
     const hashes = { train_hash: pairs.train_hash, tokenizer_hash: tokenizer.hash };
     const { folder, manifest } = await this.store.save({
@@ -187,8 +188,10 @@ async function startTrainer({ config, base, resume }: AlignOptions): Promise<Tra
   const { model } = config.training;
   const trainer = Trainer.create(model, pairTrainerOptions(config));
   try {
-    if (resume) await resume.load(tensorInfos(model), trainer);
-    else trainer.params.set(base!);
+    if (resume) {
+      await resume.load(tensorInfos(model), trainer);
+      await trainer.push("params", "m", "v");
+    } else await trainer.setParams(base!);
     return trainer;
   } catch (error) {
     trainer.close();

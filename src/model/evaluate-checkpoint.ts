@@ -74,6 +74,7 @@ export async function evaluateCheckpoint(
   try {
     for (const { train } of sources) train.expectTokenizer(tokenizer.hash);
     await checkpoint.loadParams(tensorInfos(model), trainer.params);
+    await trainer.push("params");
     const evaluation = await evaluateSources({
       trainer,
       sources,

@@ -1,20 +1,27 @@
 /**
  * One model in training: parameters, the optimizer's moments and gradient in native memory, and the
  * calls that advance them (paper 4). All arithmetic is native and gives the same bits for every thread
- * count and CPU path. One call at a time: a second one while the first runs is refused, and so is
- * any call after close.
+ * count and CPU path; a GPU gives the same bits every time, but not those of the CPU. One call at a
+ * time: a second one while the first runs is refused, and so is any call after close.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
+import { CPU, type Device } from "../native/device.ts";
 import { type Address, addressSlot, cString, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
 import { modelAsync } from "../native/model.ts";
-import { trainer as native, trainerAsync } from "../native/train.ts";
+import { type TrainerBindings, trainerBindings } from "../native/train.ts";
 import {
   type ModelConfig,
   packModelConfig,
   paramCount,
-  type TensorInfo,
   tensorInfos,
 } from "./config.ts";
+import {
+  OPTIMIZERS,
+  type OptimizerKind,
+  type OptimizerStep,
+  packOptimizer,
+  secondMoments,
+} from "./optimizer.ts";
 import {
   checkLabelled,
   type LabelledTokens,
@@ -41,32 +48,19 @@ export interface TrainerOptions {
   recompute?: boolean;
   /** What `step` will be given; adamw unless said. Muon takes memory for one moment less. */
   optimizer?: OptimizerKind;
+  /** The CPU unless given. */
+  device?: Device;
+  /** Unless given the backend's own: float32 on the CPU, bfloat16 operands on a GPU. */
+  precision?: Precision;
 }
 
-/** `muon`: the matrices of the blocks by Muon; embedding and norms by AdamW. */
-export const OPTIMIZERS = ["adamw", "muon"] as const;
-export type OptimizerKind = (typeof OPTIMIZERS)[number];
+/** `float32`: on a GPU too, where it is slow; for audits and tests. */
+export const PRECISIONS = ["backend", "float32"] as const;
+export type Precision = (typeof PRECISIONS)[number];
 
-/**
- * Parameters of one optimizer step (formulas: tests/golden/bitnet/README.md, cpp/cpu/muon.hpp). One
- * learning rate serves both: Muon's update has about the RMS of AdamW's.
- */
-export interface OptimizerStep {
-  /** adamw unless given; that of the trainer's options. */
-  kind?: OptimizerKind;
-  lr: number;
-  beta1: number;
-  beta2: number;
-  eps: number;
-  /** Applies to matrices only (embedding included). */
-  weight_decay: number;
-  /** Global-norm limit of the gradient; 0 = off. */
-  clip: number;
-  /** Of Muon; unused by AdamW. */
-  momentum?: number;
-  /** 1-based number of this optimizer step, for the bias correction. */
-  step: number;
-}
+/** Arrays of one number for each parameter, by their number in the library. */
+const ARENAS = ["params", "m", "v", "grad"] as const;
+export type Arena = (typeof ARENAS)[number];
 
 export interface StepResult {
   /** Mean cross-entropy over the counted targets, nats. */
@@ -105,22 +99,13 @@ export interface StepProfile {
 /** Room for the profile's JSON: about 60 entries of 100 bytes. */
 const PROFILE_BYTES = 16_384;
 
-/** The 48 bytes of mg_optimizer. */
-function packOptimizer(o: OptimizerStep): Uint8Array {
-  const bytes = new Uint8Array(48);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, OPTIMIZERS.indexOf(o.kind ?? "adamw"), true);
-  const floats = [o.lr, o.beta1, o.beta2, o.eps, o.weight_decay, o.clip, o.momentum ?? 0];
-  for (const [i, value] of floats.entries()) view.setFloat32(4 + 4 * i, value, true);
-  view.setBigUint64(32, BigInt(o.step), true);
-  return bytes;
-}
-
 /** The 32 bytes of mg_trainer_options. */
 function packOptions(o: TrainerOptions): Uint8Array {
   const words = new Uint32Array(8);
   const kind = OPTIMIZERS.indexOf(o.optimizer ?? "adamw");
-  words.set([o.batch, o.context, o.threads, o.recompute ? 1 : 0, kind]);
+  const precision = PRECISIONS.indexOf(o.precision ?? "backend");
+  const device = o.device?.kind === "cuda" ? o.device.index : 0;
+  words.set([o.batch, o.context, o.threads, o.recompute ? 1 : 0, kind, precision, device]);
   return new Uint8Array(words.buffer);
 }
 
@@ -138,57 +123,94 @@ export class Trainer {
   readonly param_count: number;
   #handle: Address;
   #busy = false;
+  readonly #native: TrainerBindings;
 
   private constructor(
     readonly config: ModelConfig,
     readonly options: Readonly<TrainerOptions>,
+    native: TrainerBindings,
     handle: Address,
   ) {
+    this.#native = native;
     this.#handle = handle;
     this.param_count = paramCount(config);
   }
 
   /**
    * Allocates everything a step needs; parameters start at zero, see `initialise`. Throws
-   * OUT_OF_MEMORY with the number of bytes, or the error of a configuration that is out of range.
+   * OUT_OF_MEMORY with the number of bytes, NO_CUDA, or the error of a configuration that is out of
+   * range.
    */
   static create(config: ModelConfig, options: TrainerOptions): Trainer {
     const slot = addressSlot();
+    const native = trainerBindings(options.device ?? CPU);
     native.mg_trainer_create(packModelConfig(config), packOptions(options), slot);
-    return new Trainer(config, { ...options }, takeAddress(slot));
+    return new Trainer(config, { ...options }, native, takeAddress(slot));
   }
 
-  /** Bytes that training will take, for the estimate before a run. */
+  /** Bytes of the device's memory that training will take, for the estimate before a run. */
   static bytesNeeded(config: ModelConfig, options: TrainerOptions): number {
     const out = new BigUint64Array(1);
-    native.mg_trainer_bytes(packModelConfig(config), packOptions(options), out);
+    trainerBindings(options.device ?? CPU).mg_trainer_bytes(
+      packModelConfig(config),
+      packOptions(options),
+      out,
+    );
     return Number(out[0]);
   }
 
-  #arena(which: number): Float32Array {
+  #arena(which: Arena): Float32Array {
     const slot = addressSlot();
-    native.mg_trainer_arena(this.#open(), which, slot);
+    this.#native.mg_trainer_arena(this.#open(), ARENAS.indexOf(which), slot);
     return floatsAt(takeAddress(slot), this.param_count);
   }
   /**
    * Views over the native arenas, all in the order of `tensorInfos`. They are valid until `close`
    * (reading one afterwards is a use of freed memory) and must not be touched while a call is
-   * running.
+   * running. Of a GPU they show copies in the host's memory: `pull` before reading, `push` after
+   * writing, which cost nothing on the CPU.
    */
   get params(): Float32Array {
-    return this.#arena(0);
+    return this.#arena("params");
   }
   /** First moment of AdamW, momentum of Muon. */
   get m(): Float32Array {
-    return this.#arena(1);
+    return this.#arena("m");
   }
   /** Second moment of AdamW; zero for the matrices of Muon. */
   get v(): Float32Array {
-    return this.#arena(2);
+    return this.#arena("v");
   }
   /** Gradient of the last `step` (before clipping) or `gradient`. */
   get grad(): Float32Array {
-    return this.#arena(3);
+    return this.#arena("grad");
+  }
+
+  /** Brings what the device holds into the views. */
+  async pull(...arenas: Arena[]): Promise<void> {
+    await this.#copy("mg_trainer_pull", arenas);
+  }
+  /** Brings what the views hold to the device. */
+  async push(...arenas: Arena[]): Promise<void> {
+    await this.#copy("mg_trainer_push", arenas);
+  }
+  async #copy(symbol: "mg_trainer_pull" | "mg_trainer_push", arenas: Arena[]): Promise<void> {
+    if ((this.options.device ?? CPU).kind === "cpu") return;
+    const copy = this.#native.async[symbol];
+    await this.#exclusive(async (handle) => {
+      for (const arena of arenas) await copy(undefined, handle, ARENAS.indexOf(arena));
+    });
+  }
+
+  /** Takes these for its parameters; moments stay. */
+  async setParams(params: Float32Array): Promise<void> {
+    this.params.set(params);
+    await this.push("params");
+  }
+  /** The parameters as they are now: a view, as `params`. */
+  async currentParams(): Promise<Float32Array> {
+    await this.pull("params");
+    return this.params;
   }
 
   #open(): Address {
@@ -233,6 +255,7 @@ export class Trainer {
       for (const { offset, rows, cols } of secondMoments(this.config, this.options.optimizer))
         v.fill(0, offset, offset + rows * cols);
     });
+    await this.push("params", "m", "v");
   }
 
   /**
@@ -249,7 +272,7 @@ export class Trainer {
       this.#checkTokens(tokens, accumulate * this.options.batch);
       const out = new Uint8Array(32);
       const packed = packOptimizer(optimizer);
-      await trainerAsync.mg_trainer_step(signal, handle, tokens, accumulate, packed, out);
+      await this.#native.async.mg_trainer_step(signal, handle, tokens, accumulate, packed, out);
       return unpackResult(out);
     });
   }
@@ -259,7 +282,7 @@ export class Trainer {
     return this.#exclusive(async (handle) => {
       this.#checkTokens(tokens, this.options.batch);
       const out = new Uint8Array(32);
-      await trainerAsync.mg_trainer_gradient(signal, handle, tokens, out);
+      await this.#native.async.mg_trainer_gradient(signal, handle, tokens, out);
       return unpackResult(out);
     });
   }
@@ -277,7 +300,7 @@ export class Trainer {
       this.#checkTokens(tokens, rows);
       const sum = new Float64Array(1);
       const count = new BigUint64Array(1);
-      await trainerAsync.mg_trainer_eval(signal, handle, tokens, rows, sum, count);
+      await this.#native.async.mg_trainer_eval(signal, handle, tokens, rows, sum, count);
       return { nll_sum: sum[0]!, count: Number(count[0]) };
     });
   }
@@ -295,7 +318,7 @@ export class Trainer {
       checkLabelled(batch, 2 * pairs * accumulate);
       const out = new Uint8Array(ORPO_RESULT_BYTES);
       const packed = options.optimizer && packOptimizer(options.optimizer);
-      await trainerAsync.mg_trainer_orpo(
+      await this.#native.async.mg_trainer_orpo(
         signal,
         handle,
         tokens,
@@ -322,7 +345,7 @@ export class Trainer {
       checkLabelled(batch, sequences);
       const sums = new Float64Array(sequences);
       const counts = new BigUint64Array(sequences);
-      await trainerAsync.mg_trainer_logps(
+      await this.#native.async.mg_trainer_logps(
         signal,
         handle,
         tokens,
@@ -349,7 +372,7 @@ export class Trainer {
       this.#checkTokens(tokens, rows);
       const losses = new Float32Array(rows * this.options.context);
       const out = new Float64Array(2 * (this.config.n_layers + 1));
-      await trainerAsync.mg_trainer_token_losses(signal, handle, tokens, rows, losses, out);
+      await this.#native.async.mg_trainer_token_losses(signal, handle, tokens, rows, losses, out);
       const streams = Array.from({ length: this.config.n_layers + 1 }, (_, i) => ({
         rms: out[2 * i]!,
         largest: out[2 * i + 1]!,
@@ -363,7 +386,7 @@ export class Trainer {
     const tensors = tensorInfos(this.config);
     const out = new Float64Array(4 * tensors.length);
     invariant(!this.#busy, "weights are looked at while a call runs");
-    native.mg_trainer_tensor_stats(this.#open(), out);
+    this.#native.mg_trainer_tensor_stats(this.#open(), out);
     return tensors.map(({ name, is_ternary }, i) => {
       const [weight_rms, gradient_rms, scale, zero_share] = out.subarray(4 * i, 4 * i + 4);
       return {
@@ -377,7 +400,7 @@ export class Trainer {
   logits(tokens: Int32Array): Promise<Float32Array> {
     return this.#exclusive(async (handle) => {
       const out = new Float32Array(tokens.length * this.config.vocab_size);
-      await trainerAsync.mg_trainer_logits(undefined, handle, tokens, tokens.length, out);
+      await this.#native.async.mg_trainer_logits(undefined, handle, tokens, tokens.length, out);
       return out;
     });
   }
@@ -391,54 +414,14 @@ export class Trainer {
   }
   #profile(reset: boolean): StepProfile {
     const text = new Uint8Array(PROFILE_BYTES);
-    native.mg_trainer_profile(this.#open(), reset ? 1 : 0, text, text.length);
+    this.#native.mg_trainer_profile(this.#open(), reset ? 1 : 0, text, text.length);
     return JSON.parse(cString(text)) as StepProfile;
   }
 
   /** Frees all native memory; a second close is a no-op. Not while a call runs. */
   close(): void {
     invariant(!this.#busy, "a trainer is closed while a call runs");
-    native.mg_trainer_free(this.#handle);
+    this.#native.mg_trainer_free(this.#handle);
     this.#handle = NULL;
   }
-}
-
-/** Tensors that have a second moment: all, or those that Muon leaves to AdamW. */
-export function secondMoments(config: ModelConfig, optimizer?: OptimizerKind): TensorInfo[] {
-  return tensorInfos(config).filter((t) => optimizer !== "muon" || !t.is_ternary);
-}
-
-/**
- * Learning-rate schedules, each but `constant` with a warm-up of 1%. `wsd`: stable, then linear to 0
- * over the last 15%; `two-stage` (of BitNet b1.58): linear towards 0, from the middle on as if the
- * peak had been two thirds of it.
- */
-export const SCHEDULES = ["constant", "wsd", "cosine", "two-stage"] as const;
-export type Schedule = (typeof SCHEDULES)[number];
-/** Weight decay over a run; `two-stage` (of BitNet b1.58): none in the second half. */
-export const DECAY_SCHEDULES = ["constant", "two-stage"] as const;
-export type DecaySchedule = (typeof DECAY_SCHEDULES)[number];
-
-/** Learning rate of a 1-based step. Computed natively, so that every host gets the same bits. */
-export function learningRate(
-  kind: Schedule,
-  step: number,
-  total_steps: number,
-  peak: number,
-): number {
-  const out = new Float32Array(1);
-  native.mg_schedule(SCHEDULES.indexOf(kind), step, total_steps, peak, out);
-  return out[0]!;
-}
-
-/** Weight decay of a 1-based step. */
-export function weightDecay(
-  kind: DecaySchedule,
-  step: number,
-  total_steps: number,
-  weight_decay: number,
-): number {
-  const out = new Float32Array(1);
-  native.mg_decay_schedule(DECAY_SCHEDULES.indexOf(kind), step, total_steps, weight_decay, out);
-  return out[0]!;
 }

@@ -11,7 +11,9 @@ import type { DataState } from "./batch-reader.ts";
 import type { CheckpointManifest, CheckpointState } from "./checkpoint-manifest.ts";
 import { type ModelConfig, modelConfigSchema, parseModelConfig } from "./config.ts";
 import type { Hyperparameters, InnerState } from "./inner-loop.ts";
-import { DECAY_SCHEDULES, OPTIMIZERS, SCHEDULES, type TrainerOptions } from "./trainer.ts";
+import { OPTIMIZERS } from "./optimizer.ts";
+import { DECAY_SCHEDULES, SCHEDULES } from "./schedule.ts";
+import type { TrainerOptions } from "./trainer.ts";
 
 /**
  * Peak learning rate unless given. AdamW: BitNet's for 700M parameters. Muon: between the best of a

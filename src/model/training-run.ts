@@ -145,6 +145,7 @@ class TrainingRun {
 
   private async save(): Promise<void> {
     const { config, tokenizer } = this.options;
+    await this.trainer.pull("params", "m", "v");
     const { params, m, v } = this.trainer;
     const { init_hash } = this;
     const { state } = this.loop;
@@ -197,9 +198,13 @@ async function startTrainer(options: TrainingOptions): Promise<Trainer> {
   const { model } = config;
   const trainer = Trainer.create(model, trainerOptions(config));
   try {
-    if (resume) await resume.load(tensorInfos(model), trainer);
-    else if (options.init) await options.init.load(model, trainer.params);
-    else await trainer.initialise(config.seed);
+    if (resume) {
+      await resume.load(tensorInfos(model), trainer);
+      await trainer.push("params", "m", "v");
+    } else if (options.init) {
+      await options.init.load(model, trainer.params);
+      await trainer.push("params");
+    } else await trainer.initialise(config.seed);
     return trainer;
   } catch (error) {
     trainer.close();

@@ -3,7 +3,8 @@
  * norms, logits and the weights after three AdamW steps. Tolerances: tests/golden/bitnet/README.md.
  */
 import { describe, expect, test } from "bun:test";
-import { type OptimizerStep, Trainer } from "../../src/model/trainer.ts";
+import type { OptimizerStep } from "../../src/model/optimizer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
 import { outerStep, weightedSum } from "../../src/native/codec.ts";
 import { difference, GoldenFile, relativeL2, worstTensor } from "./golden-file.ts";
 

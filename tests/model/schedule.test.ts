@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from "bun:test";
 import { MagnetError } from "../../src/core/errors.ts";
-import { learningRate, SCHEDULES, type Schedule, weightDecay } from "../../src/model/trainer.ts";
+import { learningRate, SCHEDULES, type Schedule, weightDecay } from "../../src/model/schedule.ts";
 
 const codeOf = (action: () => unknown): string => {
   try {

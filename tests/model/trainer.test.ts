@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { sha256Hex } from "../../src/core/bytes.ts";
 import { MagnetError } from "../../src/core/errors.ts";
 import { PRESETS, paramCount, tensorInfos } from "../../src/model/config.ts";
-import { type OptimizerStep, Trainer } from "../../src/model/trainer.ts";
+import type { OptimizerStep } from "../../src/model/optimizer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
 
 const config = { ...PRESETS.tiny!, vocab_size: 300, context: 20 };
 const adamw = (step: number, lr = 3e-3): OptimizerStep => ({

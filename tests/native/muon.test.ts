@@ -5,7 +5,8 @@
 import { describe, expect, test } from "bun:test";
 import { seededRandom } from "../../src/core/random.ts";
 import { type ModelConfig, PRESETS, tensorInfos } from "../../src/model/config.ts";
-import { type OptimizerStep, Trainer } from "../../src/model/trainer.ts";
+import type { OptimizerStep } from "../../src/model/optimizer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
 import { ops } from "../../src/native/ops.ts";
 
 type Matrix = { rows: number; cols: number; at: Float64Array };

@@ -46,7 +46,7 @@ export async function evaluateAll(
   const { context } = job.model;
   const trainer = Trainer.create(job.model, { batch: EVALUATION_BATCH, context, threads: 0 });
   try {
-    if (params) trainer.params.set(params);
+    if (params) await trainer.setParams(params);
     else await trainer.initialise(BigInt(job.seed));
     return await evaluateTokens({ trainer, file, byte_lengths: tokenByteLengths(tokenizer) });
   } finally {

@@ -6,7 +6,7 @@
 import { z } from "zod";
 import { MagnetError } from "../../core/errors.ts";
 import { CONTEXT_MAX, type ModelConfig } from "../../model/config.ts";
-import { OPTIMIZERS } from "../../model/trainer.ts";
+import { OPTIMIZERS } from "../../model/optimizer.ts";
 import type { Configuration } from "../types.ts";
 
 /** As the learning rate goes; "wsd" takes the shares `warmup` and `decay`. */

@@ -256,7 +256,8 @@ export class LanguageDomain implements ResearchDomain {
     try {
       const { trainer, vocabulary } = trial;
       const { tokenizer } = vocabulary;
-      const model = { model: trainer.config, params: trainer.params, tokenizer };
+      const params = await trainer.currentParams();
+      const model = { model: trainer.config, params, tokenizer };
       const bytes = await packModel(model);
       return { configuration: spec.configuration, bytes, importance: [] };
     } finally {

@@ -147,7 +147,7 @@ export async function measure(options: MeasureOptions): Promise<Measurement> {
   const judge = Trainer.create(model, { batch: BATCH, context, threads });
   let streams: readonly StreamStats[] = [];
   try {
-    judge.params.set(params);
+    await judge.setParams(params);
     for (let at = 0; at < windows.length; at += BATCH) {
       const some = windows.slice(at, at + BATCH);
       const tokens = new Int32Array(some.length * (context + 1));

@@ -2,7 +2,7 @@
  * The learning rate of a step where warm-up and decay are axes of the search. With the shares of the
  * native "wsd" (1% and 15%) the rates are the same; only + - * / are used, so every host agrees.
  */
-import { learningRate } from "../../model/trainer.ts";
+import { learningRate } from "../../model/schedule.ts";
 import type { LanguageConfiguration } from "./configuration.ts";
 
 /** Steps of a share, rounded up; shares are taken in parts of 10^4, so that no rounding differs. */

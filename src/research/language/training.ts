@@ -6,7 +6,8 @@
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { type DataSource, MixedReader } from "../../model/batch-reader.ts";
 import { smoothLoss } from "../../model/divergence.ts";
-import { Trainer, weightDecay } from "../../model/trainer.ts";
+import { weightDecay } from "../../model/schedule.ts";
+import { Trainer } from "../../model/trainer.ts";
 import { type LanguageConfiguration, modelOf } from "./configuration.ts";
 import { rateAt } from "./schedule.ts";
 

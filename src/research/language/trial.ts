@@ -66,7 +66,8 @@ export class TrainedTrial {
   async measured(excerpts: readonly Excerpt[]): Promise<Measurement | null> {
     if (this.trace.diverged_at !== null) return null;
     const { plan, vocabulary } = this;
-    const { config: model, params } = this.trainer;
+    const model = this.trainer.config;
+    const params = await this.trainer.currentParams();
     const { evaluation_context: context, threads, signal } = plan;
     const trained_context = plan.configuration.context;
     const fixed = { context, trained_context, threads, signal };

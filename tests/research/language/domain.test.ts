@@ -1,7 +1,7 @@
 /** The language domain: determinism, hygiene of the held-out parts, the saved model, equal budgets. */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { learningRate } from "../../../src/model/trainer.ts";
+import { learningRate } from "../../../src/model/schedule.ts";
 import { parseConfiguration } from "../../../src/research/language/configuration.ts";
 import { splitCorpus } from "../../../src/research/language/documents.ts";
 import type { LanguageDomain } from "../../../src/research/language/domain.ts";

@@ -6,7 +6,8 @@
  * The result is a function of data, rows, settings and seed, for any number of threads.
  */
 import { seededRandom } from "../../../core/random.ts";
-import { IGNORED_TARGET, learningRate, Trainer } from "../../../model/trainer.ts";
+import { learningRate } from "../../../model/schedule.ts";
+import { IGNORED_TARGET, Trainer } from "../../../model/trainer.ts";
 import type { LearnerMatrix } from "../../../native/learner-types.ts";
 import { TernaryModel, ternaryConfig } from "./model.ts";
 import { fitTokens, inputLength, labelToken, tokenise } from "./tokens.ts";
@@ -66,7 +67,8 @@ export async function fitTernary(fit: TernaryFit): Promise<TernaryModel> {
       };
       await trainer.orpo(batch, { beta: p.odds_weight!, optimizer }, signal);
     }
-    return new TernaryModel(tokens, size, trainer.params.slice());
+    const params = await trainer.currentParams();
+    return new TernaryModel(tokens, size, params.slice());
   } finally {
     trainer.close();
   }

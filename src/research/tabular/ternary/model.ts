@@ -85,7 +85,7 @@ export class TernaryModel implements MemberModel {
     const batch = Math.max(1, Math.min(BATCH, all.length * classes));
     const trainer = Trainer.create(config, { batch, context, threads });
     try {
-      trainer.params.set(this.params);
+      await trainer.setParams(this.params);
       const inputs = tokenise(this.tokens, data, all);
       for (let from = 0; from < out.length; from += batch) {
         const count = Math.min(batch, out.length - from);

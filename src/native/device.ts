@@ -1,0 +1,72 @@
+/**
+ * Where a model is trained: on the CPU or on a GPU. `--device auto|cpu|cuda|cuda:N` and what it comes to
+ * on this machine.
+ */
+import { formatBytes } from "../core/bytes.ts";
+import { MagnetError } from "../core/errors.ts";
+import { type Gpu, gpuInfo, noCuda } from "./cuda.ts";
+
+export type Device = { kind: "cpu" } | { kind: "cuda"; index: number };
+/** `auto`: the first GPU where one answers, else the CPU. */
+export type DeviceWish = Device | "auto";
+
+export const CPU: Device = { kind: "cpu" };
+
+/** Throws BAD_DEVICE. */
+export function parseDevice(text: string): DeviceWish {
+  if (text === "auto") return "auto";
+  if (text === "cpu") return CPU;
+  const [, index] = /^cuda(?::(\d{1,4}))?$/.exec(text) ?? [undefined, null];
+  if (index !== null) return { kind: "cuda", index: Number(index ?? 0) };
+  throw new MagnetError("BAD_DEVICE", `--device ${text}: it is auto, cpu, cuda or cuda:N`, {
+    hint: "cuda is the first GPU, cuda:1 the second; magnet doctor shows them",
+    exit: "usage",
+  });
+}
+
+export interface ChosenDevice {
+  device: Device;
+  /** For people: "cuda:0 (NVIDIA H200)", "CPU (no NVIDIA driver is installed)". */
+  text: string;
+  /** Null on the CPU. */
+  gpu: Gpu | null;
+}
+
+const chosenGpu = (gpu: Gpu): ChosenDevice => ({
+  device: { kind: "cuda", index: gpu.index },
+  text: `cuda:${gpu.index} (${gpu.name})`,
+  gpu,
+});
+
+/** Throws NO_CUDA, NO_SUCH_GPU. */
+export function chooseDevice(wish: DeviceWish): ChosenDevice {
+  if (wish !== "auto" && wish.kind === "cpu") return { device: CPU, text: "CPU", gpu: null };
+  const { gpus, why_none, hint, unusable } = gpuInfo();
+  if (wish === "auto") {
+    const [first] = gpus;
+    return first ? chosenGpu(first) : { device: CPU, text: `CPU (${why_none})`, gpu: null };
+  }
+  const gpu = gpus.find(({ index }) => index === wish.index);
+  if (gpu) return chosenGpu(gpu);
+  const other = unusable.find(({ index }) => index === wish.index);
+  if (gpus.length === 0 || other) throw noCuda(other?.why ?? why_none ?? "there is none", hint);
+  const names = gpus.map(({ index, name }) => `cuda:${index} ${name}`).join(", ");
+  throw new MagnetError("NO_SUCH_GPU", `there is no GPU ${wish.index} here: ${names}`, {
+    hint: "name one of these, or take --device auto",
+    exit: "hardware",
+  });
+}
+
+/** Throws NOT_ENOUGH_MEMORY where a GPU has less than that free. */
+export function requireGpuMemory(needed_bytes: number, gpu: Gpu): void {
+  if (needed_bytes <= gpu.free_bytes) return;
+  const [needed, free, all] = [needed_bytes, gpu.free_bytes, gpu.memory_bytes].map(formatBytes);
+  throw new MagnetError(
+    "NOT_ENOUGH_MEMORY",
+    `training needs ${needed} on the GPU, ${free} of ${all} are free on cuda:${gpu.index} (${gpu.name})`,
+    {
+      hint: "choose a smaller --batch (--accumulate makes up for it), --context or --model, --recompute, or --device cpu",
+      exit: "hardware",
+    },
+  );
+}
