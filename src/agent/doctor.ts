@@ -13,6 +13,7 @@ import { type MagnetError, toMagnetError } from "../core/errors.ts";
 import { systemRandom } from "../core/random.ts";
 import type { KeyStorage } from "../network/key-storage.ts";
 import { type Check, fail, ok, warn } from "./doctor-check.ts";
+import { checkGpu } from "./doctor-gpu.ts";
 import { checkKey } from "./doctor-key.ts";
 
 export type { Check, CheckStatus } from "./doctor-check.ts";
@@ -43,6 +44,7 @@ export async function runDoctor(options: DoctorOptions): Promise<Check[]> {
     ["config", () => checkConfig(options)],
     ["library", checkLibrary],
     ["cpu", checkCpu],
+    ["gpu", checkGpu],
     ["memory", checkMemory],
     ["disk", () => checkDisk(node.data_dir)],
     ["space", () => checkSpace(node.data_dir, node.max_disk)],

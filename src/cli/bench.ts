@@ -5,6 +5,7 @@
 import { benchKernels, type KernelReport } from "../model/bench-kernels.ts";
 import { type BenchShape, benchShape, SHAPE_NAMES, type ShapeName } from "../model/bench-shapes.ts";
 import { type BenchOptions, benchTrain, type TrainReport } from "../model/bench-train.ts";
+import { chooseDevice, parseDevice } from "../native/device.ts";
 import { chain } from "./bench/chain.ts";
 import { infer } from "./bench/infer.ts";
 import { COMPARE_FLAGS, limitsText, measure, percent, resultsTable } from "./bench/output.ts";
@@ -22,11 +23,27 @@ const FLAGS = {
   ...COMPARE_FLAGS,
 } as const;
 type BenchFlags = FlagValues<typeof FLAGS>;
+const TRAIN_FLAGS = {
+  ...FLAGS,
+  batch: {
+    type: "integer",
+    min: 1,
+    max: 65_536,
+    summary: "sequences of a step (default by shape)",
+  },
+  device: {
+    type: "string",
+    value: "auto|cpu|cuda[:N]",
+    default: "cpu",
+    summary: "what is measured",
+  },
+} as const;
 
 /** What both suites take from their flags. */
-function optionsOf(out: Output, flags: BenchFlags): BenchOptions {
+function optionsOf(out: Output, flags: BenchFlags, batch?: number): BenchOptions {
   const variant = flags.variant === "llama" ? "llama" : "bitnet";
-  const shape: BenchShape = benchShape(flags.shape as ShapeName, { variant });
+  const named: BenchShape = benchShape(flags.shape as ShapeName, { variant });
+  const shape = { ...named, batch: batch ?? named.batch };
   let progress: ReturnType<Output["progress"]> | undefined;
   return {
     shape,
@@ -84,11 +101,16 @@ const train = defineCommand({
       command: "magnet bench train --shape a --json --compare old.json --fail-slower 5",
       does: "for scripts: fails where it is 5% slower than before",
     },
+    {
+      command: "magnet bench train --shape 618m --batch 16 --device cuda",
+      does: "the paper's model on a GPU",
+    },
   ],
   args: {},
-  flags: FLAGS,
+  flags: TRAIN_FLAGS,
   async run({ out }, { flags }) {
-    const options = optionsOf(out, flags);
+    const device = chooseDevice(parseDevice(flags.device));
+    const options = { ...optionsOf(out, flags, flags.batch), device };
     return measure(out, flags, () => benchTrain(options), trainText);
   },
 });

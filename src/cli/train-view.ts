@@ -117,10 +117,10 @@ export class TrainScreen {
   }
 }
 
-function memoryLine({ params, ...memory }: Of<"started">): string {
+function memoryLine({ params, device, ...memory }: Of<"started">): string {
   const there = memory.memory_available_bytes;
   const available = there === null ? "" : ` of ${formatBytes(there)} available`;
-  return `${params} parameters; memory: ${formatBytes(memory.memory_bytes)}${available}`;
+  return `${params} parameters on ${device}; memory: ${formatBytes(memory.memory_bytes)}${available}`;
 }
 
 /** Shows the events of a run: on a terminal as a screen, elsewhere as lines. */

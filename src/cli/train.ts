@@ -6,7 +6,7 @@
 
 import { systemClock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
-import { type ExitKind, MagnetError } from "../core/errors.ts";
+import type { ExitKind } from "../core/errors.ts";
 import { QUANTIZATIONS } from "../model/config.ts";
 import { plotRuns } from "../model/loss-page.ts";
 import { OPTIMIZERS } from "../model/optimizer.ts";
@@ -14,6 +14,7 @@ import { DECAY_SCHEDULES, SCHEDULES } from "../model/schedule.ts";
 import { type TrainedFromFiles, trainFromFiles } from "../model/train-from-files.ts";
 import type { TrainingSettings } from "../model/training-config.ts";
 import type { TrainingEvent } from "../model/training-types.ts";
+import { chooseDevice, parseDevice } from "../native/device.ts";
 import { defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
 import { seedOf, stopOnFailure } from "./run-guards.ts";
@@ -66,10 +67,10 @@ const FLAGS = {
   "text-field": { type: "string", value: "NAME", summary: "field of JSONL (default text)" },
   threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
   device: {
-    type: "choice",
-    options: ["auto", "cpu", "cuda"],
+    type: "string",
+    value: "auto|cpu|cuda[:N]",
     default: "auto",
-    summary: "where to train",
+    summary: "auto: a GPU where one answers",
   },
   resume: { type: "boolean", summary: "go on from the last checkpoint in --out" },
   "eval-every": { type: "integer", min: 0, summary: "steps between held-out evaluations" },
@@ -97,7 +98,7 @@ const run = defineCommand({
   graceful: true,
   async run(context, { flags }) {
     const { values } = await context.config();
-    requireDevice(flags.device);
+    const device = chooseDevice(parseDevice(flags.device));
     const view = new TrainView(context.out, process.env);
     const reports = stopOnFailure({
       onPrepare: (progress: { done_bytes: number; total_bytes: number }) => view.prepare(progress),
@@ -116,6 +117,7 @@ const run = defineCommand({
       resume: flags.resume ? flags.out : undefined,
       settings: givenSettings(flags, values.training),
       clock: systemClock,
+      device,
       onPrepare: reports.onPrepare,
       onEvent: reports.onEvent,
       signal: AbortSignal.any([context.signal, reports.stop.signal]),
@@ -125,14 +127,6 @@ const run = defineCommand({
     return report(context.out, result);
   },
 });
-
-function requireDevice(device: string): void {
-  if (device !== "cuda") return;
-  throw new MagnetError("NO_CUDA", "this build trains on the CPU only", {
-    hint: "leave --device out, or take --device cpu",
-    exit: "hardware",
-  });
-}
 
 type LocalSettings = Config["values"]["training"];
 

@@ -1,9 +1,10 @@
 /**
  * `magnet bench train`: tokens per second of whole training steps (forward, backward, clip, AdamW)
- * on one shape, as a share of the machine's float32 peak measured just before.
+ * on one shape; on the CPU as a share of the machine's float32 peak measured just before.
  */
 import { type BenchResult, benchResult, machineOf } from "../core/bench-report.ts";
 import { peakResidentBytes, resetPeakResident, residentBytes } from "../core/process-memory.ts";
+import { type ChosenDevice, CPU, requireGpuMemory } from "../native/device.ts";
 import { cpuInfo } from "../native/library.ts";
 import { type MachineLimits, machineLimits } from "../native/machine.ts";
 import {
@@ -21,6 +22,8 @@ import { Trainer } from "./trainer.ts";
 export interface BenchOptions {
   shape: BenchShape;
   threads: number;
+  /** The CPU unless given. */
+  device?: ChosenDevice;
   /** Steps of a repeat; one more is run before the first and not counted. */
   steps: number;
   repeat: number;
@@ -45,6 +48,7 @@ export interface TimedSteps {
   losses: number[];
   /** Growth of resident memory; null where the system does not say. */
   peak_bytes: number | null;
+  /** Of the device's memory. */
   estimate_bytes: number;
 }
 
@@ -60,9 +64,11 @@ export async function benchMachine(threads: number) {
 export async function timeSteps(options: BenchOptions): Promise<TimedSteps> {
   const { shape, threads, steps, repeat, now_ms, onStep, onRepeat } = options;
   const { model, batch, context } = shape;
-  const trainer_options = { batch, context, threads };
+  const trainer_options = { batch, context, threads, device: options.device?.device ?? CPU };
   const estimate_bytes = Trainer.bytesNeeded(model, trainer_options);
-  requireMemory(estimate_bytes, availableMemoryBytes());
+  const gpu = options.device?.gpu;
+  if (gpu) requireGpuMemory(estimate_bytes, gpu);
+  else requireMemory(estimate_bytes, availableMemoryBytes());
   resetPeakResident();
   const before_bytes = residentBytes();
   const trainer = Trainer.create(model, trainer_options);
@@ -106,21 +112,25 @@ async function timeRepeat(step: () => Promise<void>, steps: number, now_ms: () =
 
 /** The suite "train": its results, the machine and what the figures rest on. */
 export async function benchTrain(options: BenchOptions) {
-  const { shape, threads, steps } = options;
-  const { machine, limits } = await benchMachine(threads);
+  const { shape, threads, steps, device } = options;
+  const gpu = device?.gpu ?? null;
+  const { machine, limits } = gpu
+    ? { machine: { ...machineOf(), gpu }, limits: null }
+    : await benchMachine(threads);
   const timed = await timeSteps(options);
   const tokens = shape.batch * shape.context;
   const flops = flopsPerToken(shape);
   const per_s = (ms: number) => (tokens * steps * 1000) / ms;
   const rates = timed.repeats.map(({ wall_ms }) => per_s(wall_ms));
-  const peak_tokens = { value: (limits.fma_gflops * 1e9) / flops, name: "fma peak" };
+  const peak = limits && { value: limits.fma_gflops, name: "fma peak" };
+  const peak_tokens = peak && { ...peak, value: (peak.value * 1e9) / flops };
   const results: BenchResult[] = [
     benchResult("train_tokens_per_s", "tokens/s", rates, peak_tokens),
     benchResult(
       "train_gflops",
       "GFLOP/s",
       rates.map((rate) => (rate * flops) / 1e9),
-      { value: limits.fma_gflops, name: "fma peak" },
+      peak,
     ),
     benchResult(
       "train_tokens_per_cpu_s",
@@ -133,8 +143,11 @@ export async function benchTrain(options: BenchOptions) {
       timed.repeats.map(({ step_ms }) => step_ms),
     ),
   ];
-  if (timed.peak_bytes !== null) {
-    const estimate = { value: timed.estimate_bytes / 2 ** 20, name: "estimate" };
+  const estimate = { value: timed.estimate_bytes / 2 ** 20, name: "estimate" };
+  if (gpu) {
+    const whole = { value: gpu.memory_bytes / 2 ** 20, name: "the GPU's" };
+    results.push(benchResult("train_gpu_mib", "MiB", [estimate.value], whole));
+  } else if (timed.peak_bytes !== null) {
     results.push(benchResult("train_peak_mib", "MiB", [timed.peak_bytes / 2 ** 20], estimate));
   }
   const { model, batch, context } = shape;

@@ -5,6 +5,7 @@
 import type { Clock } from "../core/clock.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
+import type { ChosenDevice } from "../native/device.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import {
@@ -49,6 +50,8 @@ export interface TrainFromFilesOptions {
   /** Settings that were given explicitly; the rest comes from the checkpoint or the defaults. */
   settings: Partial<Omit<TrainingSettings, "model">>;
   clock: Clock;
+  /** The CPU unless given. */
+  device?: ChosenDevice;
   signal?: AbortSignal;
   onEvent?: (event: TrainingEvent) => void;
   onPrepare?: (progress: { done_bytes: number; total_bytes: number }) => void;
@@ -183,6 +186,7 @@ async function trainInto(
       init,
       resume: checkpoint,
       clock,
+      ...(options.device === undefined ? {} : { device: options.device }),
       ...(signal === undefined ? {} : { signal }),
       onEvent(event) {
         if (event.type === "started") params = event.params;

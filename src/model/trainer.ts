@@ -9,12 +9,7 @@ import { CPU, type Device } from "../native/device.ts";
 import { type Address, addressSlot, cString, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
 import { modelAsync } from "../native/model.ts";
 import { type TrainerBindings, trainerBindings } from "../native/train.ts";
-import {
-  type ModelConfig,
-  packModelConfig,
-  paramCount,
-  tensorInfos,
-} from "./config.ts";
+import { type ModelConfig, packModelConfig, paramCount, tensorInfos } from "./config.ts";
 import {
   OPTIMIZERS,
   type OptimizerKind,

@@ -7,6 +7,7 @@
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
+import { CPU, chooseDevice, requireGpuMemory } from "../native/device.ts";
 import { MixedReader, type SourceUse } from "./batch-reader.ts";
 import { CheckpointStore } from "./checkpoint-store.ts";
 import { paramCount, tensorInfos } from "./config.ts";
@@ -21,7 +22,7 @@ import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { requireUnused, takeOut } from "./run-folder.ts";
 import { rate, StepSpeed } from "./step-speed.ts";
-import { Trainer } from "./trainer.ts";
+import { Trainer, type TrainerOptions } from "./trainer.ts";
 import {
   checkpointState,
   hyperparametersOf,
@@ -192,11 +193,16 @@ function checkData({ config, sources, tokenizer }: TrainingOptions): void {
   }
 }
 
+const optionsOn = ({ config, device }: TrainingOptions): TrainerOptions => ({
+  ...trainerOptions(config),
+  device: device?.device ?? CPU,
+});
+
 /** A trainer with initial weights or those of the checkpoint. The caller closes it. */
 async function startTrainer(options: TrainingOptions): Promise<Trainer> {
   const { config, resume } = options;
   const { model } = config;
-  const trainer = Trainer.create(model, trainerOptions(config));
+  const trainer = Trainer.create(model, optionsOn(options));
   try {
     if (resume) {
       await resume.load(tensorInfos(model), trainer);
@@ -230,9 +236,13 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const goes_on =
     resume && path.resolve(resume.folder).startsWith(path.resolve(out_dir) + path.sep);
   if (!goes_on) await requireUnused(out_dir, disk);
-  const memory_bytes = Trainer.bytesNeeded(model, trainerOptions(config));
-  const { memory_available_bytes = availableMemoryBytes() } = options;
-  requireMemory(memory_bytes, memory_available_bytes);
+  const device = options.device ?? chooseDevice(CPU);
+  const memory_bytes = Trainer.bytesNeeded(model, optionsOn(options));
+  const host_bytes = options.memory_available_bytes;
+  const memory_available_bytes =
+    device.gpu?.free_bytes ?? (host_bytes === undefined ? availableMemoryBytes() : host_bytes);
+  if (device.gpu) requireGpuMemory(memory_bytes, device.gpu);
+  else requireMemory(memory_bytes, memory_available_bytes);
   const taken = options.taken ?? (await takeOut(out_dir, !goes_on, disk));
   let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
@@ -240,7 +250,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     const step = resume?.manifest.step ?? 0;
     options.onEvent?.({
       ...{ type: "started", step, steps: config.steps, params: paramCount(model) },
-      ...{ memory_bytes, memory_available_bytes },
+      ...{ device: device.text, memory_bytes, memory_available_bytes },
       tokens: sources.reduce((sum, { train }) => sum + train.token_count, 0),
       ...(sources.length > 1 ? { sources: batches.use(0).map(shareOf) } : {}),
     });

@@ -1,6 +1,7 @@
 /** What a training run takes, what it tells while it goes on, and what it ends with. */
 import type { Clock } from "../core/clock.ts";
 import type { Hash } from "../core/types.ts";
+import type { ChosenDevice } from "../native/device.ts";
 import type { DataSource, SourceUse } from "./batch-reader.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { HeldoutEvaluation } from "./evaluate-sources.ts";
@@ -17,7 +18,9 @@ export type TrainingEvent =
       step: number;
       steps: number;
       params: number;
-      /** What the run will take, as estimated. */
+      /** Where it trains, for people. */
+      device: string;
+      /** What the run will take of the device's memory, as estimated. */
       memory_bytes: number;
       /** What there is for it; null = unknown. */
       memory_available_bytes: number | null;
@@ -47,7 +50,9 @@ export interface TrainingOptions {
   signal?: AbortSignal;
   onEvent?: (event: TrainingEvent) => void;
   disk?: FileSystem;
-  /** Memory the run may take; measured unless given, null = unknown. */
+  /** The CPU unless given. A run may be resumed on another one, but not with the same bits. */
+  device?: ChosenDevice;
+  /** The host's memory that the run may take; measured unless given, null = unknown. */
   memory_available_bytes?: number | null;
 }
 

@@ -162,7 +162,7 @@ describe("curve", () => {
 });
 
 test("the screen of a run holds what is known, at any size", () => {
-  const started = { type: "started", step: 0, steps: 200, params: 1.3e6 } as const;
+  const started = { type: "started", step: 0, steps: 200, params: 1.3e6, device: "CPU" } as const;
   const screen = new TrainScreen(
     { ...started, memory_bytes: 0, memory_available_bytes: null, tokens: 0 },
     { style: (_, text) => text, blocks: true, memory_bytes: () => 2 ** 30 },

@@ -202,7 +202,7 @@ describe("train", () => {
   }, 90_000);
 
   test.each([
-    ["cuda", ["--device", "cuda"], 7, "NO_CUDA"],
+    ["an unknown device", ["--device", "gpu"], 2, "BAD_DEVICE"],
     ["an unknown preset", ["--model", "tinny", "--data", "text.txt"], 2, "UNKNOWN_PRESET"],
     ["no data", [], 2, "DATA_EMPTY"],
     ["a seed that is none", ["--seed", "1.5"], 2, "BAD_VALUE"],

@@ -81,7 +81,8 @@ beforeAll(async () => {
   fs.cpSync(path.join(root, "build"), path.join(copy, "build"), {
     recursive: true,
     preserveTimestamps: true,
-    filter: (file) => !/llama\.cpp|aarch64|emulated|libmagnet_bitnet/.test(path.relative(root, file)),
+    filter: (file) =>
+      !/llama\.cpp|aarch64|emulated|libmagnet_bitnet/.test(path.relative(root, file)),
   });
   fs.symlinkSync(fs.realpathSync(path.join(root, "node_modules")), path.join(copy, "node_modules"));
   const tokenizer = await bookTokenizer(SMALL.vocab_size);

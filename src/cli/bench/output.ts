@@ -47,6 +47,10 @@ export const percent = (share: number | null) =>
   share === null ? "" : `${(100 * share).toFixed(1)}%`;
 
 export function limitsText({ machine }: Pick<TrainReport, "machine">): string {
+  if ("gpu" in machine) {
+    const { name, capability, multiprocessors } = machine.gpu;
+    return `${name}, compute capability ${capability}, ${multiprocessors} multiprocessors`;
+  }
   const { limits, limits_1, path, threads } = machine;
   const of = (l: typeof limits) =>
     `${l.threads} thread${l.threads === 1 ? "" : "s"}: fma ${l.fma_gflops.toFixed(0)} GFLOP/s, ` +
