@@ -17,6 +17,7 @@ import { toSeriesData } from "../../src/research/series/series-data.ts";
 import { tradeFigures } from "../../src/research/series/trading.ts";
 import { seriesFolds } from "../../src/research/series/walk.ts";
 import type { Table } from "../../src/research/table/types.ts";
+import { rowsOfRules } from "../../src/research/tabular/evaluate.ts";
 import { parseTask } from "../../src/research/task/load.ts";
 import { TASK_SCHEMA } from "../../src/research/task/schema.ts";
 import type { Configuration, Trial } from "../../src/research/types.ts";
@@ -121,7 +122,7 @@ test("the first window is small and recent; idle rows are a failure that the dat
   expect(sweep.first.map((c) => c.window)).toEqual([1600, 0]);
   const trials = [best];
   for (const [i, c] of sweep.first.entries()) trials.push(await trialOf(domain, c, i + 1));
-  const curve = dataScaleCurve(trials);
+  const curve = dataScaleCurve(trials, best.spec.seed);
   expect(curve.map(({ rows }) => rows)).toEqual([500, 1600, domain.rows_max]);
   expect(curve[2]!.score).toBeGreaterThan(curve[0]!.score);
   // On all rows nothing is idle.
@@ -161,6 +162,15 @@ test("windows widen to all rows in steps; folds end before their block by purge 
   const low = seriesFolds(1000, 0, 8, 0.4, 1);
   expect(low.map(({ forward }) => forward)).toEqual(["warm_up", "block", "block"]);
   expect(low.at(-1)!.validation.at(-1)).toBe(999);
+});
+
+test("the rules of a block come from rows whose labels end before it", () => {
+  const [horizon, folds] = [8, seriesFolds(1000, 0, 8, 1, 1)];
+  for (const fold of folds.slice(1)) {
+    const rows = rowsOfRules(folds, fold);
+    expect(rows.length).toBeGreaterThan(100);
+    expect(Math.max(...rows) + horizon).toBeLessThan(fold.validation[0]!);
+  }
 });
 
 test("seeds move the edges of blocks, never which rows are scored", () => {

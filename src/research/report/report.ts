@@ -4,7 +4,7 @@
  * views of it.
  */
 
-import type { ResearchResult, VersionResult } from "../loop/events.ts";
+import type { ResearchResult } from "../loop/events.ts";
 import { dataScaleCurve } from "../series/data-scale.ts";
 import type { Configuration, DomainName, Json, Trial, TrialState } from "../types.ts";
 
@@ -49,10 +49,14 @@ export interface ReportDocument {
   /** Search part, before and after; null where the domain has no classes. */
   readonly confusion: { readonly baseline: Confusion; readonly final: Confusion } | null;
   /**
-   * Ascending in rows: of a series the best score of the trials with each window, else the plain
-   * model's score where the analysis drew it.
+   * Ascending in rows: of a series the best score of the `trials` with each window at the task's
+   * seed, else the plain model's score where the analysis drew it.
    */
-  readonly learning_curve: readonly { readonly rows: number; readonly score: number }[];
+  readonly learning_curve: readonly {
+    readonly rows: number;
+    readonly score: number;
+    readonly trials?: number;
+  }[];
   /** Search score minus leave-one-context-out score; null without contexts. */
   readonly context_gap: { readonly baseline: number | null; readonly final: number | null } | null;
 }
@@ -90,10 +94,10 @@ function contextGap(trial: Trial | undefined): number | null {
 
 /** Of a series what its trials show, else the last curve that an analysis left in its evidence. */
 function learningCurve(
-  versions: readonly VersionResult[],
+  { versions, seed }: ResearchResult,
   trials: readonly Trial[],
 ): ReportDocument["learning_curve"] {
-  const windows = dataScaleCurve(trials);
+  const windows = dataScaleCurve(trials, seed);
   if (windows.length > 0) return windows;
   const curves = versions
     .flatMap((v) => v.failures)
@@ -133,7 +137,7 @@ export function makeReport(input: ReportInput): ReportDocument {
     importance: input.importance,
     reads: input.reads,
     confusion: before && after ? { baseline: before, final: after } : null,
-    learning_curve: learningCurve(result.versions, trials),
+    learning_curve: learningCurve(result, trials),
     context_gap: gaps.baseline === null && gaps.final === null ? null : gaps,
   };
 }

@@ -10,18 +10,24 @@ export interface ScalePoint {
   readonly rows: number;
   /** The best score with that window. */
   readonly score: number;
+  /** Of how many: the best of many is luck in part. */
+  readonly trials: number;
 }
 
-/** Best full-fidelity score by the rows that were fitted on, ascending; empty but of a series. */
-export function dataScaleCurve(trials: readonly Trial[]): ScalePoint[] {
-  const points = new Map<number, number>();
+/**
+ * Best full-fidelity score by the rows that were fitted on, ascending; empty but of a series. At the
+ * task's own seed only: what is confirmed at others would have more tries than the rest.
+ */
+export function dataScaleCurve(trials: readonly Trial[], seed: number): ScalePoint[] {
+  const points = new Map<number, ScalePoint>();
   for (const { outcome, spec } of trials) {
-    if (outcome === null || spec.fidelity < 1) continue;
+    if (outcome === null || spec.fidelity < 1 || spec.seed !== seed) continue;
     const rows = outcome.figures.window_rows;
     if (typeof rows !== "number") continue;
-    points.set(rows, Math.max(outcome.score, points.get(rows) ?? Number.NEGATIVE_INFINITY));
+    const { score, trials: before } = points.get(rows) ?? { score: -Infinity, trials: 0 };
+    points.set(rows, { rows, score: Math.max(outcome.score, score), trials: before + 1 });
   }
-  return [...points].map(([rows, score]) => ({ rows, score })).sort((a, b) => a.rows - b.rows);
+  return [...points.values()].sort((a, b) => a.rows - b.rows);
 }
 
 /** Rows that a configuration is fitted on; `all` stands for a window of 0. */
@@ -46,7 +52,7 @@ export function findIdleRows(
   const used = rowsOf(best.spec.configuration, all);
   const doublings = Math.log2(all / used);
   if (doublings < 1) return null;
-  const curve = dataScaleCurve(trials);
+  const curve = dataScaleCurve(trials, best.spec.seed);
   const wider = curve.filter(({ rows }) => rows >= 2 * used);
   const widest = Math.max(...wider.map(({ score }) => score), Number.NEGATIVE_INFINITY);
   const tried = wider.length >= 2;

@@ -55,7 +55,8 @@ export function seriesFolds(
     // Where no row is old enough for a block before them, the first scored one takes its place.
     const forward = f === 0 ? "warm_up" : "block";
     const key = `w${window}b${fold.validation[0]}`;
-    return { ...fold, repeat: 0, key, train_scored: fold === scored.at(-1), forward };
+    const purge = gap.purge + gap.embargo;
+    return { ...fold, repeat: 0, key, train_scored: fold === scored.at(-1), forward, purge };
   });
 }
 

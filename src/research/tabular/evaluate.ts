@@ -360,13 +360,21 @@ export class Evaluator {
   }
 }
 
-/** Rows that a fold's rules may be fitted on: of the other folds, in order of time the earlier. */
-function rowsOfRules(folds: readonly PlacedFold[], fold: PlacedFold): Uint32Array {
+/**
+ * Rows that a fold's rules may be fitted on: of the other folds, in order of time the earlier, less
+ * those whose labels look into the fold. Blocks as short as that look ahead have nothing else.
+ */
+export function rowsOfRules(folds: readonly PlacedFold[], fold: PlacedFold): Uint32Array {
   const others =
     fold.forward === undefined
       ? folds.filter((other) => other !== fold)
       : folds.slice(0, folds.indexOf(fold));
-  return others.length > 0 ? concat(others.map((other) => other.validation)) : fold.validation;
+  if (others.length === 0) return fold.validation;
+  const rows = concat(others.map((other) => other.validation));
+  if (!fold.purge) return rows;
+  const end = fold.validation[0]! - fold.purge;
+  const known = rows.filter((row) => row < end);
+  return known.length > 0 ? known : rows;
 }
 
 /** The named rows of a (rows, classes) matrix, in their order. */

@@ -23,6 +23,8 @@ export interface PlacedFold extends Fold {
    * has none before it, is no part of the score.
    */
   readonly forward?: "warm_up" | "block";
+  /** Newest rows of earlier blocks whose labels look into this one: no rule is fitted on them. */
+  readonly purge?: number;
 }
 
 /** What the folds hold out. */

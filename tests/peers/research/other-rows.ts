@@ -7,7 +7,7 @@ import { inParallel, type RowResult, stored, type TableOptions } from "./places.
 
 export interface Report {
   readonly context_gap: { baseline: number | null; final: number | null } | null;
-  readonly learning_curve: readonly { rows: number; score: number }[];
+  readonly learning_curve: readonly { rows: number; score: number; trials: number }[];
   readonly trials: readonly { readonly index: number; readonly score: number | null }[];
   readonly result: {
     readonly baseline: { readonly trial: number };
@@ -91,12 +91,11 @@ export async function edgeRow(options: TableOptions): Promise<RowResult> {
   const sp500 = path.join(root, "node_modules/vega-datasets/data/sp500-2000.csv");
   const gold = path.join(places.data, "gold.csv");
   const tasks = [
-    { name: "sp500", seed: seeds[0]!, more: () => series(sp500, "date", "close") },
-    { name: "gold", seed: seeds[0]!, more: () => series(gold, "day", "close") },
-    ...seeds.map((seed) => ({
-      ...{ name: `shuffled-${seed}`, seed },
-      more: () => ({ data: shuffledPima(places, seed) }),
-    })),
+    ...seeds.flatMap((seed) => [
+      { name: `sp500-${seed}`, seed, more: () => series(sp500, "date", "close") },
+      { name: `gold-${seed}`, seed, more: () => series(gold, "day", "close") },
+      { name: `shuffled-${seed}`, seed, more: () => ({ data: shuffledPima(places, seed) }) },
+    ]),
   ];
   const lines = ["| task | score [95%] | trivial | said |", "|---|---|---|---|"];
   const found = new Map<string, Sealed>();
