@@ -94,7 +94,12 @@ void TrainerOf<T>::backward(const Pass& pass) {
                  storage_.grad + layout_.embedding);
 }
 
-template void TrainerOf<float>::backward(const Pass&);
-template void TrainerOf<bf16>::backward(const Pass&);
+#define INSTANTIATE(T)                                                       \
+  template void TrainerOf<T>::backward_ffn(size_t, const Pass&);             \
+  template void TrainerOf<T>::backward_attention(size_t, const Pass&);       \
+  template void TrainerOf<T>::backward(const Pass&)
+INSTANTIATE(float);
+INSTANTIATE(bf16);
+#undef INSTANTIATE
 
 }  // namespace magnet::gpu

@@ -143,15 +143,14 @@ void TrainerOf<T>::head(int64_t rows, bool gradient, bool scaled_rows) {
   }
 }
 
-template void TrainerOf<float>::prepare_weights();
-template void TrainerOf<bf16>::prepare_weights();
-template void TrainerOf<float>::forward(const Pass&);
-template void TrainerOf<bf16>::forward(const Pass&);
-template void TrainerOf<float>::forward_attention(size_t, const Pass&);
-template void TrainerOf<bf16>::forward_attention(size_t, const Pass&);
-template void TrainerOf<float>::forward_ffn(size_t, const Pass&, Matrix<float>);
-template void TrainerOf<bf16>::forward_ffn(size_t, const Pass&, Matrix<float>);
-template void TrainerOf<float>::head(int64_t, bool, bool);
-template void TrainerOf<bf16>::head(int64_t, bool, bool);
+#define INSTANTIATE(T)                                                                 \
+  template void TrainerOf<T>::prepare_weights();                                       \
+  template void TrainerOf<T>::forward(const Pass&);                                    \
+  template void TrainerOf<T>::forward_attention(size_t, const Pass&);                  \
+  template void TrainerOf<T>::forward_ffn(size_t, const Pass&, Matrix<float>);         \
+  template void TrainerOf<T>::head(int64_t, bool, bool)
+INSTANTIATE(float);
+INSTANTIATE(bf16);
+#undef INSTANTIATE
 
 }  // namespace magnet::gpu
