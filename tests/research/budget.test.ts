@@ -5,9 +5,14 @@
  */
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { canonicalJson } from "../../src/core/bytes.ts";
 import { seededRandom } from "../../src/core/random.ts";
-import type { Spent, TrialRunner } from "../../src/research/loop/faces.ts";
+import { Budget } from "../../src/research/loop/budget.ts";
+import type { Proposal, Spent, TrialRunner } from "../../src/research/loop/faces.ts";
+import { Gate } from "../../src/research/loop/gate.ts";
+import { polish } from "../../src/research/loop/polish.ts";
 import { runResearch } from "../../src/research/loop/run.ts";
+import { type Model, RunState } from "../../src/research/loop/run-state.ts";
 import type {
   Configuration,
   ResearchDomain,
@@ -32,6 +37,8 @@ interface World {
   /** Of a gate read's fits, over those of the end: on fewer rows. */
   readonly gate: number;
   readonly analysis: number;
+  /** Of computing a trial again here, over what it took elsewhere; 0: no other machine. */
+  readonly vouch: number;
   readonly workers: number;
   readonly fidelities: readonly number[];
 }
@@ -40,7 +47,7 @@ const BUDGET = 100;
 const RUNS = 30;
 const PLAIN: World = {
   ...{ seed: 1, kind: "cpu_s", trials: 100, low: 1, high: 3, noise: 1.1 },
-  ...{ fit: 0.6, gate: 0.8, analysis: 0.5, workers: 2, fidelities: [0.5, 1] },
+  ...{ fit: 0.6, gate: 0.8, analysis: 0.5, vouch: 0, workers: 2, fidelities: [0.5, 1] },
 };
 
 /** A domain and a runner that share the clocks. */
@@ -89,12 +96,15 @@ function simulated(
     return { cpu_s, outcome: { ...outcome, cpu_s } };
   };
   const steps = new Map<string, unknown>();
+  const took: number[] = [];
+  const vouched = new Set<number>();
   const runner: TrialRunner = {
     async run(batch, { cpu_limit_s }) {
       const busy = new Array<number>(world.workers).fill(0);
       const trials: Trial[] = [];
       for (const proposal of batch) {
         const { cpu_s, outcome } = await one(proposal.spec, cpu_limit_s ?? Infinity);
+        took.push(cpu_s);
         clocks.cpu_s += cpu_s * 1.02;
         busy[busy.indexOf(Math.min(...busy))]! += cpu_s * 1.02;
         const state = outcome ? "done" : "timed_out";
@@ -103,6 +113,12 @@ function simulated(
       }
       clocks.wall_s += Math.max(...busy);
       return trials;
+    },
+    async vouch(trials) {
+      for (const index of trials.filter((i) => !vouched.has(i))) {
+        vouched.add(index);
+        alone(took[index]! * world.vouch);
+      }
     },
     spent: () => ({ ...clocks }),
     async once<T>(key: string, step: () => T | Promise<T>) {
@@ -123,6 +139,7 @@ const worlds: fc.Arbitrary<World> = fc.record({
   fit: fc.double({ min: 0.1, max: 2, noNaN: true }),
   gate: fc.double({ min: 0.5, max: 1.1, noNaN: true }),
   analysis: fc.double({ min: 0, max: 2, noNaN: true }),
+  vouch: fc.constant(0),
   workers: fc.constantFrom(1, 2, 4),
   fidelities: fc.constantFrom([1], [0.5, 1], [0.25, 0.5, 1]),
 });
@@ -157,6 +174,70 @@ describe("budgets of time", () => {
     const { result } = await runResearch({ domain, budget: { wall_s: BUDGET }, seed: 1, runner });
     expect(result.spent.wall_s / BUDGET).toBeGreaterThanOrEqual(0.95);
     expect(result.spent.wall_s / BUDGET).toBeLessThanOrEqual(1.05);
+  });
+
+  test("end within 5% where all that other machines say is computed again here", async () => {
+    for (const kind of ["cpu_s", "wall_s"] as const)
+      for (let seed = 1; seed <= 10; seed++) {
+        const world = { ...PLAIN, kind, seed, trials: 80, vouch: 1 };
+        const { share, result } = await spentOf(world);
+        expect({ seed, kind, over: share > 1.05, share }).toMatchObject({ over: false });
+        const under = share < 0.95 && result.stop !== "exhausted";
+        expect({ seed, kind, under, share }).toMatchObject({ under: false });
+      }
+  });
+
+  test("a measured final fit stays what later gate reads are planned beside", () => {
+    const budget = new Budget({ cpu_s: 100 });
+    budget.begin({ cpu_s: 0, wall_s: 0 });
+    budget.fitDone(10, { cpu_s: 30, wall_s: 30 });
+    budget.gateDone(10, { cpu_s: 35, wall_s: 35 });
+    const reserve = { trials: 0, confirm_s: 0, gate_s: 0, fit_s: 10 };
+    expect(budget.left_s(reserve)).toBeCloseTo(100 - 35 - 30, 9);
+  });
+});
+
+describe("the last comparison", () => {
+  test("keeps the trials of a finalist where another one's fails", async () => {
+    const domain = syntheticDomain();
+    const options = { seed: 1, batch: 4, patience: null, epsilon: null, taught: false };
+    const gate = new Gate(seededRandom(1));
+    const run = new RunState(domain, options, new Budget({ trials: 50 }), gate);
+    const trialOf = async (proposal: Proposal, index: number): Promise<Trial> => {
+      const outcome = await domain.evaluate(proposal.spec, { threads: 1 });
+      return { index, ...proposal, state: "done", outcome, error: null };
+    };
+    const modelOf = async (configuration: Configuration): Promise<Model> => {
+      const trials = [1, 2, 3].map((seed, i) =>
+        trialOf(
+          { place: run.place(1, "guess", "optimizer"), spec: run.spec(configuration, seed) },
+          i,
+        ),
+      );
+      return { configuration, version: 1, strategy: "guess", trials: await Promise.all(trials) };
+    };
+    run.baseline = await modelOf(domain.baseline());
+    const [good, frail] = [
+      { a: 0.8, b: 0.1, c: 12 },
+      { a: 0.7, b: 0.1, c: 12 },
+    ].map((c) => modelOf(domain.parse(c)));
+    run.incumbent = run.leader = await good!;
+    run.confirmed.push(await good!, await frail!);
+    const part = polish(run);
+    let answer: unknown;
+    for (let step = part.next(); !step.done; step = part.next(answer)) {
+      answer = { cpu_s: 0, wall_s: 0 };
+      if (step.value.kind !== "trials") continue;
+      answer = await Promise.all(
+        step.value.batch.map(async (proposal, i): Promise<Trial> => {
+          const trial = await trialOf(proposal, 10 + i);
+          const lost = canonicalJson(proposal.spec.configuration).includes('"a":0.7');
+          return lost ? { ...trial, state: "crashed", outcome: null, error: "lost" } : trial;
+        }),
+      );
+    }
+    expect((await good!).trials.map((t) => t.spec.seed)).toEqual([1, 2, 3, 4]);
+    expect((await frail!).trials).toHaveLength(3);
   });
 });
 

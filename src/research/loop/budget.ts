@@ -26,6 +26,10 @@ export class Budget {
   #batches = 0;
   #gate: number = LOOP_LIMITS.gate_cost_share;
   #final: number = LOOP_LIMITS.final_cost_share;
+  /** Final fits have been measured: gate reads, of fewer rows, say nothing about them any more. */
+  #fits = false;
+  /** Own CPU seconds of trials that were vouched for, and what that took of each clock. */
+  #vouched = { own_s: 0, cpu_s: 0, wall_s: 0 };
   /** CPU seconds of the last error analysis. */
   analysis_s = 0;
 
@@ -73,7 +77,7 @@ export class Budget {
     const took = spent.cpu_s - this.#spent.cpu_s;
     if (own_s > 0 && took > 0) {
       this.#gate = took / own_s;
-      this.#final = this.#gate * LOOP_LIMITS.final_over_gate;
+      if (!this.#fits) this.#final = this.#gate * LOOP_LIMITS.final_over_gate;
     }
     this.#spent = spent;
   }
@@ -81,13 +85,27 @@ export class Budget {
   /** After the final fit of a model whose trial costs `own_s`. */
   fitDone(own_s: number, spent: Spent): void {
     const took = spent.cpu_s - this.#spent.cpu_s;
-    if (own_s > 0 && took > 0) this.#final = took / own_s;
+    if (own_s > 0 && took > 0) [this.#final, this.#fits] = [took / own_s, true];
     this.#spent = spent;
   }
 
   analysisDone(spent: Spent): void {
     this.analysis_s = spent.cpu_s - this.#spent.cpu_s;
     this.#spent = spent;
+  }
+
+  /** After what other machines said of trials of `own_s` CPU seconds was computed again here. */
+  vouchDone(own_s: number, spent: Spent): void {
+    this.#vouched.own_s += own_s;
+    for (const kind of ["cpu_s", "wall_s"] as const)
+      this.#vouched[kind] += Math.max(0, spent[kind] - this.#spent[kind]);
+    this.#spent = spent;
+  }
+
+  /** Seconds of a clock that vouching for trials of `own_s` takes: none without other machines. */
+  #again(kind: TimeKind, own_s: number): number {
+    const { own_s: own } = this.#vouched;
+    return own > 0 ? (own_s * this.#vouched[kind]) / own : 0;
   }
 
   /** Seconds of a clock that CPU seconds in this process take. */
@@ -127,7 +145,8 @@ export class Budget {
     if (limit === undefined) return Infinity;
     const end = this.#alone(kind, reserve.fit_s * this.#final + reserve.gate_s * this.#gate);
     const spare = reserve.unlikely ? limit * LOOP_LIMITS.budget_spare : 0;
-    const confirm = this.#together(kind, reserve.confirm_s);
+    const confirm =
+      this.#together(kind, reserve.confirm_s) + this.#again(kind, reserve.vouch_s ?? 0);
     return limit - this.#spent[kind] - confirm - Math.max(0, end - spare);
   }
 
@@ -185,6 +204,8 @@ export interface Reserve {
   /** Trials of the confirmation. */
   readonly trials: number;
   readonly confirm_s: number;
+  /** Of trials that are vouched for before a decision rests on them. */
+  readonly vouch_s?: number;
   /** Of the two models of a gate read that is still to come. */
   readonly gate_s: number;
   /** Of the models that are still to be fitted at the end. */

@@ -8,7 +8,7 @@ import type { GateQuery, Verdict } from "./events.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { costOf, freshCost, type Model, meanScore, type RunState } from "./run-state.ts";
 import { floorOfMeans, lowerBound } from "./statistics.ts";
-import { askGate, askSpent, type Part, tell, vouchFor } from "./steps.ts";
+import { askGate, askSpent, type Part, tell } from "./steps.ts";
 
 export interface Judgement {
   readonly contender: Model;
@@ -20,7 +20,7 @@ export interface Judgement {
 /** Judges the best trial of a version and moves leader and incumbent accordingly. */
 export function* judge(run: RunState, version: number, best: Trial): Part<Judgement> {
   const contender = yield* confirm(run, best);
-  yield* vouchFor(contender.trials);
+  yield* run.vouch(contender.trials);
   const gain =
     contender.trials.length > 1 || run.confirmSeeds().length === 0
       ? Math.max(0, gainOverLeader(run, contender))

@@ -20,7 +20,7 @@ import { LOOP_LIMITS } from "./limits.ts";
 import { polish } from "./polish.ts";
 import type { Model, RunState } from "./run-state.ts";
 import { noiseFloor } from "./statistics.ts";
-import { askSealed, askSpent, type Part, record, tell, vouchFor } from "./steps.ts";
+import { askSealed, askSpent, type Part, record, tell } from "./steps.ts";
 import { choiceOf, type Explored, explore } from "./version.ts";
 
 /** The whole run. */
@@ -59,8 +59,10 @@ function* spendRest(run: RunState): Part<void> {
   if (run.budget.timed) yield* settle(run);
   yield* polish(run);
   if (!run.budget.timed) return;
-  // Cheap strategies fit where another seed of the dear finalists does not.
+  // Cheap strategies fit where another seed of the dear finalists does not. Where the choice has
+  // changed, its fit comes before anything else is planned.
   for (let trials = Infinity; trials > 0; ) {
+    yield* settle(run);
     const version = run.versions.length + 1;
     trials = (yield* runVersion(run, version, LOOP_LIMITS.version_trials_min)).trials;
   }
@@ -98,7 +100,7 @@ function* startFromBaseline(run: RunState): Part<void> {
     rest.push(...(yield* run.run(proposalsAt(run, configuration, "noise", part), none)));
   }
   const done = [trial, ...rest.filter((t) => t.outcome)];
-  yield* vouchFor(done);
+  yield* run.vouch(done);
   run.baseline = { ...run.baseline, trials: done };
   run.incumbent = run.leader = run.baseline;
   run.noise = noiseFloor(done.map((t) => t.outcome!.score));

@@ -19,7 +19,7 @@ import type { Proposal } from "./faces.ts";
 import type { Gate } from "./gate.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { meanDifference } from "./statistics.ts";
-import { askSpent, askTrials, type Part, tell } from "./steps.ts";
+import { askSpent, askTrials, type Part, tell, vouchFor } from "./steps.ts";
 
 /** What of a domain the machine uses: nothing here reads a file or waits. */
 export type DomainView = Pick<
@@ -133,17 +133,32 @@ export class RunState {
   /**
    * Runs proposals that only mean something together; null where one failed, or where what the
    * first ones took leaves too little for the others. Near the end of a budget they go one by one.
+   * `each` is told of every one that is done, whether the others follow or not.
    */
-  *runAll(batch: readonly Proposal[], costs: readonly number[], reserve: Reserve) {
+  *runAll(
+    batch: readonly Proposal[],
+    costs: readonly number[],
+    reserve: Reserve,
+    each: (trial: Trial, i: number) => void = () => undefined,
+  ): Part<Trial[] | null> {
     const done: Trial[] = [];
     while (done.length < batch.length) {
       const rest = costs.slice(done.length);
       if (this.budget.fitting(rest, reserve) < rest.length) return null;
       const n = this.budget.together(rest, reserve);
-      done.push(...(yield* this.run(batch.slice(done.length, done.length + n), reserve)));
+      const from = done.length;
+      done.push(...(yield* this.run(batch.slice(from, from + n), reserve)));
+      for (const [i, trial] of done.slice(from).entries()) if (trial.outcome) each(trial, from + i);
       if (done.some((trial) => !trial.outcome)) return null;
     }
     return done;
+  }
+
+  /** Before a decision rests on them: what other machines said of these trials is computed again. */
+  *vouch(trials: readonly Trial[]): Part<void> {
+    yield* vouchFor(trials);
+    const own_s = trials.reduce((sum, trial) => sum + freshCost(trial), 0);
+    this.budget.vouchDone(own_s, yield* askSpent());
   }
 
   /** Done trials at full fidelity and the task's seed, oldest first: what analysis looks at. */
@@ -173,17 +188,18 @@ export class RunState {
   }
 
   /**
-   * What exploring must leave over now: a confirmation, a gate read and the final fits. Nothing once
-   * the final models are fitted: what is found then is confirmed only if that fits too.
+   * What exploring must leave over now: a confirmation, a gate read and the final fits. Once the
+   * final models are fitted only what vouches for its best: that is confirmed only if that fits too.
    */
   reserve(confirm: boolean): Reserve {
-    if (this.settled) return NOTHING_MORE;
+    if (this.settled) return { ...NOTHING_MORE, vouch_s: this.typicalCost() };
     const cost = Math.max(costOf(this.leader), this.typicalCost(), this.#waitingCost());
     const extra = confirm ? this.confirmSeeds().length : 0;
     const both_s = cost + costOf(this.baseline);
     return {
       trials: extra,
       confirm_s: extra * cost,
+      vouch_s: confirm ? (1 + extra) * cost : 0,
       gate_s: confirm ? both_s : 0,
       fit_s: both_s,
     };
@@ -198,11 +214,12 @@ export class RunState {
     return freshCost(waiting.reduce((a, b) => (b.outcome!.score > a.outcome!.score ? b : a)));
   }
 
-  /** What must be left over for this model to replace the last accepted one. */
+  /** What must be left over for this model to be confirmed and replace the last accepted one. */
   reserveFor(model_s: number): Reserve {
     const gate_s = this.gate.left > 0 ? model_s + costOf(this.incumbent) : 0;
     const fit_s = model_s + (this.settled ? 0 : costOf(this.baseline));
-    return { trials: 0, confirm_s: 0, gate_s, fit_s };
+    const vouch_s = model_s * (1 + this.confirmSeeds().length);
+    return { trials: 0, confirm_s: 0, vouch_s, gate_s, fit_s };
   }
 
   isFitted(model: Model): boolean {
