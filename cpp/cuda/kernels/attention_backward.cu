@@ -201,7 +201,7 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
 
   const int own = warp_index() * 16;
   const int first = at.first + own;
-  const int part = static_cast<int>(blockIdx.y) * Shape::COLUMNS;
+  const int part = Shape::PARTS == 1 ? 0 : static_cast<int>(blockIdx.y) * Shape::COLUMNS;
   Sums<1, Shape::COLUMNS> dk, dv;
   dk.clear();
   dv.clear();

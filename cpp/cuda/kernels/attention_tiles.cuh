@@ -1,4 +1,5 @@
-// Tiles of bf16 rows in shared memory and their products by tensor cores, for the attention kernels.
+// Tiles of rows in shared memory and their products by tensor cores, for the attention kernels: bf16 in
+// training, fp16 in inference.
 // A row is HD elements; its 16-byte chunks are permuted by the row's number, so that eight rows at the
 // same chunk (ldmatrix) and a quad of lanes at eight rows (stores of fragments) meet all banks once.
 #pragma once
@@ -13,17 +14,51 @@ constexpr float LN_2 = 0.69314718055994531f;
 __device__ __forceinline__ int lane_index() { return static_cast<int>(threadIdx.x) % LANES; }
 __device__ __forceinline__ int warp_index() { return static_cast<int>(threadIdx.x) / LANES; }
 
+template <class E>
+__device__ __forceinline__ uint32_t pack_two(float low, float high) {
+  if constexpr (std::is_same_v<E, bf16>)
+    return pack_bf16(low, high);
+  else
+    return pack_fp16(low, high);
+}
+template <class E>
+__device__ __forceinline__ void mma_two(float (&d)[4], const uint32_t (&a)[4],
+                                        const uint32_t (&b)[2]) {
+  if constexpr (std::is_same_v<E, bf16>)
+    mma_bf16(d, a, b);
+  else
+    mma_fp16(d, a, b);
+}
+
 /** HD: head_dim rounded up; a multiple of 16. */
-template <int HD>
+template <int HD, class E = bf16>
 struct Tile {
   static constexpr int CHUNKS = HD / 8;
   static constexpr int SPREAD = CHUNKS % 8 == 0 ? 8 : CHUNKS % 4 == 0 ? 4 : 2;
-  bf16* data;
+  E* data;
 
-  __device__ __forceinline__ bf16* at(int row, int chunk) const {
-    return data + (row * CHUNKS + (chunk ^ row / (8 / SPREAD) % SPREAD)) * 8;
+  __device__ __forceinline__ static int swizzle(int row) { return row / (8 / SPREAD) % SPREAD; }
+  __device__ __forceinline__ E* at(int row, int chunk) const {
+    return data + (row * CHUNKS + (chunk ^ swizzle(row))) * 8;
   }
   __host__ __device__ static constexpr int elements(int rows) { return rows * HD; }
+};
+
+/** Where a lane's row and chunk of a tile's matrices are: at a lane's row and chunk (0 or 1) plus whole
+ * eights of rows and twos of chunks. Of those only the lowest bits go through the swizzle, so that a
+ * few registers and constants make all addresses of an unrolled loop. */
+template <int HD, class E>
+struct Cursor {
+  using Of = Tile<HD, E>;
+  const E* row;
+  int chunk;
+
+  __device__ __forceinline__ Cursor(Of tile, int lane_row, int lane_chunk)
+      : row(tile.data + lane_row * Of::CHUNKS * 8), chunk(lane_chunk ^ Of::swizzle(lane_row)) {}
+  __device__ __forceinline__ const E* at(int rows, int chunks) const {
+    const int whole = chunks / Of::SPREAD * Of::SPREAD;
+    return row + (rows * Of::CHUNKS + whole + ((chunks - whole) ^ chunk)) * 8;
+  }
 };
 
 /** Eight columns from where head_dim is no multiple of 8: pairs, zeros behind the last. */
@@ -43,17 +78,21 @@ template <int THREADS, int HD>
 __device__ __forceinline__ void load_rows(Tile<HD> to, int row, int rows, const bf16* from,
                                           int64_t stride, int valid, int head_dim) {
   constexpr int CHUNKS = Tile<HD>::CHUNKS;
+  constexpr int SPREAD = Tile<HD>::SPREAD;
   const bool aligned = head_dim % 8 == 0;
-  for (int i = static_cast<int>(threadIdx.x); i < rows * CHUNKS; i += THREADS) {
-    const int r = i / CHUNKS;
-    const int chunk = i % CHUNKS;
-    const bool inside = r < valid && chunk * 8 < head_dim;
-    const bf16* const source = inside ? from + r * stride + chunk * 8 : from;
-    if (aligned)
-      cp_async_16(to.at(row + r, chunk), source, inside);
-    else
-      *reinterpret_cast<uint4*>(to.at(row + r, chunk)) =
-          chunk_of_pairs(source, inside ? head_dim - chunk * 8 : 0);
+  // SPREAD threads a row, so that rows of a thread are whole eights apart and swizzled alike.
+  const int first = static_cast<int>(threadIdx.x) % SPREAD;
+  for (int r = static_cast<int>(threadIdx.x) / SPREAD; r < rows; r += THREADS / SPREAD) {
+    const bf16* const source = from + r * stride + first * 8;
+    bf16* const target = to.at(row + r, first);
+#pragma unroll
+    for (int chunk = 0; chunk < CHUNKS; chunk += SPREAD) {
+      const int columns = r < valid ? head_dim - (first + chunk) * 8 : 0;
+      if (aligned)
+        cp_async_16(target + chunk * 8, columns > 0 ? source + chunk * 8 : from, columns > 0);
+      else
+        *reinterpret_cast<uint4*>(target + chunk * 8) = chunk_of_pairs(source + chunk * 8, columns);
+    }
   }
 }
 
@@ -109,42 +148,44 @@ __device__ __forceinline__ int column_in(int n, int i) {
 }
 
 /** Two fragments of columns, of one ldmatrix. */
-template <int M, int N>
+template <class E, int M, int N>
 __device__ __forceinline__ void multiply(Sums<M, N>& sums, int n, const uint32_t (&a)[M][4],
                                          const uint32_t (&b)[4]) {
   const uint32_t left[2] = {b[0], b[1]};
   const uint32_t right[2] = {b[2], b[3]};
 #pragma unroll
   for (int m = 0; m < M; m++) {
-    mma_bf16(sums.of[m][n], a[m], left);
-    mma_bf16(sums.of[m][n + 1], a[m], right);
+    mma_two<E>(sums.of[m][n], a[m], left);
+    mma_two<E>(sums.of[m][n + 1], a[m], right);
   }
 }
 
 /** sums += rows of `a` times rows of `b`, each from its first row on. */
-template <int M, int N, int HD>
-__device__ __forceinline__ void add_products(Sums<M, N>& sums, Tile<HD> a, int a_row, Tile<HD> b) {
+template <int M, int N, int HD, class E>
+__device__ __forceinline__ void add_products(Sums<M, N>& sums, Tile<HD, E> a, int a_row,
+                                             Tile<HD, E> b) {
   const int lane = lane_index();
+  const Cursor<HD, E> left(a, a_row + lane % 16, lane / 16);
+  const Cursor<HD, E> right(b, lane % 8 + lane / 16 * 8, lane / 8 % 2);
 #pragma unroll
   for (int k = 0; k < HD / 16; k++) {
     uint32_t x[M][4];
 #pragma unroll
-    for (int m = 0; m < M; m++)
-      ldmatrix_x4(x[m], a.at(a_row + 16 * m + lane % 16, 2 * k + lane / 16));
+    for (int m = 0; m < M; m++) ldmatrix_x4(x[m], left.at(16 * m, 2 * k));
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       uint32_t y[4];
-      ldmatrix_x4(y, b.at(8 * n + lane % 8 + lane / 16 * 8, 2 * k + lane / 8 % 2));
-      multiply(sums, n, x, y);
+      ldmatrix_x4(y, right.at(8 * n, 2 * k));
+      multiply<E>(sums, n, x, y);
     }
   }
 }
 
 /** sums += weights (whose column is b's row) times the columns of `b` from chunk `begin` on. */
-template <int M, int N, int C, int HD>
-__device__ __forceinline__ void add_mixed(Sums<M, C>& sums, const Sums<M, N>& weights, Tile<HD> b,
-                                          int begin) {
-  const int lane = lane_index();
+template <int M, int N, int C, int HD, class E>
+__device__ __forceinline__ void add_mixed(Sums<M, C>& sums, const Sums<M, N>& weights,
+                                          Tile<HD, E> b, int begin) {
+  const Cursor<HD, E> right(b, lane_index() % 16, lane_index() / 16);
 #pragma unroll
   for (int n = 0; n < N; n += 2) {
     uint32_t x[M][4];
@@ -152,12 +193,13 @@ __device__ __forceinline__ void add_mixed(Sums<M, C>& sums, const Sums<M, N>& we
     for (int m = 0; m < M; m++)
 #pragma unroll
       for (int i = 0; i < 4; i++)
-        x[m][i] = pack_bf16(weights.of[m][n + i / 2][i % 2 * 2], weights.of[m][n + i / 2][i % 2 * 2 + 1]);
+        x[m][i] = pack_two<E>(weights.of[m][n + i / 2][i % 2 * 2],
+                              weights.of[m][n + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
     for (int c = 0; c < C; c += 2) {
       uint32_t y[4];
-      ldmatrix_x4_transposed(y, b.at(8 * n + lane % 16, begin + c + lane / 16));
-      multiply(sums, c, x, y);
+      ldmatrix_x4_transposed(y, right.at(8 * n, begin + c));
+      multiply<E>(sums, c, x, y);
     }
   }
 }
