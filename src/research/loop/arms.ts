@@ -179,9 +179,9 @@ function armCost(run: RunState, arm: Arm): number {
   return costs.reduce((a, b) => a + b, 0) / costs.length;
 }
 
-export function* runBatch(run: RunState, batch: readonly Issued[]): Part<void> {
+export function* runBatch(run: RunState, batch: readonly Issued[], most_s = Infinity): Part<void> {
   const proposals = batch.map(({ place, spec }) => ({ place, spec }));
-  const trials = yield* run.run(proposals, run.reserve(true));
+  const trials = yield* run.run(proposals, run.reserve(true), most_s);
   const lead = run.leader.trials[0]!.outcome!.score;
   for (const [i, trial] of trials.entries()) {
     const { arm } = batch[i]!;

@@ -46,6 +46,8 @@ export const LOOP_LIMITS = {
   openings_share: 0.25,
   /** Of these, final configurations of other tasks that the knowledge base recalls. */
   recalled_max: 3,
+  /** Each may take this many times what the baseline takes, whatever else is left. */
+  recalled_cost: 5,
   /** Trials of a dear strategy that must be left in the budget before it is offered one. */
   dear_trials_left: 100,
   /** Winning strategies of a version whose changes are tried together. */

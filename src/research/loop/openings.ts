@@ -43,12 +43,30 @@ export function* runOpenings(
     };
     arms.push(openArm(run, version, { ranked, sweep }, {}, []));
   }
+  const recalled = arms.filter((arm) => arm.ranked.strategy === RECALLED);
+  const others = arms.filter((arm) => arm.ranked.strategy !== RECALLED);
   for (;;) {
-    const batch = nextBatch(run, version, arms, run.options.batch);
+    const batch = nextBatch(run, version, recalled, run.options.batch);
+    if (batch.length === 0) break;
+    yield* runBatch(run, batch, recalledLimit_s(run));
+  }
+  for (;;) {
+    const batch = nextBatch(run, version, others, run.options.batch);
     if (batch.length === 0) break;
     yield* runBatch(run, batch);
   }
   return arms.filter((arm) => arm.trials.length > 0);
+}
+
+/**
+ * CPU seconds that a recalled configuration may take: it may be of a stranger, who need not mean
+ * well. Several times the baseline's, or as much of the budget as an opening is worth.
+ */
+function recalledLimit_s(run: RunState): number {
+  const { openings_share, openings_max, recalled_cost, timeout_min_s } = LOOP_LIMITS;
+  const share_s = (run.budget.left_s(run.reserve(true)) * openings_share) / openings_max;
+  const worth_s = run.budget.timed ? share_s : timeout_min_s;
+  return Math.max(recalled_cost * costOf(run.baseline), worth_s);
 }
 
 /** How many fit the share of the budget that is theirs; each is dearer than the baseline. */

@@ -98,9 +98,11 @@ export class RunState {
     return this.#byKey.get(keyOf(configuration, seed, fidelity));
   }
 
-  /** Runs a batch, notes and tells its trials. */
-  *run(batch: Proposal[], reserve: Reserve): Part<Trial[]> {
-    const limit = this.budget.trialLimit_s(this.typicalCost(), batch.length, reserve);
+  /** Runs a batch, notes and tells its trials; `most_s`: CPU seconds that each may take at most. */
+  *run(batch: Proposal[], reserve: Reserve, most_s = Infinity): Part<Trial[]> {
+    const usual = this.budget.trialLimit_s(this.typicalCost(), batch.length, reserve);
+    const least = Math.min(usual ?? Infinity, most_s);
+    const limit = least === Infinity ? null : least;
     const trials = yield* askTrials(batch, limit);
     for (const trial of trials) {
       const { configuration, seed, fidelity } = trial.spec;
