@@ -92,18 +92,19 @@ __device__ __forceinline__ void load_b(uint32_t (&b)[4], const unsigned char* op
     ldmatrix_x4(b, p);
 }
 
-__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4],
+/** d: a fragment of four sums. */
+__device__ __forceinline__ void multiply(float* d, const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
-  mma_bf16(d, a, b);
+  mma_bf16(*reinterpret_cast<float (*)[4]>(d), a, b);
 }
-__device__ __forceinline__ void multiply(int32_t (&d)[4], const uint32_t (&a)[4],
+__device__ __forceinline__ void multiply(int32_t* d, const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
-  mma_s8(d, a, b);
+  mma_s8(*reinterpret_cast<int32_t (*)[4]>(d), a, b);
 }
 
 template <class T, bool A_MN, bool B_MN>
 __device__ __forceinline__ void multiply_stage(const unsigned char* stage, int row_a, int row_b,
-                                               Sum<T> (&sums)[2][8][4]) {
+                                               Sum<T> (&sums)[2][32]) {
 #pragma unroll
   for (int kk = 0; kk < STEP_BYTES / 32; kk++) {
     uint32_t a[2][4];
@@ -117,8 +118,8 @@ __device__ __forceinline__ void multiply_stage(const unsigned char* stage, int r
       const uint32_t high[2] = {b[2], b[3]};
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        multiply(sums[i][2 * j], a[i], low);
-        multiply(sums[i][2 * j + 1], a[i], high);
+        multiply(&sums[i][8 * j], a[i], low);
+        multiply(&sums[i][8 * j + 4], a[i], high);
       }
     }
   }
@@ -147,7 +148,7 @@ __global__ void __launch_bounds__(THREADS, 2)
       }
       cp_async_commit();  // also where there is nothing: the groups are counted
     };
-    Sum<T> sums[2][8][4] = {};
+    Sum<T> sums[2][32] = {};
     __syncthreads();  // the strips of the tile before are written
 #pragma unroll
     for (int i = 0; i < STAGES - 1; i++) load(now.begin + i);
@@ -160,15 +161,11 @@ __global__ void __launch_bounds__(THREADS, 2)
     }
     cp_async_wait<0>();
     __syncthreads();  // strips go where stages were
+    const Target target = target_of<TILE, TILE>(now, out, slots);
 #pragma unroll
-    for (int i = 0; i < 2; i++) {
-      const int row = row_a + 16 * i;
-      if (now.slot < 0)
-        store_strip(out, m + row, n + row_b, &sums[i][0][0], stage_out);
-      else
-        store_strip(slot_output(slots, now.slot, TILE, TILE), row, row_b, &sums[i][0][0],
-                    stage_out);
-    }
+    for (int i = 0; i < 2; i++)
+      store_strip(target.out, target.row + row_a + 16 * i, target.column + row_b, sums[i],
+                  stage_out);
   }
 }
 

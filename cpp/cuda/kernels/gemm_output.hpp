@@ -56,129 +56,161 @@ __device__ __forceinline__ void load_four(const float* from, float (&x)[4]) {
   const float4 v = *reinterpret_cast<const float4*>(from);
   x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
 }
-/** The first `count` of four at element `at` of c. */
-__device__ __forceinline__ void store_four(const Output& out, int64_t at, int64_t count,
-                                           bool vector, const float (&x)[4]) {
-  if (out.narrow) {
-    bf16* const to = static_cast<bf16*>(out.data) + at;
-    if (vector) {
-      *reinterpret_cast<uint2*>(to) = make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-      if (i < count) to[i] = to_bf16(x[i]);
+__device__ __forceinline__ void store_vector(const Output& out, int64_t at, const float (&x)[4]) {
+  if (out.narrow)
+    *reinterpret_cast<uint2*>(static_cast<bf16*>(out.data) + at) =
+        make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
+  else
+    *reinterpret_cast<float4*>(static_cast<float*>(out.data) + at) =
+        make_float4(x[0], x[1], x[2], x[3]);
+}
+
+/** What four elements take from memory besides their sums. */
+struct Taken {
+  float row_scale = 1.0f;
+  float addend[4] = {};
+};
+__device__ __forceinline__ Taken take_four(const Output& out, int64_t row, int64_t column) {
+  Taken taken;
+  if (row >= out.rows || column >= out.columns) return taken;
+  if (out.row_scale != nullptr) taken.row_scale = out.row_scale[row];
+  if (out.addend == nullptr) return taken;
+  const float* const from = out.addend + row * out.addend_stride + column;
+  if (out.vectors && column + 4 <= out.columns) {
+    load_four(from, taken.addend);
   } else {
-    float* const to = static_cast<float*>(out.data) + at;
-    if (vector) {
-      *reinterpret_cast<float4*>(to) = make_float4(x[0], x[1], x[2], x[3]);
-      return;
-    }
 #pragma unroll
     for (int i = 0; i < 4; i++)
-      if (i < count) to[i] = x[i];
+      if (column + i < out.columns) taken.addend[i] = from[i];
   }
+  return taken;
 }
 
 /** Four sums at (row, column), a multiple of 4. scale: what out.scale points at. */
 __device__ __forceinline__ void finish_four(const Output& out, int64_t row, int64_t column,
-                                            float scale, float (&x)[4]) {
+                                            float scale, const Taken& taken, float (&x)[4]) {
   if (row >= out.rows || column >= out.written) return;
-  const bool whole = out.vectors && column + 4 <= out.columns;
-  const float* const addend =
-      out.addend == nullptr ? nullptr : out.addend + row * out.addend_stride + column;
-  float add[4] = {};
-  if (addend != nullptr) {
-    if (whole) {
-      load_four(addend, add);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; i++)
-        if (column + i < out.columns) add[i] = addend[i];
-    }
-  }
-  const float row_scale = out.row_scale == nullptr ? 1.0f : out.row_scale[row];
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     // Never contracted to a fused operation, as on the CPU. Times 1 changes nothing.
-    x[i] = __fmul_rn(__fmul_rn(x[i], row_scale), scale);
-    if (addend != nullptr) x[i] = __fadd_rn(x[i], add[i]);
+    x[i] = __fmul_rn(__fmul_rn(x[i], taken.row_scale), scale);
+    if (out.addend != nullptr) x[i] = __fadd_rn(x[i], taken.addend[i]);
     if (column + i >= out.columns) x[i] = 0.0f;
   }
-  const int64_t left = out.written - column;
-  store_four(out, row * out.stride + column, left, out.vectors && left >= 4, x);
+  const int64_t at = row * out.stride + column;
+  if (out.vectors && column + 4 <= out.written) return store_vector(out, at, x);
+#pragma unroll
+  for (int i = 0; i < 4; i++) {
+    if (column + i >= out.written) continue;
+    if (out.narrow)
+      static_cast<bf16*>(out.data)[at + i] = to_bf16(x[i]);
+    else
+      static_cast<float*>(out.data)[at + i] = x[i];
+  }
 }
 
 constexpr int STRIP_ROWS = 16;
 constexpr int STRIP_COLUMNS = 64;
 constexpr int STRIP_FLOATS = STRIP_ROWS * STRIP_COLUMNS;
 
+/** Where a row's piece of 16 bytes lies: moved by twice the row, the four rows of half a warp use
+ * all banks. */
+__device__ __forceinline__ int strip_place(int row, int piece) {
+  return row * STRIP_COLUMNS + 4 * (piece ^ (2 * (row % 4)));
+}
+
 /** Writes a warp's strip, whose first element is (row, column) of c. `sums`: 8 fragments of 4.
  * `stage`: STRIP_FLOATS of shared memory of this warp. */
 template <class Sum>
 __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int64_t column,
-                                            const Sum* sums, float* stage) {
+                                            const Sum (&sums)[32], float* stage) {
   const int lane = static_cast<int>(threadIdx.x) % LANES;
   const int g = lane / 4;
   const int t = lane % 4;
+  const int first = lane / 16;  // then every second row
+  const int piece = lane % 16;
+  const bool inside =
+      out.vectors && row + STRIP_ROWS <= out.rows && column + STRIP_COLUMNS <= out.columns;
   const float scale = out.scale == nullptr ? 1.0f : *out.scale;
+  // Lane i keeps that of row i.
+  const bool scaled = out.row_scale != nullptr && row + piece < out.rows;
+  const float row_scales = scaled ? out.row_scale[row + piece] : 1.0f;
+  // All loads before the first store, which the compiler could not move them over: one latency.
+  float addend[8][4] = {};
+  if (inside && out.addend != nullptr) {
+    const float* const from = out.addend + (row + first) * out.addend_stride + column + 4 * piece;
+#pragma unroll
+    for (int i = 0; i < 8; i++) load_four(from + 2 * i * out.addend_stride, addend[i]);
+  }
   __syncwarp();  // the strip before has been read
 #pragma unroll
-  for (int j = 0; j < 8; j++) {
+  for (int j = 0; j < 8; j++)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const int r = g + 8 * half;
-      // Pieces of 16 bytes move by twice the row: the four rows of half a warp use all banks.
-      const int piece = (2 * j + t / 2) ^ (2 * (r % 4));
-      *reinterpret_cast<float2*>(stage + r * STRIP_COLUMNS + 4 * piece + 2 * (t % 2)) =
-          make_float2(static_cast<float>(sums[4 * j + 2 * half]),
-                      static_cast<float>(sums[4 * j + 2 * half + 1]));
+      float* const to = stage + strip_place(g + 8 * half, 2 * j + t / 2) + 2 * (t % 2);
+      *reinterpret_cast<float2*>(to) = make_float2(static_cast<float>(sums[4 * j + 2 * half]),
+                                                   static_cast<float>(sums[4 * j + 2 * half + 1]));
     }
-  }
   __syncwarp();
-  const int piece = lane % 16;
+  if (inside) {
 #pragma unroll
-  for (int i = 0; i < STRIP_ROWS / 2; i++) {
-    const int r = 2 * i + lane / 16;
-    float x[4];
-    load_four(stage + r * STRIP_COLUMNS + 4 * (piece ^ (2 * (r % 4))), x);
-    finish_four(out, row + r, column + 4 * piece, scale, x);
+    for (int i = 0; i < 8; i++) {
+      const int r = first + 2 * i;
+      float x[4];
+      load_four(stage + strip_place(r, piece), x);
+      const float row_scale = __shfl_sync(FULL_WARP, row_scales, r);
+#pragma unroll
+      for (int e = 0; e < 4; e++) {
+        x[e] = __fmul_rn(__fmul_rn(x[e], row_scale), scale);
+        if (out.addend != nullptr) x[e] = __fadd_rn(x[e], addend[i][e]);
+      }
+      store_vector(out, (row + r) * out.stride + column + 4 * piece, x);
+    }
+  } else {
+    // Small code instead of speed: this is there once for every strip of a tile.
+#pragma unroll 1
+    for (int r = first; r < STRIP_ROWS; r += 2) {
+      float x[4];
+      load_four(stage + strip_place(r, piece), x);
+      finish_four(out, row + r, column + 4 * piece, scale,
+                  take_four(out, row + r, column + 4 * piece), x);
+    }
   }
 }
 
-/** A slot of the workspace as a c of its own. */
-__device__ __forceinline__ Output slot_output(float* slots, int slot, int tile_m, int tile_n) {
-  float* const data = slots + static_cast<int64_t>(slot) * tile_m * tile_n;
-  return {data, false, tile_m, tile_n, tile_n, tile_n, nullptr, nullptr, nullptr, 0, true};
+/** Where a segment goes, and the first element of its tile there. */
+struct Target {
+  Output out;
+  int64_t row;
+  int64_t column;
+};
+template <int TILE_M, int TILE_N>
+__device__ __forceinline__ Target target_of(const Segment& segment, const Output& out,
+                                            float* slots) {
+  if (segment.slot < 0)
+    return {out, static_cast<int64_t>(segment.tile_m) * TILE_M,
+            static_cast<int64_t>(segment.tile_n) * TILE_N};
+  float* const slot = slots + static_cast<int64_t>(segment.slot) * TILE_M * TILE_N;
+  return {{slot, false, TILE_M, TILE_N, TILE_N, TILE_N, nullptr, nullptr, nullptr, 0, true}, 0, 0};
 }
 
 constexpr int COMBINE_THREADS = 256;
 
-/** Adds the parts of streamed tiles in the order of k. Grid: (streamed tiles, TILE_M * TILE_N /
- * 1024). */
+/** Adds the parts of streamed tiles in the order of k. Grid: (streamed tiles, elements of a tile
+ * by four and threads). */
 template <int TILE_M, int TILE_N>
 __global__ void __launch_bounds__(COMBINE_THREADS)
     gemm_combine(Schedule s, const float* slots, Output out) {
   const int tile = static_cast<int>(blockIdx.x);
   const int64_t begin = static_cast<int64_t>(tile) * s.steps;
-  const int64_t end = begin + s.steps;
-  const int64_t all = static_cast<int64_t>(s.streamed) * s.steps;
-  // The blocks with this tile's first and last step; rounding can be off by one.
-  auto block_of = [&](int64_t step) {
-    int b = static_cast<int>(step * s.blocks / all);
-    while (b + 1 < s.blocks && s.first_step(b + 1) <= step) b++;
-    while (s.first_step(b) > step) b--;
-    return b;
-  };
-  const int first = block_of(begin);
-  const int last = block_of(end - 1);
+  const int first = s.block_of(begin);
+  const int last = s.block_of(begin + s.steps - 1);
   if (first == last) return;  // that block has written c
   const int at = (static_cast<int>(blockIdx.y * COMBINE_THREADS + threadIdx.x)) * 4;
   float sum[4] = {};
   for (int b = first; b <= last; b++) {
-    const int slot = 2 * b + (b == first ? 1 : 0);  // as Segments numbers them
     float part[4];
-    load_four(slots + static_cast<int64_t>(slot) * TILE_M * TILE_N + at, part);
+    load_four(slots + static_cast<int64_t>(s.slot(b, b == first)) * TILE_M * TILE_N + at, part);
 #pragma unroll
     for (int i = 0; i < 4; i++) sum[i] += part[i];
   }
@@ -186,8 +218,9 @@ __global__ void __launch_bounds__(COMBINE_THREADS)
   int n = 0;
   place_tile(s, s.whole + tile, m, n);
   const float scale = out.scale == nullptr ? 1.0f : *out.scale;
-  finish_four(out, static_cast<int64_t>(m) * TILE_M + at / TILE_N,
-              static_cast<int64_t>(n) * TILE_N + at % TILE_N, scale, sum);
+  const int64_t row = static_cast<int64_t>(m) * TILE_M + at / TILE_N;
+  const int64_t column = static_cast<int64_t>(n) * TILE_N + at % TILE_N;
+  finish_four(out, row, column, scale, take_four(out, row, column), sum);
 }
 
 template <int TILE_M, int TILE_N>

@@ -20,6 +20,16 @@ struct Schedule {
   __host__ __device__ int64_t first_step(int b) const {
     return static_cast<int64_t>(streamed) * steps * b / blocks;
   }
+  /** The block whose steps hold this one. */
+  __host__ __device__ int block_of(int64_t step) const {
+    int b = static_cast<int>(step * blocks / (static_cast<int64_t>(streamed) * steps));
+    // Rounding can be off by one.
+    while (b + 1 < blocks && first_step(b + 1) <= step) b++;
+    while (first_step(b) > step) b--;
+    return b;
+  }
+  /** Where a block keeps its part: it has at most one tile that it ends and one that it begins. */
+  __host__ __device__ int slot(int b, bool begins) const { return 2 * b + (begins ? 1 : 0); }
 };
 
 /** A block's part of a tile. */
@@ -34,10 +44,11 @@ struct Segment {
 /** Tiles that run at the same time share rows and columns, so that they find them in the L2 cache:
  * 16 rows of tiles are walked column by column. */
 constexpr int RASTER_ROWS = 16;
-__device__ __forceinline__ void place_tile(const Schedule& s, int tile, int& m, int& n) {
+__host__ __device__ __forceinline__ void place_tile(const Schedule& s, int tile, int& m, int& n) {
   const int group = tile / (RASTER_ROWS * s.tiles_n);
   const int within = tile % (RASTER_ROWS * s.tiles_n);
-  const int rows = min(RASTER_ROWS, s.tiles_m - group * RASTER_ROWS);
+  const int left = s.tiles_m - group * RASTER_ROWS;
+  const int rows = left < RASTER_ROWS ? left : RASTER_ROWS;
   m = group * RASTER_ROWS + within % rows;
   n = within / rows;
 }
@@ -45,14 +56,14 @@ __device__ __forceinline__ void place_tile(const Schedule& s, int tile, int& m, 
 /** A block's segments, one after the other. */
 class Segments {
  public:
-  __device__ __forceinline__ Segments(const Schedule& s, int block)
+  __host__ __device__ __forceinline__ Segments(const Schedule& s, int block)
       : s_(s),
         block_(block),
         tile_(block),
         at_(s.first_step(block)),
         end_(s.first_step(block + 1)) {}
 
-  __device__ __forceinline__ bool next(Segment& segment) {
+  __host__ __device__ __forceinline__ bool next(Segment& segment) {
     if (tile_ < s_.whole) {
       place_tile(s_, tile_, segment.tile_m, segment.tile_n);
       segment.begin = 0;
@@ -68,9 +79,8 @@ class Segments {
     const int64_t left = end_ - at_;
     segment.end =
         left < s_.steps - segment.begin ? segment.begin + static_cast<int>(left) : s_.steps;
-    // A block has at most two parts: what it ends of one tile and what it begins of another.
     const bool begins = segment.begin == 0;
-    segment.slot = begins && segment.end == s_.steps ? -1 : 2 * block_ + (begins ? 1 : 0);
+    segment.slot = begins && segment.end == s_.steps ? -1 : s_.slot(block_, begins);
     at_ += segment.end - segment.begin;
     return true;
   }

@@ -95,11 +95,12 @@ __global__ void __launch_bounds__(THREADS)
   for (int i = 0; i < 8; i++)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
+      const int64_t at_row = m + row + i % 4 + i / 4 * (TILE / 2);
+      const int64_t at_column = n + column + half * (TILE / 2);
       float four[4];
 #pragma unroll
       for (int j = 0; j < 4; j++) four[j] = sums[i][4 * half + j];
-      finish_four(out, m + row + i % 4 + i / 4 * (TILE / 2), n + column + half * (TILE / 2), scale,
-                  four);
+      finish_four(out, at_row, at_column, scale, take_four(out, at_row, at_column), four);
     }
 }
 

@@ -118,8 +118,12 @@ __device__ __forceinline__ void store_tile(const Output& out, int64_t m, int64_t
 #pragma unroll
   for (int i = 0; i < P::R; i++)
 #pragma unroll
-    for (int j = 0; j < P::N / STRIP_COLUMNS; j++)
-      store_strip(out, m + 64 * i, n + STRIP_COLUMNS * j, &sums[i][32 * j], strip);
+    for (int j = 0; j < P::N / STRIP_COLUMNS; j++) {
+      typename P::Sum part[32];
+#pragma unroll
+      for (int e = 0; e < 32; e++) part[e] = sums[i][32 * j + e];
+      store_strip(out, m + 64 * i, n + STRIP_COLUMNS * j, part, strip);
+    }
 }
 
 template <class P>
@@ -134,7 +138,9 @@ __device__ __forceinline__ void consume(const Schedule& s, unsigned char* shared
   Segments segments(s, static_cast<int>(blockIdx.x));
   Segment now;
   while (segments.next(now)) {
-    typename P::Sum sums[P::R][P::N / 2] = {};
+    typename P::Sum sums[P::R][P::N / 2];
+#pragma unroll
+    for (int i = 0; i < P::R * P::N / 2; i++) sums[i / (P::N / 2)][i % (P::N / 2)] = 0;
     int before = 0;
     for (int step = now.begin; step < now.end; step++) {
       mbarrier_wait(&barriers->full[ring.stage], ring.parity);
@@ -150,11 +156,8 @@ __device__ __forceinline__ void consume(const Schedule& s, unsigned char* shared
     if (first_lane) mbarrier_arrive(&barriers->empty[before]);
 #pragma unroll
     for (int i = 0; i < P::R; i++) wgmma_results(sums[i]);
-    if (now.slot < 0)
-      store_tile<P>(out, static_cast<int64_t>(now.tile_m) * P::TILE_M + row,
-                    static_cast<int64_t>(now.tile_n) * P::TILE_N, sums, strip);
-    else
-      store_tile<P>(slot_output(slots, now.slot, P::TILE_M, P::TILE_N), row, 0, sums, strip);
+    const Target target = target_of<P::TILE_M, P::TILE_N>(now, out, slots);
+    store_tile<P>(target.out, target.row + row, target.column, sums, strip);
   }
 }
 
