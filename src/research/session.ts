@@ -65,8 +65,11 @@ export interface SessionResult {
 }
 
 export const MODEL_FILE = "model.bin";
-/** A model of a thousand trees over fifty columns has some megabytes. */
-export const MODEL_BYTES_MAX = 512 * 2 ** 20;
+/**
+ * Of a model that is read whole: a thousand trees over fifty columns have some megabytes, a
+ * language model of a billion ternary weights fits.
+ */
+export const MODEL_BYTES_MAX = 2 ** 31;
 
 /** The final model as other commands open it; null where `research predict` is what uses it. */
 async function usableModel(task: Task, folder: string, bytes: Uint8Array): Promise<string | null> {

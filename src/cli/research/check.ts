@@ -71,7 +71,10 @@ export const check = defineCommand({
       const limits = Object.entries(budget).map(([name, value]) => `${value} ${name}`);
       out.result("research_check", document, () =>
         [
-          table(["fact", "value"], [...shown.rows, ["score", metric], ["budget", limits.join("")]]),
+          table(
+            ["fact", "value"],
+            [...shown.rows, ["score", metric], ["budget", limits.join(", ")]],
+          ),
           ...notes.map(({ code, text, hint }) => `${code}: ${text}. Hint: ${hint}`),
         ].join("\n"),
       );

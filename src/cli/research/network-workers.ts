@@ -7,6 +7,7 @@ import { z } from "zod";
 import { sha256Hex } from "../../core/bytes.ts";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { ControlClient } from "../../http/control-client.ts";
+import { overrunSeconds } from "../../research/trials/limits.ts";
 import type { RunTask } from "../../research/trials/open-run.ts";
 import { checkOutputs, outcomeRecordSchema } from "../../research/trials/outcome-record.ts";
 import type {
@@ -36,7 +37,7 @@ const resultSchema = z.object({
     record: outcomeRecordSchema.nullable(),
     error: z.string().nullable(),
     log: z.string().nullable(),
-    cpu_s: z.number(),
+    cpu_s: z.number().nonnegative(),
   }),
 });
 
@@ -45,8 +46,6 @@ const ABSENT_MS = 600_000;
 const LOOK_MS = 1000;
 /** Trials in a row that a node has lost, before it is not asked any more. */
 const LOSSES_MAX = 8;
-/** Of the limit: a worker is stopped a moment after it has reached it. */
-const OVERRUN = { factor: 2, more_s: 10 };
 
 export interface NetworkOptions {
   readonly control: ControlClient;
@@ -149,9 +148,11 @@ export class NetworkPlace implements WorkerSource {
       const answer = await this.control.post("/v1/research/trials", request, signal);
       const { result } = resultSchema.parse(answer);
       const { kind, record, error, log, cpu_s } = result;
-      const said_s = Math.max(cpu_s, record?.cpu_s ?? 0);
-      if (said_s > limit_s * OVERRUN.factor + OVERRUN.more_s) {
-        this.#refused = `it charges ${said_s} CPU seconds, of ${limit_s} allowed`;
+      // Of a cache as well: the loop plans with it, and no re-computation can check it.
+      const said = [cpu_s, record?.cpu_s ?? 0, record?.figures.kept_s ?? 0];
+      const wrong = said.find((s) => !(Number(s) >= 0 && Number(s) <= overrunSeconds(limit_s)));
+      if (wrong !== undefined) {
+        this.#refused = `it charges ${wrong} CPU seconds, of ${limit_s} allowed`;
         return lost(this.#refused);
       }
       this.#cpu_s += cpu_s;

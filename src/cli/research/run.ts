@@ -58,7 +58,8 @@ const LOCAL_FLAGS = {
     type: "integer",
     min: 64,
     value: "MIB",
-    summary: "that a worker may use before its trial ends (default: its share of what is free)",
+    summary:
+      "that a worker may use before its trial ends (default: its share of what is free as the run begins)",
   },
   knowledge: { type: "string", value: "FILE", summary: "knowledge base (default: this machine's)" },
   "teacher-host": {

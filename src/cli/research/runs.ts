@@ -130,7 +130,12 @@ const badReport = (file: string, why: string) =>
 const reportSchema = z.looseObject({
   schema: z.literal("magnet.research_report/1"),
   task: z.looseObject({ name: z.string(), domain: z.enum(["tabular", "series", "language"]) }),
-  result: z.looseObject({ sealed: z.looseObject({}), versions: z.array(z.looseObject({})) }),
+  result: z.looseObject({
+    baseline: z.looseObject({ trial: z.int() }),
+    final: z.looseObject({ candidate: z.looseObject({ trial: z.int() }) }),
+    sealed: z.looseObject({}),
+    versions: z.array(z.looseObject({})),
+  }),
   trials: z.array(z.looseObject({ index: z.int() })),
 });
 

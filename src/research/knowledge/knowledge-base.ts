@@ -2,7 +2,8 @@
  * What was learnt over all runs of this machine, and what other nodes told (paper 5): a SQLite file
  * of insights, failures among them, each with its task's signature, paired difference, interval,
  * trials, seeds, fingerprint of the data and cost. An insight is there once, under its key, however
- * often and from whomever it comes; the first to tell it is believed.
+ * often and from whomever it comes; the first to tell it is believed, but this machine may correct
+ * itself: a run that was undone because a node had lied comes to other insights.
  */
 import type { Database } from "bun:sqlite";
 import { type Clock, systemClock } from "../../core/clock.ts";
@@ -21,6 +22,10 @@ CREATE TABLE IF NOT EXISTS insights (
   insight TEXT NOT NULL, recorded_ms INTEGER NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS insights_by_domain ON insights (domain, metric);
 `;
+
+const IGNORE = "DO NOTHING";
+const CORRECT = `DO UPDATE SET result = excluded.result, insight = excluded.insight
+  WHERE origin = 'local'`;
 
 /** Who told an insight: this machine, or the node that signed a file. */
 export type Origin = "local" | PublicKey;
@@ -106,12 +111,12 @@ export class KnowledgeBase implements KnowledgeSource {
     this.merge([insight], "local");
   }
 
-  /** Takes what is not known yet; returns how many that were. Throws BAD_INSIGHT. */
+  /** Takes what is not known yet; returns how many it took. Throws BAD_INSIGHT. */
   merge(insights: readonly Insight[], origin: Origin): number {
     const checked = insights.map(checkInsight);
-    const query = `INSERT OR IGNORE INTO insights
+    const query = `INSERT INTO insights
       (key, origin, task_hash, task, domain, metric, strategy, result, insight, recorded_ms)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`;
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) ${origin === "local" ? CORRECT : IGNORE}`;
     const now_ms = this.#clock.now_ms();
     let added = 0;
     const insert = this.#database.transaction(() => {

@@ -61,7 +61,7 @@ export interface TrialRunner {
    * Computes again what other machines said of these trials; absent where no other machine is asked.
    * Rejects with NODE_WRONG, having undone what followed, where one has lied.
    */
-  vouch?(trials: readonly number[]): Promise<void>;
+  vouch?(trials: readonly number[], signal?: AbortSignal): Promise<void>;
   /** Numbers of the gate's queries that were undone: they were answered, so they stay used. */
   lostQueries?(): readonly number[];
 }

@@ -130,7 +130,10 @@ class Driver {
       case "sealed":
         return this.#sealed(step);
       case "vouch":
-        return runner.vouch?.(step.trials.map(({ index }) => index));
+        return runner.vouch?.(
+          step.trials.map(({ index }) => index),
+          signal,
+        );
       case "event":
         this.#options.onEvent?.({ index: this.#events++, ...step.event });
         return undefined;

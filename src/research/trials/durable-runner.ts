@@ -10,7 +10,7 @@ import type { Proposal, RunTrialsOptions, Spent, TrialRunner } from "../loop/fac
 import type { Trial } from "../types.ts";
 import { ERROR_LENGTH_MAX, RETRIES, TRIAL_CPU_S } from "./limits.ts";
 import { ownCpuSeconds } from "./process-cpu.ts";
-import { ResultChecker, type Verifier } from "./result-checker.ts";
+import { ResultChecker, type Taken, type Verifier } from "./result-checker.ts";
 import type { TrialEnd, TrialStore } from "./trial-store.ts";
 import type { TrialWorker, WorkerAnswer, WorkerSource } from "./trial-worker.ts";
 
@@ -32,7 +32,8 @@ export interface RunnerOptions {
 /** A trial that waits for its end. */
 interface Job {
   readonly index: number;
-  readonly cpu_limit_s: number;
+  /** What is left of the trial's limit. */
+  cpu_limit_s: number;
   readonly signal: AbortSignal | undefined;
   lost: number;
   resolve(trial: Trial): void;
@@ -48,6 +49,8 @@ export class DurableRunner implements TrialRunner {
   readonly #serving = new Set<WorkerSource>();
   readonly #workers = new Set<TrialWorker>();
   readonly #queue: Job[] = [];
+  /** CPU seconds that each trial may take. */
+  readonly #limits = new Map<number, number>();
   /** Called when the queue has grown or the runner closes. */
   #wakers: (() => void)[] = [];
   readonly #checker: ResultChecker;
@@ -81,12 +84,13 @@ export class DurableRunner implements TrialRunner {
     this.#broken = null;
     const first = this.#next;
     this.#next += batch.length;
+    const limit_s = cpu_limit_s ?? TRIAL_CPU_S;
     const jobs = this.#store.queue(first, batch).map(({ trial: index, state }) => {
+      this.#limits.set(index, limit_s);
       const ended = state === "queued" ? null : this.#store.whole(index);
       if (ended !== null) return ended;
       if (state === "done") this.#store.forget(index); // its outputs were damaged on the disk
       const { promise, resolve, reject } = Promise.withResolvers<Trial>();
-      const limit_s = cpu_limit_s ?? TRIAL_CPU_S;
       this.#queue.push({ index, cpu_limit_s: limit_s, signal, lost: 0, resolve, reject });
       return promise;
     });
@@ -111,8 +115,11 @@ export class DurableRunner implements TrialRunner {
     return this.#store.once(key, step);
   }
 
-  async vouch(trials: readonly number[]): Promise<void> {
-    for (const index of trials) await this.#checker.vouch(index);
+  async vouch(trials: readonly number[], signal?: AbortSignal): Promise<void> {
+    for (const index of trials) {
+      const cpu_limit_s = this.#limits.get(index) ?? TRIAL_CPU_S;
+      await this.#checker.vouch(index, { cpu_limit_s, signal });
+    }
   }
 
   lostQueries(): readonly number[] {
@@ -126,7 +133,7 @@ export class DurableRunner implements TrialRunner {
     const error = new MagnetError("INTERRUPTED", "the run was closed", { exit: "interrupted" });
     for (const { reject } of this.#queue.splice(0)) reject(error);
     this.#wake();
-    await this.#closeWorkers();
+    await Promise.all([this.#closeWorkers(), this.#checker.close()]);
     this.#note();
   }
 
@@ -156,8 +163,7 @@ export class DurableRunner implements TrialRunner {
   }
 
   async #closeWorkers(): Promise<void> {
-    const all = [...this.#workers, this.#checker];
-    await Promise.all(all.map((worker) => worker.close()));
+    await Promise.all([...this.#workers].map((worker) => worker.close()));
   }
 
   #start(): void {
@@ -224,14 +230,16 @@ export class DurableRunner implements TrialRunner {
         return true;
       }
       this.#store.started(index, worker.name);
-      const { spec } = this.#store.trial(index)!;
-      const answer = await worker.evaluate(spec, { cpu_limit_s });
-      if (source.foreign) await this.#checker.check(worker.name, spec, answer);
-      else if (answer.kind === "done") this.#checker.noteOwn(spec, answer);
+      const trial = this.#store.trial(index)!;
+      const answer = await worker.evaluate(trial.spec, { cpu_limit_s });
+      const taken = source.foreign
+        ? await this.#checker.check(trial, answer, { cpu_limit_s, signal })
+        : { answer, worker: null };
+      if (!source.foreign && answer.kind === "done") this.#checker.noteOwn(trial.spec, answer);
       const stopped = this.#closed || signal?.aborted === true;
-      if (answer.kind !== "lost") this.#end(job, answer);
-      else if (stopped || !this.#isCrash(job, answer.blamed)) this.#again(job, answer, stopped);
-      else this.#end(job, answer);
+      if (answer.kind !== "lost") this.#end(job, taken);
+      else if (stopped || !this.#isCrash(job, answer)) this.#again(job, answer, stopped);
+      else this.#end(job, taken);
       return answer.kind !== "lost" && answer.kind !== "timed_out";
     } catch (error) {
       // What else ends now would only say that its rows are gone.
@@ -241,9 +249,12 @@ export class DurableRunner implements TrialRunner {
     }
   }
 
-  #isCrash(job: Job, blamed: boolean): boolean {
-    if (blamed) job.lost++;
-    return job.lost > RETRIES;
+  /** A second attempt has what the first has left: a trial's limit is of all of them. */
+  #isCrash(job: Job, { blamed, cpu_s }: WorkerAnswer & { kind: "lost" }): boolean {
+    if (!blamed) return false;
+    job.lost++;
+    job.cpu_limit_s -= cpu_s;
+    return job.lost > RETRIES || job.cpu_limit_s <= 0;
   }
 
   #again(job: Job, answer: WorkerAnswer & { kind: "lost" }, stopped: boolean): void {
@@ -271,7 +282,7 @@ export class DurableRunner implements TrialRunner {
     return this.#told(index);
   }
 
-  #end(job: Job, answer: WorkerAnswer): void {
+  #end(job: Job, { answer, worker }: Taken): void {
     const { cpu_s, log: log_text } = answer;
     const end: TrialEnd =
       answer.kind === "done"
@@ -281,7 +292,7 @@ export class DurableRunner implements TrialRunner {
             ...{ record: null, outputs: null, ...NONE },
             error: answer.error.replaceAll("\n", " ").slice(0, ERROR_LENGTH_MAX),
           };
-    this.#store.end(job.index, { ...end, log: log_text, cpu_s });
+    this.#store.end(job.index, { ...end, log: log_text, cpu_s, worker });
     job.resolve(this.#told(job.index));
   }
 

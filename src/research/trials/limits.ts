@@ -30,6 +30,11 @@ export const WORKERS_MEMORY_SHARE = 0.8;
 export const WORKER_MEMORY_BYTES_MIN = 512 << 20;
 /** CPU seconds of one trial where nobody said: far beyond what the domains' trials need. */
 export const TRIAL_CPU_S = 600;
+/**
+ * CPU seconds that may be charged for a trial of this limit: a worker is stopped a moment after it
+ * has reached it, and what is computed again has nothing from a cache.
+ */
+export const overrunSeconds = (limit_s: number): number => limit_s * 2 + 10;
 /** A trial whose worker is lost is given to another one so often. */
 export const RETRIES = 1;
 /** Workers that may end before they are ready, one after the other, before the run gives up. */

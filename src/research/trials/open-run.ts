@@ -3,10 +3,12 @@
  * kept in the store, so that workers, and a resumed run, need the folder only, and a task file that
  * is edited meanwhile changes nothing.
  */
+import os from "node:os";
 import path from "node:path";
 import { sha256 } from "../../core/bytes.ts";
 import { type Clock, systemClock } from "../../core/clock.ts";
 import type { Hash } from "../../core/types.ts";
+import { requireMemory } from "../../model/memory.ts";
 import { parseTask, type Task } from "../task/load.ts";
 import type { Json } from "../types.ts";
 import { DurableRunner, type RunnerOptions } from "./durable-runner.ts";
@@ -39,7 +41,7 @@ export interface OpenRunOptions {
   readonly workers: number;
   /** Threads of each. */
   readonly threads: number;
-  /** Memory that each may have; absent: its share of what is free. */
+  /** Memory that each may have; absent: as the run began, or its share of what is free. */
   readonly memory_bytes?: number | undefined;
   /** Further workers, of the network. */
   readonly sources?: readonly WorkerSource[];
@@ -58,17 +60,21 @@ export interface OpenedRun {
   close(): Promise<void>;
 }
 
-/** Throws RUN_BUSY, RUN_DIFFERS, RUN_CORRUPT, disk errors; nothing is left open then. */
+/**
+ * Throws RUN_BUSY, RUN_DIFFERS, RUN_CORRUPT, NOT_ENOUGH_MEMORY, disk errors; nothing is left open
+ * then.
+ */
 export function openRun(options: OpenRunOptions): OpenedRun {
   const { task_hash, settings, code_version, workers, threads } = options;
   const folder = path.resolve(options.folder);
   const store = TrialStore.openFolder(folder, options.clock ?? systemClock);
   try {
-    const resumed = store.header() !== null;
+    const known = store.header();
+    const resumed = known !== null;
     const task = options.task as unknown as Json;
-    const header = store.begin({ task_hash, task, settings, code_version });
+    const memory_bytes = options.memory_bytes ?? memoryOf(known, workers);
+    const header = store.begin({ task_hash, task, settings, code_version, memory_bytes });
     const command = [...options.self, "research", "worker", folder, "--threads", String(threads)];
-    const memory_bytes = options.memory_bytes ?? workerMemoryBytes(workers);
     const local = () => new LocalWorkers({ command, task_hash, memory_bytes });
     // Without nodes as well: an earlier life may have asked some. It starts when it is needed.
     const secret = crypto.getRandomValues(new Uint8Array(16));
@@ -89,6 +95,21 @@ export function openRun(options: OpenRunOptions): OpenedRun {
     store.close();
     throw error;
   }
+}
+
+/**
+ * A resumed run must end what the first life would have ended, whatever is free by now. Throws
+ * NOT_ENOUGH_MEMORY where the machine has less than that in all.
+ */
+function memoryOf(known: RunHeader | null, workers: number): number | null {
+  const kept = known?.memory_bytes;
+  if (kept === undefined) return workerMemoryBytes(workers);
+  if (kept !== null)
+    requireMemory(kept, os.totalmem(), {
+      what: "a worker of this run, with the memory that it began with, needs",
+      hint: "resume it on the larger machine; with a smaller --memory, other trials may crash",
+    });
+  return kept;
 }
 
 /** One in so many results of other machines is computed again. */

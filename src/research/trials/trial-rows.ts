@@ -36,6 +36,8 @@ export interface RunHeader {
   /** Everything else that decides the result: budget, seed, batch size. */
   readonly settings: Json;
   readonly code_version: string;
+  /** What a worker may use, null without a limit; absent in runs of earlier versions. */
+  readonly memory_bytes?: number | null;
   readonly created_ms: number;
 }
 

@@ -12,6 +12,7 @@ import { invariant, MagnetError, toMagnetError } from "../../core/errors.ts";
 import { lockFolder } from "../../core/folder-lock.ts";
 import type { Proposal, Spent } from "../loop/faces.ts";
 import type { TrialState } from "../types.ts";
+import { ERROR_LENGTH_MAX } from "./limits.ts";
 import { type OutcomeRecord, outcomeAddress, proposalKey, specKey } from "./outcome-record.ts";
 import { openRunFile, RUN_LOCK, RunReader } from "./run-reader.ts";
 import { type RunHeader, type StoredTrial, storedTrial, type TrialRow } from "./trial-rows.ts";
@@ -188,9 +189,26 @@ export class TrialStore extends RunReader {
    * key: they did happen. Returns how many trials were dropped.
    */
   distrust(worker: string): number {
-    const query = "SELECT min(trial) AS first FROM trials WHERE worker = ? AND state = 'done'";
+    const query = "SELECT min(trial) AS first FROM trials WHERE worker = ?";
     const { first } = this.read((d) => d.query(query).get(worker)) as { first: number | null };
     if (first === null) return 0;
+    const dropped = this.#undoAfter(first);
+    this.forget(first);
+    return dropped;
+  }
+
+  /** Has a trial count as crashed, undoing what followed from its result, as distrust does. */
+  giveUp(index: number, error: string): number {
+    const dropped = this.#undoAfter(index);
+    this.forget(index);
+    this.end(index, {
+      ...{ state: "crashed", record: null, outputs: null, log: null, cpu_s: 0 },
+      error: error.slice(0, ERROR_LENGTH_MAX),
+    });
+    return dropped;
+  }
+
+  #undoAfter(first: number): number {
     const dropped = this.count() - first;
     this.#write((d) => {
       d.query("DELETE FROM trials WHERE trial > ?").run(first);
@@ -202,7 +220,6 @@ export class TrialStore extends RunReader {
          WHERE trials > ? AND key NOT GLOB '*~*'`,
       ).run(first);
     });
-    this.forget(first);
     return dropped;
   }
 

@@ -1,8 +1,9 @@
 /**
  * How many trials the loop needs to reach what random search ends with: the same data, folds, seed
- * and first configuration, the same number of trials. Random search draws from what the loop's
- * strategies choose from: one to three learners, their settings, class weights, blend weights and
- * the decision rule. A trial at a lower fidelity or at another seed counts for the loop as well.
+ * and first configuration, the same number of trials. Random search draws from most of what the
+ * loop's strategies choose from: one to three learners, their settings, class weights, blend weights
+ * and the decision rule; chosen features, interactions, bags and calibration are the loop's alone,
+ * so the ratio is that of the whole loop, not of its optimiser. A trial at a lower fidelity or at another seed counts for the loop as well.
  *
  *   bun tests/peers/research/efficiency.ts FILE.csv SEED TRIALS [ROWS]     one JSON line
  *

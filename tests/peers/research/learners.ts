@@ -162,8 +162,9 @@ const HEAD = [
 export async function learnersRow({ places, scale }: TableOptions): Promise<RowResult> {
   const repeats = Math.max(1, Math.round(REPEATS * scale));
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-learners-"));
+  let peers: Awaited<ReturnType<typeof startPeers>> | undefined;
   try {
-    const peers = await startPeers(places.python, folder);
+    peers = await startPeers(places.python, folder);
     const table = readTable(folder);
     // The worker of the pool starts before anything is measured.
     (await binData(table.held_out, { threads: 1 })).free();
@@ -176,7 +177,6 @@ export async function learnersRow({ places, scale }: TableOptions): Promise<RowR
         const [ours, theirs] = [runs[i]!.ours.at(-1)!, runs[i]!.theirs.at(-1)!];
         say(`${learner} ${ours.cpu_s.toFixed(2)} s, ${peer} ${theirs.cpu_s.toFixed(2)} s`);
       }
-    await peers.end();
     const rows = PAIRS.map((pair, i) => summary(pair, runs[i]!.ours, runs[i]!.theirs));
     const note =
       `${SIZE.rows} rows x ${SIZE.columns} numbers, ${SIZE.trees} trees, one thread, in turns: ` +
@@ -187,6 +187,7 @@ export async function learnersRow({ places, scale }: TableOptions): Promise<RowR
       figures: rows.map((row) => row.figure),
     };
   } finally {
+    await peers?.end();
     fs.rmSync(folder, { recursive: true, force: true });
   }
 }

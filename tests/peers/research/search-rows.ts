@@ -6,6 +6,8 @@ import { type SetFigures, tallySet } from "./tally.ts";
 const SYSTEMS = ["magnet", "sklearn", "xgboost"] as const;
 /** Of the sets in the table, so many may be worse. */
 const WORSE_MAX = 1 / 8;
+/** Of the CPU seconds allowed: what a search of ours may take at most. */
+const CPU_MOST = 1.05;
 
 type Key = readonly [set: string, seed: number, system: string];
 
@@ -19,7 +21,13 @@ async function cellOf(places: Places, [set, seed, system]: Key, cpu_s: number): 
   });
 }
 
-async function searchFigures(options: TableOptions): Promise<SetFigures[]> {
+interface Searched {
+  readonly sets: SetFigures[];
+  /** CPU seconds of a system's dearest search, over those allowed. */
+  readonly most: { readonly [system: string]: number };
+}
+
+async function searchFigures(options: TableOptions): Promise<Searched> {
   const { sets, seeds, places, cpu_s } = options;
   // The first in turn differs from seed to seed, so that no system always has the same neighbour.
   const keys = sets.flatMap((set) =>
@@ -32,17 +40,19 @@ async function searchFigures(options: TableOptions): Promise<SetFigures[]> {
     keys.map((key) => (pinned) => cellOf(pinned, key, cpu_s)),
   );
   const figures: SetFigures[] = [];
+  const most: Record<string, number> = {};
   for (const set of sets) {
     const rows = [];
     for (const seed of seeds) rows.push((await writeRows(writeTask(places, set, seed))).rows);
     const cells: Record<string, Cell[]> = {};
-    for (const system of SYSTEMS)
-      cells[system] = await Promise.all(
-        seeds.map((seed) => cellOf(places, [set, seed, system], cpu_s)),
-      );
+    for (const system of SYSTEMS) {
+      const of = await Promise.all(seeds.map((seed) => cellOf(places, [set, seed, system], cpu_s)));
+      cells[system] = of;
+      most[system] = Math.max(most[system] ?? 0, ...of.map((cell) => cell.cpu_s / cpu_s));
+    }
     figures.push(tallySet(set, { rows, cells }));
   }
-  return figures;
+  return { sets: figures, most };
 }
 
 const fixed = (x: number) => x.toFixed(4);
@@ -67,9 +77,9 @@ function line(f: SetFigures): string {
   return `| ${cells.join(" | ")} |`;
 }
 
-/** Goals: the lowest mean rank; better, or equal within the noise, on 7 of 8 sets. */
+/** Goals: the lowest mean rank; better or equal on 7 of 8 sets; no search above its CPU seconds. */
 export async function searchRow(options: TableOptions): Promise<RowResult> {
-  const all = await searchFigures(options);
+  const { sets: all, most } = await searchFigures(options);
   const mean = (of: "ranks" | "rank_of_mean", system: string) =>
     all.reduce((sum, one) => sum + one[of][system]!, 0) / all.length;
   const means = (of: "ranks" | "rank_of_mean") =>
@@ -88,6 +98,12 @@ export async function searchRow(options: TableOptions): Promise<RowResult> {
       name: "sets better than the best peer, or equal within the noise",
       ...{ figure: `${held} of ${all.length}`, peer: null, goal: `>= ${wanted} of ${all.length}` },
       reached: held >= wanted,
+    },
+    {
+      name: "CPU seconds of the dearest search, over those allowed",
+      figure: most.magnet!.toFixed(3),
+      peer: Math.max(most.sklearn!, most.xgboost!).toFixed(3),
+      ...{ goal: `<= ${CPU_MOST}`, reached: most.magnet! <= CPU_MOST },
     },
   ];
   const markdown = [

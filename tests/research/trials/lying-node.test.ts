@@ -6,10 +6,13 @@ import { afterEach, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { NetworkPlace } from "../../../src/cli/research/network-workers.ts";
 import { sha256Hex } from "../../../src/core/bytes.ts";
 import { systemClock } from "../../../src/core/clock.ts";
 import type { MagnetError } from "../../../src/core/errors.ts";
 import type { Hash } from "../../../src/core/types.ts";
+import type { ControlClient } from "../../../src/http/control-client.ts";
+import type { ResearchResult } from "../../../src/research/loop/events.ts";
 import { LOOP_LIMITS } from "../../../src/research/loop/limits.ts";
 import { runResearch } from "../../../src/research/loop/run.ts";
 import { DurableRunner } from "../../../src/research/trials/durable-runner.ts";
@@ -19,8 +22,13 @@ import {
   outputBytes,
   recordOf,
 } from "../../../src/research/trials/outcome-record.ts";
+import { RunReader } from "../../../src/research/trials/run-reader.ts";
 import { TrialStore } from "../../../src/research/trials/trial-store.ts";
-import type { WorkerSource } from "../../../src/research/trials/trial-worker.ts";
+import type {
+  TrialWorker,
+  WorkerAnswer,
+  WorkerSource,
+} from "../../../src/research/trials/trial-worker.ts";
 import type { TrialOutcome, TrialSpec } from "../../../src/research/types.ts";
 import { syntheticDomain } from "../synthetic.ts";
 
@@ -64,10 +72,13 @@ const flatter =
     return { ...outcome, score: outcome.score + by, outputs };
   };
 
-async function life(folder: string, places: readonly WorkerSource[]) {
+async function life(
+  folder: string,
+  places: readonly WorkerSource[],
+  own = source("process 1", false),
+) {
   const store = TrialStore.openFolder(folder, systemClock);
   store.begin({ task_hash: domain.task_hash, task: {}, settings: {}, code_version: "1" });
-  const own = source("process 1", false);
   const verifier = { source: own.place, isDue: () => false };
   const runner = new DurableRunner({ store, sources: places, verifier });
   const ended = await runResearch({ domain, budget: { trials: 60 }, seed: 1, runner }).then(
@@ -125,6 +136,112 @@ test("a run resumed after lies looks at the gate no more often than it may", asy
   const numbers = reads.map(({ key }) => Number(/^gate\/(\d+)/.exec(key)![1]));
   expect(new Set(numbers).size).toBe(numbers.length);
   expect(Math.max(...numbers)).toBeLessThan(LOOP_LIMITS.gate_queries);
+});
+
+/** The place, some of whose evaluations (from 0 on) end as this says. */
+function ending(
+  { place, counted }: ReturnType<typeof source>,
+  ends: (nth: number, spec: TrialSpec) => WorkerAnswer | null,
+) {
+  const open = async () => {
+    const worker = await place.open();
+    const evaluate: TrialWorker["evaluate"] = async (spec, limits) => {
+      const end = ends(counted.trials, spec);
+      if (end === null) return worker.evaluate(spec, limits);
+      counted.trials++;
+      return end;
+    };
+    return { ...worker, evaluate };
+  };
+  return { place: { ...place, open }, counted };
+}
+const ended = (kind: "failed" | "timed_out", error: string): WorkerAnswer => ({
+  ...{ kind, error, cpu_s: 0, log: null },
+});
+const gone: WorkerAnswer = { kind: "lost", error: "killed", blamed: true, cpu_s: 0, log: null };
+
+test("a checking worker that is killed once, or too slow for a trial, accuses nobody", async () => {
+  const folder = makeFolder();
+  const honest = () => source("node-1", true).place;
+  const killed = ending(source("process 1", false), (nth) => (nth === 3 ? gone : null));
+  const first = await life(folder, [honest()], killed);
+  expect(first.ended).not.toBeInstanceOf(Error);
+
+  const other = makeFolder();
+  let slow: string | null = null;
+  const late = ending(source("process 1", false), (nth, spec) => {
+    if (nth === 9) slow = JSON.stringify(spec);
+    return JSON.stringify(spec) === slow ? ended("timed_out", "too slow") : null;
+  });
+  const { ended: error } = await life(other, [honest()], late);
+  expect((error as MagnetError).code).toBe("RESULT_UNCHECKED");
+  expect((error as MagnetError).message).toContain("too slow");
+  const { ended: result } = await life(other, [honest()], late);
+  expect(result).not.toBeInstanceOf(Error);
+  const reader = RunReader.open(other);
+  const crashed = reader.trials().filter(({ state }) => state === "crashed");
+  reader.close();
+  expect(crashed.map(({ spec }) => JSON.stringify(spec))).toEqual([slow!]);
+});
+
+/** What a run decided, without what was measured. */
+function untimed(ended: ResearchResult | MagnetError): unknown {
+  if (ended instanceof Error) throw ended;
+  const { baseline, final, sealed, versions } = ended;
+  const text = JSON.stringify({ baseline, final, sealed, versions }, (name, value) =>
+    name.endsWith("_s") ? 0 : value,
+  );
+  return JSON.parse(text);
+}
+
+test("a node's failure is no end of the baseline and no veto of a model", async () => {
+  const whole = await life(makeFolder(), [source("process 2", false).place]);
+  for (const kind of ["failed", "timed_out"] as const) {
+    const liar = ending(source("node-liar", true), (_, { seed, configuration }) => {
+      const baseline = JSON.stringify(configuration) === JSON.stringify(domain.baseline());
+      return baseline || seed !== 1 ? ended(kind, "no") : null;
+    });
+    const { ended: result } = await life(makeFolder(), [liar.place]);
+    expect(untimed(result)).toEqual(untimed(whole.ended));
+  }
+});
+
+test("what a liar failed at is undone with what it said", async () => {
+  const store = TrialStore.openFolder(makeFolder(), systemClock);
+  store.begin({ task_hash: domain.task_hash, task: {}, settings: {}, code_version: "1" });
+  const spec = { task_hash: domain.task_hash, configuration: {}, fidelity: 1 };
+  const place = { version: 1, strategy: "s", proposer: "optimizer" } as const;
+  store.queue(
+    0,
+    [1, 2, 3].map((seed) => ({ place, spec: { ...spec, seed } })),
+  );
+  for (const [index, worker] of ["process 1", "node-liar", "process 1"].entries()) {
+    store.started(index, worker);
+    const end = { record: null, outputs: null, error: "no", log: null, cpu_s: 0 };
+    store.end(index, { ...end, state: "crashed" });
+  }
+  expect(store.distrust("node-liar")).toBe(2);
+  expect(store.trials().map(({ state }) => state)).toEqual(["crashed", "queued"]);
+  store.close();
+});
+
+test("CPU seconds that the loop plans with are within what the trial may take", async () => {
+  const node = { public_key: "k", node_id: "node-1", workers: 1, trial_cpu_s: 600, version: "1" };
+  const spec = { task_hash: domain.task_hash, configuration: domain.baseline(), seed: 1 };
+  const outcome = await domain.evaluate({ ...spec, fidelity: 1 }, { threads: 1 });
+  const answerOf = async (kept_s: number, cpu_s = 1) => {
+    const record = { ...recordOf(outcome), outputs_hash: null, figures: { kept_s } };
+    const result = { kind: "done", record, error: null, log: null, cpu_s };
+    const control = { get: async () => ({ nodes: [node] }), post: async () => ({ result }) };
+    const place = new NetworkPlace(control as unknown as ControlClient, {}, node);
+    const worker = await place.open();
+    const answer = await worker.evaluate({ ...spec, fidelity: 1 }, { cpu_limit_s: 10 });
+    return { kind: answer.kind, cpu_s: place.cpuSeconds() };
+  };
+  expect(await answerOf(25)).toEqual({ kind: "done", cpu_s: 1 });
+  expect(await answerOf(1e9)).toEqual({ kind: "lost", cpu_s: 0 });
+  expect(await answerOf(-1)).toEqual({ kind: "lost", cpu_s: 0 });
+  expect(await answerOf(0, -5)).toEqual({ kind: "lost", cpu_s: 0 });
 });
 
 test("figures that no domain would write are refused", () => {

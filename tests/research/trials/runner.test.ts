@@ -9,6 +9,7 @@ import { MagnetError } from "../../../src/core/errors.ts";
 import type { Hash } from "../../../src/core/types.ts";
 import { DurableRunner } from "../../../src/research/trials/durable-runner.ts";
 import { LocalWorkers } from "../../../src/research/trials/local-workers.ts";
+import { openRun } from "../../../src/research/trials/open-run.ts";
 import { processCpuSeconds } from "../../../src/research/trials/process-cpu.ts";
 import { workerMemoryBytes } from "../../../src/research/trials/process-memory.ts";
 import { TrialStore } from "../../../src/research/trials/trial-store.ts";
@@ -109,6 +110,51 @@ describe("trials on worker processes", () => {
     expect(eater!.error).toContain(`more than the ${formatBytes(memory_bytes)}`);
     // What earlier trials left in the worker may have been the reason: a fresh one decides.
     expect(store.trial(eater!.index)!.attempts).toBe(2);
+  });
+
+  test("a resumed run gives its workers the memory that it began with", async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-memory-"));
+    closers.push(() => fs.rmSync(folder, { recursive: true, force: true }));
+    const memory_bytes = 400 << 20;
+    const small = {
+      ...{ task: { file: "task.json", document: {}, seed: null }, task_hash: TOY_HASH },
+      ...{ settings: {}, code_version: "1", self: toyWorker(), workers: 1, threads: 1 },
+    };
+    await openRun({ ...small, folder, memory_bytes }).close();
+    const again = openRun({ ...small, folder });
+    const [eater] = await again.runner.run([toyProposal({ x: 1, mode: "eat" })], NO_LIMIT);
+    await again.close();
+    expect(eater!.error).toContain(`more than the ${formatBytes(memory_bytes)}`);
+
+    const moved = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-memory-"));
+    closers.push(() => fs.rmSync(moved, { recursive: true, force: true }));
+    const store = TrialStore.openFolder(moved, systemClock);
+    store.begin({ ...toyHeader(), memory_bytes: 2 ** 50 });
+    store.close();
+    const less = await failure((async () => openRun({ ...small, folder: moved }))());
+    expect(codeOf(less)).toBe("NOT_ENOUGH_MEMORY");
+  });
+
+  test("a second attempt has the CPU seconds that the first has left", async () => {
+    const asked: (number | null)[] = [];
+    const place: WorkerSource = {
+      cpuSeconds: () => 0,
+      open: async () => ({
+        name: "process 1",
+        async evaluate(_, { cpu_limit_s }) {
+          asked.push(cpu_limit_s);
+          return { kind: "lost", error: "memory", blamed: true, cpu_s: 8, log: null };
+        },
+        close: async () => undefined,
+      }),
+    };
+    const { store } = open();
+    const runner = new DurableRunner({ store, sources: [place] });
+    closers.push(() => runner.close());
+    await runner.run([toyProposal({ x: 1 })], { cpu_limit_s: 10 });
+    await runner.run([toyProposal({ x: 2 })], { cpu_limit_s: 7 });
+    expect(asked).toEqual([10, 2, 7]);
+    expect(store.trials().map(({ state }) => state)).toEqual(["crashed", "crashed"]);
   });
 
   test("a worker's memory is its share of what is free, and never less than it needs", () => {
@@ -288,7 +334,7 @@ describe("results of other machines", () => {
       },
     };
     const verifier = { source: local(), isDue: () => false };
-    const runner = new DurableRunner({ store, sources: [local(), foreign], verifier });
+    const runner = new DurableRunner({ store, sources: [foreign], verifier });
     const batch = [0.2, 0.3, 0.4].map((x) => toyProposal({ x }));
     expect(codeOf(await failure(runner.run(batch, NO_LIMIT)))).toBe("NODE_WRONG");
     await runner.close();
