@@ -8,7 +8,12 @@ import fc from "fast-check";
 import { canonicalJson } from "../../src/core/bytes.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import { Budget } from "../../src/research/loop/budget.ts";
-import type { Proposal, Spent, TrialRunner } from "../../src/research/loop/faces.ts";
+import {
+  type Proposal,
+  RECALL,
+  type Spent,
+  type TrialRunner,
+} from "../../src/research/loop/faces.ts";
 import { Gate } from "../../src/research/loop/gate.ts";
 import { polish } from "../../src/research/loop/polish.ts";
 import { runResearch } from "../../src/research/loop/run.ts";
@@ -185,6 +190,28 @@ describe("budgets of time", () => {
         const under = share < 0.95 && result.stop !== "exhausted";
         expect({ seed, kind, under, share }).toMatchObject({ under: false });
       }
+  });
+
+  test("a recalled configuration is stopped at a sixteenth of what is left, others later", async () => {
+    const { domain, runner } = simulated({ ...PLAIN, noise: 1, fidelities: [1] });
+    const configurations = [{ a: 0.7, b: 0.3, c: 12, shape: "flat" }];
+    const told = { gain: 0, spread: 0, weight: 1, settings: [], configurations };
+    const knowledge = { prior: () => ({ [RECALL]: told }), record: () => undefined };
+    const limits = new Map<string, number>();
+    const noting: TrialRunner = {
+      ...runner,
+      run(batch, options) {
+        const { strategy } = batch[0]!.place;
+        if (!limits.has(strategy)) limits.set(strategy, options.cpu_limit_s!);
+        return runner.run(batch, options);
+      },
+    };
+    const budget = { cpu_s: BUDGET };
+    await runResearch({ domain, budget, seed: 1, runner: noting, knowledge });
+    expect(limits.get(RECALL)).toBeGreaterThan(BUDGET / 20);
+    expect(limits.get(RECALL)).toBeLessThanOrEqual(BUDGET / 16);
+    const [, other] = [...limits].find(([id]) => id.startsWith("mend"))!;
+    expect(other).toBeGreaterThan(BUDGET / 16);
   });
 
   test("a measured final fit stays what later gate reads are planned beside", () => {

@@ -331,24 +331,6 @@ describe("openings", () => {
     expect(searched(events)[0]).toBe(RECALL);
   });
 
-  test("recalled ones are stopped where they take many times what the baseline takes", async () => {
-    const domain = syntheticDomain();
-    const inner = localRunner({ domain, clock: systemClock });
-    const limits: (number | null)[] = [];
-    const runner: TrialRunner = {
-      ...inner,
-      run(batch, options) {
-        const { strategy, version } = batch[0]!.place;
-        if (strategy === RECALL && version === 1) limits.push(options.cpu_limit_s);
-        return inner.run(batch, options);
-      },
-    };
-    await run({ domain, runner, budget: { cpu_s: 1 }, knowledge: knowing([recalled]) });
-    // A sixteenth of the budget: these trials take next to nothing.
-    expect(limits[0]).toBeGreaterThan(0);
-    expect(limits[0]).toBeLessThanOrEqual(1 / 16);
-  });
-
   test("take no more than their share of a small budget", async () => {
     const many = [0.1, 0.2, 0.3, 0.4].map((b) => ({ ...guess, b }));
     const { events } = await run({ budget: { trials: 14 }, knowledge: knowing(many) });
