@@ -5,8 +5,8 @@
 // through a ring of three stages in shared memory, filled by cp.async two steps ahead. Rows of 128
 // bytes whose 16-byte pieces are permuted by the row (piece ^ row % 8) keep ldmatrix and the
 // copies free of bank conflicts. An operand with m or n along memory lies as two halves of 64
-// columns and is transposed by ldmatrix. 96 KB a block and at most 128 registers: two blocks on a
-// multiprocessor with 228 KB.
+// columns and is transposed by ldmatrix. 96 KB: one block on a multiprocessor of 8.0 or 12.0, so it
+// may take all registers.
 #include "../platform/tensor_core.hpp"
 #include "gemm_paths.hpp"
 
@@ -92,19 +92,18 @@ __device__ __forceinline__ void load_b(uint32_t (&b)[4], const unsigned char* op
     ldmatrix_x4(b, p);
 }
 
-/** d: a fragment of four sums. */
-__device__ __forceinline__ void multiply(float* d, const uint32_t (&a)[4],
+__device__ __forceinline__ void multiply(float (&d)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
   mma_bf16(*reinterpret_cast<float (*)[4]>(d), a, b);
 }
-__device__ __forceinline__ void multiply(int32_t* d, const uint32_t (&a)[4],
+__device__ __forceinline__ void multiply(int32_t (&d)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
   mma_s8(*reinterpret_cast<int32_t (*)[4]>(d), a, b);
 }
 
 template <class T, bool A_MN, bool B_MN>
 __device__ __forceinline__ void multiply_stage(const unsigned char* stage, int row_a, int row_b,
-                                               Sum<T> (&sums)[2][32]) {
+                                               Sum<T> (&sums)[2][8][4]) {
 #pragma unroll
   for (int kk = 0; kk < STEP_BYTES / 32; kk++) {
     uint32_t a[2][4];
@@ -118,15 +117,24 @@ __device__ __forceinline__ void multiply_stage(const unsigned char* stage, int r
       const uint32_t high[2] = {b[2], b[3]};
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        multiply(&sums[i][8 * j], a[i], low);
-        multiply(&sums[i][8 * j + 4], a[i], high);
+        multiply(sums[i][2 * j], a[i], low);
+        multiply(sums[i][2 * j + 1], a[i], high);
       }
     }
   }
 }
 
+template <class S>
+__device__ __forceinline__ void store_rows(const Target& target, int row, int column,
+                                           const S (&sums)[8][4], float* stage) {
+  S strip[32];
+#pragma unroll
+  for (int i = 0; i < 32; i++) strip[i] = sums[i / 4][i % 4];
+  store_strip(target.out, target.row + row, target.column + column, strip, stage);
+}
+
 template <class T, bool A_MN, bool B_MN>
-__global__ void __launch_bounds__(THREADS, 2)
+__global__ void __launch_bounds__(THREADS)
     gemm_mma_kernel(Matrix<const T> a, Matrix<const T> b, Schedule schedule, float* slots,
                     Output out) {
   unsigned char* const shared = dynamic_shared<unsigned char>();
@@ -148,7 +156,9 @@ __global__ void __launch_bounds__(THREADS, 2)
       }
       cp_async_commit();  // also where there is nothing: the groups are counted
     };
-    Sum<T> sums[2][32] = {};
+    Sum<T> sums[2][8][4];
+#pragma unroll
+    for (int i = 0; i < 64; i++) sums[i / 32][i / 4 % 8][i % 4] = 0;
     __syncthreads();  // the strips of the tile before are written
 #pragma unroll
     for (int i = 0; i < STAGES - 1; i++) load(now.begin + i);
@@ -162,20 +172,16 @@ __global__ void __launch_bounds__(THREADS, 2)
     cp_async_wait<0>();
     __syncthreads();  // strips go where stages were
     const Target target = target_of<TILE, TILE>(now, out, slots);
-#pragma unroll
-    for (int i = 0; i < 2; i++)
-      store_strip(target.out, target.row + row_a + 16 * i, target.column + row_b, sums[i],
-                  stage_out);
+    // Not a loop: the compiler would not unroll it, and index registers in memory.
+    store_rows(target, row_a, row_b, sums[0], stage_out);
+    store_rows(target, row_a + 16, row_b, sums[1], stage_out);
   }
 }
 
 template <class T, bool A_MN, bool B_MN>
 void start(const Stream& stream, const Operands<T>& x, const Output& out) {
-  const Capability& device = capability();
-  const uint64_t together = device.shared_bytes / (SHARED_BYTES + 1024) >= 2 ? 2 : 1;
   // Cutting tiles writes and reads about 64 KB a block and starts a kernel: some 20 steps.
-  const ScheduleLimits limits{device.multiprocessors * static_cast<int>(together), 20,
-                              std::is_same_v<T, bf16>};
+  const ScheduleLimits limits{capability().multiprocessors, 20, std::is_same_v<T, bf16>};
   const Schedule schedule = make_schedule(out.rows, out.columns, x.k, TILE, TILE, STEP<T>, limits);
   float* const slots = workspace_slots(stream, schedule, TILE, TILE);
   const Geometry geometry{dim3(static_cast<unsigned>(schedule.blocks)), dim3(THREADS),
