@@ -1,7 +1,7 @@
-// Attention in bf16, backward, in two kernels that each own what they write and make the probabilities
-// again from the log sums: dQ, whose blocks pass over the keys as forward does, and dK and dV, whose
-// blocks own keys and pass over the group's heads and their queries. One pass for all three would save
-// two of seven products, but needs float atomics or a partial dQ per block of keys in memory.
+// Attention in bf16, backward, in two kernels that each own what they write and make the
+// probabilities again from the log sums: dQ, whose blocks pass over the keys as forward does, and dK
+// and dV, whose blocks own keys and pass over the group's heads and their queries. One pass for all
+// three would save two of seven products, but needs float atomics or a partial dQ per block of keys.
 #include "attention_tiles.cuh"
 
 namespace magnet::gpu {
@@ -16,7 +16,7 @@ struct BackwardArguments {
   float scale;
 };
 
-// ---- dQ ------------------------------------------------------------------------------------------
+// ---- dQ ----------------------------------------------------------------------------------------
 
 constexpr int DQ_WARPS = 4;
 constexpr int DQ_THREADS = DQ_WARPS * LANES;
@@ -24,7 +24,7 @@ constexpr int DQ_THREADS = DQ_WARPS * LANES;
 template <int HD>
 struct DqTile {
   static constexpr int M = HD <= 128 ? 2 : 1;
-  static constexpr int KEYS = HD <= 64 ? 64 : HD <= 96 ? 32 : 16;
+  static constexpr int KEYS = HD <= 32 ? 64 : HD <= 96 ? 32 : 16;
   static constexpr int ROWS = DQ_WARPS * 16 * M;
   static constexpr uint64_t SHARED = sizeof(bf16) * Tile<HD>::elements(2 * ROWS + 4 * KEYS);
 };
@@ -60,71 +60,65 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
   };
   const int head_dim = static_cast<int>(x.shape.head_dim);
   const int context = static_cast<int>(x.shape.context);
-  const int positions = Shape::ROWS / x.together;
-  const Place at = place_of(x.shape, x.shape.heads / x.together, positions, Longest::last_rows);
-  const int64_t first_head = at.head * x.together;
-  const int64_t kv = first_head / (x.shape.heads / x.shape.kv_heads) * head_dim;
+  const QueryRows own = query_rows(x.shape, x.together, Shape::ROWS, 16 * M);
+  const int64_t base = own.at.base;
   const auto load = [&](int key) {
     const int i = key / KEYS % 2 * 2;
-    const int64_t row = at.base + key;
-    load_rows<DQ_THREADS>(stage(i), 0, KEYS, x.k.row(row) + kv, x.k.stride, context - key,
-                          head_dim);
-    load_rows<DQ_THREADS>(stage(i + 1), 0, KEYS, x.v.row(row) + kv, x.v.stride, context - key,
-                          head_dim);
+    const int valid = context - key;
+    load_rows<DQ_THREADS>(stage(i), 0, KEYS, x.k, base + key, own.kv, valid, head_dim);
+    load_rows<DQ_THREADS>(stage(i + 1), 0, KEYS, x.v, base + key, own.kv, valid, head_dim);
   };
   for (int h = 0; h < x.together; h++) {
-    const int64_t column = (first_head + h) * head_dim;
-    const int64_t row = at.base + at.first;
-    load_rows<DQ_THREADS>(queries, h * positions, positions, x.q.row(row) + column, x.q.stride,
-                          context - at.first, head_dim);
-    load_rows<DQ_THREADS>(gradients, h * positions, positions, x.d_o.row(row) + column,
-                          x.d_o.stride, context - at.first, head_dim);
+    const int64_t column = (own.first_head + h) * head_dim;
+    const int valid = context - own.at.first;
+    load_rows<DQ_THREADS>(queries, h * own.positions, own.positions, x.q, base + own.at.first,
+                          column, valid, head_dim);
+    load_rows<DQ_THREADS>(gradients, h * own.positions, own.positions, x.d_o, base + own.at.first,
+                          column, valid, head_dim);
   }
   load(0);
   cp_async_commit();
 
-  const int own = warp_index() * 16 * M;
-  const int64_t head = first_head + own / positions;
-  const int first = at.first + own % positions;
+  // The statistics end at a whole block.
+  const float2* const of =
+      x.stats + (own.at.sequence * x.shape.heads + own.head) * stats_stride(x.shape) + own.first;
   float2 stats[M][2];
   float factor[M][2];
 #pragma unroll
   for (int m = 0; m < M; m++)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-      const int position = first + row_in(m, 2 * half);  // rows of stats end at a whole block
-      stats[m][half] = x.stats[(at.sequence * x.shape.heads + head) * stats_stride(x.shape) +
-                               position];
+      stats[m][half] = of[row_in(m, 2 * half)];
       factor[m][half] = x.scale;
     }
   Sums<M, HD / 8> out;
   out.clear();
-  const int end = min(at.first + positions, context);
+  const int end = min(own.at.first + own.positions, context);
   for (int key = 0; key < end; key += KEYS) {
     cp_async_wait<0>();
     __syncthreads();  // the tile is there, and the one before it is done with
     if (key + KEYS < end) load(key + KEYS);
     cp_async_commit();
-    if (key > first + 16 * M - 1) continue;
+    if (key > own.first + 16 * M - 1) continue;
     const int i = key / KEYS % 2 * 2;
     Sums<M, KEYS / 8> s, dp;
     s.clear();
     dp.clear();
-    add_products(s, queries, own, stage(i));
-    add_products(dp, gradients, own, stage(i + 1));
-    score_gradients(s, dp, stats, x.scale * LOG2_E, key + KEYS - 1 > first, first, key);
+    add_products(s, queries, own.own, stage(i));
+    add_products(dp, gradients, own.own, stage(i + 1));
+    score_gradients(s, dp, stats, x.scale * LOG2_E, key + KEYS - 1 > own.first, own.first, key);
     add_mixed(out, s, stage(i), 0);
   }
-  put_sums(queries, own, 0, out, factor);
-  store_rows(queries, own, min(16 * M, context - first), 0, HD / 8, x.dq, at.base + first,
-             head * head_dim, head_dim);
+  put_sums(queries, own.own, 0, out, factor);
+  store_rows(queries, own.own, min(16 * M, context - own.first), 0, HD / 8, x.dq, base + own.first,
+             own.head * head_dim, head_dim);
 }
 
-// ---- dK and dV -----------------------------------------------------------------------------------
+// ---- dK and dV ---------------------------------------------------------------------------------
 
-/** Rows of products are keys here (a warp has 16 of them), columns are queries: probabilities and their
- * gradients are then operands of the products that follow as they lie in registers. Wide heads are
- * written in two parts, by blocks that make the scores twice: registers hold no more. */
+/** Rows of products are keys here (a warp has 16 of them), columns are queries: probabilities and
+ * their gradients are then operands of the products that follow as they lie in registers. Wide heads
+ * are written in two parts, by blocks that make the scores twice: registers hold no more. */
 template <int HD>
 struct DkvTile {
   static constexpr int WARPS = HD <= 128 ? 8 : 4;
@@ -182,20 +176,18 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
     const int query = begin + turn % tiles * QUERIES;
     const int64_t head = at.head * group + turn / tiles;
     const int64_t row = at.base + query;
-    load_rows<THREADS>(stage(2 * i), 0, QUERIES, x.q.row(row) + head * head_dim, x.q.stride,
-                       context - query, head_dim);
-    load_rows<THREADS>(stage(2 * i + 1), 0, QUERIES, x.d_o.row(row) + head * head_dim,
-                       x.d_o.stride, context - query, head_dim);
+    const int64_t column = head * head_dim;
+    const int valid = context - query;
+    load_rows<THREADS>(stage(2 * i), 0, QUERIES, x.q, row, column, valid, head_dim);
+    load_rows<THREADS>(stage(2 * i + 1), 0, QUERIES, x.d_o, row, column, valid, head_dim);
     const float2* const from =
         x.stats + (at.sequence * x.shape.heads + head) * stats_stride(x.shape) + query;
     const int pair = 2 * static_cast<int>(threadIdx.x);
     if (pair < QUERIES) cp_async_16(stats + i * QUERIES + pair, from + pair);
   };
-  const int64_t row = at.base + at.first;
-  load_rows<THREADS>(keys, 0, Shape::KEYS, x.k.row(row) + kv, x.k.stride, context - at.first,
-                     head_dim);
-  load_rows<THREADS>(values, 0, Shape::KEYS, x.v.row(row) + kv, x.v.stride, context - at.first,
-                     head_dim);
+  const int64_t base = at.base + at.first;
+  load_rows<THREADS>(keys, 0, Shape::KEYS, x.k, base, kv, context - at.first, head_dim);
+  load_rows<THREADS>(values, 0, Shape::KEYS, x.v, base, kv, context - at.first, head_dim);
   load(0);
   cp_async_commit();
 
@@ -223,13 +215,12 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
     add_mixed(dv, s, stage(2 * i + 1), part);
     add_mixed(dk, dp, stage(2 * i), part);
   }
+  put_sums(keys, own, part, dk, {{x.scale, x.scale}});
+  put_sums(values, own, part, dv, {{1, 1}});
+  const int end = part + Shape::COLUMNS;
   const int rows = min(16, context - first);
-  const float one[1][2] = {{1, 1}};
-  const float factor[1][2] = {{x.scale, x.scale}};
-  put_sums(keys, own, part, dk, factor);
-  put_sums(values, own, part, dv, one);
-  store_rows(keys, own, rows, part, part + Shape::COLUMNS, x.dk, at.base + first, kv, head_dim);
-  store_rows(values, own, rows, part, part + Shape::COLUMNS, x.dv, at.base + first, kv, head_dim);
+  store_rows(keys, own, rows, part, end, x.dk, at.base + first, kv, head_dim);
+  store_rows(values, own, rows, part, end, x.dv, at.base + first, kv, head_dim);
 }
 
 }  // namespace
@@ -253,7 +244,8 @@ void attention_backward(const Stream& stream, const AttentionShape& shape, Matri
     MG_LAUNCH(attention_dq_kernel<HD>, stream, {blocks, DQ_THREADS, Dq::SHARED}, arguments);
     dim3 key_blocks = places(shape, shape.kv_heads, Dkv::KEYS);
     key_blocks.y = Dkv::PARTS;
-    MG_LAUNCH(attention_dkv_kernel<HD>, stream, {key_blocks, Dkv::THREADS, Dkv::SHARED}, arguments);
+    const Geometry geometry = {key_blocks, Dkv::THREADS, Dkv::SHARED};
+    MG_LAUNCH(attention_dkv_kernel<HD>, stream, geometry, arguments);
   });
 }
 

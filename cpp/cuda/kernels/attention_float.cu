@@ -1,6 +1,6 @@
 // Attention in float32, for audits and tests: sums in order of the columns or positions. A warp owns
 // four rows (queries, or keys for dK and dV); lanes are the other side's positions while scores are
-// made and the head's columns while rows are mixed. Tiles of 32 positions pass through shared memory.
+// made and the head's columns while rows are mixed. Tiles of 32 positions go through shared memory.
 #include <cmath>
 
 #include "attention_stats.cuh"

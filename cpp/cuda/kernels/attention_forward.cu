@@ -1,7 +1,7 @@
-// Attention in bf16, forward: tiles of keys and values stream through shared memory (two stages, copied
-// while the tile before is used), scores and sums stay in registers, softmax is float32 and online.
-// A warp has 32 query rows (16 for wide heads): with 16 its loads of keys from shared memory would take
-// longer than the tensor cores need. Two blocks of 4 warps fit a multiprocessor.
+// Attention in bf16, forward: tiles of keys and values stream through shared memory (two stages,
+// copied while the tile before is used), scores and sums stay in registers, softmax is float32 and
+// online. A warp has 32 query rows (16 for wide heads): with 16 its loads of keys from shared memory
+// would take longer than the tensor cores need. Two blocks of 4 warps fit a multiprocessor.
 #include "attention_tiles.cuh"
 
 namespace magnet::gpu {
@@ -23,8 +23,8 @@ struct ForwardArguments {
   Matrix<const bf16> q, k, v;
   Matrix<bf16> o;
   float* log_sums;
-  int together;        // heads_together
-  float scale_log2;    // of scores, as exponents of 2
+  int together;      // heads_together
+  float scale_log2;  // of scores, as exponents of 2
 };
 
 /** A larger maximum is taken up only where it exceeds the one in use by this many powers of 2: the
@@ -67,6 +67,23 @@ struct Softmax {
           s.of[m][n][i] = p;
           sum[m][i / 2] += p;
         }
+  }
+
+  /** Writes the log sums of the head's positions from `first` on. */
+  __device__ __forceinline__ void finish(float* log_sums, int first, int context,
+                                         float (&inverse)[M][2]) const {
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int half = 0; half < 2; half++) {
+        float total = sum[m][half];
+        total += __shfl_xor_sync(FULL_WARP, total, 1);
+        total += __shfl_xor_sync(FULL_WARP, total, 2);
+        inverse[m][half] = 1.0f / total;
+        const int position = first + row_in(m, 2 * half);
+        if (lane_index() % 4 == 0 && position < context)
+          log_sums[position] = (top[m][half] + log2f(total)) * LN_2;
+      }
   }
 
   template <int C>
@@ -112,27 +129,20 @@ __global__ void __launch_bounds__(THREADS, 2) attention_forward_kernel(ForwardAr
   };
   const int head_dim = static_cast<int>(x.shape.head_dim);
   const int context = static_cast<int>(x.shape.context);
-  const int positions = Shape::ROWS / x.together;
-  const Place at = place_of(x.shape, x.shape.heads / x.together, positions, Longest::last_rows);
-  const int64_t first_head = at.head * x.together;
-  const int64_t kv = first_head / (x.shape.heads / x.shape.kv_heads) * head_dim;
+  const QueryRows own = query_rows(x.shape, x.together, Shape::ROWS, 16 * M);
+  const int64_t base = own.at.base;
   const auto load = [&](int key) {
     const int i = key / KEYS % 2 * 2;
-    const int64_t row = at.base + key;
-    load_rows<THREADS>(stage(i), 0, KEYS, x.k.row(row) + kv, x.k.stride, context - key, head_dim);
-    load_rows<THREADS>(stage(i + 1), 0, KEYS, x.v.row(row) + kv, x.v.stride, context - key,
-                       head_dim);
+    const int valid = context - key;
+    load_rows<THREADS>(stage(i), 0, KEYS, x.k, base + key, own.kv, valid, head_dim);
+    load_rows<THREADS>(stage(i + 1), 0, KEYS, x.v, base + key, own.kv, valid, head_dim);
   };
   for (int h = 0; h < x.together; h++)
-    load_rows<THREADS>(queries, h * positions, positions,
-                       x.q.row(at.base + at.first) + (first_head + h) * head_dim, x.q.stride,
-                       context - at.first, head_dim);
+    load_rows<THREADS>(queries, h * own.positions, own.positions, x.q, base + own.at.first,
+                       (own.first_head + h) * head_dim, context - own.at.first, head_dim);
   load(0);
   cp_async_commit();
 
-  const int own = warp_index() * 16 * M;  // first row of the warp
-  const int64_t head = first_head + own / positions;
-  const int first = at.first + own % positions;
   Sums<M, HD / 8> out;
   out.clear();
   Softmax<M> softmax;
@@ -140,39 +150,28 @@ __global__ void __launch_bounds__(THREADS, 2) attention_forward_kernel(ForwardAr
   for (int m = 0; m < M; m++)
 #pragma unroll
     for (int half = 0; half < 2; half++) softmax.top[m][half] = -INFINITY, softmax.sum[m][half] = 0;
-  const int end = min(at.first + positions, context);
+  const int end = min(own.at.first + own.positions, context);
   for (int key = 0; key < end; key += KEYS) {
     cp_async_wait<0>();
     __syncthreads();  // the tile is there, and the one before it is done with
     if (key + KEYS < end) load(key + KEYS);
     cp_async_commit();
-    if (key > first + 16 * M - 1) continue;
+    if (key > own.first + 16 * M - 1) continue;
     const int i = key / KEYS % 2 * 2;
     Sums<M, KEYS / 8> s;
     s.clear();
-    add_products(s, queries, own, stage(i));
-    if (key + KEYS - 1 > first) mask(s, first, key);
+    add_products(s, queries, own.own, stage(i));
+    if (key + KEYS - 1 > own.first) mask(s, own.first, key);
     softmax.take(s, x.scale_log2, out);
     add_mixed(out, s, stage(i + 1), 0);
   }
 
+  float* const log_sums = x.log_sums + (own.at.sequence * x.shape.heads + own.head) * context;
   float inverse[M][2];
-#pragma unroll
-  for (int m = 0; m < M; m++)
-#pragma unroll
-    for (int half = 0; half < 2; half++) {
-      float sum = softmax.sum[m][half];
-      sum += __shfl_xor_sync(FULL_WARP, sum, 1);
-      sum += __shfl_xor_sync(FULL_WARP, sum, 2);
-      inverse[m][half] = 1.0f / sum;
-      const int position = first + row_in(m, 2 * half);
-      if (lane_index() % 4 == 0 && position < context)
-        x.log_sums[(at.sequence * x.shape.heads + head) * context + position] =
-            (softmax.top[m][half] + log2f(sum)) * LN_2;
-    }
-  put_sums(queries, own, 0, out, inverse);
-  store_rows(queries, own, min(16 * M, context - first), 0, HD / 8, x.o, at.base + first,
-             head * head_dim, head_dim);
+  softmax.finish(log_sums, own.first, context, inverse);
+  put_sums(queries, own.own, 0, out, inverse);
+  store_rows(queries, own.own, min(16 * M, context - own.first), 0, HD / 8, x.o, base + own.first,
+             own.head * head_dim, head_dim);
 }
 
 }  // namespace
@@ -189,8 +188,8 @@ void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix
   with_head_dim(shape.head_dim, [&](auto size) {
     constexpr int HD = decltype(size)::value;
     using Rows = ForwardTile<HD>;
-    const Geometry geometry = {places(shape, shape.heads / together, Rows::ROWS / together), THREADS,
-                               Rows::SHARED};
+    const dim3 blocks = places(shape, shape.heads / together, Rows::ROWS / together);
+    const Geometry geometry = {blocks, THREADS, Rows::SHARED};
     MG_LAUNCH(attention_forward_kernel<HD>, stream, geometry, arguments);
   });
 }

@@ -1,5 +1,5 @@
-// Rotary positions in place. Bound by memory: a thread owns pairs whose halves are 16 bytes each where
-// head_dim allows it, single pairs otherwise.
+// Rotary positions in place. Bound by memory: a thread owns pairs whose halves are 16 bytes each
+// where head_dim allows it, single pairs otherwise.
 #include "attention.hpp"
 
 namespace magnet::gpu {
@@ -22,7 +22,8 @@ struct RopeShape {
 /** The fused order of operations is the CPU's: float32 gives the same bits. */
 template <class T, int WIDTH>
 __global__ void __launch_bounds__(THREADS)
-    rope_kernel(Matrix<T> x, RopeShape shape, const float* cosines, const float* sines, float sign) {
+    rope_kernel(Matrix<T> x, RopeShape shape, const float* cosines, const float* sines,
+                float sign) {
   const uint32_t i = blockIdx.x * THREADS + threadIdx.x;
   if (i >= shape.count) return;
   const uint32_t run = i % shape.runs;

@@ -1,5 +1,5 @@
-// Statistics of the queries for attention's backward pass: a warp per query and head reads o and d_o
-// once.
+// Statistics of the queries for attention's backward pass: a warp per query and head reads o and
+// d_o once.
 #include "attention_stats.cuh"
 
 namespace magnet::gpu {
@@ -45,7 +45,8 @@ void check_attention(const AttentionShape& shape) {
                     shape.kv_heads >= 1 && shape.heads % shape.kv_heads == 0 &&
                     shape.context >= 1 && shape.context <= INT32_MAX / 2 && shape.sequences >= 1;
   if (!fits || shape.sequences * shape.heads * stats_stride(shape) > INT32_MAX)
-    fail(MG_E_SHAPE, "attention of %lld sequences of %lld positions, %lld heads of %lld, %lld kv heads",
+    fail(MG_E_SHAPE,
+         "attention of %lld sequences of %lld positions, %lld heads of %lld, %lld kv heads",
          static_cast<long long>(shape.sequences), static_cast<long long>(shape.context),
          static_cast<long long>(shape.heads), static_cast<long long>(shape.head_dim),
          static_cast<long long>(shape.kv_heads));

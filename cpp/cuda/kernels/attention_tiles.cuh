@@ -72,18 +72,21 @@ __device__ __forceinline__ uint4 chunk_of_pairs(const bf16* from, int columns) {
   return out;
 }
 
-/** Starts to copy `rows` rows of one head to a tile, from its row `row` on; zeros from row `valid` and
- * from column head_dim on. All threads of the block; ends with their cp.async groups and a barrier. */
+/** Starts to copy `rows` rows of one head, which begins at `column`, to a tile, from its row `row` on;
+ * zeros from row `valid` and from column head_dim on. All threads of the block; ends with their
+ * cp.async groups and a barrier. */
 template <int THREADS, int HD>
-__device__ __forceinline__ void load_rows(Tile<HD> to, int row, int rows, const bf16* from,
-                                          int64_t stride, int valid, int head_dim) {
+__device__ __forceinline__ void load_rows(Tile<HD> to, int row, int rows, Matrix<const bf16> matrix,
+                                          int64_t matrix_row, int64_t column, int valid,
+                                          int head_dim) {
   constexpr int CHUNKS = Tile<HD>::CHUNKS;
   constexpr int SPREAD = Tile<HD>::SPREAD;
   const bool aligned = head_dim % 8 == 0;
   // SPREAD threads a row, so that rows of a thread are whole eights apart and swizzled alike.
   const int first = static_cast<int>(threadIdx.x) % SPREAD;
+  const bf16* const from = matrix.row(matrix_row) + column;
   for (int r = static_cast<int>(threadIdx.x) / SPREAD; r < rows; r += THREADS / SPREAD) {
-    const bf16* const source = from + r * stride + first * 8;
+    const bf16* const source = from + r * matrix.stride + first * 8;
     bf16* const target = to.at(row + r, first);
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; chunk += SPREAD) {
@@ -230,6 +233,29 @@ inline int heads_together(const AttentionShape& shape, int warps) {
   int together = 1;
   while (together < warps && shape.heads / shape.kv_heads % (2 * together) == 0) together *= 2;
   return together;
+}
+
+/** Rows of queries of a block that passes over keys, and those of the calling warp. */
+struct QueryRows {
+  Place at;
+  int64_t first_head;  // of the block's
+  int64_t kv;          // column of the group's keys and values
+  int positions;       // of each of the block's heads
+  int own;             // first row of the warp
+  int64_t head;        // of the warp
+  int first;           // position of the warp's first row
+};
+__device__ __forceinline__ QueryRows query_rows(const AttentionShape& shape, int together, int rows,
+                                                int warp_rows) {
+  QueryRows q;
+  q.positions = rows / together;
+  q.at = place_of(shape, shape.heads / together, q.positions, Longest::last_rows);
+  q.first_head = q.at.head * together;
+  q.kv = q.first_head / (shape.heads / shape.kv_heads) * shape.head_dim;
+  q.own = warp_index() * warp_rows;
+  q.head = q.first_head + q.own / q.positions;
+  q.first = q.at.first + q.own % q.positions;
+  return q;
 }
 
 /** run(std::integral_constant<int, HD>) with the least that holds the head. */

@@ -9,12 +9,6 @@
 
 namespace magnet::gpu {
 
-void prefill_attention(const Stream& stream, const InferArguments& arguments, uint32_t tiles);
-uint32_t prefill_rows(uint32_t heads, uint32_t kv_heads);
-void decode_attention(const Stream& stream, const InferArguments& arguments, uint32_t rows,
-                      uint32_t last_position);
-bool splits_decode(const KvCache& cache, uint32_t heads, uint32_t single, uint32_t last_position);
-
 namespace {
 
 constexpr int CACHE_THREADS = 128;

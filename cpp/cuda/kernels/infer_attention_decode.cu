@@ -1,17 +1,18 @@
 // Attention of single rows over the paged cache. Bound by the memory that holds keys and values: all
 // query heads of a kv head use what is loaded once (rows of one tensor-core tile), every warp has 64
-// positions under way at a time, and where there are few rows, blocks share the positions of one. Warps
-// leave the results of their units in memory; they are merged in order of positions.
+// positions under way at a time, and where there are few rows, blocks share the positions of one.
+// Warps leave the results of their units in memory; they are merged in order of positions.
 #include "infer_attention_units.cuh"
 
 namespace magnet::gpu {
+namespace {
 
 constexpr int DECODE_WARPS = 4;
 constexpr uint64_t DECODE_SHARED = 99 * 1024;  // what every device has
 /** Fewer blocks than this leave multiprocessors without work. */
 constexpr uint32_t DECODE_BLOCKS = 256;
 
-/** Results of a warp's unit in shared memory: for each pair top, sum, two factors, and its columns. */
+/** A warp's unit in shared memory: for each pair top, sum, two factors, and its columns. */
 template <int HD>
 struct UnitResult {
   static constexpr int FLOATS = HD + 4;
@@ -192,8 +193,8 @@ __global__ void __launch_bounds__(MERGE_THREADS) merge_split_kernel(InferArgumen
   }
 }
 
-/** Whether the positions of single rows are split: few rows, long sequences. Both ways give the same
- * bits. */
+}  // namespace
+
 bool splits_decode(const KvCache& cache, uint32_t heads, uint32_t single, uint32_t last_position) {
   const GroupCut cut = cut_group(heads, cache.kv_heads);
   const uint64_t blocks = uint64_t{single} * cache.kv_heads * static_cast<uint32_t>(cut.pieces);

@@ -1,9 +1,10 @@
-// Attention of many rows of a sequence over the paged cache: a block has four warps of 16 pairs of a
-// position and a query head, all of one kv head, which share units of 64 keys and values in shared
+// Attention of many rows of a sequence over the paged cache: a block has four warps of 16 pairs of
+// a position and a query head, all of one kv head, which share units of 64 keys and values in shared
 // memory. The next unit is copied while one is used (wide heads: one at a time).
 #include "infer_attention_units.cuh"
 
 namespace magnet::gpu {
+namespace {
 
 constexpr int PREFILL_WARPS = 4;
 constexpr int PREFILL_THREADS = PREFILL_WARPS * LANES;
@@ -119,6 +120,8 @@ __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_attention_kernel(I
   store_pairs<HD>(x, at, first, cut.positions, sum, out);
 }
 
+}  // namespace
+
 void prefill_attention(const Stream& stream, const InferArguments& arguments, uint32_t tiles) {
   const GroupCut cut = cut_group(arguments.heads, arguments.cache.kv_heads);
   const uint32_t blocks = tiles * arguments.cache.kv_heads * static_cast<uint32_t>(cut.pieces);
@@ -129,7 +132,6 @@ void prefill_attention(const Stream& stream, const InferArguments& arguments, ui
   });
 }
 
-/** Rows of a tile. */
 uint32_t prefill_rows(uint32_t heads, uint32_t kv_heads) {
   return static_cast<uint32_t>(PREFILL_WARPS * cut_group(heads, kv_heads).positions);
 }

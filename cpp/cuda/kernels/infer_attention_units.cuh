@@ -41,6 +41,15 @@ struct InferArguments {
   float2* partial;     // (top, sum)
 };
 
+/** Tiles of at most prefill_rows rows. */
+void prefill_attention(const Stream& stream, const InferArguments& arguments, uint32_t tiles);
+uint32_t prefill_rows(uint32_t heads, uint32_t kv_heads);
+/** Tiles of one row; last_position as AttentionWork has it. */
+void decode_attention(const Stream& stream, const InferArguments& arguments, uint32_t rows,
+                      uint32_t last_position);
+/** Whether it splits the positions of rows: few rows, long sequences. Both ways give the same bits. */
+bool splits_decode(const KvCache& cache, uint32_t heads, uint32_t single, uint32_t last_position);
+
 /** What a block works on: a tile, a kv head, and a piece of its query heads. */
 struct InferPlace {
   AttentionTile tile;

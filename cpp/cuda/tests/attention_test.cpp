@@ -109,7 +109,8 @@ Reference compute(const AttentionShape& a, const Inputs& in) {
                         log_sums.data(), dq.view(), dk.view(), dv.view(), scratch.data());
   for (const auto& m : {o.view(), dq.view(), dk.view(), dv.view()})
     check(padding_is_zero(stream, m), "zeros behind the last column");
-  return {download_matrix(stream, o.view()), download_reals(stream, log_sums.data(), log_sums.size()),
+  return {download_matrix(stream, o.view()),
+          download_reals(stream, log_sums.data(), log_sums.size()),
           download_matrix(stream, dq.view()), download_matrix(stream, dk.view()),
           download_matrix(stream, dv.view())};
 }
@@ -124,8 +125,8 @@ Reals all_of(const Reference& r) {
 template <class T>
 void test_attention(const char* precision, Random& random, const AttentionShape& a, double limit) {
   char name[128];
-  std::snprintf(name, sizeof name, "%s, %d x %d positions, %d heads of %d, %d kv heads: ", precision,
-                static_cast<int>(a.sequences), static_cast<int>(a.context),
+  std::snprintf(name, sizeof name, "%s, %d x %d positions, %d heads of %d, %d kv heads: ",
+                precision, static_cast<int>(a.sequences), static_cast<int>(a.context),
                 static_cast<int>(a.heads), static_cast<int>(a.head_dim),
                 static_cast<int>(a.kv_heads));
   const std::string of = name;
@@ -199,8 +200,8 @@ void test_rope(const char* precision, Random& random, const AttentionShape& a, d
 template <class T>
 void test_all(const char* precision, double rope_limit, double limit) {
   Random random(7);
-  for (const AttentionShape& a : {AttentionShape{2, 24, 2, 2, 8}, {1, 7, 3, 3, 6}, {2, 65, 4, 4, 96}})
-    test_rope<T>(precision, random, a, rope_limit);
+  const AttentionShape turned[] = {{2, 24, 2, 2, 8}, {1, 7, 3, 3, 6}, {2, 65, 4, 4, 96}};
+  for (const AttentionShape& a : turned) test_rope<T>(precision, random, a, rope_limit);
   const AttentionShape shapes[] = {
       {1, 32, 4, 2, 16},  // golden
       {2, 24, 4, 2, 8},   // golden

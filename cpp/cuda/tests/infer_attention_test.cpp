@@ -1,5 +1,5 @@
-// Attention of inference over a paged cache against plain loops in double precision; and that a row's
-// bits are the same in a batch of everything, in other cuts, and by itself.
+// Attention of inference over a paged cache against plain loops in double precision; and that a
+// row's bits are the same in a batch of everything, in other cuts, and by itself.
 #include <algorithm>
 #include <numeric>
 
@@ -191,7 +191,8 @@ void test_shape(Random& random, Shape shape, const std::vector<uint32_t>& length
   check(c.attend(cut, true) == rows_of(whole, cut, width), name + "other cuts differ");
   check_same_in_all_orders([&] { return c.attend(lasts, false); }, name + "single rows");
   check_same_in_all_orders([&] { return c.attend(lasts, true); }, name + "split rows");
-  const std::vector<uint32_t> few(all.begin(), all.begin() + std::min<int64_t>(40, static_cast<int64_t>(all.size())));
+  const auto count = std::min<int64_t>(40, static_cast<int64_t>(all.size()));
+  const std::vector<uint32_t> few(all.begin(), all.begin() + count);
   check_same_in_all_orders([&] { return c.attend(few, false); }, name + "prefill");
 }
 
