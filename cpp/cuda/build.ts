@@ -4,8 +4,8 @@
  * which the executable embeds; where there is none an empty file takes its place, and magnet says "not in
  * this build". By g++, with the emulation of a device, it becomes build/emulated/libmagnet_cuda.so and
  * the test programs of cpp/cuda/tests: for tests, never embedded. Flags of nvcc that do not depend on
- * the GPU are in cpp/cuda/nvcc.options, which tests/gpu/run.sh uses too; -fmad=false: the bits are
- * those of the operations as they are written.
+ * the GPU are in cpp/cuda/nvcc.options, and what is taken from the CPU's library in host.sources, which
+ * tests/gpu/run.sh reads too; -fmad=false: the bits are those of the operations as they are written.
  */
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
@@ -49,10 +49,9 @@ const EMULATED_FLAGS = [
   "-fno-ipa-reference",
 ];
 
+const linesOf = (file: string) => fs.readFileSync(path.join(root, file), "utf8").trim().split("\n");
 /** Of the CPU's library, in this one too. */
-const HOST_SOURCES = [
-  ...["errors", "model", "optimizer_factors", "rope_tables", "thread_pool", "thread_team"],
-].map((name) => path.join(root, `cpp/cpu/${name}.cpp`));
+const HOST_SOURCES = linesOf("cpp/cuda/host.sources").map((file) => path.join(root, file));
 const ONLY_ON_DEVICE = /runtime_cuda\.cu$/;
 const ONLY_EMULATED = /\/(emulation\w*|runtime_emulated)\.cpp$/;
 
@@ -98,12 +97,11 @@ export async function buildCudaLibrary(host: Compiler & { folder: string }): Pro
     return;
   }
   const by = { compiler: nvcc, compilerPackage: "nvidia-cuda-toolkit" };
-  const options = path.join(root, "cpp/cuda/nvcc.options");
   const ccbin = `-ccbin=${host.compiler}`;
   const objects = await compileFiles(by, {
     folder: path.join(host.folder, "cuda"),
     files: kernels(ONLY_EMULATED),
-    flags: [ccbin, ...fs.readFileSync(options, "utf8").trim().split("\n"), ...gencodes],
+    flags: [ccbin, ...linesOf("cpp/cuda/nvcc.options"), ...gencodes],
     linkFlags: LINK_FLAGS,
     what: "CUDA files, which takes minutes the first time",
   });

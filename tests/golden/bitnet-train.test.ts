@@ -3,87 +3,24 @@
  * norms, logits and the weights after three AdamW steps. Tolerances: tests/golden/bitnet/README.md.
  */
 import { describe, expect, test } from "bun:test";
-import type { OptimizerStep } from "../../src/model/optimizer.ts";
 import { Trainer } from "../../src/model/trainer.ts";
 import { outerStep, weightedSum } from "../../src/native/codec.ts";
-import { difference, GoldenFile, relativeL2, worstTensor } from "./golden-file.ts";
+import { difference, GoldenFile, worstTensor } from "./golden-file.ts";
+import { adamw, describeGolden } from "./train-golden.ts";
 
 const LOSS_TOLERANCE = 1e-5;
 
-function adamw(file: GoldenFile, step: number): OptimizerStep {
-  const o = file.json<{
-    lr: number;
-    betas: [number, number];
-    eps: number;
-    weight_decay: number;
-    clip_norm: number;
-  }>(file.metadata.kind === "diloco" ? "inner" : "optimizer");
-  const [beta1, beta2] = o.betas;
-  const { lr, eps, weight_decay } = o;
-  return { lr, beta1, beta2, eps, weight_decay, clip: o.clip_norm, step };
-}
-
-/** [file, gradient tolerance, tolerance of the three-step update, logits tolerance] */
-const FILES: [string, number, number, number][] = [
-  ["train_tiny_subln", 1e-5, 1e-3, 1e-5],
-  ["train_small_llama", 1e-5, 1e-3, 1e-5],
-  ["train_tiny_subln_flips", 5e-3, 2e-2, 5e-3],
-];
-
-for (const [name, gradientTolerance, updateTolerance, logitsTolerance] of FILES) {
-  const file = await GoldenFile.open(name);
-  describe(name, () => {
-    const config = file.config();
-    const [steps, batch, width] = file.shape("tokens") as [number, number, number];
-    const context = width - 1;
-    const tokens = file.i32("tokens");
-    const stepTokens = (i: number) => tokens.slice(i * batch * width, (i + 1) * batch * width);
-    const create = () => {
-      const trainer = Trainer.create(config, { batch, context, threads: 1 });
-      trainer.params.set(file.arena("w0"));
-      return trainer;
-    };
-
-    test("gradient, loss and norm of the first step", async () => {
-      const trainer = create();
-      const result = await trainer.gradient(stepTokens(0));
-      const worst = worstTensor(config, trainer.grad, file.arena("grad_f64"));
-      expect(worst.error, worst.name).toBeLessThan(gradientTolerance);
-      const [loss] = file.json<number[]>("loss_f64");
-      const [norm] = file.json<number[]>("grad_norm_f64");
-      expect(Math.abs(result.loss - loss!)).toBeLessThan(LOSS_TOLERANCE);
-      expect(Math.abs(result.grad_norm / norm! - 1)).toBeLessThan(gradientTolerance);
-      expect(result.tokens).toBe(batch * context);
-      trainer.close();
-    });
-
-    test("three AdamW steps", async () => {
-      const trainer = create();
-      const losses = file.json<number[]>("loss_f32");
-      for (let i = 0; i < steps; i++) {
-        const { loss } = await trainer.step(stepTokens(i), 1, adamw(file, i + 1));
-        const flips = name.endsWith("flips") && i > 0;
-        expect(Math.abs(loss - losses[i]!)).toBeLessThan(flips ? 1e-3 : LOSS_TOLERANCE);
-      }
-      const w0 = file.arena("w0");
-      const update = difference(trainer.params, w0);
-      const worst = worstTensor(config, update, difference(file.arena("w3_f32"), w0));
-      expect(worst.error, worst.name).toBeLessThan(updateTolerance);
-      trainer.close();
-    });
-
-    test("logits and evaluation of the first step", async () => {
-      const trainer = create();
-      const logits = await trainer.logits(stepTokens(0).slice(0, context));
-      expect(relativeL2(logits, file.f32("logits_f64/row0"))).toBeLessThan(logitsTolerance);
-      const { nll_sum, count } = await trainer.evaluate(stepTokens(0), batch);
-      expect(count).toBe(batch * context);
-      const [loss] = file.json<number[]>("loss_f64");
-      expect(Math.abs(nll_sum / count - loss!)).toBeLessThan(LOSS_TOLERANCE);
-      trainer.close();
-    });
-  });
-}
+const FLOAT32 = { loss: LOSS_TOLERANCE, gradient: 1e-5, update: 1e-3, logits: 1e-5 };
+const FLIPS = { loss: LOSS_TOLERANCE, gradient: 5e-3, update: 2e-2, logits: 5e-3 };
+describeGolden("train_tiny_subln", await GoldenFile.open("train_tiny_subln"), {
+  tolerances: FLOAT32,
+});
+describeGolden("train_small_llama", await GoldenFile.open("train_small_llama"), {
+  tolerances: FLOAT32,
+});
+describeGolden("train_tiny_subln_flips", await GoldenFile.open("train_tiny_subln_flips"), {
+  tolerances: FLIPS,
+});
 
 const diloco = await GoldenFile.open("diloco_small");
 describe("diloco_small", () => {

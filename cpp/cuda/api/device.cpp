@@ -28,21 +28,24 @@ std::string device_json(int index) {
   } catch (const Error& e) {
     error = e.message;
   }
-  const std::string capability =
-      error.empty() ? std::to_string(info.major) + "." + std::to_string(info.minor) : "";
-  return "{\"name\":" + quoted(info.name) + ",\"capability\":" + quoted(capability) +
-         ",\"multiprocessors\":" + std::to_string(info.multiprocessors) +
-         ",\"memory_bytes\":" + std::to_string(info.memory_bytes) +
-         ",\"free_bytes\":" + std::to_string(info.free_bytes) + ",\"error\":" + quoted(error) + "}";
+  std::string capability;
+  if (error.empty()) capability = std::to_string(info.major) + '.' + std::to_string(info.minor);
+  std::string out = "{\"name\":";
+  out.append(quoted(info.name)).append(",\"capability\":").append(quoted(capability));
+  out.append(",\"multiprocessors\":").append(std::to_string(info.multiprocessors));
+  out.append(",\"memory_bytes\":").append(std::to_string(info.memory_bytes));
+  out.append(",\"free_bytes\":").append(std::to_string(info.free_bytes));
+  return out.append(",\"error\":").append(quoted(error)).append("}");
 }
 
 std::string info_json() {
   const DriverStatus status = driver_status();
-  std::string devices;
-  for (int i = 0; i < status.devices; i++) devices += (i == 0 ? "" : ",") + device_json(i);
-  return "{\"driver_version\":" + std::to_string(status.driver_version) +
-         ",\"runtime_version\":" + std::to_string(status.runtime_version) +
-         ",\"why_none\":" + quoted(status.why_none) + ",\"devices\":[" + devices + "]}";
+  std::string out = "{\"driver_version\":";
+  out.append(std::to_string(status.driver_version));
+  out.append(",\"runtime_version\":").append(std::to_string(status.runtime_version));
+  out.append(",\"why_none\":").append(quoted(status.why_none)).append(",\"devices\":[");
+  for (int i = 0; i < status.devices; i++) out.append(i == 0 ? "" : ",").append(device_json(i));
+  return out.append("]}");
 }
 
 }  // namespace

@@ -1,0 +1,118 @@
+"""The golden files (tests/golden/bitnet/README.md) against libmagnet_cuda on the GPU, at both
+precisions: worst tensor's relative L2 of gradients against float64, losses, three AdamW steps; and
+that a step gives the same bits twice."""
+import json
+import os
+
+import numpy
+
+from magnet_abi import GRAD, PARAMS, Library, Trainer, pack_adamw, row
+
+FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../golden/bitnet")
+GRADIENT_GOAL = {"float32": 1e-5, "backend": 2e-2}
+LOSS_GOAL = {"float32": 1e-5, "backend": 5e-3}
+NAMES = {"float32": "float32", "backend": "bfloat16"}
+
+
+class Golden:
+    def __init__(self, name):
+        path = os.path.join(FOLDER, f"{name}.safetensors")
+        with open(path, "rb") as file:
+            data = file.read()
+        start = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:start])
+        self.metadata = header.pop("__metadata__")
+        kinds = {"F32": "<f4", "I32": "<i4"}
+        self.tensors = {
+            key: numpy.frombuffer(
+                data[start + e["data_offsets"][0] : start + e["data_offsets"][1]], kinds[e["dtype"]]
+            ).reshape(e["shape"])
+            for key, e in header.items()
+        }
+
+    def json(self, key):
+        return json.loads(self.metadata[key])
+
+    def config(self):
+        c = self.json("config")
+        return {
+            **{"variant": "bitnet" if c["variant"] == "subln" else "llama"},
+            **{"vocab_size": c["vocab"], "d_model": c["dim"], "n_layers": c["n_layers"]},
+            **{"n_heads": c["n_heads"], "n_kv_heads": c["n_kv_heads"], "head_dim": c["head_dim"]},
+            **{"d_ff": c["ffn_dim"], "context": c["ctx"], "rope_theta": c["rope_theta"]},
+            **{"norm_eps": c["rms_eps"]},
+        }
+
+    def arena(self, prefix, tensors):
+        return numpy.concatenate([self.tensors[f"{prefix}/{t[0]}"].ravel() for t in tensors])
+
+
+def worst(tensors, found, expected):
+    """(error, name) of the tensor that is furthest off."""
+    errors = []
+    for name, at, rows, columns in tensors:
+        a = found[at : at + rows * columns].astype(numpy.float64)
+        b = expected[at : at + rows * columns].astype(numpy.float64)
+        errors.append((float(numpy.linalg.norm(a - b) / numpy.linalg.norm(b)), name))
+    return max(errors)
+
+
+def start(library, golden, batch, context, precision):
+    trainer = Trainer(library, golden.config(), batch, context, precision)
+    tensors = trainer.tensors()
+    trainer.push(PARAMS, golden.arena("w0", tensors))
+    return trainer, tensors
+
+
+def check_training(library, name, precision):
+    golden = Golden(name)
+    tokens = golden.tensors["tokens"]
+    steps, batch, width = tokens.shape
+    trainer, tensors = start(library, golden, batch, width - 1, precision)
+    loss, _, _ = trainer.gradient(tokens[0])
+    first = trainer.pull(GRAD).copy()
+    error, tensor = worst(tensors, first, golden.arena("grad_f64", tensors))
+    goal = GRADIENT_GOAL[precision]
+    what = f"{name}, {NAMES[precision]}"
+    row(f"{what}: gradients", f"<= {goal:g}", f"{error:.2e} ({tensor})", error <= goal)
+    off = abs(loss - golden.json("loss_f64")[0])
+    row(f"{what}: loss", f"<= {LOSS_GOAL[precision]:g}", f"{off:.1e} nats off", off <= LOSS_GOAL[precision])
+    trainer.gradient(tokens[0])
+    same = bool((trainer.pull(GRAD) == first).all())
+    row(f"{what}: twice the same bits", "yes", "yes" if same else "no", same)
+    o = golden.json("optimizer")
+    for i in range(steps):
+        numbers = (o["lr"], *o["betas"], o["eps"], o["weight_decay"], o["clip_norm"])
+        trainer.step(tokens[i], pack_adamw(i + 1, *numbers))
+    w0 = golden.arena("w0", tensors)
+    moved = golden.arena("w3_f32", tensors) - w0
+    error, tensor = worst(tensors, trainer.pull(PARAMS) - w0, moved)
+    holds = error <= 1e-3 if precision == "float32" else None
+    row(f"{what}: three steps", "<= 1e-3 in float32", f"{error:.2e} ({tensor})", holds)
+    trainer.close()
+
+
+def check_orpo(library, precision):
+    golden = Golden("orpo_small")
+    t = golden.tensors
+    pairs, width = t["ids_chosen"].shape
+    trainer, tensors = start(library, golden, 2 * pairs, width - 1, precision)
+    both = [numpy.stack([t[f"{k}_chosen"], t[f"{k}_rejected"]], 1) for k in ("ids", "labels")]
+    result = trainer.orpo_gradient(*both, pairs, width, golden.json("beta"))
+    error, tensor = worst(tensors, trainer.pull(GRAD), golden.arena("grad_f64", tensors))
+    what, goal = f"orpo_small, {NAMES[precision]}", GRADIENT_GOAL[precision]
+    row(f"{what}: gradients", f"<= {goal:g}", f"{error:.2e} ({tensor})", error <= goal)
+    off = abs(result[0] - golden.json("loss_f64"))
+    row(f"{what}: loss", f"<= {LOSS_GOAL[precision]:g}", f"{off:.1e} off", off <= LOSS_GOAL[precision])
+    trainer.close()
+
+
+def main():
+    library = Library("libmagnet_cuda.so")
+    for precision in ("float32", "backend"):
+        for name in ("train_tiny_subln", "train_small_llama"):
+            check_training(library, name, precision)
+        check_orpo(library, precision)
+
+
+main()

@@ -1,0 +1,34 @@
+/**
+ * The GPU's library as the emulation of a device runs it (cpp/cuda/build.ts): built when it is first
+ * asked for, which takes minutes once and then what has changed.
+ */
+import fs from "node:fs";
+import path from "node:path";
+
+export const root = path.join(import.meta.dir, "../..");
+export const emulatedFolder = path.join(root, "build/emulated");
+export const emulatedFile = path.join(emulatedFolder, "libmagnet_cuda.so");
+/** The library and the tests of the kernels compiled, on a machine that does other things too. */
+export const BUILD_TIMEOUT_MS = 1_800_000;
+
+export function build(target: string, env: Record<string, string> = {}): string {
+  const { exitCode, stdout, stderr } = Bun.spawnSync(
+    [process.execPath, "build.ts", "--target", target],
+    { cwd: root, env: { ...process.env, ...env }, stdin: "ignore" },
+  );
+  if (exitCode !== 0) throw new Error(`build.ts --target ${target}: ${stderr}${stdout}`);
+  return stderr.toString();
+}
+
+/** From here on this process takes the emulation for the GPU's library. */
+export function useEmulation(): void {
+  build("emulated");
+  process.env.MAGNET_CUDA_LIBRARY = emulatedFile;
+}
+
+/** Names of the test programs, by what is in cpp/cuda/tests. */
+export const kernelTests = (): string[] =>
+  fs
+    .readdirSync(path.join(root, "cpp/cuda/tests"))
+    .filter((name) => name.endsWith("_test.cpp"))
+    .map((name) => path.basename(name, ".cpp"));
