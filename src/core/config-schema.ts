@@ -183,6 +183,11 @@ export const SECTION_NAMES = Object.keys(sections) as SectionName[];
 export const OTHER_VARIABLES = [
   "MAGNET_CPU",
   "MAGNET_NO_MEMFD",
+  "MAGNET_CUDA_LIBRARY",
+  "MAGNET_GEMM",
+  // Of the GPU's library as tests run it.
+  "MAGNET_EMULATION_DEVICES",
+  "MAGNET_EMULATION_ORDER",
   "MAGNET_CONFIG",
   "MAGNET_PASSPHRASE",
   "MAGNET_API_KEYS",

@@ -24,7 +24,7 @@ const RUN_TIMEOUT_MS = 300_000;
 const run = (env: Record<string, string>, ...args: string[]) => magnet(MAIN, home, args, { env });
 const train = (env: Record<string, string>, out: string, ...args: string[]) => {
   const model = ["--model", "model.json", "--data", "text.txt", "--batch", "2", "--out", out];
-  return run(env, "train", ...model, "--eval-every", "0", "--json", ...args);
+  return run(env, "train", ...model, "--heldout", "0", "--json", ...args);
 };
 type Document = Record<string, unknown>;
 const documents = (stdout: string): Document[] =>
@@ -32,6 +32,8 @@ const documents = (stdout: string): Document[] =>
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line));
+const startedIn = (stdout: string) =>
+  documents(stdout).find(({ schema }) => schema === "magnet.train_started/1");
 
 beforeAll(() => {
   build("emulated");
@@ -46,8 +48,7 @@ describe("training on a GPU", () => {
     async () => {
       const straight = await train(GPU, "straight", "--steps", "4");
       expect([straight.code, straight.stderr]).toEqual([0, straight.stderr]);
-      const [started] = documents(straight.stdout);
-      expect(started!.device).toBe("cuda:0 (emulated device)");
+      expect(startedIn(straight.stdout)!.device).toBe("cuda:0 (emulated device)");
       const half = ["--steps", "4", "--checkpoint-every", "2"];
       expect((await train(GPU, "again", ...half)).code).toBe(0);
       const folders = fs.readdirSync(path.join(home, "again/checkpoints")).sort();
@@ -87,8 +88,8 @@ describe("where a GPU cannot be used", () => {
       "no GPU can be used: no NVIDIA driver is installed",
     ]);
     expect(hint).toContain("--device cpu");
-    const [started] = documents((await train(NO_DRIVER, "cpu-only", "--steps", "1")).stdout);
-    expect(started!.device).toBe("CPU (no NVIDIA driver is installed)");
+    const { stdout } = await train(NO_DRIVER, "cpu-only", "--steps", "1");
+    expect(startedIn(stdout)!.device).toBe("CPU (no NVIDIA driver is installed)");
   });
 
   test("a GPU that is not there, with those that are", async () => {

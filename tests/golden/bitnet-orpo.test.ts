@@ -10,7 +10,7 @@ import { describeOrpo, OrpoGolden } from "./orpo-golden.ts";
 const golden = await OrpoGolden.open();
 const { config, beta, pairs, width } = golden;
 
-describeOrpo(golden, { tolerances: { value: 1e-5, gradient: 1e-5 } });
+describeOrpo(golden, { tolerances: { value: 1e-5, gradient: 1e-5, tensor: 1e-5 } });
 
 describe("ORPO", () => {
   test("pairs in micro-batches of one give the gradient of all at once", async () => {

@@ -47,14 +47,26 @@ class Golden:
         return numpy.concatenate([self.tensors[f"{prefix}/{t[0]}"].ravel() for t in tensors])
 
 
+def relative(a, b):
+    a, b = a.astype(numpy.float64), b.astype(numpy.float64)
+    return float(numpy.linalg.norm(a - b) / numpy.linalg.norm(b))
+
+
 def worst(tensors, found, expected):
     """(error, name) of the tensor that is furthest off."""
     errors = []
     for name, at, rows, columns in tensors:
-        a = found[at : at + rows * columns].astype(numpy.float64)
-        b = expected[at : at + rows * columns].astype(numpy.float64)
-        errors.append((float(numpy.linalg.norm(a - b) / numpy.linalg.norm(b)), name))
+        part = slice(at, at + rows * columns)
+        errors.append((relative(found[part], expected[part]), name))
     return max(errors)
+
+
+def gradient_row(what, precision, tensors, found, expected):
+    """The whole gradient against the goal; the tensor that is furthest off beside it."""
+    error, goal = relative(found, expected), GRADIENT_GOAL[precision]
+    off, name = worst(tensors, found, expected)
+    value = f"{error:.2e}; {off:.2e} of {name}"
+    row(f"{what}: gradients", f"<= {goal:g}", value, error <= goal)
 
 
 def start(library, golden, batch, context, precision):
@@ -71,10 +83,8 @@ def check_training(library, name, precision):
     trainer, tensors = start(library, golden, batch, width - 1, precision)
     loss, _, _ = trainer.gradient(tokens[0])
     first = trainer.pull(GRAD).copy()
-    error, tensor = worst(tensors, first, golden.arena("grad_f64", tensors))
-    goal = GRADIENT_GOAL[precision]
     what = f"{name}, {NAMES[precision]}"
-    row(f"{what}: gradients", f"<= {goal:g}", f"{error:.2e} ({tensor})", error <= goal)
+    gradient_row(what, precision, tensors, first, golden.arena("grad_f64", tensors))
     off = abs(loss - golden.json("loss_f64")[0])
     row(f"{what}: loss", f"<= {LOSS_GOAL[precision]:g}", f"{off:.1e} nats off", off <= LOSS_GOAL[precision])
     trainer.gradient(tokens[0])
@@ -99,9 +109,8 @@ def check_orpo(library, precision):
     trainer, tensors = start(library, golden, 2 * pairs, width - 1, precision)
     both = [numpy.stack([t[f"{k}_chosen"], t[f"{k}_rejected"]], 1) for k in ("ids", "labels")]
     result = trainer.orpo_gradient(*both, pairs, width, golden.json("beta"))
-    error, tensor = worst(tensors, trainer.pull(GRAD), golden.arena("grad_f64", tensors))
-    what, goal = f"orpo_small, {NAMES[precision]}", GRADIENT_GOAL[precision]
-    row(f"{what}: gradients", f"<= {goal:g}", f"{error:.2e} ({tensor})", error <= goal)
+    what = f"orpo_small, {NAMES[precision]}"
+    gradient_row(what, precision, tensors, trainer.pull(GRAD), golden.arena("grad_f64", tensors))
     off = abs(result[0] - golden.json("loss_f64"))
     row(f"{what}: loss", f"<= {LOSS_GOAL[precision]:g}", f"{off:.1e} off", off <= LOSS_GOAL[precision])
     trainer.close()
