@@ -214,7 +214,8 @@ void muon(const Stream& stream, const float* g, float* p, float* m, int64_t rows
   const int64_t vectors = rows * w.x.stride / 4;
   const unsigned blocks = blocks_for(vectors);
   // The products write columns, not the padding, which the element-wise kernels read.
-  for (const Matrix<float>& part : {w.other, w.gram, w.squared})
+  const Matrix<float> parts[] = {w.other, w.gram, w.squared};
+  for (const Matrix<float>& part : parts)
     fill_bytes(stream, part.data, 0, static_cast<uint64_t>(part.rows * part.stride) * sizeof(float));
   MG_LAUNCH(momentum_kernel, stream, {dim3(row_blocks(rows)), dim3(THREADS)}, g, m, w.x, numbers,
             state);
