@@ -36,7 +36,7 @@ void train(const Training& how) {
   uint64_t n = 0;
   CHECK(mg_model_param_count(&config, &n));
   const mg_trainer_options options{
-      BATCH, config.context, threads, how.recompute, how.optimizer, {}};
+      BATCH, config.context, threads, how.recompute, how.optimizer, MG_PRECISION_BACKEND, 0, 0};
   void* trainer = nullptr;
   CHECK(mg_trainer_create(&config, &options, &trainer));
   float* params = nullptr;
@@ -76,7 +76,7 @@ void alignment() {
   seed(2);
   uint64_t n = 0;
   CHECK(mg_model_param_count(&config, &n));
-  const mg_trainer_options options{2 * PAIRS, config.context, threads, 0, 0, {}};
+  const mg_trainer_options options{2 * PAIRS, config.context, threads, 0, 0, MG_PRECISION_BACKEND, 0, 0};
   void* trainer = nullptr;
   CHECK(mg_trainer_create(&config, &options, &trainer));
   float* params = nullptr;
