@@ -225,8 +225,6 @@ export interface ResearchDomain {
   /** Rungs of successive halving, ascending, ending with 1; [1] where trials are cheap. */
   readonly fidelities: readonly number[];
   baseline(): Configuration;
-  /** The whole space for a plain random search: what the loop is measured against. */
-  randomSpace(): Sweep;
   /** Checks and completes; throws BAD_CONFIGURATION naming the field. */
   parse(configuration: unknown): Configuration;
   /** Another task's configuration without what only makes sense there; absent: all of it does. */

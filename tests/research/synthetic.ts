@@ -104,12 +104,6 @@ export function syntheticDomain(options: SyntheticOptions = {}): ResearchDomain 
     metric: "mean_gain",
     fidelities: options.fidelities ?? [1],
     baseline: () => ({ a: 0.1, b: 5, c: 50, shape: "flat" }),
-    randomSpace: () => ({
-      base: { a: 0.1, b: 5, c: 50, shape: "flat" },
-      space: Object.assign({}, ...SPACES) as Space,
-      first: [],
-      trials_max: Infinity,
-    }),
     parse(raw) {
       const c = raw as { [key: string]: unknown };
       for (const key of Object.keys(c))

@@ -14,7 +14,6 @@ import type {
   ResearchDomain,
   ScoreInterval,
   Strategy,
-  Sweep,
   TaskFacts,
   Trial,
   TrialOutcome,
@@ -34,7 +33,7 @@ import { packModel, unpackModel } from "./final-model.ts";
 import { measure } from "./measure.ts";
 import type { LanguageOptions } from "./options.ts";
 import { RECIPE } from "./recipe.ts";
-import { languageStrategies, wholeSpace } from "./strategies.ts";
+import { languageStrategies } from "./strategies.ts";
 import { sourcesOf, TextData, vocabularyOf } from "./text-data.ts";
 import {
   cpuSeconds,
@@ -133,10 +132,6 @@ export class LanguageDomain implements ResearchDomain {
 
   baseline(): Configuration {
     return this.parse({ ...RECIPE, ...this.task.options.baseline });
-  }
-
-  randomSpace(): Sweep {
-    return wholeSpace(this.baseline(), this.data.domains, this.task.options);
   }
 
   parse(configuration: unknown): Configuration {

@@ -312,33 +312,3 @@ function validOf(
     return [];
   }
 }
-
-/** All axes at once: what a plain random search draws from. */
-export function wholeSpace(
-  base: Configuration,
-  domains: readonly string[],
-  { evaluation_context }: Pick<LanguageOptions, "evaluation_context">,
-): Sweep {
-  const contexts = [0.25, 0.5, 1, 2].map((factor) => factor * evaluation_context);
-  const vocab = base.vocab_size as number;
-  const mixture = domains.length < 2 ? [] : domains;
-  const space: Space = {
-    d_model: choice(128, 256),
-    n_layers: choice(2, 4, 6),
-    group: choice(1, 2, 4),
-    ffn: choice(1.33, 2, 2.67, 4),
-    vocab_size: choice(...new Set([Math.max(512, vocab >> 1), vocab])),
-    context: choice(...contexts),
-    batch: choice(1, 2, 4, 8, 16),
-    optimizer: choice("adamw", "muon"),
-    lr: real(3e-4, 0.05),
-    schedule: choice("wsd", "cosine", "two-stage"),
-    warmup: choice(0.01, 0.05),
-    decay: choice(0.15, 0.3, 0.6),
-    weight_decay: real(0.01, 0.3),
-    weight_decay_schedule: choice("constant", "two-stage"),
-    beta2: choice(0.95, 0.98, 0.99),
-    ...Object.fromEntries(mixture.map((name) => [`mixture.${name}`, real(0.1, 10)])),
-  };
-  return { base: { ...base, head_dim: 32 }, space, first: [], trials_max: 10_000 };
-}

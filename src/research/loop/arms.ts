@@ -3,7 +3,6 @@
  * batches; every arm makes its first guesses, then those that do best get the rest, and what the
  * winners changed is tried together.
  */
-import { canonicalJson } from "../../core/bytes.ts";
 import type { Ranked } from "../search/bandit.ts";
 import { mergeConfigurations } from "../search/merge.ts";
 import { SweepSearch } from "../search/sweep-search.ts";
@@ -247,7 +246,3 @@ export function* mergeWinners(
   if (batch.length > 0) yield* runBatch(run, batch);
   return arm.trials.length > 0 ? arm : null;
 }
-
-/** Whether two configurations are the same. */
-export const sameConfiguration = (a: Configuration, b: Configuration): boolean =>
-  canonicalJson(a) === canonicalJson(b);

@@ -15,7 +15,6 @@ import { coveredRows, outputValues } from "../tabular/outputs.ts";
 import { takeRows } from "../tabular/part.ts";
 import { predictPart } from "../tabular/predict.ts";
 import { classificationMetric } from "../tabular/scores.ts";
-import { randomSpace } from "../tabular/spaces.ts";
 import { type Task, taskHash } from "../task/load.ts";
 import type {
   Configuration,
@@ -25,7 +24,6 @@ import type {
   PairedDifference,
   ResearchDomain,
   Strategy,
-  Sweep,
   TaskFacts,
   Trial,
   TrialOutcome,
@@ -129,19 +127,6 @@ export class SeriesDomain implements ResearchDomain {
 
   baseline(): Configuration {
     return this.parse({ members: [{ learner: "boosting" }] });
-  }
-
-  randomSpace(): Sweep {
-    const { base, first, space, trials_max } = randomSpace(SERIES_OFFERS);
-    return {
-      base: this.parse(base),
-      first: first.map((c) => this.parse(c)),
-      space: {
-        ...space,
-        window: { kind: "integer", min: this.window, max: this.rows_max, log: true },
-      },
-      trials_max,
-    };
   }
 
   parse(configuration: unknown): Configuration {

@@ -28,7 +28,6 @@ import type {
   ResearchDomain,
   ScoreInterval,
   Strategy,
-  Sweep,
   TaskFacts,
   Trial,
   TrialOutcome,
@@ -46,7 +45,7 @@ import { PartFitter } from "./part-fitter.ts";
 import { predictPart } from "./predict.ts";
 import { Prober } from "./probe.ts";
 import { classificationMetric } from "./scores.ts";
-import { baselineConfiguration, randomSpace } from "./spaces.ts";
+import { baselineConfiguration } from "./spaces.ts";
 
 /** Seed of the bootstrap at the gate and the sealed part: fixed, so that no run can choose it. */
 const BOOTSTRAP_SEED = 1;
@@ -129,10 +128,6 @@ export class TabularDomain implements ResearchDomain {
 
   baseline(): Configuration {
     return baselineConfiguration(this.offers);
-  }
-
-  randomSpace(): Sweep {
-    return randomSpace(this.offers);
   }
 
   parse(configuration: unknown): Configuration {
