@@ -72,8 +72,9 @@ MG_API int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_
 MG_API int32_t mg_trainer_create(const mg_model_config* config, const mg_trainer_options* options,
                                  void** out_trainer);
 MG_API int32_t mg_trainer_free(void* trainer);
-/* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad. Muon
- * keeps its momentum in m and leaves v of its matrices untouched (zero). */
+/* Pointers into the trainer, valid until it is freed: which = 0 params, 1 m, 2 v, 3 grad; from 4
+ * on see "a round of training together". Muon keeps its momentum in m and leaves v of its matrices
+ * untouched (zero). */
 MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
 /* Where the arenas are on a device, the pointers above are to copies in the host's memory: pull before
  * reading, push after writing. On the CPU both do nothing. */
@@ -123,6 +124,38 @@ MG_API int32_t mg_trainer_orpo(void* trainer, const int32_t* tokens, const int32
 MG_API int32_t mg_trainer_logps(void* trainer, const int32_t* tokens, const int32_t* labels,
                                 uint32_t sequences, uint32_t width, const int32_t* cancel,
                                 double* out_sums, uint64_t* out_counts);
+/* ---- a round of training together (paper 10) ----------------------------------------------------
+ * Pseudo-gradients and the outer step on the trainer's own arrays, wherever those are: arithmetic and
+ * bytes are those of magnet_codec.h, the same bits on every device. Four more arenas for
+ * mg_trainer_arena, pull and push:
+ *   4 base: the parameters that the round started from   5 outer momentum
+ *   6 residual of the error feedback                     7 weighted sum of pseudo-gradients
+ * Each is made (of zeros, 4 n bytes) when it is first used and stays until it is released; the copy in
+ * the host's memory, on a device, when it is first asked for. mg_trainer_bytes counts none of them.
+ *   a state arrives:  base and outer momentum written and pushed
+ *   it is trained:    copy base to params; steps; mg_trainer_delta_compress
+ *   it is merged:     mg_trainer_outer_add for each contribution, in order; mg_trainer_outer_step; then
+ *                     base and outer momentum are the next state, to pull or to go on from
+ * MG_E_CANCELLED, MG_E_NUMERIC, MG_E_FORMAT: nothing was changed. */
+/* to = from, without a way through the host. */
+MG_API int32_t mg_trainer_copy(void* trainer, uint32_t from, uint32_t to);
+/* Frees an arena, 4..7, and its copy: the next use finds zeros. Pointers to it end. */
+MG_API int32_t mg_trainer_release(void* trainer, uint32_t which);
+/* mg_delta_compress of base - params; feedback 1: with the residual, 0: without one. A device takes
+ * out_bytes of its memory meanwhile, the CPU 4 n. */
+MG_API int32_t mg_trainer_delta_compress(void* trainer, uint32_t kind, uint32_t feedback,
+                                         uint8_t* out, uint64_t out_bytes, const int32_t* cancel);
+/* MG_E_FORMAT unless mg_delta_compress can have written the bytes for n elements. */
+MG_API int32_t mg_trainer_delta_check(void* trainer, const uint8_t* bytes, uint64_t length,
+                                      const int32_t* cancel);
+/* sum = fma(weight, decompressed, sum). To begin a sum anew, release it before. A device takes `length`
+ * of its memory meanwhile, the CPU 4 n. */
+MG_API int32_t mg_trainer_outer_add(void* trainer, const uint8_t* bytes, uint64_t length,
+                                    float weight, const int32_t* cancel);
+/* mg_outer_step on base and outer momentum with the sum, which is released: nothing but these two is
+ * changed. MG_E_INVALID where nothing was added. */
+MG_API int32_t mg_trainer_outer_step(void* trainer, float lr, float mu, const int32_t* cancel);
+
 /* Learning rate at a 1-based step. kind: 0 constant, 1 WSD (warmup 1%, stable, linear decay over
  * the last 15% to 0), 2 cosine with 1% warmup, 3 BitNet's two stages (warmup 1%; peak * (1 - step /
  * total) in the first half, two thirds of that in the second). Computed here so that every host gets
