@@ -8,6 +8,7 @@ import { invariant, MagnetError } from "../core/errors.ts";
 import { CPU, type Device } from "../native/device.ts";
 import { type Address, addressSlot, cString, floatsAt, NULL, takeAddress } from "../native/ffi.ts";
 import { modelAsync } from "../native/model.ts";
+import { roundBindings } from "../native/rounds.ts";
 import { type TrainerBindings, trainerBindings } from "../native/train.ts";
 import { type ModelConfig, packModelConfig, paramCount, tensorInfos } from "./config.ts";
 import {
@@ -25,6 +26,7 @@ import {
   type PairTokens,
   unpackOrpoResult,
 } from "./orpo.ts";
+import { ARENAS, type Arena, TrainerRound } from "./trainer-round.ts";
 
 /** Target id of a position that is not counted in the loss. */
 export const IGNORED_TARGET = -100;
@@ -52,10 +54,6 @@ export interface TrainerOptions {
 /** `float32`: on a GPU too, where it is slow; for audits and tests. */
 export const PRECISIONS = ["backend", "float32"] as const;
 export type Precision = (typeof PRECISIONS)[number];
-
-/** Arrays of one number for each parameter, by their number in the library. */
-const ARENAS = ["params", "m", "v", "grad"] as const;
-export type Arena = (typeof ARENAS)[number];
 
 export interface StepResult {
   /** Mean cross-entropy over the counted targets, nats. */
@@ -116,6 +114,8 @@ function unpackResult(bytes: Uint8Array): StepResult {
 export class Trainer {
   /** Number of parameters: the length of every arena. */
   readonly param_count: number;
+  /** A round of training together, on this trainer's arrays. */
+  readonly round: TrainerRound;
   #handle: Address;
   #busy = false;
   readonly #native: TrainerBindings;
@@ -129,6 +129,11 @@ export class Trainer {
     this.#native = native;
     this.#handle = handle;
     this.param_count = paramCount(config);
+    this.round = new TrainerRound({
+      param_count: this.param_count,
+      exclusive: (call) => this.#exclusive(call),
+      bindings: () => roundBindings(options.device ?? CPU),
+    });
   }
 
   /**
@@ -154,31 +159,31 @@ export class Trainer {
     return Number(out[0]);
   }
 
-  #arena(which: Arena): Float32Array {
-    const slot = addressSlot();
-    this.#native.mg_trainer_arena(this.#open(), ARENAS.indexOf(which), slot);
-    return floatsAt(takeAddress(slot), this.param_count);
-  }
   /**
    * Views over the native arenas, all in the order of `tensorInfos`. They are valid until `close`
    * (reading one afterwards is a use of freed memory) and must not be touched while a call is
    * running. Of a GPU they show copies in the host's memory: `pull` before reading, `push` after
    * writing, which cost nothing on the CPU.
    */
+  arena(which: Arena): Float32Array {
+    const slot = addressSlot();
+    this.#native.mg_trainer_arena(this.#open(), ARENAS.indexOf(which), slot);
+    return floatsAt(takeAddress(slot), this.param_count);
+  }
   get params(): Float32Array {
-    return this.#arena("params");
+    return this.arena("params");
   }
   /** First moment of AdamW, momentum of Muon. */
   get m(): Float32Array {
-    return this.#arena("m");
+    return this.arena("m");
   }
   /** Second moment of AdamW; zero for the matrices of Muon. */
   get v(): Float32Array {
-    return this.#arena("v");
+    return this.arena("v");
   }
   /** Gradient of the last `step` (before clipping) or `gradient`. */
   get grad(): Float32Array {
-    return this.#arena("grad");
+    return this.arena("grad");
   }
 
   /** Brings what the device holds into the views. */

@@ -35,7 +35,8 @@ function checkLengths(n: number, ...arrays: Float32Array[]): void {
       throw new MagnetError("SHAPE_MISMATCH", `arrays of ${n} and ${a.length} parameters`);
 }
 
-const kindNumber = (kind: DeltaKind): number => {
+/** MG_DELTA_* of the library. */
+export const kindNumber = (kind: DeltaKind): number => {
   const number = DELTA_KINDS.indexOf(kind);
   invariant(number >= 0, `unknown pseudo-gradient kind ${kind}`);
   return number;

@@ -47,10 +47,14 @@ const bindTrainer = (file: string) => ({
 });
 export type TrainerBindings = ReturnType<typeof bindTrainer>;
 
-const bound = new Map<string, TrainerBindings>();
 /** Throws NO_CUDA where the device is a GPU and its library cannot be used. */
+export const trainerLibrary = (device: Device): string =>
+  device.kind === "cuda" ? cudaLibrary() : libraryFile;
+
+const bound = new Map<string, TrainerBindings>();
+/** Throws NO_CUDA as `trainerLibrary`. */
 export function trainerBindings(device: Device): TrainerBindings {
-  const file = device.kind === "cuda" ? cudaLibrary() : libraryFile;
+  const file = trainerLibrary(device);
   const bindings = bound.get(file) ?? bindTrainer(file);
   bound.set(file, bindings);
   return bindings;
