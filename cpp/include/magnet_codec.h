@@ -39,6 +39,11 @@ MG_API int32_t mg_delta_accumulate(float* sum, const float* delta, float weight,
 MG_API int32_t mg_outer_step(float* theta, float* momentum, const float* delta, float lr, float mu,
                              uint64_t n, uint32_t threads, const int32_t* cancel);
 
+/* How far two arrays are apart: out[0], out[1] = sums of the squares of a and b, out[2] = of a - b, in
+ * float64, the same bits for every thread count. NaN or Inf in either: MG_E_NUMERIC. */
+MG_API int32_t mg_delta_compare(const float* a, const float* b, uint64_t n, uint32_t threads,
+                                const int32_t* cancel, double* out);
+
 /* Compressed pseudo-gradient, little-endian:
  *   0: u32 magic 0x3144474D ("MGD1")   4: u32 kind (MG_DELTA_*)   8: u64 n   16: u32 block   20: u32 0
  *   24: fp32: n x f32 | fp16: n x binary16 | int8, int4: f32 scale per block of MG_DELTA_BLOCK

@@ -14,6 +14,7 @@ const native = bind({ mg_delta_bytes: ["u32", "u64", "buffer"] });
 const pooled = bindAsync({
   mg_delta_make: ["buffer", "buffer", "buffer", "u64", "u32", "cancel"],
   mg_delta_accumulate: ["buffer", "buffer", "f32", "u64", "u32", "cancel"],
+  mg_delta_compare: ["buffer", "buffer", "u64", "u32", "cancel", "buffer"],
   mg_outer_step: ["buffer", "buffer", "buffer", "f32", "f32", "u64", "u32", "cancel"],
   mg_delta_compress: ["u32", "buffer", "buffer", "u64", "buffer", "u64", "u32", "cancel"],
   mg_delta_decompress: ["buffer", "u64", "buffer", "u64", "buffer", "u32", "cancel"],
@@ -60,6 +61,28 @@ export async function makeDelta(
   checkLengths(n, theta, out);
   await pooled.mg_delta_make(options.signal, theta_prev, theta, out, n, options.threads ?? 0);
   return out;
+}
+
+/** Two arrays beside each other; norms are L2. */
+export interface DeltaDistance {
+  norm_a: number;
+  norm_b: number;
+  /** |a - b|. */
+  distance: number;
+}
+
+/** How far two arrays are apart, summed in float64. Throws NOT_A_NUMBER, CANCELLED. */
+export async function compareDeltas(
+  a: Float32Array,
+  b: Float32Array,
+  options: DeltaOptions = {},
+): Promise<DeltaDistance> {
+  checkLengths(a.length, b);
+  const out = new Float64Array(3);
+  const { signal, threads = 0 } = options;
+  await pooled.mg_delta_compare(signal, a, b, a.length, threads, out);
+  const [norm_a, norm_b, distance] = out.map(Math.sqrt);
+  return { norm_a: norm_a!, norm_b: norm_b!, distance: distance! };
 }
 
 /**
