@@ -24,6 +24,31 @@ inline float fp16_at(uint32_t two, int i) {
 }
 inline int s8_at(uint32_t four, int i) { return static_cast<int8_t>(four >> (8 * i)); }
 
+/** c + products as tensor cores add: no float32 sum with rounding after each step, but all terms at
+ * once, each cut off two bits below the last place of the largest, and the sum cut to float32. The
+ * errors all point to zero, so long sums are further off than those of fused multiply-adds. */
+template <int DEPTH>
+float add_at_once(float c, const float (&products)[DEPTH]) {
+  float plain = c;
+  float largest = std::fabs(c);
+  for (const float x : products) {
+    plain += x;
+    largest = std::fmax(largest, std::fabs(x));
+  }
+  if (!std::isfinite(plain) || largest == 0.0f) return plain;
+  const double unit = std::ldexp(1.0, std::ilogb(largest) - 25);
+  const double inverse = 1.0 / unit;
+  auto sum = static_cast<int64_t>(static_cast<double>(c) * inverse);
+  for (const float x : products) sum += static_cast<int64_t>(static_cast<double>(x) * inverse);
+  const auto bits = __builtin_bit_cast(uint64_t, static_cast<double>(sum) * unit);
+  return static_cast<float>(__builtin_bit_cast(double, bits & ~uint64_t{0x1fffffff}));
+}
+template <int DEPTH>
+int32_t add_at_once(int32_t c, const int32_t (&products)[DEPTH]) {
+  for (const int32_t x : products) c += x;
+  return c;
+}
+
 /** Element (row, k) of A, `each` elements to a register. */
 template <class At>
 auto a_at(const ::magnet::emulation::Exchanged<Operands>& all, int row, int k, int each, At at) {
@@ -40,8 +65,8 @@ auto b_at(const ::magnet::emulation::Exchanged<Operands>& all, int k, int column
   return at(all.of(lane).b[half], within % each);
 }
 
-template <class T, class At>
-void mma(T (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int depth, int each, At at) {
+template <int DEPTH, class T, class At>
+void mma(T (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int each, At at) {
   const Operands mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
   const ::magnet::emulation::Exchanged<Operands> all(mine);
   const int g = static_cast<int>(::magnet::emulation::lane()) / 4;
@@ -49,10 +74,10 @@ void mma(T (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int depth, i
   for (int i = 0; i < 4; i++) {
     const int row = g + 8 * (i / 2);
     const int column = 2 * t + i % 2;
-    T sum = d[i];
-    for (int k = 0; k < depth; k++)
-      sum += a_at(all, row, k, each, at) * b_at(all, k, column, each, at);
-    d[i] = sum;
+    T products[DEPTH];
+    for (int k = 0; k < DEPTH; k++)
+      products[k] = a_at(all, row, k, each, at) * b_at(all, k, column, each, at);
+    d[i] = add_at_once(d[i], products);
   }
 }
 }  // namespace emulated
@@ -62,7 +87,7 @@ void mma(T (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int depth, i
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
 #if MG_EMULATED
-  emulated::mma(d, a, b, 16, 2, emulated::bf16_at);
+  emulated::mma<16>(d, a, b, 2, emulated::bf16_at);
 #else
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -76,7 +101,7 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4],
 __device__ __forceinline__ void mma_fp16(float (&d)[4], const uint32_t (&a)[4],
                                          const uint32_t (&b)[2]) {
 #if MG_EMULATED
-  emulated::mma(d, a, b, 16, 2, emulated::fp16_at);
+  emulated::mma<16>(d, a, b, 2, emulated::fp16_at);
 #else
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
@@ -90,7 +115,7 @@ __device__ __forceinline__ void mma_fp16(float (&d)[4], const uint32_t (&a)[4],
 __device__ __forceinline__ void mma_s8(int32_t (&d)[4], const uint32_t (&a)[4],
                                        const uint32_t (&b)[2]) {
 #if MG_EMULATED
-  emulated::mma(d, a, b, 32, 4, emulated::s8_at);
+  emulated::mma<32>(d, a, b, 4, emulated::s8_at);
 #else
   asm volatile(
       "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "

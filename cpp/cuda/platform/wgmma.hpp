@@ -71,14 +71,16 @@ void wgmma(Sum* d, uint64_t a, uint64_t b) {
             value_of(operand_at<T, A_MN>(a, thread / 32 * 16 + thread % 32 / 4 + 8 * half, k));
     for (unsigned j = 0; j < N / 4; j++) {
       const unsigned column = j / 2 * 8 + thread % 4 * 2 + j % 2;
-      Sum sums[2] = {};
+      Sum products[2][DEPTH];
       for (unsigned k = 0; k < DEPTH; k++) {
         const Sum x = value_of(operand_at<T, B_MN>(b, column, k));
-        sums[0] += rows[0][k] * x;
-        sums[1] += rows[1][k] * x;
+        products[0][k] = rows[0][k] * x;
+        products[1][k] = rows[1][k] * x;
       }
-      d[j / 2 * 4 + j % 2] += sums[0];
-      d[j / 2 * 4 + 2 + j % 2] += sums[1];
+      for (unsigned half = 0; half < 2; half++) {
+        Sum& sum = d[j / 2 * 4 + 2 * half + j % 2];
+        sum = add_at_once(sum, products[half]);
+      }
     }
   });
 }

@@ -66,7 +66,8 @@ void test_gradient(const Shape& s, bool a_mn, bool b_mn, unsigned seed) {
   for (int64_t i = 0; i < s.m; i++)
     for (int64_t j = 0; j < s.n; j++)
       wanted[static_cast<size_t>(i * stride + j + (odd ? 1 : 0))] += 0.75 * p[place(i, j, s.n)];
-  check_close(got, wanted, 1e-6, what);
+  // Tensor cores cut sums to float32 after each 16 k, always towards zero.
+  check_close(got, wanted, 1e-6 + (sizeof(T) == 2 ? 4e-9 * static_cast<double>(s.k) : 0.0), what);
   if (s.m * s.n * s.k < 2000000) check_same_in_all_orders(compute, what);
 }
 
