@@ -239,7 +239,8 @@ TensorMap make_tensor_map(const void* data, int element_bytes, int64_t columns, 
 }
 
 Graph::Graph(const Stream& stream, const std::function<void()>& work) {
-  check(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeThreadLocal), "graph capture");
+  // Relaxed: the first launch of a kernel loads it, and libraries allocate for their first use.
+  check(cudaStreamBeginCapture(of(stream), cudaStreamCaptureModeRelaxed), "graph capture");
   cudaGraph_t graph = nullptr;
   try {
     work();
