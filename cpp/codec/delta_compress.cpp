@@ -105,13 +105,6 @@ MG_TARGET_AVX2 void write_avx2(uint32_t kind, const Source& s, uint64_t begin, u
   write(kind, s, begin, end);
 }
 
-void check_magnitude(uint32_t kind, uint32_t worst) {
-  if (worst >= INFINITY_BITS) fail(MG_E_NUMERIC, "pseudo-gradient: a value is NaN or infinite");
-  const float limit = kind == MG_DELTA_FP16 ? HALF_MAGNITUDE_MAX : INT_MAGNITUDE_MAX;
-  if (kind != MG_DELTA_FP32 && worst > magnitude_bits(limit))
-    fail(MG_E_NUMERIC, "pseudo-gradient: a magnitude is above %g", static_cast<double>(limit));
-}
-
 }  // namespace
 }  // namespace magnet::codec
 
@@ -140,9 +133,10 @@ int32_t mg_delta_compress(uint32_t kind, const float* delta, float* residual, ui
     uint8_t* const values = out + out_bytes - value_bytes(kind, n);
     const Source source{delta, residual, n, scales, values};
     const bool wide = runs_avx2();
-    check_magnitude(kind, max_over_chunks(n, threads, cancel, [&](uint64_t b, uint64_t e) {
-                      return wide ? worst_avx2(source, b, e) : worst_scalar(source, b, e);
-                    }));
+    const uint32_t worst = max_over_chunks(n, threads, cancel, [&](uint64_t b, uint64_t e) {
+      return wide ? worst_avx2(source, b, e) : worst_scalar(source, b, e);
+    });
+    check_magnitude(kind, worst);
     const uint32_t block = is_blocked(kind) ? MG_DELTA_BLOCK : 0;
     store_as(out, DeltaHeader{DELTA_MAGIC, kind, n, block, 0});
     for_chunks(n, threads, nullptr, [&](uint64_t b, uint64_t e) {

@@ -5,33 +5,6 @@
 namespace magnet::codec {
 namespace {
 
-struct Payload {
-  uint32_t kind;
-  uint64_t n;
-  const uint8_t* scales;
-  const uint8_t* values;
-};
-
-Payload parse(const uint8_t* bytes, uint64_t length, uint64_t n) {
-  require(length >= MG_DELTA_HEADER_BYTES, MG_E_FORMAT, "pseudo-gradient: shorter than its header");
-  const auto header = load_as<DeltaHeader>(bytes);
-  require(header.magic == DELTA_MAGIC, MG_E_FORMAT, "pseudo-gradient: wrong magic number");
-  if (header.kind > MG_DELTA_INT4)
-    fail(MG_E_FORMAT, "pseudo-gradient: unknown kind %u", header.kind);
-  if (header.n != n)
-    fail(MG_E_FORMAT, "pseudo-gradient: %llu elements, expected %llu",
-         static_cast<unsigned long long>(header.n), static_cast<unsigned long long>(n));
-  const uint32_t block = is_blocked(header.kind) ? MG_DELTA_BLOCK : 0;
-  require(header.block == block && header.reserved == 0, MG_E_FORMAT,
-          "pseudo-gradient: wrong block size or reserved field");
-  const uint64_t expected = delta_bytes(header.kind, n);
-  if (length != expected)
-    fail(MG_E_FORMAT, "pseudo-gradient: %llu bytes, expected %llu",
-         static_cast<unsigned long long>(length), static_cast<unsigned long long>(expected));
-  const uint8_t* values = bytes + length - value_bytes(header.kind, n);
-  return {header.kind, n, bytes + MG_DELTA_HEADER_BYTES, values};
-}
-
 /** Whether a nibble holds -8, in each of the two: the only pattern that no compressor writes. */
 MG_INLINE uint32_t has_minus_eight(uint32_t byte) {
   return static_cast<uint32_t>((byte & 0x0Fu) == 0x08u) |
@@ -39,7 +12,7 @@ MG_INLINE uint32_t has_minus_eight(uint32_t byte) {
 }
 
 /** 1 if anything in the chunk is not what a compressor writes. */
-MG_INLINE uint32_t is_bad(const Payload& p, uint64_t begin, uint64_t end) {
+MG_INLINE uint32_t is_bad(const DeltaPayload& p, uint64_t begin, uint64_t end) {
   uint32_t bad = 0;
   if (p.kind == MG_DELTA_FP32) {
     for (uint64_t i = begin; i < end; i++)
@@ -67,7 +40,7 @@ MG_INLINE int32_t signed_nibble(uint32_t nibble) {
   return static_cast<int32_t>(nibble ^ 8u) - 8;
 }
 
-MG_INLINE void read_int4(const Payload& p, float* out, uint64_t begin, uint64_t end, float scale) {
+MG_INLINE void read_int4(const DeltaPayload& p, float* out, uint64_t begin, uint64_t end, float scale) {
   const uint64_t pairs = (end - begin) / 2;
   for (uint64_t i = 0; i < pairs; i++) {
     const uint32_t byte = p.values[begin / 2 + i];
@@ -80,7 +53,7 @@ MG_INLINE void read_int4(const Payload& p, float* out, uint64_t begin, uint64_t 
   }
 }
 
-MG_INLINE void read(const Payload& p, float* out, uint64_t begin, uint64_t end) {
+MG_INLINE void read(const DeltaPayload& p, float* out, uint64_t begin, uint64_t end) {
   if (p.kind == MG_DELTA_FP32) {
     std::memcpy(out + begin, p.values + begin * 4, (end - begin) * 4);
     return;
@@ -101,16 +74,16 @@ MG_INLINE void read(const Payload& p, float* out, uint64_t begin, uint64_t end) 
   }
 }
 
-uint32_t is_bad_scalar(const Payload& p, uint64_t begin, uint64_t end) {
+uint32_t is_bad_scalar(const DeltaPayload& p, uint64_t begin, uint64_t end) {
   return is_bad(p, begin, end);
 }
-MG_TARGET_AVX2 uint32_t is_bad_avx2(const Payload& p, uint64_t begin, uint64_t end) {
+MG_TARGET_AVX2 uint32_t is_bad_avx2(const DeltaPayload& p, uint64_t begin, uint64_t end) {
   return is_bad(p, begin, end);
 }
-void read_scalar(const Payload& p, float* out, uint64_t begin, uint64_t end) {
+void read_scalar(const DeltaPayload& p, float* out, uint64_t begin, uint64_t end) {
   read(p, out, begin, end);
 }
-MG_TARGET_AVX2 void read_avx2(const Payload& p, float* out, uint64_t begin, uint64_t end) {
+MG_TARGET_AVX2 void read_avx2(const DeltaPayload& p, float* out, uint64_t begin, uint64_t end) {
   read(p, out, begin, end);
 }
 
@@ -126,13 +99,12 @@ extern "C" int32_t mg_delta_decompress(const uint8_t* bytes, uint64_t length, fl
   return guard([&] {
     require((bytes != nullptr || length == 0) && out != nullptr && n > 0, MG_E_INVALID,
             "mg_delta_decompress: an array is null or empty");
-    const Payload payload = parse(bytes, length, n);
+    const DeltaPayload payload = parse_delta(bytes, length, n);
     const bool wide = runs_avx2();
     const uint32_t bad = max_over_chunks(n, threads, cancel, [&](uint64_t b, uint64_t e) {
       return wide ? is_bad_avx2(payload, b, e) : is_bad_scalar(payload, b, e);
     });
-    require(bad == 0, MG_E_FORMAT,
-            "pseudo-gradient: a scale or value is NaN, infinite or out of range");
+    require(bad == 0, MG_E_FORMAT, BAD_DELTA);
     for_chunks(n, threads, nullptr, [&](uint64_t b, uint64_t e) {
       wide ? read_avx2(payload, out, b, e) : read_scalar(payload, out, b, e);
     });

@@ -1,5 +1,5 @@
-// The compressed pseudo-gradient's layout (magnet_codec.h) and the conversions of single values,
-// shared by compressor and decompressor.
+// The compressed pseudo-gradient's layout (magnet_codec.h), what makes one refused,
+// and the conversions of single values.
 #pragma once
 #include "elementwise.hpp"
 
@@ -50,6 +50,44 @@ MG_INLINE T load_as(const uint8_t* p) {
 template <class T>
 MG_INLINE void store_as(uint8_t* p, T value) {
   std::memcpy(p, &value, sizeof value);
+}
+
+/** A compressed pseudo-gradient whose header and length are right. */
+struct DeltaPayload {
+  uint32_t kind;
+  uint64_t n;
+  const uint8_t* scales;
+  const uint8_t* values;
+};
+
+inline DeltaPayload parse_delta(const uint8_t* bytes, uint64_t length, uint64_t n) {
+  require(length >= MG_DELTA_HEADER_BYTES, MG_E_FORMAT, "pseudo-gradient: shorter than its header");
+  const auto header = load_as<DeltaHeader>(bytes);
+  require(header.magic == DELTA_MAGIC, MG_E_FORMAT, "pseudo-gradient: wrong magic number");
+  if (header.kind > MG_DELTA_INT4)
+    fail(MG_E_FORMAT, "pseudo-gradient: unknown kind %u", header.kind);
+  if (header.n != n)
+    fail(MG_E_FORMAT, "pseudo-gradient: %llu elements, expected %llu",
+         static_cast<unsigned long long>(header.n), static_cast<unsigned long long>(n));
+  const uint32_t block = is_blocked(header.kind) ? MG_DELTA_BLOCK : 0;
+  require(header.block == block && header.reserved == 0, MG_E_FORMAT,
+          "pseudo-gradient: wrong block size or reserved field");
+  const uint64_t expected = delta_bytes(header.kind, n);
+  if (length != expected)
+    fail(MG_E_FORMAT, "pseudo-gradient: %llu bytes, expected %llu",
+         static_cast<unsigned long long>(length), static_cast<unsigned long long>(expected));
+  const uint8_t* values = bytes + length - value_bytes(header.kind, n);
+  return {header.kind, n, bytes + MG_DELTA_HEADER_BYTES, values};
+}
+constexpr const char* BAD_DELTA =
+    "pseudo-gradient: a scale or value is NaN, infinite or out of range";
+
+/** Refuses what a kind cannot hold; `worst`: magnitude_bits of the largest value. */
+inline void check_magnitude(uint32_t kind, uint32_t worst) {
+  if (worst >= INFINITY_BITS) fail(MG_E_NUMERIC, "pseudo-gradient: a value is NaN or infinite");
+  const float limit = kind == MG_DELTA_FP16 ? HALF_MAGNITUDE_MAX : INT_MAGNITUDE_MAX;
+  if (kind != MG_DELTA_FP32 && worst > magnitude_bits(limit))
+    fail(MG_E_NUMERIC, "pseudo-gradient: a magnitude is above %g", static_cast<double>(limit));
 }
 
 /** float32 -> binary16, half to even; |x| <= 65504. */

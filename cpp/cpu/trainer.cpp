@@ -20,12 +20,6 @@ void check_finite(double loss, double norm) {
 }
 }  // namespace
 
-float* Trainer::arena(uint32_t which) {
-  require(which <= 3, MG_E_INVALID, "trainer: arena must be 0 params, 1 m, 2 v or 3 grad");
-  float* const arenas[] = {params_, m_, v_, grad_};
-  return arenas[which];
-}
-
 uint64_t Trainer::load_tokens(const int32_t* tokens, int64_t sequences, int64_t context) {
   uint64_t counted = 0;
   const auto vocab = static_cast<int32_t>(config_.vocab_size);

@@ -99,6 +99,14 @@ class Trainer {
   void log_probs(const LabelledTokens& batch, const int32_t* cancel, double* sums,
                  uint64_t* counts);
   float* arena(uint32_t which);
+  /** Of a round of training together: see the calls of these names. Status codes as mg_delta_*. */
+  void copy(uint32_t from, uint32_t to);
+  void release(uint32_t which);
+  int32_t compress_delta(uint32_t kind, bool feedback, uint8_t* out, uint64_t out_bytes,
+                         const int32_t* cancel);
+  int32_t check_delta(const uint8_t* bytes, uint64_t length, const int32_t* cancel) const;
+  int32_t add_to_sum(const uint8_t* bytes, uint64_t length, float weight, const int32_t* cancel);
+  int32_t outer_step(float lr, float mu, const int32_t* cancel);
   uint32_t batch() const { return options_.batch; }
   uint32_t context() const { return options_.context; }
 
@@ -164,6 +172,7 @@ class Trainer {
   int8_t* ternary_ = nullptr;   // codes of every weight, at its place in the arena; plain: null
   float* activations_;          // free between steps: the optimizer's workspace
   float *params_, *m_, *v_, *grad_;
+  std::unique_ptr<Mapping> round_arenas_[4];  // from number 4 on, made when they are first used
 };
 
 }  // namespace magnet

@@ -98,6 +98,45 @@ int32_t mg_trainer_push(void* trainer, uint32_t which) {
   });
 }
 
+int32_t mg_trainer_copy(void* trainer, uint32_t from, uint32_t to) {
+  return guard([&] {
+    const Use use(trainer);
+    use->copy(from, to);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_release(void* trainer, uint32_t which) {
+  return guard([&] {
+    const Use use(trainer);
+    use->release(which);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_delta_compress(void* trainer, uint32_t kind, uint32_t feedback, uint8_t* out,
+                                  uint64_t out_bytes, const int32_t* cancel) {
+  return guard([&] {
+    const Use use(trainer);
+    require(feedback <= 1, MG_E_INVALID, "mg_trainer_delta_compress: feedback must be 0 or 1");
+    return use->compress_delta(kind, feedback == 1, out, out_bytes, cancel);
+  });
+}
+
+int32_t mg_trainer_delta_check(void* trainer, const uint8_t* bytes, uint64_t length,
+                               const int32_t* cancel) {
+  return guard([&] { return Use(trainer)->check_delta(bytes, length, cancel); });
+}
+
+int32_t mg_trainer_outer_add(void* trainer, const uint8_t* bytes, uint64_t length, float weight,
+                             const int32_t* cancel) {
+  return guard([&] { return Use(trainer)->add_to_sum(bytes, length, weight, cancel); });
+}
+
+int32_t mg_trainer_outer_step(void* trainer, float lr, float mu, const int32_t* cancel) {
+  return guard([&] { return Use(trainer)->outer_step(lr, mu, cancel); });
+}
+
 int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,
                         const mg_optimizer* optimizer, const int32_t* cancel,
                         mg_step_result* out) {

@@ -5,6 +5,7 @@
 #include "../../cpu/model.hpp"
 #include "../../cpu/optimizer_factors.hpp"
 #include "../platform/runtime.hpp"
+#include "rounds.hpp"
 #include "trainer.hpp"
 
 using namespace magnet;
@@ -116,6 +117,39 @@ int32_t mg_trainer_pull(void* trainer, uint32_t which) {
 
 int32_t mg_trainer_push(void* trainer, uint32_t which) {
   return with(trainer, [&](const Use& use) { use->push(which); });
+}
+
+int32_t mg_trainer_copy(void* trainer, uint32_t from, uint32_t to) {
+  return with(trainer, [&](const Use& use) { use->copy(from, to); });
+}
+
+int32_t mg_trainer_release(void* trainer, uint32_t which) {
+  return with(trainer, [&](const Use& use) { use->release(which); });
+}
+
+int32_t mg_trainer_delta_compress(void* trainer, uint32_t kind, uint32_t feedback, uint8_t* out,
+                                  uint64_t out_bytes, const int32_t* cancel) {
+  return with(trainer, [&](const Use& use) {
+    require(feedback <= 1, MG_E_INVALID, "mg_trainer_delta_compress: feedback must be 0 or 1");
+    use->rounds().compress(kind, feedback == 1, out, out_bytes, cancel);
+  });
+}
+
+int32_t mg_trainer_delta_check(void* trainer, const uint8_t* bytes, uint64_t length,
+                               const int32_t* cancel) {
+  return with(trainer, [&](const Use& use) { use->rounds().check(bytes, length, cancel); });
+}
+
+int32_t mg_trainer_outer_add(void* trainer, const uint8_t* bytes, uint64_t length, float weight,
+                             const int32_t* cancel) {
+  return with(trainer, [&](const Use& use) { use->rounds().add(bytes, length, weight, cancel); });
+}
+
+int32_t mg_trainer_outer_step(void* trainer, float lr, float mu, const int32_t* cancel) {
+  return with(trainer, [&](const Use& use) {
+    use->rounds().outer_step(lr, mu, cancel);
+    use->release(Rounds::SUM);  // its copy too
+  });
 }
 
 int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulate,

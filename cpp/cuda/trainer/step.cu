@@ -15,7 +15,8 @@ TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options&
       config_(config),
       layout_(model_layout(config)),
       area_(carve<T>(config, options, nullptr).bytes),
-      storage_(carve<T>(config, options, area_.data())) {
+      storage_(carve<T>(config, options, area_.data())),
+      rounds_(stream_, storage_.params, layout_.count) {
   // Zeros: the padding that products count on, moments, and an arena as the CPU's.
   fill_bytes(stream_, area_.data(), 0, area_.size());
   const auto rows = static_cast<uint64_t>(whole().rows());
@@ -218,8 +219,8 @@ void TrainerOf<T>::evaluate(const int32_t* tokens, uint32_t rows, const int32_t*
 }
 
 template <class T>
-float* TrainerOf<T>::device_arena(uint32_t which) const {
-  require(which <= 3, MG_E_INVALID, "trainer: arena must be 0 params, 1 m, 2 v or 3 grad");
+float* TrainerOf<T>::device_arena(uint32_t which) {
+  if (which >= Rounds::BASE) return rounds_.arena(which);
   float* const arenas[] = {storage_.params, storage_.m, storage_.v, storage_.grad};
   return arenas[which];
 }
@@ -244,6 +245,21 @@ template <class T>
 void TrainerOf<T>::push(uint32_t which) {
   copy_in(stream_, device_arena(which), arena(which), layout_.count * sizeof(float));
   stream_.wait();
+}
+
+template <class T>
+void TrainerOf<T>::copy(uint32_t from, uint32_t to) {
+  const float* const source = device_arena(from);
+  float* const target = device_arena(to);
+  if (source == target) return;
+  copy_on_device(stream_, target, source, layout_.count * sizeof(float));
+  stream_.wait();
+}
+
+template <class T>
+void TrainerOf<T>::release(uint32_t which) {
+  rounds_.release(which);
+  arenas_[which] = PinnedArray<float>();
 }
 
 template class TrainerOf<float>;

@@ -29,6 +29,8 @@ struct PairBatch {
   uint32_t accumulate;
 };
 
+class Rounds;
+
 /** See magnet_train.h for every call. */
 class Trainer {
  public:
@@ -52,6 +54,11 @@ class Trainer {
   /** From the device into the host's copy, and back. */
   virtual void pull(uint32_t which) = 0;
   virtual void push(uint32_t which) = 0;
+  /** Between arenas on the device. */
+  virtual void copy(uint32_t from, uint32_t to) = 0;
+  virtual void release(uint32_t which) = 0;
+  /** What rounds of training together do with the arenas from 4 on. */
+  virtual Rounds& rounds() = 0;
   virtual std::string profile_json(bool reset) = 0;
 
   uint32_t batch() const { return options_.batch; }

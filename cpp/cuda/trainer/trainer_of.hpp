@@ -4,6 +4,7 @@
 #include <memory>
 #include <utility>
 
+#include "rounds.hpp"
 #include "storage.hpp"
 #include "trainer.hpp"
 
@@ -38,6 +39,9 @@ class TrainerOf final : public Trainer {
   float* arena(uint32_t which) override;
   void pull(uint32_t which) override;
   void push(uint32_t which) override;
+  void copy(uint32_t from, uint32_t to) override;
+  void release(uint32_t which) override;
+  Rounds& rounds() override { return rounds_; }
   std::string profile_json(bool reset) override;
 
  private:
@@ -89,7 +93,7 @@ class TrainerOf final : public Trainer {
                     const std::function<void()>& work);
   Pass whole() const { return {options_.batch, options_.context}; }
   bool is_plain() const { return config_.quantization == 1; }
-  float* device_arena(uint32_t which) const;
+  float* device_arena(uint32_t which);
   float* norm_weight(uint64_t offset) const {
     return offset == LayerOffsets::NONE ? nullptr : storage_.params + offset;
   }
@@ -102,13 +106,14 @@ class TrainerOf final : public Trainer {
   Stream stream_;
   DeviceArray<unsigned char> area_;
   Storage<T> storage_;
+  Rounds rounds_;
   PinnedArray<int32_t> pinned_inputs_, pinned_targets_, pinned_order_;
   PinnedArray<float> pinned_nll_, pinned_scales_;
   PinnedArray<float> pinned_weights_;  // inverse scales, and one gradient scale behind them
   PinnedArray<double> pinned_loss_;
   PinnedArray<StepNumbers> pinned_numbers_;
   PinnedArray<StepState> pinned_state_;
-  PinnedArray<float> arenas_[4];  // made when they are first asked for
+  PinnedArray<float> arenas_[8];  // made when they are first asked for
   std::map<Pass, std::unique_ptr<Graph>> micro_batches_;
   std::unique_ptr<Graph> update_graph_;
   Event started_, passed_, updated_;
