@@ -29,11 +29,11 @@ describe("float32", () => {
 });
 
 // Of k_proj the gradient is a difference of large sums: it has several times the rounding of the whole.
-// An update of AdamW is about the sign of a small gradient: no measure of rounding. Logits of the tiny
-// model are off by 2.3e-2: beyond the goal of 2e-2, which is not reached there yet.
+// An update of AdamW is about the sign of a small gradient: no measure of rounding. The tiny model's
+// logits, 1.8e-2 off, are what int8 codes make of roundings before them: see Activation in matrix.hpp.
 describe("bfloat16", () => {
   const common = { on: { device }, timeout_ms: RUN_TIMEOUT_MS };
-  const tolerances = { loss: 5e-3, gradient: 2e-2, tensor: 6e-2, update: null, logits: 2.5e-2 };
+  const tolerances = { loss: 5e-3, gradient: 2e-2, tensor: 4e-2, update: null, logits: 2e-2 };
   describeGolden("train_tiny_subln", tiny, { ...common, tolerances });
   describeGolden("train_small_llama", small, { ...common, tolerances });
   describeOrpo(orpo, { ...common, tolerances: { value: 5e-3, gradient: 2e-2, tensor: 6e-2 } });

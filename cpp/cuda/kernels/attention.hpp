@@ -19,19 +19,25 @@ void rope(const Stream& stream, Matrix<T> x, int64_t context, int64_t heads, int
           const float* cosines, const float* sines, bool backward);
 
 /** q, o (rows, heads * head_dim); k, v (rows, kv_heads * head_dim). log_sums (sequences, heads, context):
- * log of the sum of the exponentials of the scaled scores, for backward. T bf16: tensor cores, float32
- * softmax; probabilities never go to memory. */
-template <class T>
-void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix<const T> q,
-                       Matrix<const T> k, Matrix<const T> v, Matrix<T> o, float* log_sums);
+ * log of the sum of the exponentials of the scaled scores, for backward. A fp16: tensor cores, float32
+ * softmax; probabilities never go to memory. A: float or fp16. Columns of these matrices may be those of
+ * a wider one (stride); what is written ends at padded(columns). */
+template <class A>
+void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix<const A> q,
+                       Matrix<const A> k, Matrix<const A> v, Matrix<A> o, float* log_sums);
 
-/** dq, dk, dv (overwritten) from d_o. `scratch`: attention_scratch(shape) floats. No float atomics: the
- * same bits in every run. */
+/** x becomes what attention_backward takes, in its own memory: of fp16 bf16, as products mix queries,
+ * keys and values with gradients, whose range fp16 has not. T float: nothing is done. */
+template <class T>
+Matrix<T> as_operand(const Stream& stream, Matrix<Activation<T>> x);
+
+/** dq, dk, dv (overwritten) from d_o, multiplied by weight_scales[0], [1] and [2] where these are given.
+ * `scratch`: attention_scratch(shape) floats. No float atomics: the same bits in every run. */
 template <class T>
 void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const T> q,
-                        Matrix<const T> k, Matrix<const T> v, Matrix<const T> o,
-                        Matrix<const T> d_o, const float* log_sums, Matrix<T> dq, Matrix<T> dk,
-                        Matrix<T> dv, float* scratch);
+                        Matrix<const T> k, Matrix<const T> v, Matrix<const Activation<T>> o,
+                        Matrix<const T> d_o, const float* log_sums, const float* weight_scales,
+                        Matrix<T> dq, Matrix<T> dk, Matrix<T> dv, float* scratch);
 uint64_t attention_scratch(const AttentionShape& shape);
 
 }  // namespace magnet::gpu

@@ -14,7 +14,14 @@ struct BackwardArguments {
   Matrix<bf16> dq, dk, dv;
   int together;  // heads_together, of dq
   float scale;
+  const float* weight_scales;  // of q, k, v, or null
 };
+
+/** What a gradient is multiplied by: `scale`, and where it is given that of its weight. */
+__device__ __forceinline__ float gradient_factor(const BackwardArguments& x, int part,
+                                                 float scale) {
+  return x.weight_scales == nullptr ? scale : scale * x.weight_scales[part];
+}
 
 // ---- dQ ----------------------------------------------------------------------------------------
 
@@ -55,59 +62,42 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
   bf16* const shared = dynamic_shared<bf16>();
   const Tile<HD> queries{shared};
   const Tile<HD> gradients{shared + Tile<HD>::elements(Shape::ROWS)};
-  const auto stage = [&](int i) {
-    return Tile<HD>{shared + Tile<HD>::elements(2 * Shape::ROWS + i * KEYS)};
-  };
   const int head_dim = static_cast<int>(x.shape.head_dim);
   const int context = static_cast<int>(x.shape.context);
   const QueryRows own = query_rows(x.shape, x.together, Shape::ROWS, 16 * M);
   const int64_t base = own.at.base;
-  const auto load = [&](int key) {
-    const int i = key / KEYS % 2 * 2;
-    const int valid = context - key;
-    load_rows<DQ_THREADS>(stage(i), 0, KEYS, x.k, base + key, own.kv, valid, head_dim);
-    load_rows<DQ_THREADS>(stage(i + 1), 0, KEYS, x.v, base + key, own.kv, valid, head_dim);
-  };
-  for (int h = 0; h < x.together; h++) {
-    const int64_t column = (own.first_head + h) * head_dim;
-    const int valid = context - own.at.first;
-    load_rows<DQ_THREADS>(queries, h * own.positions, own.positions, x.q, base + own.at.first,
-                          column, valid, head_dim);
-    load_rows<DQ_THREADS>(gradients, h * own.positions, own.positions, x.d_o, base + own.at.first,
-                          column, valid, head_dim);
-  }
-  load(0);
-  cp_async_commit();
+  const int end = min(own.at.first + own.positions, context);
+  const KeyStages<DQ_THREADS, KEYS, HD, bf16> stages{
+      shared + Tile<HD>::elements(2 * Shape::ROWS), x.k, x.v, base, own.kv, context, head_dim};
+  load_heads<DQ_THREADS>(queries, own, x.together, x.q, context, head_dim);
+  load_heads<DQ_THREADS>(gradients, own, x.together, x.d_o, context, head_dim);
+  stages.load(0, end);
 
   // The statistics end at a whole block.
   const float2* const of =
       x.stats + (own.at.sequence * x.shape.heads + own.head) * stats_stride(x.shape) + own.first;
   float2 stats[M][2];
   float factor[M][2];
+  const float q_factor = gradient_factor(x, 0, x.scale);
 #pragma unroll
   for (int m = 0; m < M; m++)
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       stats[m][half] = of[row_in(m, 2 * half)];
-      factor[m][half] = x.scale;
+      factor[m][half] = q_factor;
     }
   Sums<M, HD / 8> out;
   out.clear();
-  const int end = min(own.at.first + own.positions, context);
   for (int key = 0; key < end; key += KEYS) {
-    cp_async_wait<0>();
-    __syncthreads();  // the tile is there, and the one before it is done with
-    if (key + KEYS < end) load(key + KEYS);
-    cp_async_commit();
+    stages.step(key, end);
     if (key > own.first + 16 * M - 1) continue;
-    const int i = key / KEYS % 2 * 2;
     Sums<M, KEYS / 8> s, dp;
     s.clear();
     dp.clear();
-    add_products(s, queries, own.own, stage(i));
-    add_products(dp, gradients, own.own, stage(i + 1));
+    add_products(s, queries, own.own, stages.keys(key));
+    add_products(dp, gradients, own.own, stages.values(key));
     score_gradients(s, dp, stats, x.scale * LOG2_E, key + KEYS - 1 > own.first, own.first, key);
-    add_mixed(out, s, stage(i), 0);
+    add_mixed(out, s, stages.keys(key), 0);
   }
   put_sums(queries, own.own, 0, out, factor);
   store_rows(queries, own.own, min(16 * M, context - own.first), 0, HD / 8, x.dq, base + own.first,
@@ -215,8 +205,10 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
     add_mixed(dv, s, stage(2 * i + 1), part);
     add_mixed(dk, dp, stage(2 * i), part);
   }
-  put_sums(keys, own, part, dk, {{x.scale, x.scale}});
-  put_sums(values, own, part, dv, {{1, 1}});
+  const float k_factor = gradient_factor(x, 1, x.scale);
+  const float v_factor = gradient_factor(x, 2, 1.0f);
+  put_sums(keys, own, part, dk, {{k_factor, k_factor}});
+  put_sums(values, own, part, dv, {{v_factor, v_factor}});
   const int end = part + Shape::COLUMNS;
   const int rows = min(16, context - first);
   store_rows(keys, own, rows, part, end, x.dk, at.base + first, kv, head_dim);
@@ -227,15 +219,15 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
 
 template <>
 void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const bf16> q,
-                        Matrix<const bf16> k, Matrix<const bf16> v, Matrix<const bf16> o,
-                        Matrix<const bf16> d_o, const float* log_sums, Matrix<bf16> dq,
-                        Matrix<bf16> dk, Matrix<bf16> dv, float* scratch) {
+                        Matrix<const bf16> k, Matrix<const bf16> v, Matrix<const fp16> o,
+                        Matrix<const bf16> d_o, const float* log_sums, const float* weight_scales,
+                        Matrix<bf16> dq, Matrix<bf16> dk, Matrix<bf16> dv, float* scratch) {
   check_attention(shape);
-  const float2* const stats = attention_stats(stream, shape, o, d_o, log_sums, LOG2_E, scratch);
+  const float2* const stats = attention_stats<bf16>(stream, shape, o, d_o, log_sums, LOG2_E, scratch);
   const int together = heads_together(shape, DQ_WARPS);
   const BackwardArguments arguments = {shape, q,  k,  v,        d_o,
                                        stats, dq, dk, dv,       together,
-                                       score_scale(shape)};
+                                       score_scale(shape), weight_scales};
   with_head_dim(shape.head_dim, [&](auto size) {
     constexpr int HD = decltype(size)::value;
     using Dq = DqTile<HD>;

@@ -77,6 +77,11 @@ __device__ void clear(float (&sum)[ROWS][C]) {
     for (int c = 0; c < C; c++) sum[r][c] = 0;
 }
 
+__device__ __forceinline__ void fill(float (&factor)[ROWS], float value) {
+#pragma unroll
+  for (int r = 0; r < ROWS; r++) factor[r] = value;
+}
+
 /** The warp's rows of one head, and the zeros behind the last head. */
 template <int C>
 __device__ void store(Matrix<float> to, int64_t base, int first, int end, int64_t column,
@@ -90,7 +95,7 @@ __device__ void store(Matrix<float> to, int64_t base, int first, int end, int64_
     for (int c = 0; c < C; c++)
       if (lane + LANES * c < head_dim) row[column + lane + LANES * c] = sum[r][c] * factor[r];
     if (column + head_dim == to.columns)
-      for (int64_t i = to.columns + lane; i < to.stride; i += LANES) row[i] = 0;
+      for (int64_t i = to.columns + lane; i < padded(to.columns); i += LANES) row[i] = 0;
   }
 }
 
@@ -148,7 +153,7 @@ template <int C>
 __global__ void __launch_bounds__(THREADS)
     attention_float_dq(AttentionShape shape, Matrix<const float> q, Matrix<const float> k,
                        Matrix<const float> v, Matrix<const float> d_o, const float2* stats,
-                       Matrix<float> dq, float scale) {
+                       const float* weight_scales, Matrix<float> dq, float scale) {
   float* const shared = dynamic_shared<float>();
   const Side<C> queries{shared};
   const Side<C> gradients{queries.row(OWN)};
@@ -180,7 +185,8 @@ __global__ void __launch_bounds__(THREADS)
     }
     mix(s, keys, out);
   }
-  const float factor[ROWS] = {scale, scale, scale, scale};
+  float factor[ROWS];
+  fill(factor, weight_scales == nullptr ? scale : scale * weight_scales[0]);
   store(dq, at.base, first, context, at.head * shape.head_dim, head_dim, out, factor);
 }
 
@@ -188,7 +194,8 @@ template <int C>
 __global__ void __launch_bounds__(THREADS)
     attention_float_dkv(AttentionShape shape, Matrix<const float> q, Matrix<const float> k,
                         Matrix<const float> v, Matrix<const float> d_o, const float2* stats,
-                        Matrix<float> dk, Matrix<float> dv, float scale) {
+                        const float* weight_scales, Matrix<float> dk, Matrix<float> dv,
+                        float scale) {
   float* const shared = dynamic_shared<float>();
   const Side<C> keys{shared};
   const Side<C> values{keys.row(OWN)};
@@ -226,10 +233,11 @@ __global__ void __launch_bounds__(THREADS)
       mix(dp, queries, key_sum);
     }
   }
-  const float ones[ROWS] = {1, 1, 1, 1};
-  const float factor[ROWS] = {scale, scale, scale, scale};
-  store(dv, at.base, first, context, kv, head_dim, value_sum, ones);
+  float factor[ROWS];
+  fill(factor, weight_scales == nullptr ? scale : scale * weight_scales[1]);
   store(dk, at.base, first, context, kv, head_dim, key_sum, factor);
+  fill(factor, weight_scales == nullptr ? 1.0f : weight_scales[2]);
+  store(dv, at.base, first, context, kv, head_dim, value_sum, factor);
 }
 
 template <int C>
@@ -264,18 +272,19 @@ void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix
 template <>
 void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const float> q,
                         Matrix<const float> k, Matrix<const float> v, Matrix<const float> o,
-                        Matrix<const float> d_o, const float* log_sums, Matrix<float> dq,
-                        Matrix<float> dk, Matrix<float> dv, float* scratch) {
+                        Matrix<const float> d_o, const float* log_sums,
+                        const float* weight_scales, Matrix<float> dq, Matrix<float> dk,
+                        Matrix<float> dv, float* scratch) {
   check_attention(shape);
-  const float2* const stats = attention_stats(stream, shape, o, d_o, log_sums, 1.0f, scratch);
+  const float2* const stats = attention_stats<float>(stream, shape, o, d_o, log_sums, 1.0f, scratch);
   with_columns(shape.head_dim, [&](auto columns) {
     constexpr int C = decltype(columns)::value;
     const uint64_t bytes = shared_bytes<C>(2);
     const float scale = score_scale(shape);
     MG_LAUNCH(attention_float_dq<C>, stream, {places(shape, shape.heads, OWN), THREADS, bytes},
-              shape, q, k, v, d_o, stats, dq, scale);
+              shape, q, k, v, d_o, stats, weight_scales, dq, scale);
     MG_LAUNCH(attention_float_dkv<C>, stream, {places(shape, shape.kv_heads, OWN), THREADS, bytes},
-              shape, q, k, v, d_o, stats, dk, dv, scale);
+              shape, q, k, v, d_o, stats, weight_scales, dk, dv, scale);
   });
 }
 

@@ -1,4 +1,4 @@
-// Attention in bf16, forward: tiles of keys and values stream through shared memory (two stages,
+// Attention in fp16, forward: tiles of keys and values stream through shared memory (two stages,
 // copied while the tile before is used), scores and sums stay in registers, softmax is float32 and
 // online. A warp has 32 query rows (16 for wide heads): with 16 its loads of keys from shared memory
 // would take longer than the tensor cores need. Two blocks of 4 warps fit a multiprocessor.
@@ -15,13 +15,13 @@ struct ForwardTile {
   static constexpr int M = HD <= 128 ? 2 : 1;
   static constexpr int KEYS = HD <= 96 ? 64 : 32;
   static constexpr int ROWS = WARPS * 16 * M;
-  static constexpr uint64_t SHARED = sizeof(bf16) * Tile<HD>::elements(ROWS + 4 * KEYS);
+  static constexpr uint64_t SHARED = sizeof(fp16) * Tile<HD, fp16>::elements(ROWS + 4 * KEYS);
 };
 
 struct ForwardArguments {
   AttentionShape shape;
-  Matrix<const bf16> q, k, v;
-  Matrix<bf16> o;
+  Matrix<const fp16> q, k, v;
+  Matrix<fp16> o;
   float* log_sums;
   int together;      // heads_together
   float scale_log2;  // of scores, as exponents of 2
@@ -29,7 +29,7 @@ struct ForwardArguments {
 
 /** A larger maximum is taken up only where it exceeds the one in use by this many powers of 2: the
  * sums, which are multiplied by 2^(old - new) then, mostly stay as they are. Probabilities are at
- * most 2^8 meanwhile, and the sum divides that out. */
+ * most 2^8 meanwhile, which fp16 holds, and the sum divides that out. */
 constexpr float SLACK = 8;
 
 /** Maximum and sum of the rows of a thread. */
@@ -122,26 +122,18 @@ __global__ void __launch_bounds__(THREADS, 2) attention_forward_kernel(ForwardAr
   using Shape = ForwardTile<HD>;
   constexpr int M = Shape::M;
   constexpr int KEYS = Shape::KEYS;
-  bf16* const shared = dynamic_shared<bf16>();
-  const Tile<HD> queries{shared};
-  const auto stage = [&](int i) {
-    return Tile<HD>{shared + Tile<HD>::elements(Shape::ROWS + i * KEYS)};
-  };
+  using Rows = Tile<HD, fp16>;
+  fp16* const shared = dynamic_shared<fp16>();
+  const Rows queries{shared};
   const int head_dim = static_cast<int>(x.shape.head_dim);
   const int context = static_cast<int>(x.shape.context);
   const QueryRows own = query_rows(x.shape, x.together, Shape::ROWS, 16 * M);
   const int64_t base = own.at.base;
-  const auto load = [&](int key) {
-    const int i = key / KEYS % 2 * 2;
-    const int valid = context - key;
-    load_rows<THREADS>(stage(i), 0, KEYS, x.k, base + key, own.kv, valid, head_dim);
-    load_rows<THREADS>(stage(i + 1), 0, KEYS, x.v, base + key, own.kv, valid, head_dim);
-  };
-  for (int h = 0; h < x.together; h++)
-    load_rows<THREADS>(queries, h * own.positions, own.positions, x.q, base + own.at.first,
-                       (own.first_head + h) * head_dim, context - own.at.first, head_dim);
-  load(0);
-  cp_async_commit();
+  const int end = min(own.at.first + own.positions, context);
+  const KeyStages<THREADS, KEYS, HD, fp16> stages{
+      shared + Rows::elements(Shape::ROWS), x.k, x.v, base, own.kv, context, head_dim};
+  load_heads<THREADS>(queries, own, x.together, x.q, context, head_dim);
+  stages.load(0, end);
 
   Sums<M, HD / 8> out;
   out.clear();
@@ -150,20 +142,15 @@ __global__ void __launch_bounds__(THREADS, 2) attention_forward_kernel(ForwardAr
   for (int m = 0; m < M; m++)
 #pragma unroll
     for (int half = 0; half < 2; half++) softmax.top[m][half] = -INFINITY, softmax.sum[m][half] = 0;
-  const int end = min(own.at.first + own.positions, context);
   for (int key = 0; key < end; key += KEYS) {
-    cp_async_wait<0>();
-    __syncthreads();  // the tile is there, and the one before it is done with
-    if (key + KEYS < end) load(key + KEYS);
-    cp_async_commit();
+    stages.step(key, end);
     if (key > own.first + 16 * M - 1) continue;
-    const int i = key / KEYS % 2 * 2;
     Sums<M, KEYS / 8> s;
     s.clear();
-    add_products(s, queries, own.own, stage(i));
+    add_products(s, queries, own.own, stages.keys(key));
     if (key + KEYS - 1 > own.first) mask(s, own.first, key);
     softmax.take(s, x.scale_log2, out);
-    add_mixed(out, s, stage(i + 1), 0);
+    add_mixed(out, s, stages.values(key), 0);
   }
 
   float* const log_sums = x.log_sums + (own.at.sequence * x.shape.heads + own.head) * context;
@@ -177,8 +164,8 @@ __global__ void __launch_bounds__(THREADS, 2) attention_forward_kernel(ForwardAr
 }  // namespace
 
 template <>
-void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix<const bf16> q,
-                       Matrix<const bf16> k, Matrix<const bf16> v, Matrix<bf16> o,
+void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix<const fp16> q,
+                       Matrix<const fp16> k, Matrix<const fp16> v, Matrix<fp16> o,
                        float* log_sums) {
   check_attention(shape);
   const int together = heads_together(shape, WARPS);

@@ -81,6 +81,8 @@ void rope(const Stream& stream, Matrix<T> x, int64_t context, int64_t heads, int
 }
 template void rope(const Stream&, Matrix<float>, int64_t, int64_t, int64_t, const float*,
                    const float*, bool);
+template void rope(const Stream&, Matrix<fp16>, int64_t, int64_t, int64_t, const float*,
+                   const float*, bool);
 template void rope(const Stream&, Matrix<bf16>, int64_t, int64_t, int64_t, const float*,
                    const float*, bool);
 

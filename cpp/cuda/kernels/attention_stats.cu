@@ -1,15 +1,21 @@
-// Statistics of the queries for attention's backward pass: a warp per query and head reads o and
-// d_o once.
+// What attention's backward pass takes besides d_o: statistics of the queries, for which a warp per
+// query and head reads o and d_o once, and operands as bf16.
 #include "attention_stats.cuh"
+#include "vectors.cuh"
 
 namespace magnet::gpu {
 namespace {
 
 constexpr int WARPS = 8;
 
-template <class T>
+template <class E>
+struct __align__(2 * sizeof(E)) Pair {
+  E first, second;
+};
+
+template <class A, class T>
 __global__ void __launch_bounds__(WARPS* LANES)
-    attention_stats_kernel(AttentionShape shape, Matrix<const T> o, Matrix<const T> d_o,
+    attention_stats_kernel(AttentionShape shape, Matrix<const A> o, Matrix<const T> d_o,
                            const float* log_sums, float factor, float2* stats) {
   const int lane = static_cast<int>(threadIdx.x) % LANES;
   const int64_t i = int64_t{blockIdx.x} * WARPS + threadIdx.x / LANES;
@@ -21,16 +27,13 @@ __global__ void __launch_bounds__(WARPS* LANES)
   }
   const int64_t row = head / shape.heads * shape.context + position;
   const int64_t column = head % shape.heads * shape.head_dim;
-  const T* const a = o.row(row) + column;
+  const A* const a = o.row(row) + column;
   const T* const b = d_o.row(row) + column;
   float sum = 0;
   // Pairs: head_dim is even, rows are aligned.
   for (int j = 2 * lane; j < shape.head_dim; j += 2 * LANES) {
-    struct __align__(2 * sizeof(T)) Pair {
-      T first, second;
-    };
-    const Pair x = *reinterpret_cast<const Pair*>(a + j);
-    const Pair y = *reinterpret_cast<const Pair*>(b + j);
+    const Pair<A> x = *reinterpret_cast<const Pair<A>*>(a + j);
+    const Pair<T> y = *reinterpret_cast<const Pair<T>*>(b + j);
     sum = __fmaf_rn(as_float(x.first), as_float(y.first), sum);
     sum = __fmaf_rn(as_float(x.second), as_float(y.second), sum);
   }
@@ -56,20 +59,44 @@ uint64_t attention_scratch(const AttentionShape& shape) {
   return static_cast<uint64_t>(2 * shape.sequences * shape.heads * stats_stride(shape));
 }
 
+/** Four in a thread, in place. */
+__global__ void as_operand_kernel(Matrix<fp16> from, Matrix<bf16> to) {
+  for (int64_t i = 4 * static_cast<int64_t>(threadIdx.x); i < from.columns; i += 4 * blockDim.x)
+    store4(to.row(blockIdx.x) + i, load4(from.row(blockIdx.x) + i));
+}
+
+template <>
+Matrix<float> as_operand<float>(const Stream&, Matrix<float> x) {
+  return x;
+}
+template <>
+Matrix<bf16> as_operand<bf16>(const Stream& stream, Matrix<fp16> x) {
+  const Matrix<bf16> out{reinterpret_cast<bf16*>(x.data), x.rows, x.columns, x.stride};
+  if (x.rows == 0) return out;
+  const int64_t vectors = padded(x.columns) / 4;
+  const unsigned threads = vectors >= 256 ? 256 : vectors > 64 ? 128 : 64;
+  MG_LAUNCH(as_operand_kernel, stream, {dim3(static_cast<unsigned>(x.rows)), dim3(threads)}, x,
+            out);
+  return out;
+}
+
 template <class T>
-const float2* attention_stats(const Stream& stream, const AttentionShape& shape, Matrix<const T> o,
-                              Matrix<const T> d_o, const float* log_sums, float factor,
-                              float* scratch) {
+const float2* attention_stats(const Stream& stream, const AttentionShape& shape,
+                              Matrix<const Activation<T>> o, Matrix<const T> d_o,
+                              const float* log_sums, float factor, float* scratch) {
   auto* const stats = reinterpret_cast<float2*>(scratch);
   const int64_t rows = shape.sequences * shape.heads * stats_stride(shape);
   // stats_stride is a multiple of the warps of a block.
-  MG_LAUNCH(attention_stats_kernel<T>, stream, {static_cast<unsigned>(rows / WARPS), WARPS * LANES},
-            shape, o, d_o, log_sums, factor, stats);
+  MG_LAUNCH((attention_stats_kernel<Activation<T>, T>), stream,
+            {static_cast<unsigned>(rows / WARPS), WARPS * LANES}, shape, o, d_o, log_sums, factor,
+            stats);
   return stats;
 }
-template const float2* attention_stats(const Stream&, const AttentionShape&, Matrix<const float>,
-                                       Matrix<const float>, const float*, float, float*);
-template const float2* attention_stats(const Stream&, const AttentionShape&, Matrix<const bf16>,
-                                       Matrix<const bf16>, const float*, float, float*);
+template const float2* attention_stats<float>(const Stream&, const AttentionShape&,
+                                              Matrix<const float>, Matrix<const float>,
+                                              const float*, float, float*);
+template const float2* attention_stats<bf16>(const Stream&, const AttentionShape&,
+                                             Matrix<const fp16>, Matrix<const bf16>, const float*,
+                                             float, float*);
 
 }  // namespace magnet::gpu

@@ -52,8 +52,8 @@ __host__ __device__ __forceinline__ int64_t stats_stride(const AttentionShape& s
 /** Per sequence, head and position, stats_stride apart: (log_sum * factor, rowsum(d_o * o)), and behind
  * the last position (infinity, 0), which makes every probability and gradient there 0. */
 template <class T>
-const float2* attention_stats(const Stream& stream, const AttentionShape& shape, Matrix<const T> o,
-                              Matrix<const T> d_o, const float* log_sums, float factor,
-                              float* scratch);
+const float2* attention_stats(const Stream& stream, const AttentionShape& shape,
+                              Matrix<const Activation<T>> o, Matrix<const T> d_o,
+                              const float* log_sums, float factor, float* scratch);
 
 }  // namespace magnet::gpu

@@ -1,5 +1,5 @@
-// Tiles of rows in shared memory and their products by tensor cores, for the attention kernels: bf16 in
-// training, fp16 in inference.
+// Tiles of rows in shared memory and their products by tensor cores, for the attention kernels: fp16
+// forward (see Activation), bf16 backward.
 // A row is HD elements; its 16-byte chunks are permuted by the row's number, so that eight rows at the
 // same chunk (ldmatrix) and a quad of lanes at eight rows (stores of fragments) meet all banks once.
 #pragma once
@@ -62,7 +62,8 @@ struct Cursor {
 };
 
 /** Eight columns from where head_dim is no multiple of 8: pairs, zeros behind the last. */
-__device__ __forceinline__ uint4 chunk_of_pairs(const bf16* from, int columns) {
+template <class E>
+__device__ __forceinline__ uint4 chunk_of_pairs(const E* from, int columns) {
   const auto* const pairs = reinterpret_cast<const uint32_t*>(from);
   uint4 out = {0, 0, 0, 0};
   if (columns > 0) out.x = pairs[0];
@@ -75,19 +76,19 @@ __device__ __forceinline__ uint4 chunk_of_pairs(const bf16* from, int columns) {
 /** Starts to copy `rows` rows of one head, which begins at `column`, to a tile, from its row `row` on;
  * zeros from row `valid` and from column head_dim on. All threads of the block; ends with their
  * cp.async groups and a barrier. */
-template <int THREADS, int HD>
-__device__ __forceinline__ void load_rows(Tile<HD> to, int row, int rows, Matrix<const bf16> matrix,
-                                          int64_t matrix_row, int64_t column, int valid,
-                                          int head_dim) {
-  constexpr int CHUNKS = Tile<HD>::CHUNKS;
-  constexpr int SPREAD = Tile<HD>::SPREAD;
+template <int THREADS, int HD, class E>
+__device__ __forceinline__ void load_rows(Tile<HD, E> to, int row, int rows,
+                                          Matrix<const E> matrix, int64_t matrix_row,
+                                          int64_t column, int valid, int head_dim) {
+  constexpr int CHUNKS = Tile<HD, E>::CHUNKS;
+  constexpr int SPREAD = Tile<HD, E>::SPREAD;
   const bool aligned = head_dim % 8 == 0;
   // SPREAD threads a row, so that rows of a thread are whole eights apart and swizzled alike.
   const int first = static_cast<int>(threadIdx.x) % SPREAD;
-  const bf16* const from = matrix.row(matrix_row) + column;
+  const E* const from = matrix.row(matrix_row) + column;
   for (int r = static_cast<int>(threadIdx.x) / SPREAD; r < rows; r += THREADS / SPREAD) {
-    const bf16* const source = from + r * matrix.stride + first * 8;
-    bf16* const target = to.at(row + r, first);
+    const E* const source = from + r * matrix.stride + first * 8;
+    E* const target = to.at(row + r, first);
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; chunk += SPREAD) {
       const int columns = r < valid ? head_dim - (first + chunk) * 8 : 0;
@@ -101,16 +102,16 @@ __device__ __forceinline__ void load_rows(Tile<HD> to, int row, int rows, Matrix
 
 /** Columns [8 * begin, 8 * end) of `rows` rows of a tile to one head's rows of a matrix, by one warp.
  * The last head's also writes the zeros behind the columns. */
-template <int HD>
-__device__ __forceinline__ void store_rows(Tile<HD> from, int row, int rows, int begin, int end,
-                                           Matrix<bf16> to, int64_t to_row, int64_t column,
+template <int HD, class E>
+__device__ __forceinline__ void store_rows(Tile<HD, E> from, int row, int rows, int begin, int end,
+                                           Matrix<E> to, int64_t to_row, int64_t column,
                                            int head_dim) {
   const int chunks = min(end, (head_dim + 7) / 8) - begin;
   for (int i = lane_index(); i < rows * chunks; i += LANES) {
     const int r = i / chunks;
     const int chunk = begin + i % chunks;
     const uint4 x = *reinterpret_cast<const uint4*>(from.at(row + r, chunk));
-    bf16* const out = to.row(to_row + r) + column + chunk * 8;
+    E* const out = to.row(to_row + r) + column + chunk * 8;
     if (head_dim % 8 == 0) {
       *reinterpret_cast<uint4*>(out) = x;
       continue;
@@ -123,9 +124,9 @@ __device__ __forceinline__ void store_rows(Tile<HD> from, int row, int rows, int
     if (columns > 6) pairs[3] = x.w;
   }
   if (column + head_dim != to.columns || begin != 0) return;
-  const int zeros = static_cast<int>(to.stride - to.columns);
+  const int zeros = static_cast<int>(padded(to.columns) - to.columns);
   for (int i = lane_index(); i < rows * zeros; i += LANES)
-    to.row(to_row + i / zeros)[to.columns + i % zeros] = bf16{0};
+    to.row(to_row + i / zeros)[to.columns + i % zeros] = E{0};
 }
 
 /** Sums of a warp: M x 16 rows, N x 8 columns, as mma_bf16 lays them out. */
@@ -207,10 +208,10 @@ __device__ __forceinline__ void add_mixed(Sums<M, C>& sums, const Sums<M, N>& we
   }
 }
 
-/** sums * factor, a factor for each of the thread's rows, as bf16 to rows of a tile that only this warp
- * uses, at the chunks from `begin` on. */
-template <int M, int C, int HD>
-__device__ __forceinline__ void put_sums(Tile<HD> to, int row, int begin, const Sums<M, C>& sums,
+/** sums * factor, a factor for each of the thread's rows, to rows of a tile that only this warp uses, at
+ * the chunks from `begin` on. */
+template <int M, int C, int HD, class E>
+__device__ __forceinline__ void put_sums(Tile<HD, E> to, int row, int begin, const Sums<M, C>& sums,
                                          const float (&factor)[M][2]) {
   __syncwarp();
 #pragma unroll
@@ -220,9 +221,9 @@ __device__ __forceinline__ void put_sums(Tile<HD> to, int row, int begin, const 
 #pragma unroll
       for (int half = 0; half < 2; half++) {
         const float* const x = sums.of[m][c] + 2 * half;
-        bf16* const out = to.at(row + row_in(m, 2 * half), begin + c) + 2 * (lane_index() % 4);
+        E* const out = to.at(row + row_in(m, 2 * half), begin + c) + 2 * (lane_index() % 4);
         *reinterpret_cast<uint32_t*>(out) =
-            pack_bf16(x[0] * factor[m][half], x[1] * factor[m][half]);
+            pack_two<E>(x[0] * factor[m][half], x[1] * factor[m][half]);
       }
   __syncwarp();
 }
@@ -257,6 +258,47 @@ __device__ __forceinline__ QueryRows query_rows(const AttentionShape& shape, int
   q.first = q.at.first + q.own % q.positions;
   return q;
 }
+
+/** Starts to copy the block's rows of a matrix of all heads. */
+template <int THREADS, int HD, class E>
+__device__ __forceinline__ void load_heads(Tile<HD, E> to, const QueryRows& own, int together,
+                                           Matrix<const E> from, int context, int head_dim) {
+  for (int h = 0; h < together; h++)
+    load_rows<THREADS>(to, h * own.positions, own.positions, from, own.at.base + own.at.first,
+                       (own.first_head + h) * head_dim, context - own.at.first, head_dim);
+}
+
+/** Keys and values in two stages of tiles, for blocks that pass over them: the next ones are copied
+ * while these are used. */
+template <int THREADS, int KEYS, int HD, class E>
+struct KeyStages {
+  E* shared;
+  Matrix<const E> k, v;
+  int64_t base, column;
+  int context, head_dim;
+
+  __device__ __forceinline__ Tile<HD, E> tile(int i) const {
+    return {shared + Tile<HD, E>::elements(i * KEYS)};
+  }
+  __device__ __forceinline__ Tile<HD, E> keys(int key) const { return tile(key / KEYS % 2 * 2); }
+  __device__ __forceinline__ Tile<HD, E> values(int key) const {
+    return tile(key / KEYS % 2 * 2 + 1);
+  }
+  /** Starts the copies of the KEYS positions from `key` on, where there are some before `end`. */
+  __device__ __forceinline__ void load(int key, int end) const {
+    if (key < end) {
+      load_rows<THREADS>(keys(key), 0, KEYS, k, base + key, column, context - key, head_dim);
+      load_rows<THREADS>(values(key), 0, KEYS, v, base + key, column, context - key, head_dim);
+    }
+    cp_async_commit();
+  }
+  /** Those from `key` on are there, and the tiles before them are done with; the next ones start. */
+  __device__ __forceinline__ void step(int key, int end) const {
+    cp_async_wait<0>();
+    __syncthreads();
+    load(key + KEYS, end);
+  }
+};
 
 /** run(std::integral_constant<int, HD>) with the least that holds the head. */
 template <class Run>

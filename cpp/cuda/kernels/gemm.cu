@@ -1,8 +1,5 @@
-// The faces of gemm.hpp: checks of shapes, and the choice of a path for the device.
-#include <cstdlib>
-#include <cstring>
-
-#include "gemm_cublas.hpp"
+// The faces of gemm.hpp: checks of shapes, and what becomes of the product.
+#include "gemm_choice.hpp"
 
 namespace magnet::gpu {
 
@@ -23,27 +20,12 @@ void check_shape(bool fits, int64_t m, int64_t n, int64_t k) {
          static_cast<long long>(m), static_cast<long long>(n), static_cast<long long>(k));
 }
 
-/** MAGNET_GEMM names a path (cublas, wgmma, mma), for tests and measurements. Else the first of
- * these that the machine has; cuBLASLt multiplies bf16 alone, as it has no scales by rows for
- * int8. */
-template <class T>
-void run_tensor_cores(const Stream& stream, const Operands<T>& operands, const Output& out) {
-  const char* const wanted = std::getenv("MAGNET_GEMM");
-  const auto may_be = [&](const char* path) {
-    return wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, path) == 0;
-  };
-  if constexpr (std::is_same_v<T, bf16>)
-    if (may_be("cublas") && gemm_cublas(stream, operands, out)) return;
-  if (may_be("wgmma") && gemm_wgmma(stream, operands, out)) return;
-  gemm_mma(stream, operands, out);
-}
-
 }  // namespace
 
 template <class Y>
 void gemm_codes(const Stream& stream, Matrix<const int8_t> x, const float* x_inverse,
                 Matrix<const int8_t> w, const float* w_inverse,
-                const Matrix<const float>* residual, Matrix<Y> y) {
+                const Matrix<const float>* residual, Matrix<Y> y, const Parts& parts) {
   check_shape(x.rows == y.rows && w.rows == y.columns && x.columns == w.columns, y.rows, y.columns,
               x.columns);
   check_operand(x, "x");
@@ -52,6 +34,7 @@ void gemm_codes(const Stream& stream, Matrix<const int8_t> x, const float* x_inv
   Output out = make_output(y);
   out.row_scale = x_inverse;
   out.scale = w_inverse;
+  out.parts = parts;
   if (residual != nullptr) add_to(out, residual->data, residual->stride);
   run_tensor_cores(stream, Operands<int8_t>{x, w, false, false, x.columns}, out);
 }
@@ -68,6 +51,8 @@ void gemm(const Stream& stream, Matrix<const T> a, Layout a_layout, Matrix<const
   if (c.rows == 0 || c.columns == 0) return;
   Output out = make_output(c);
   out.scale = epilogue.scale;
+  out.parts = epilogue.rows;
+  out.parts_of_rows = epilogue.rows.second < c.rows;
   if constexpr (std::is_same_v<C, float>) {
     if (epilogue.accumulate) add_to(out, c.data, c.stride);
   } else if (epilogue.accumulate) {
@@ -84,9 +69,13 @@ void gemm(const Stream& stream, Matrix<const T> a, Layout a_layout, Matrix<const
 }
 
 template void gemm_codes(const Stream&, Matrix<const int8_t>, const float*, Matrix<const int8_t>,
-                         const float*, const Matrix<const float>*, Matrix<float>);
+                         const float*, const Matrix<const float>*, Matrix<float>, const Parts&);
 template void gemm_codes(const Stream&, Matrix<const int8_t>, const float*, Matrix<const int8_t>,
-                         const float*, const Matrix<const float>*, Matrix<bf16>);
+                         const float*, const Matrix<const float>*, Matrix<bf16>, const Parts&);
+template void gemm_codes(const Stream&, Matrix<const int8_t>, const float*, Matrix<const int8_t>,
+                         const float*, const Matrix<const float>*, Matrix<fp16>, const Parts&);
+template void gemm(const Stream&, Matrix<const bf16>, Layout, Matrix<const bf16>, Layout,
+                   const Epilogue&, Matrix<fp16>);
 template void gemm(const Stream&, Matrix<const float>, Layout, Matrix<const float>, Layout,
                    const Epilogue&, Matrix<float>);
 template void gemm(const Stream&, Matrix<const bf16>, Layout, Matrix<const bf16>, Layout,

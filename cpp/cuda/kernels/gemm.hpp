@@ -4,12 +4,20 @@
 
 namespace magnet::gpu {
 
+/** Where the second and the third of up to three parts of rows or columns begin, each with a scale of
+ * its own: multiples of 16. */
+struct Parts {
+  int64_t second = INT64_MAX;
+  int64_t third = INT64_MAX;
+};
+
 /** y (m, n) = x.codes (m, k) w.codes (n, k)^T * x.inverse[row] * *w.inverse [+ residual]: sums are exact,
- * then float32 in this order. residual (m, n) may be y. Y: float or bf16. */
+ * then float32 in this order. residual (m, n) may be y. Y: float, bf16 or fp16. Columns in parts: an
+ * inverse of w for each. */
 template <class Y>
 void gemm_codes(const Stream& stream, Matrix<const int8_t> x, const float* x_inverse,
                 Matrix<const int8_t> w, const float* w_inverse, const Matrix<const float>* residual,
-                Matrix<Y> y);
+                Matrix<Y> y, const Parts& parts = {});
 
 enum class Layout { plain, transposed };
 
@@ -17,13 +25,14 @@ enum class Layout { plain, transposed };
 struct Epilogue {
   const float* scale = nullptr;  // on the device: p *= *scale
   bool accumulate = false;       // c += p instead of c = p (float32 c only)
+  Parts rows = {};               // of p, with as many scales
 };
 
 /**
  * c (m, n) = a b, `a` given as (m, k) or transposed as (k, m), `b` as (k, n) or transposed as (n, k).
  * T bf16: tensor cores, float32 sums; T float: fused multiply-adds, k in order. c: float, whose stride
- * and alignment are free (a gradient in the arena), or T. The same bits for the same shapes on one kind
- * of device, whatever else runs.
+ * and alignment are free (a gradient in the arena), or T, or fp16 for bf16 operands. The same bits for
+ * the same shapes on one kind of device, whatever else runs.
  */
 template <class T, class C>
 void gemm(const Stream& stream, Matrix<const T> a, Layout a_layout, Matrix<const T> b,

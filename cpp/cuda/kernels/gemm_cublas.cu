@@ -150,10 +150,12 @@ bool gemm_cublas(const Stream& stream, const Operands<bf16>& x, const Output& ou
   const Functions* const f = functions();
   // The zeros behind the columns of an operand are ours to write.
   if (f == nullptr || out.written != out.columns || out.row_scale != nullptr) return false;
-  if (out.narrow && out.addend != nullptr) return false;
+  if (out.element == Element::fp16) return false;  // of bf16 operands it makes none
+  const bool narrow = out.element == Element::bf16;
+  if (narrow && out.addend != nullptr) return false;
   static std::mutex mutex;
   static std::map<int, Device> devices;
-  const int64_t c_bytes = out.narrow ? 2 : 4;
+  const int64_t c_bytes = narrow ? 2 : 4;
   const int64_t addend_stride = out.addend == nullptr ? out.stride : out.addend_stride;
   const void* const addend = out.addend == nullptr ? out.data : out.addend;
   const Shape shape{out.rows,
@@ -165,7 +167,7 @@ bool gemm_cublas(const Stream& stream, const Operands<bf16>& x, const Output& ou
                     addend_stride,
                     x.a_mn,
                     x.b_mn,
-                    out.narrow,
+                    narrow,
                     alignment(x.a.data, x.a.stride * 2),
                     alignment(x.b.data, x.b.stride * 2),
                     alignment(addend, addend_stride * c_bytes),

@@ -9,17 +9,25 @@
 
 namespace magnet::gpu {
 
-/** p becomes p * row_scale[row] * *scale + addend, each where it is given, rounded after each. The
+enum class Element : uint8_t { float32, bf16, fp16 };
+template <class C>
+constexpr Element ELEMENT = std::is_same_v<C, float>  ? Element::float32
+                            : std::is_same_v<C, fp16> ? Element::fp16
+                                                      : Element::bf16;
+
+/** p becomes p * row_scale[row] * scale[part] + addend, each where it is given, rounded after each. The
  * type of c is told at run time: it would only double the kernels. */
 struct Output {
   void* data;
-  bool narrow;  // bf16, else float
+  Element element;
   int64_t rows;
   int64_t columns;
   int64_t written;  // columns and, for an operand of tensor cores, the zeros behind them
   int64_t stride;
   const float* row_scale;
-  const float* scale;
+  const float* scale;  // one for each part
+  Parts parts;
+  bool parts_of_rows;  // else of columns
   const float* addend;
   int64_t addend_stride;
   bool vectors;  // four elements at a multiple of 4 are aligned to their size
@@ -32,16 +40,19 @@ bool takes_vectors(const T* data, int64_t stride) {
 
 template <class C>
 Output make_output(Matrix<C> c) {
-  constexpr bool NARROW = std::is_same_v<C, bf16>;
-  const int64_t written = NARROW ? std::min(padded(c.columns), c.stride) : c.columns;
+  constexpr Element E = ELEMENT<C>;
+  const int64_t written =
+      E == Element::float32 ? c.columns : std::min(padded(c.columns), c.stride);
   return {c.data,
-          NARROW,
+          E,
           c.rows,
           c.columns,
           written,
           c.stride,
           nullptr,
           nullptr,
+          {},
+          false,
           nullptr,
           0,
           takes_vectors(c.data, c.stride)};
@@ -56,24 +67,50 @@ __device__ __forceinline__ void load_four(const float* from, float (&x)[4]) {
   const float4 v = *reinterpret_cast<const float4*>(from);
   x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
 }
+/** What fp16 holds; NaN stays NaN. */
+__device__ __forceinline__ float saturated(float x) {
+  constexpr float MOST = 65504.0f;
+  return fabsf(x) > MOST ? copysignf(MOST, x) : x;
+}
 __device__ __forceinline__ void store_vector(const Output& out, int64_t at, const float (&x)[4]) {
-  if (out.narrow)
+  if (out.element == Element::float32)
+    *reinterpret_cast<float4*>(static_cast<float*>(out.data) + at) =
+        make_float4(x[0], x[1], x[2], x[3]);
+  else if (out.element == Element::bf16)
     *reinterpret_cast<uint2*>(static_cast<bf16*>(out.data) + at) =
         make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
   else
-    *reinterpret_cast<float4*>(static_cast<float*>(out.data) + at) =
-        make_float4(x[0], x[1], x[2], x[3]);
+    *reinterpret_cast<uint2*>(static_cast<fp16*>(out.data) + at) =
+        make_uint2(pack_fp16(saturated(x[0]), saturated(x[1])),
+                   pack_fp16(saturated(x[2]), saturated(x[3])));
+}
+__device__ __forceinline__ void store_one(const Output& out, int64_t at, float x) {
+  if (out.element == Element::float32)
+    static_cast<float*>(out.data)[at] = x;
+  else if (out.element == Element::bf16)
+    static_cast<bf16*>(out.data)[at] = to_bf16(x);
+  else
+    static_cast<fp16*>(out.data)[at] = to_fp16(saturated(x));
+}
+
+/** Of a row or a column, by what the parts are of. */
+__device__ __forceinline__ float scale_at(const Output& out, int64_t row, int64_t column) {
+  if (out.scale == nullptr) return 1.0f;
+  const int64_t at = out.parts_of_rows ? row : column;
+  return out.scale[(at >= out.parts.second ? 1 : 0) + (at >= out.parts.third ? 1 : 0)];
 }
 
 /** What four elements take from memory besides their sums. */
 struct Taken {
   float row_scale = 1.0f;
+  float scale = 1.0f;
   float addend[4] = {};
 };
 __device__ __forceinline__ Taken take_four(const Output& out, int64_t row, int64_t column) {
   Taken taken;
   if (row >= out.rows || column >= out.columns) return taken;
   if (out.row_scale != nullptr) taken.row_scale = out.row_scale[row];
+  taken.scale = scale_at(out, row, column);
   if (out.addend == nullptr) return taken;
   const float* const from = out.addend + row * out.addend_stride + column;
   if (out.vectors && column + 4 <= out.columns) {
@@ -86,27 +123,22 @@ __device__ __forceinline__ Taken take_four(const Output& out, int64_t row, int64
   return taken;
 }
 
-/** Four sums at (row, column), a multiple of 4. scale: what out.scale points at. */
+/** Four sums at (row, column), a multiple of 4. */
 __device__ __forceinline__ void finish_four(const Output& out, int64_t row, int64_t column,
-                                            float scale, const Taken& taken, float (&x)[4]) {
+                                            const Taken& taken, float (&x)[4]) {
   if (row >= out.rows || column >= out.written) return;
 #pragma unroll
   for (int i = 0; i < 4; i++) {
     // Never contracted to a fused operation, as on the CPU. Times 1 changes nothing.
-    x[i] = __fmul_rn(__fmul_rn(x[i], taken.row_scale), scale);
+    x[i] = __fmul_rn(__fmul_rn(x[i], taken.row_scale), taken.scale);
     if (out.addend != nullptr) x[i] = __fadd_rn(x[i], taken.addend[i]);
     if (column + i >= out.columns) x[i] = 0.0f;
   }
   const int64_t at = row * out.stride + column;
   if (out.vectors && column + 4 <= out.written) return store_vector(out, at, x);
 #pragma unroll
-  for (int i = 0; i < 4; i++) {
-    if (column + i >= out.written) continue;
-    if (out.narrow)
-      static_cast<bf16*>(out.data)[at + i] = to_bf16(x[i]);
-    else
-      static_cast<float*>(out.data)[at + i] = x[i];
-  }
+  for (int i = 0; i < 4; i++)
+    if (column + i < out.written) store_one(out, at + i, x[i]);
 }
 
 constexpr int STRIP_ROWS = 16;
@@ -131,10 +163,12 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
   const int piece = lane % 16;
   const bool inside =
       out.vectors && row + STRIP_ROWS <= out.rows && column + STRIP_COLUMNS <= out.columns;
-  const float scale = out.scale == nullptr ? 1.0f : *out.scale;
-  // Lane i keeps that of row i.
+  // Lane i keeps that of row i; that of the columns is of the lane's own.
   const bool scaled = out.row_scale != nullptr && row + piece < out.rows;
-  const float row_scales = scaled ? out.row_scale[row + piece] : 1.0f;
+  const float scale = scale_at(out, row + piece, column + 4 * piece);
+  const float row_scales =
+      scaled ? out.row_scale[row + piece] : out.parts_of_rows ? scale : 1.0f;
+  const float column_scale = out.parts_of_rows ? 1.0f : scale;
   // All loads before the first store, which the compiler could not move them over: one latency.
   float addend[8][4] = {};
   if (inside && out.addend != nullptr) {
@@ -161,7 +195,7 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
       const float row_scale = __shfl_sync(FULL_WARP, row_scales, r);
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        x[e] = __fmul_rn(__fmul_rn(x[e], row_scale), scale);
+        x[e] = __fmul_rn(__fmul_rn(x[e], row_scale), column_scale);
         if (out.addend != nullptr) x[e] = __fadd_rn(x[e], addend[i][e]);
       }
       store_vector(out, (row + r) * out.stride + column + 4 * piece, x);
@@ -172,7 +206,7 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
     for (int r = first; r < STRIP_ROWS; r += 2) {
       float x[4];
       load_four(stage + strip_place(r, piece), x);
-      finish_four(out, row + r, column + 4 * piece, scale,
+      finish_four(out, row + r, column + 4 * piece,
                   take_four(out, row + r, column + 4 * piece), x);
     }
   }
@@ -191,7 +225,9 @@ __device__ __forceinline__ Target target_of(const Segment& segment, const Output
     return {out, static_cast<int64_t>(segment.tile_m) * TILE_M,
             static_cast<int64_t>(segment.tile_n) * TILE_N};
   float* const slot = slots + static_cast<int64_t>(segment.slot) * TILE_M * TILE_N;
-  return {{slot, false, TILE_M, TILE_N, TILE_N, TILE_N, nullptr, nullptr, nullptr, 0, true}, 0, 0};
+  return {{slot, Element::float32, TILE_M, TILE_N, TILE_N, TILE_N, nullptr, nullptr, {}, false,
+           nullptr, 0, true},
+          0, 0};
 }
 
 constexpr int COMBINE_THREADS = 256;
@@ -217,10 +253,9 @@ __global__ void __launch_bounds__(COMBINE_THREADS)
   int m = 0;
   int n = 0;
   place_tile(s, s.whole + tile, m, n);
-  const float scale = out.scale == nullptr ? 1.0f : *out.scale;
   const int64_t row = static_cast<int64_t>(m) * TILE_M + at / TILE_N;
   const int64_t column = static_cast<int64_t>(n) * TILE_N + at % TILE_N;
-  finish_four(out, row, column, scale, take_four(out, row, column), sum);
+  finish_four(out, row, column, take_four(out, row, column), sum);
 }
 
 template <int TILE_M, int TILE_N>

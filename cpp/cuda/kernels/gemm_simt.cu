@@ -90,7 +90,6 @@ __global__ void __launch_bounds__(THREADS)
         for (int j = 0; j < 8; j++) sums[i][j] = __fmaf_rn(x[i], y[j], sums[i][j]);
     }
   }
-  const float scale = out.scale == nullptr ? 1.0f : *out.scale;
 #pragma unroll
   for (int i = 0; i < 8; i++)
 #pragma unroll
@@ -100,7 +99,7 @@ __global__ void __launch_bounds__(THREADS)
       float four[4];
 #pragma unroll
       for (int j = 0; j < 4; j++) four[j] = sums[i][4 * half + j];
-      finish_four(out, at_row, at_column, scale, take_four(out, at_row, at_column), four);
+      finish_four(out, at_row, at_column, take_four(out, at_row, at_column), four);
     }
 }
 

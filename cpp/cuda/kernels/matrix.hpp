@@ -2,7 +2,7 @@
 //
 // precision bf16: activations and gradients of activations that enter products are bfloat16 (the
 //   tensor cores' operands); the residual stream, its gradient, statistics, latent weights, gradients
-//   of weights and moments are float32.
+//   of weights and moments are float32. What forward keeps before a quantiser is fp16, see Activation.
 // precision float32: all of that is float32 and products with gradients are fused multiply-adds; slow,
 //   for audits and tests.
 // In both, forward products of the blocks are int8 x int8 in int32: exact, the same sums as on a CPU.
@@ -14,8 +14,8 @@
 namespace magnet::gpu {
 
 /** Rows of `columns` elements, `stride` apart. Operands of tensor cores: stride is a multiple of 16
- * elements, the data 16-byte aligned, and what lies between columns and stride is zero: whoever writes
- * a row writes those zeros too. */
+ * elements, the data 16-byte aligned, and what lies between columns and padded(columns) is zero: whoever
+ * writes a row writes those zeros too. */
 template <class T>
 struct Matrix {
   T* data = nullptr;
@@ -29,9 +29,11 @@ struct Matrix {
   Matrix part(int64_t first, int64_t count) const {
     return {data + first * stride, count, columns, stride};
   }
+  /** The same of columns; `first` is a multiple of 16. */
+  Matrix slice(int64_t first, int64_t count) const { return {data + first, rows, count, stride}; }
 };
 
-constexpr int64_t padded(int64_t columns) { return (columns + 15) / 16 * 16; }
+__host__ __device__ constexpr int64_t padded(int64_t columns) { return (columns + 15) / 16 * 16; }
 
 /** A Matrix with padded stride in device memory of its own, zeroed. */
 template <class T>
@@ -54,13 +56,25 @@ class DeviceMatrix {
 
 __host__ __device__ __forceinline__ float as_float(float x) { return x; }
 __host__ __device__ __forceinline__ float as_float(bf16 x) { return to_float(x); }
+__host__ __device__ __forceinline__ float as_float(fp16 x) { return to_float(x); }
 template <class T>
 __host__ __device__ __forceinline__ T from_float(float x) {
   if constexpr (std::is_same_v<T, float>)
     return x;
+  else if constexpr (std::is_same_v<T, fp16>)
+    return to_fp16(x);
   else
     return to_bf16(x);
 }
+
+/** Queries, keys, values, attention's output, gate and up, of the precision that stores T. Behind each
+ * of them a quantiser decides between neighbouring codes, and a rounding before it costs the square
+ * root of its size: one bf16 rounding left among them, whichever, brings the error of the logits back
+ * to that of bf16 everywhere (2.3e-2 in the tiny golden model; 1.8e-2 with fp16, 2e-3 with float32, for
+ * twice the memory). fp16 has eight times bf16's precision at the same speed, and its range does for
+ * activations behind a norm; products that write it saturate. Gradients need bf16's range. */
+template <class T>
+using Activation = std::conditional_t<std::is_same_v<T, float>, float, fp16>;
 
 /** An input of a ternary layer: what forward multiplies with, and what the gradient of the weights
  * does. T as the precision stores. Plain (unquantised) models use `values` alone. */
@@ -74,9 +88,10 @@ struct QuantisedInput {
 /** A ternary weight (n, k). */
 template <class T>
 struct QuantisedWeight {
-  Matrix<int8_t> codes;  // -1, 0, 1
-  Matrix<T> values;      // the codes as T: exact. Plain models: the latent weights as T
-  float* inverse;        // one: max(mean |w|, 1e-5). Plain models: one, holding 1
+  Matrix<int8_t> codes;    // -1, 0, 1
+  Matrix<T> values;        // the codes as T: exact. Plain models: the latent weights as T
+  float* inverse;          // one: max(mean |w|, 1e-5). Plain models: one, holding 1
+  float* scale = nullptr;  // where it is given: 1 / *inverse
 };
 
 }  // namespace magnet::gpu

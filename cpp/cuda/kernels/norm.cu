@@ -25,10 +25,10 @@ struct Plain {
 
 __device__ __forceinline__ float sigmoid(float g) { return 1.0f / (1.0f + expf(-g)); }
 
-template <class T>
+template <class A>
 struct Swiglu {
-  Matrix<const T> gate;
-  Matrix<const T> up;
+  Matrix<const A> gate;
+  Matrix<const A> up;
   __device__ float4 at(int64_t row, int64_t c) const {
     return map4(load4(gate.row(row) + c), load4(up.row(row) + c),
                 [](float g, float u) { return g * sigmoid(g) * u; });
@@ -111,15 +111,15 @@ unsigned threads_for(int64_t vectors) {
 
 template <class Source, class T>
 void launch_norm(const Stream& stream, const Source& source, int64_t rows, int64_t columns,
-                 int64_t stride, const float* w, float eps, bool quantise, float* r,
+                 const float* w, float eps, bool quantise, float* r,
                  const QuantisedInput<T>& out) {
   if (columns > COLUMNS_MAX)
     fail(MG_E_UNSUPPORTED, "rows of %lld elements: a GPU's norm takes at most %lld",
          static_cast<long long>(columns), static_cast<long long>(COLUMNS_MAX));
   if (rows == 0) return;
-  const RowShape shape{columns, stride / 4};
+  const RowShape shape{columns, padded(columns) / 4};
   const Geometry geometry{dim3(static_cast<unsigned>(rows)), dim3(threads_for(shape.vectors)),
-                          static_cast<uint64_t>(stride) * sizeof(float)};
+                          static_cast<uint64_t>(shape.vectors) * sizeof(float4)};
   if (quantise)
     launch("norm_quantise", norm_kernel<Source, T, true>, stream, geometry, source, shape, w, eps, r,
            out);
@@ -132,14 +132,14 @@ void launch_norm(const Stream& stream, const Source& source, int64_t rows, int64
 template <class X, class T>
 void norm_quantise(const Stream& stream, Matrix<const X> x, const float* w, float eps, bool quantise,
                    float* r, QuantisedInput<T> out) {
-  launch_norm(stream, Plain<X>{x}, x.rows, x.columns, x.stride, w, eps, quantise, r, out);
+  launch_norm(stream, Plain<X>{x}, x.rows, x.columns, w, eps, quantise, r, out);
 }
 
 template <class T>
-void swiglu_norm_quantise(const Stream& stream, Matrix<const T> gate, Matrix<const T> up,
-                          const float* w, float eps, bool quantise, float* r,
-                          QuantisedInput<T> out) {
-  launch_norm(stream, Swiglu<T>{gate, up}, gate.rows, gate.columns, gate.stride, w, eps, quantise, r,
+void swiglu_norm_quantise(const Stream& stream, Matrix<const Activation<T>> gate,
+                          Matrix<const Activation<T>> up, const float* w, float eps, bool quantise,
+                          float* r, QuantisedInput<T> out) {
+  launch_norm(stream, Swiglu<Activation<T>>{gate, up}, gate.rows, gate.columns, w, eps, quantise, r,
               out);
 }
 
@@ -148,11 +148,12 @@ void swiglu_norm_quantise(const Stream& stream, Matrix<const T> gate, Matrix<con
                                     float*, QuantisedInput<T>)
 INSTANTIATE(float, float);
 INSTANTIATE(float, bf16);
-INSTANTIATE(bf16, bf16);
+INSTANTIATE(fp16, bf16);
 #undef INSTANTIATE
 #define INSTANTIATE(T)                                                                            \
-  template void swiglu_norm_quantise<T>(const Stream&, Matrix<const T>, Matrix<const T>,          \
-                                        const float*, float, bool, float*, QuantisedInput<T>)
+  template void swiglu_norm_quantise<T>(const Stream&, Matrix<const Activation<T>>,               \
+                                        Matrix<const Activation<T>>, const float*, float, bool,   \
+                                        float*, QuantisedInput<T>)
 INSTANTIATE(float);
 INSTANTIATE(bf16);
 #undef INSTANTIATE

@@ -21,10 +21,10 @@ struct RowShape {
 __device__ __forceinline__ float sigmoid(float g) { return 1.0f / (1.0f + expf(-g)); }
 
 /** Where a norm's gradient goes: dx, and once more as the operand of the next product. */
-template <class X, class T>
+template <class X, class G, class T>
 struct PlainBackward {
   Matrix<const X> x;
-  Matrix<X> dx;
+  Matrix<G> dx;
   Matrix<T> operand;
   bool accumulate;
 
@@ -39,8 +39,9 @@ struct PlainBackward {
 
 template <class T>
 struct SwigluBackward {
-  Matrix<const T> gate;
-  Matrix<const T> up;
+  Matrix<const Activation<T>> gate;
+  Matrix<const Activation<T>> up;
+  const float* weight_scales;
   Matrix<T> dgate;
   Matrix<T> dup;
 
@@ -51,10 +52,14 @@ struct SwigluBackward {
   __device__ void output(int64_t row, int64_t c, float4 d) const {
     const float4 g = load4(gate.row(row) + c);
     const float4 u = load4(up.row(row) + c);
-    store4(dup.row(row) + c, map4(d, g, [](float dh, float x) { return dh * (x * sigmoid(x)); }));
-    store4(dgate.row(row) + c, map4(d, g, u, [](float dh, float x, float y) {
+    const float gate_scale = weight_scales == nullptr ? 1.0f : weight_scales[0];
+    const float up_scale = weight_scales == nullptr ? 1.0f : weight_scales[1];
+    store4(dup.row(row) + c, map4(d, g, [&](float dh, float x) {
+             return dh * (x * sigmoid(x)) * up_scale;
+           }));
+    store4(dgate.row(row) + c, map4(d, g, u, [&](float dh, float x, float y) {
              const float s = sigmoid(x);
-             return dh * y * fmaf(x * s, 1.0f - s, s);
+             return dh * y * fmaf(x * s, 1.0f - s, s) * gate_scale;
            }));
   }
 };
@@ -117,7 +122,7 @@ template <class Part, class D>
 void launch_backward(const Stream& stream, const Part& part, int64_t rows, const float* w,
                      Matrix<const D> dy, const float* r, float* dw, float* partial) {
   if (rows == 0) return;
-  const RowShape shape{rows, dy.columns, dy.stride / 4};
+  const RowShape shape{rows, dy.columns, padded(dy.columns) / 4};
   if (w == nullptr) {
     launch("pass_backward", pass_backward_kernel<Part, D>, stream,
            {dim3(static_cast<unsigned>(rows)), dim3(THREADS)}, part, shape, dy);
@@ -126,7 +131,7 @@ void launch_backward(const Stream& stream, const Part& part, int64_t rows, const
   const int64_t blocks = rows < BLOCKS ? rows : BLOCKS;
   launch("norm_backward", norm_backward_kernel<Part, D>, stream,
          {dim3(static_cast<unsigned>(blocks)), dim3(THREADS),
-          static_cast<uint64_t>(dy.stride) * sizeof(float)},
+          static_cast<uint64_t>(shape.vectors) * sizeof(float4)},
          part, shape, w, dy, r, partial);
   const auto column_blocks = static_cast<unsigned>((dy.columns + 127) / 128);
   launch("add_partials", add_partials_kernel, stream, {dim3(column_blocks), dim3(128)},
@@ -137,33 +142,36 @@ void launch_backward(const Stream& stream, const Part& part, int64_t rows, const
 
 uint64_t norm_partials(int64_t columns) { return static_cast<uint64_t>(BLOCKS * columns); }
 
-template <class X, class D, class T>
+template <class X, class D, class G, class T>
 void norm_backward(const Stream& stream, Matrix<const X> x, const float* w, Matrix<const D> dy,
-                   const float* r, bool accumulate, Matrix<X> dx, Matrix<T> dx_operand, float* dw,
+                   const float* r, bool accumulate, Matrix<G> dx, Matrix<T> dx_operand, float* dw,
                    float* partial) {
-  launch_backward(stream, PlainBackward<X, T>{x, dx, dx_operand, accumulate}, x.rows, w, dy, r, dw,
+  launch_backward(stream, PlainBackward<X, G, T>{x, dx, dx_operand, accumulate}, x.rows, w, dy, r, dw,
                   partial);
 }
 
 template <class T>
-void swiglu_norm_backward(const Stream& stream, Matrix<const T> gate, Matrix<const T> up,
-                          const float* w, Matrix<const T> dh, const float* r, Matrix<T> dgate,
+void swiglu_norm_backward(const Stream& stream, Matrix<const Activation<T>> gate,
+                          Matrix<const Activation<T>> up, const float* w, Matrix<const T> dh,
+                          const float* r, const float* weight_scales, Matrix<T> dgate,
                           Matrix<T> dup, float* dw, float* partial) {
-  launch_backward(stream, SwigluBackward<T>{gate, up, dgate, dup}, gate.rows, w, dh, r, dw, partial);
+  launch_backward(stream, SwigluBackward<T>{gate, up, weight_scales, dgate, dup}, gate.rows, w, dh,
+                  r, dw, partial);
 }
 
-#define INSTANTIATE(X, D, T)                                                                      \
-  template void norm_backward<X, D, T>(const Stream&, Matrix<const X>, const float*,                \
-                                       Matrix<const D>, const float*, bool, Matrix<X>, Matrix<T>,   \
-                                       float*, float*)
-INSTANTIATE(float, float, float);
-INSTANTIATE(float, float, bf16);
-INSTANTIATE(float, bf16, bf16);
-INSTANTIATE(bf16, bf16, bf16);
+#define INSTANTIATE(X, D, G, T)                                                                    \
+  template void norm_backward<X, D, G, T>(const Stream&, Matrix<const X>, const float*,              \
+                                          Matrix<const D>, const float*, bool, Matrix<G>, Matrix<T>, \
+                                          float*, float*)
+INSTANTIATE(float, float, float, float);
+INSTANTIATE(float, float, float, bf16);
+INSTANTIATE(float, bf16, float, bf16);
+INSTANTIATE(fp16, bf16, bf16, bf16);
 #undef INSTANTIATE
 #define INSTANTIATE(T)                                                                            \
-  template void swiglu_norm_backward<T>(const Stream&, Matrix<const T>, Matrix<const T>,          \
-                                        const float*, Matrix<const T>, const float*, Matrix<T>,   \
+  template void swiglu_norm_backward<T>(const Stream&, Matrix<const Activation<T>>,               \
+                                        Matrix<const Activation<T>>, const float*,                \
+                                        Matrix<const T>, const float*, const float*, Matrix<T>,   \
                                         Matrix<T>, float*, float*)
 INSTANTIATE(float);
 INSTANTIATE(bf16);

@@ -11,6 +11,12 @@ __device__ __forceinline__ float4 load4(const bf16* p) {
   const uint2 two = *reinterpret_cast<const uint2*>(p);
   return make_float4(low_bf16(two.x), high_bf16(two.x), low_bf16(two.y), high_bf16(two.y));
 }
+__device__ __forceinline__ float4 load4(const fp16* p) {
+  const uint2 two = *reinterpret_cast<const uint2*>(p);
+  const float2 low = unpack_fp16(two.x);
+  const float2 high = unpack_fp16(two.y);
+  return make_float4(low.x, low.y, high.x, high.y);
+}
 __device__ __forceinline__ void store4(float* p, float4 v) { *reinterpret_cast<float4*>(p) = v; }
 __device__ __forceinline__ void store4(bf16* p, float4 v) {
   *reinterpret_cast<uint2*>(p) = make_uint2(pack_bf16(v.x, v.y), pack_bf16(v.z, v.w));

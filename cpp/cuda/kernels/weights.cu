@@ -26,7 +26,8 @@ __global__ void abs_sum_kernel(const float* w, int64_t count, double* partial) {
 }
 
 /** inverse = 1 / (1 / max(mean, 1e-5)), in this order: what the CPU rounds. */
-__global__ void scale_kernel(const double* partial, int64_t parts, int64_t count, float* inverse) {
+__global__ void scale_kernel(const double* partial, int64_t parts, int64_t count, float* inverse,
+                             float* scale_out) {
   __shared__ double scratch[LANES];
   double sum = 0.0;
   for (int64_t i = threadIdx.x; i < parts; i += blockDim.x) sum += partial[i];
@@ -36,6 +37,7 @@ __global__ void scale_kernel(const double* partial, int64_t parts, int64_t count
   const float scale = 1.0f / (mean < 1e-5f ? 1e-5f : mean);
   const bool finite = (__float_as_uint(mean) & 0x7fffffffu) < 0x7f800000u;
   *inverse = finite ? 1.0f / scale : __uint_as_float(0x7fc00000u);
+  if (scale_out != nullptr) *scale_out = 1.0f / *inverse;
 }
 
 /** Rows of w are not padded, those of `out` are; its padding was zeroed when it was made. */
@@ -76,7 +78,8 @@ void ternarise(const Stream& stream, const float* w, double* partial, QuantisedW
   const double* const sums = partial;
   MG_LAUNCH(abs_sum_kernel, stream, {dim3(static_cast<unsigned>(parts)), dim3(THREADS)}, w, count,
             partial);
-  MG_LAUNCH(scale_kernel, stream, {dim3(1), dim3(THREADS)}, sums, parts, count, out.inverse);
+  MG_LAUNCH(scale_kernel, stream, {dim3(1), dim3(THREADS)}, sums, parts, count, out.inverse,
+            out.scale);
   const auto across = static_cast<unsigned>((out.codes.columns + THREADS - 1) / THREADS);
   const auto down = static_cast<unsigned>(out.codes.rows < 512 ? out.codes.rows : 512);
   launch("ternarise", ternarise_kernel<T>, stream, {dim3(across, down), dim3(THREADS)}, w, sums,

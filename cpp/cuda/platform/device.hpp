@@ -131,6 +131,15 @@ __host__ __device__ __forceinline__ uint32_t pack_fp16(float low, float high) {
 #endif
 }
 
+__host__ __device__ __forceinline__ float2 unpack_fp16(uint32_t two) {
+#if defined(__CUDA_ARCH__)
+  return __half22float2(*reinterpret_cast<const __half2*>(&two));
+#else
+  return make_float2(to_float(fp16{static_cast<uint16_t>(two)}),
+                     to_float(fp16{static_cast<uint16_t>(two >> 16)}));
+#endif
+}
+
 /** Sum over the lanes by one fixed tree; every lane has it. */
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {

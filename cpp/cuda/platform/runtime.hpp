@@ -49,6 +49,10 @@ const float* zero_and_one();
  * where there are fewer devices. */
 void use_device(int index);
 
+/** Whether the times between events are those of a device. In the emulation, whose are not:
+ * MAGNET_EMULATION_MEASURE=1 says so nevertheless. */
+bool times_are_real();
+
 class Event;
 
 class Stream {

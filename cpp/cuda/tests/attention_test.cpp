@@ -88,31 +88,86 @@ DeviceMatrix<T> unset_matrix(const Stream& stream, int64_t rows, int64_t columns
   return out;
 }
 
+/** Scales of weights, where gradients are multiplied by them. */
+constexpr float SCALES[] = {0.5f, 2.0f, 0.25f};
+
+/** Queries, keys and values beside each other, as the trainer keeps them; gradients too. */
 template <class T>
-Reference compute(const AttentionShape& a, const Inputs& in) {
+struct Beside {
+  DeviceMatrix<T> all;
+  int64_t width, kv_width;
+
+  Beside(const Stream& stream, int64_t rows, int64_t q, int64_t kv)
+      : all(stream, rows, padded(q) + 2 * padded(kv)), width(q), kv_width(kv) {}
+  Matrix<T> part(Matrix<T> of, int i) const {
+    if (i == 0) return of.slice(0, width);
+    return of.slice(padded(width) + (i - 1) * padded(kv_width), kv_width);
+  }
+  Matrix<T> part(int i) const { return part(all.view(), i); }
+};
+
+/** Values without padding to columns of a wider matrix. */
+template <class T>
+void put(const Stream& stream, const Matrix<T>& to, const Reals& values) {
+  std::vector<T> row(static_cast<size_t>(to.columns));
+  for (int64_t r = 0; r < to.rows; r++) {
+    for (size_t c = 0; c < row.size(); c++)
+      row[c] = element_of<T>(values[static_cast<size_t>(r) * row.size() + c]);
+    copy_in(stream, to.row(r), row.data(), row.size() * sizeof(T));
+    stream.wait();
+  }
+}
+template <class T>
+Reals taken(const Stream& stream, const Matrix<T>& from) {
+  Reals out;
+  for (int64_t r = 0; r < from.rows; r++)
+    for (const double x : download_reals(stream, from.row(r), static_cast<uint64_t>(from.columns)))
+      out.push_back(x);
+  return out;
+}
+
+template <class T>
+Reference compute(const AttentionShape& a, const Inputs& in, bool scaled = false) {
+  using A = Activation<T>;
   const Stream stream;
   const int64_t rows = a.sequences * a.context;
   const int64_t width = a.heads * a.head_dim;
   const int64_t kv_width = a.kv_heads * a.head_dim;
-  const DeviceMatrix<T> q = upload_matrix<T>(stream, rows, width, in.q);
-  const DeviceMatrix<T> k = upload_matrix<T>(stream, rows, kv_width, in.k);
-  const DeviceMatrix<T> v = upload_matrix<T>(stream, rows, kv_width, in.v);
+  const Beside<A> qkv(stream, rows, width, kv_width);
+  put(stream, qkv.part(0), in.q);
+  put(stream, qkv.part(1), in.k);
+  put(stream, qkv.part(2), in.v);
   const DeviceMatrix<T> d_o = upload_matrix<T>(stream, rows, width, in.d_o);
-  const DeviceMatrix<T> o = unset_matrix<T>(stream, rows, width);
-  const DeviceMatrix<T> dq = unset_matrix<T>(stream, rows, width);
-  const DeviceMatrix<T> dk = unset_matrix<T>(stream, rows, kv_width);
-  const DeviceMatrix<T> dv = unset_matrix<T>(stream, rows, kv_width);
+  const DeviceMatrix<A> o = unset_matrix<A>(stream, rows, width);
+  const Beside<T> gradients(stream, rows, width, kv_width);
+  const Matrix<T> all = gradients.all.view();
+  fill_bytes(stream, all.data, 0xff, static_cast<uint64_t>(rows * all.stride) * sizeof(T));
+  const auto scales = upload<float>(stream, {SCALES[0], SCALES[1], SCALES[2]});
   const DeviceArray<float> log_sums(static_cast<uint64_t>(a.sequences * a.heads * a.context));
   const DeviceArray<float> scratch(attention_scratch(a));
-  attention_forward<T>(stream, a, q.view(), k.view(), v.view(), o.view(), log_sums.data());
-  attention_backward<T>(stream, a, q.view(), k.view(), v.view(), o.view(), d_o.view(),
-                        log_sums.data(), dq.view(), dk.view(), dv.view(), scratch.data());
-  for (const auto& m : {o.view(), dq.view(), dk.view(), dv.view()})
-    check(padding_is_zero(stream, m), "zeros behind the last column");
+  attention_forward<A>(stream, a, qkv.part(0), qkv.part(1), qkv.part(2), o.view(),
+                       log_sums.data());
+  const Beside<T> kept(stream, 0, width, kv_width);  // for its parts
+  const Matrix<T> operands = as_operand<T>(stream, qkv.all.view());
+  attention_backward<T>(stream, a, kept.part(operands, 0), kept.part(operands, 1),
+                        kept.part(operands, 2), o.view(), d_o.view(), log_sums.data(),
+                        scaled ? scales.data() : nullptr, gradients.part(0), gradients.part(1),
+                        gradients.part(2), scratch.data());
+  check(padding_is_zero(stream, o.view()), "zeros behind the last column");
+  for (int i = 0; i < 3; i++) {
+    Matrix<T> part = gradients.part(i);
+    const int64_t columns = part.columns;
+    part.columns = padded(columns);
+    const Reals found = taken(stream, part);
+    bool zeros = true;
+    for (size_t j = 0; j < found.size(); j++)
+      if (static_cast<int64_t>(j) % part.columns >= columns) zeros = zeros && found[j] == 0.0;
+    check(zeros, "zeros behind the columns of each gradient");
+  }
   return {download_matrix(stream, o.view()),
           download_reals(stream, log_sums.data(), log_sums.size()),
-          download_matrix(stream, dq.view()), download_matrix(stream, dk.view()),
-          download_matrix(stream, dv.view())};
+          taken(stream, gradients.part(0)), taken(stream, gradients.part(1)),
+          taken(stream, gradients.part(2))};
 }
 
 Reals all_of(const Reference& r) {
@@ -144,6 +199,14 @@ void test_attention(const char* precision, Random& random, const AttentionShape&
   check_close(got.dv, want.dv, limit, of + "dv");
   if (a.context <= 70)
     check_same_in_all_orders([&] { return all_of(compute<T>(a, in)); }, of + "results");
+  const Reference other = compute<T>(a, in, true);
+  const auto times = [](Reals x, float scale) {
+    for (double& e : x) e *= static_cast<double>(scale);
+    return x;
+  };
+  check(other.dq == times(got.dq, SCALES[0]) && other.dk == times(got.dk, SCALES[1]) &&
+            other.dv == times(got.dv, SCALES[2]),
+        of + "powers of two as scales of weights give other digits");
   if (a.sequences == 1) return;
   AttentionShape alone = a;
   alone.sequences = 1;
@@ -201,7 +264,10 @@ template <class T>
 void test_all(const char* precision, double rope_limit, double limit) {
   Random random(7);
   const AttentionShape turned[] = {{2, 24, 2, 2, 8}, {1, 7, 3, 3, 6}, {2, 65, 4, 4, 96}};
-  for (const AttentionShape& a : turned) test_rope<T>(precision, random, a, rope_limit);
+  for (const AttentionShape& a : turned) {
+    test_rope<T>(precision, random, a, rope_limit);
+    if (!std::is_same_v<T, float>) test_rope<Activation<T>>("fp16", random, a, rope_limit / 8);
+  }
   const AttentionShape shapes[] = {
       {1, 32, 4, 2, 16},  // golden
       {2, 24, 4, 2, 8},   // golden

@@ -1,5 +1,6 @@
 // That cuBLASLt is asked for the right products: in its place stand functions that keep what they
 // are told and multiply plainly, column by column, on the host's memory. Only in the emulation.
+#include "../kernels/gemm_choice.hpp"
 #include "../kernels/gemm_cublas.hpp"
 
 #include <memory>
@@ -121,6 +122,42 @@ void test_product(bool a_mn, bool b_mn, bool accumulate, int64_t M = 33) {
   check_close(theirs, run("mma"), sizeof(C) == 4 ? 1e-6 : 4e-3, "cublas against mma");
 }
 
+/** Where products may be measured, all paths run and one of them stays; what is added to is added to
+ * once. Parts of rows are products of their own. */
+void test_choice(bool in_parts, int64_t M) {
+  const Stream stream;
+  Random random(11);
+  constexpr int64_t N = 40, K = 50;
+  const Parts parts = in_parts ? Parts{16, 48} : Parts{};
+  const auto a = upload_matrix<bf16>(stream, K, M, random.values<bf16>(M * K));
+  const auto b = upload_matrix<bf16>(stream, K, N, random.values<bf16>(N * K));
+  const auto scales = upload<float>(stream, {0.75f, 0.5f, 2.0f});
+  const Reals before = random.values<float>(M * N);
+  const auto run = [&](const char* path) {
+    setenv("MAGNET_GEMM", path, 1);
+    const auto c = upload_matrix<float>(stream, M, N, before);
+    gemm<bf16, float>(stream, a.view(), Layout::transposed, b.view(), Layout::plain,
+                      {scales.data(), true, parts}, c.view());
+    return download_matrix(stream, c.view());
+  };
+  const Reals wanted = run("mma");
+  check_close(run("cublas"), wanted, 1e-6, "parts of rows by cublas");
+  const std::string unknown = measured_products();
+  setenv("MAGNET_EMULATION_MEASURE", "1", 1);
+  const int so_far = multiplied;
+  {
+    const MeasuredProducts scope;
+    check_close(run(""), wanted, 1e-6, "while it is measured");
+  }
+  check(multiplied > so_far + 3, "cublas was not among the measured");
+  const std::string known = measured_products();
+  check(known.size() > unknown.size() && known.find("\"m\":" + std::to_string(M)) < known.size(),
+        "measured products: " + known);
+  check_close(run(""), wanted, 1e-6, "by the measured choice");
+  check(measured_products() == known, "a known product is not measured again");
+  unsetenv("MAGNET_EMULATION_MEASURE");
+}
+
 }  // namespace
 
 int main() {
@@ -132,6 +169,8 @@ int main() {
       test_product<float>(a_mn, b_mn, a_mn != b_mn);
       test_product<bf16>(a_mn, b_mn, false);
     }
+  test_choice(false, 33);
+  test_choice(true, 70);
   has_algorithm = false;  // of another shape: a plan stays as it was made
   test_product<float>(false, true, false, 34);
   return finish("gemm_cublas");

@@ -124,9 +124,73 @@ void test_codes(const Shape& s, bool residual, unsigned seed) {
   check(download_matrix(stream, y) == wanted, what);
 }
 
+/** Parts of columns with inverses of their own; and, of a product that the same parts of rows. */
+void test_parts(const Shape& s, unsigned seed) {
+  const Stream stream;
+  Random random(seed);
+  const int64_t n = padded(s.n) + 48;  // in three parts
+  const Parts parts{16, padded(s.n) + 16};
+  const Shape all{s.m, n, s.k};
+  const std::string what = name_of("parts", all, false, false);
+  const auto part_of = [&](int64_t i) { return i < parts.second ? 0 : i < parts.third ? 1 : 2; };
+  const float scales[] = {0.3f, 0.7f, 1.1f};
+  const auto dev_scales = upload<float>(stream, {scales[0], scales[1], scales[2]});
+  Reals x(static_cast<size_t>(s.m * s.k));
+  Reals w(static_cast<size_t>(n * s.k));
+  for (double& e : x) e = static_cast<double>(random.below(255) - 127);
+  for (double& e : w) e = static_cast<double>(random.below(3) - 1);
+  const Reals inverse = random.values<float>(s.m, 0.01);
+  const auto dx = upload_matrix<int8_t>(stream, s.m, s.k, x);
+  const auto dw = upload_matrix<int8_t>(stream, n, s.k, w);
+  const auto x_inverse = upload_reals<float>(stream, inverse);
+  const DeviceMatrix<fp16> y(stream, s.m, n);
+  gemm_codes<fp16>(stream, dx.view(), x_inverse.data(), dw.view(), dev_scales.data(), nullptr,
+                   y.view(), parts);
+  Reals wanted = product(all, x, false, w, false);
+  for (int64_t i = 0; i < s.m; i++)
+    for (int64_t j = 0; j < n; j++) {
+      double& e = wanted[place(i, j, n)];
+      const float v = static_cast<float>(e) * static_cast<float>(inverse[static_cast<size_t>(i)]);
+      e = real_of(from_float<fp16>(v * scales[part_of(j)]));
+    }
+  check(download_matrix(stream, y.view()) == wanted, what + " of columns, fp16");
+
+  const Shape gradient{n, s.m, s.k};
+  const Reals a = random.values<bf16>(n * s.k);
+  const Reals b = random.values<bf16>(s.m * s.k);
+  const Reals before = random.values<float>(n * s.m);
+  const auto da = upload_matrix<bf16>(stream, s.k, n, a);
+  const auto db = upload_matrix<bf16>(stream, s.k, s.m, b);
+  const auto c = upload_reals<float>(stream, before);
+  gemm<bf16, float>(stream, da.view(), Layout::transposed, db.view(), Layout::plain,
+                    {dev_scales.data(), true, parts}, {c.data(), n, s.m, s.m});
+  wanted = product(gradient, a, true, b, true);
+  for (int64_t i = 0; i < n; i++)
+    for (int64_t j = 0; j < s.m; j++)
+      wanted[place(i, j, s.m)] = before[place(i, j, s.m)] +
+                                 static_cast<double>(scales[part_of(i)]) * wanted[place(i, j, s.m)];
+  check_close(download_reals(stream, c.data(), c.size()), wanted, 1e-6, what + " of rows");
+}
+
+/** fp16 has no infinity to give: what is beyond its range stays at its end, NaN stays NaN. */
+void test_saturation() {
+  const Stream stream;
+  const auto x = upload_matrix<int8_t>(stream, 3, 16, Reals(48, 100.0));
+  const auto w = upload_matrix<int8_t>(stream, 8, 16, Reals(128, 1.0));
+  const auto x_inverse = upload<float>(stream, {1e6f, -1e6f, NAN});
+  const auto w_inverse = upload<float>(stream, {1.0f});
+  const DeviceMatrix<fp16> y(stream, 3, 8);
+  gemm_codes<fp16>(stream, x.view(), x_inverse.data(), w.view(), w_inverse.data(), nullptr,
+                   y.view());
+  const Reals got = download_matrix(stream, y.view());
+  for (size_t i = 0; i < 8; i++)
+    check(got[i] == 65504.0 && got[8 + i] == -65504.0 && std::isnan(got[16 + i]), "saturation");
+}
+
 void test_all(const char* path) {
   if (path != nullptr) setenv("MAGNET_GEMM", path, 1);
   unsigned i = 0;
+  test_saturation();
   for (const Shape& s : SHAPES) {
     for (unsigned layout = 0; layout < 4; layout++, i++) {
       const bool a_mn = layout % 2 == 1;
@@ -140,6 +204,7 @@ void test_all(const char* path) {
     }
     test_codes<float>(s, i % 8 == 0, i);
     test_codes<bf16>(s, i % 8 != 0, i);
+    test_parts(s, i);
   }
 }
 

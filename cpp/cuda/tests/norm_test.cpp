@@ -16,7 +16,7 @@ constexpr float EPS = 1e-5f;
 template <class T>
 constexpr double TOLERANCE = std::is_same_v<T, float> ? 2e-6 : 8e-3;
 template <class T>
-const char* NAME = std::is_same_v<T, float> ? "float32" : "bf16";
+const char* NAME = std::is_same_v<T, float> ? "float32" : std::is_same_v<T, bf16> ? "bf16" : "fp16";
 
 struct Shape {
   int64_t rows, columns;
@@ -134,14 +134,15 @@ void test_swiglu(const Shape& s, unsigned seed) {
   const Stream stream;
   Random random(seed);
   const int64_t n = s.rows * s.columns;
-  const Reals gate = random.values<T>(n, 2.0);
-  const Reals up = random.values<T>(n, 2.0);
+  using A = Activation<T>;
+  const Reals gate = random.values<A>(n, 2.0);
+  const Reals up = random.values<A>(n, 2.0);
   const Reals dh = random.values<T>(n);
   const Reals w = random.values<float>(s.columns);
   Reals h(gate.size());
   for (size_t i = 0; i < h.size(); i++) h[i] = gate[i] * sigmoid(gate[i]) * up[i];
-  const auto dgate = upload_matrix<T>(stream, s.rows, s.columns, gate);
-  const auto dup = upload_matrix<T>(stream, s.rows, s.columns, up);
+  const auto dgate = upload_matrix<A>(stream, s.rows, s.columns, gate);
+  const auto dup = upload_matrix<A>(stream, s.rows, s.columns, up);
   const auto ddh = upload_matrix<T>(stream, s.rows, s.columns, dh);
   const auto dw = upload_reals<float>(stream, w);
   const DeviceArray<float> r(static_cast<uint64_t>(s.rows));
@@ -169,20 +170,22 @@ void test_swiglu(const Shape& s, unsigned seed) {
                       h[i] * root * root * dot / static_cast<double>(s.columns));
         }
         const double sg = sigmoid(gate[i]);
-        want_up[i] = d * gate[i] * sg;
-        want_gate[i] = d * up[i] * (sg + gate[i] * sg * (1.0 - sg));
+        // Scaled with a norm, not without.
+        want_up[i] = d * gate[i] * sg * (has_norm ? 4.0 : 1.0);
+        want_gate[i] = d * up[i] * (sg + gate[i] * sg * (1.0 - sg)) * (has_norm ? 0.5 : 1.0);
       }
     }
     const DeviceMatrix<T> out_gate(stream, s.rows, s.columns);
     const DeviceMatrix<T> out_up(stream, s.rows, s.columns);
     const DeviceArray<float> partial(norm_partials(s.columns));
     const auto weights = upload_reals<float>(stream, Reals(w.size(), 0.5));
+    const auto scales = upload<float>(stream, {0.5f, 4.0f});
     const auto weight_gradient = [&] {
       copy_in(stream, weights.data(), std::vector<float>(w.size(), 0.5f).data(),
               w.size() * sizeof(float));
       swiglu_norm_backward<T>(stream, dgate.view(), dup.view(), has_norm ? dw.data() : nullptr,
-                              ddh.view(), r.data(), out_gate.view(), out_up.view(), weights.data(),
-                              partial.data());
+                              ddh.view(), r.data(), has_norm ? scales.data() : nullptr,
+                              out_gate.view(), out_up.view(), weights.data(), partial.data());
       return download_reals(stream, weights.data(), w.size());
     };
     check_same_in_all_orders(weight_gradient, what + " weights' gradient");
@@ -193,14 +196,14 @@ void test_swiglu(const Shape& s, unsigned seed) {
   }
 }
 
-template <class X, class D, class T>
+template <class X, class D, class G, class T>
 void test_norm_backward(const Shape& s, unsigned seed, bool accumulate) {
   const Stream stream;
   Random random(seed);
   const int64_t n = s.rows * s.columns;
   const Reals x = random.values<X>(n);
   const Reals dy = random.values<D>(n);
-  const Reals before = random.values<X>(n);
+  const Reals before = random.values<G>(n);
   const Reals w = random.values<float>(s.columns);
   Reals want = accumulate ? before : Reals(x.size(), 0.0);
   Reals want_w(w.size(), 0.0);
@@ -220,17 +223,17 @@ void test_norm_backward(const Shape& s, unsigned seed, bool accumulate) {
   }
   const auto dx = upload_matrix<X>(stream, s.rows, s.columns, x);
   const auto ddy = upload_matrix<D>(stream, s.rows, s.columns, dy);
-  const auto out = upload_matrix<X>(stream, s.rows, s.columns, before);
+  const auto out = upload_matrix<G>(stream, s.rows, s.columns, before);
   const DeviceMatrix<T> operand(stream, s.rows, s.columns);
   const auto dw = upload_reals<float>(stream, w);
   const auto r = upload(stream, roots);
   const auto gradient = upload_reals<float>(stream, Reals(w.size(), 0.0));
   const DeviceArray<float> partial(norm_partials(s.columns));
-  norm_backward<X, D, T>(stream, dx.view(), dw.data(), ddy.view(), r.data(), accumulate, out.view(),
-                      operand.view(), gradient.data(), partial.data());
+  norm_backward<X, D, G, T>(stream, dx.view(), dw.data(), ddy.view(), r.data(), accumulate,
+                            out.view(), operand.view(), gradient.data(), partial.data());
   const std::string what = std::string("norm_backward ") + NAME<T> + " " + std::to_string(s.rows) +
                            "x" + std::to_string(s.columns);
-  check_close(download_matrix(stream, out.view()), want, TOLERANCE<X>, what);
+  check_close(download_matrix(stream, out.view()), want, TOLERANCE<G>, what);
   check_close(download_matrix(stream, operand.view()), want, TOLERANCE<T>, what + " operand");
   check_close(download_reals(stream, gradient.data(), w.size()), want_w, 1e-5, what + " weights");
 }
@@ -244,8 +247,10 @@ void test_ternarise(const Shape& s, unsigned seed) {
   const DeviceMatrix<int8_t> codes(stream, s.rows, s.columns);
   const DeviceMatrix<T> values(stream, s.rows, s.columns);
   const DeviceArray<float> inverse(1);
+  const DeviceArray<float> scale(1);
   const DeviceArray<double> partial(WEIGHT_PARTIALS);
-  ternarise<T>(stream, dw.data(), partial.data(), {codes.view(), values.view(), inverse.data()});
+  ternarise<T>(stream, dw.data(), partial.data(),
+               {codes.view(), values.view(), inverse.data(), scale.data()});
   double mean = 0.0;
   for (const double x : w) mean += std::fabs(x);
   mean = std::max(mean / static_cast<double>(w.size()), 1e-5);
@@ -256,6 +261,7 @@ void test_ternarise(const Shape& s, unsigned seed) {
   check(download_matrix(stream, codes.view()) == download_matrix(stream, values.view()),
         what + ": codes and values");
   check(std::fabs(download_reals(stream, inverse.data(), 1)[0] / mean - 1.0) < 1e-6, what + " scale");
+  check(std::fabs(download_reals(stream, scale.data(), 1)[0] * mean - 1.0) < 1e-6, what + " 1/scale");
   check(padding_is_zero(stream, codes.view()), what + ": padding");
   const Reals bad(static_cast<size_t>(s.rows * s.columns), static_cast<double>(NAN));
   const auto dbad = upload_reals<float>(stream, bad);
@@ -270,13 +276,13 @@ int main() {
   for (const Shape& s : SHAPES) {
     test_norm_quantise<float, float>(s, seed++);
     test_norm_quantise<float, bf16>(s, seed++);
-    test_norm_quantise<bf16, bf16>(s, seed++);
+    test_norm_quantise<fp16, bf16>(s, seed++);
     test_swiglu<float>(s, seed++);
     test_swiglu<bf16>(s, seed++);
-    test_norm_backward<float, float, float>(s, seed++, true);
-    test_norm_backward<float, float, bf16>(s, seed++, true);
-    test_norm_backward<float, bf16, bf16>(s, seed++, false);
-    test_norm_backward<bf16, bf16, bf16>(s, seed++, false);
+    test_norm_backward<float, float, float, float>(s, seed++, true);
+    test_norm_backward<float, float, float, bf16>(s, seed++, true);
+    test_norm_backward<float, bf16, float, bf16>(s, seed++, false);
+    test_norm_backward<fp16, bf16, bf16, bf16>(s, seed++, false);
     test_ternarise<float>(s, seed++);
     test_ternarise<bf16>(s, seed++);
   }

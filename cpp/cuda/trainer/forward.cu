@@ -14,38 +14,29 @@ QuantisedInput<T> first_rows(const QuantisedInput<T>& x, int64_t rows) {
 
 template <class T>
 void TrainerOf<T>::prepare_weights() {
-  const auto prepare = [&](uint64_t offset, const QuantisedWeight<T>& w) {
-    if (is_plain())
-      weights_as<T>(stream_, storage_.params + offset, w.values);
-    else
-      ternarise<T>(stream_, storage_.params + offset, storage_.work.partials, w);
-  };
   for (size_t i = 0; i < storage_.weights.size(); i++) {
-    const LayerOffsets& at = layout_.layers[i];
-    const LayerWeights<T>& w = storage_.weights[i];
-    prepare(at.q, w.q);
-    prepare(at.k, w.k);
-    prepare(at.v, w.v);
-    prepare(at.o, w.o);
-    prepare(at.gate, w.gate);
-    prepare(at.up, w.up);
-    prepare(at.down, w.down);
+    const std::array<uint64_t, 7> offsets = weight_offsets(layout_.layers[i]);
+    storage_.weights[i].for_each([&](const QuantisedWeight<T>& w, int index) {
+      const float* const latent = storage_.params + offsets[static_cast<size_t>(index)];
+      if (is_plain())
+        weights_as<T>(stream_, latent, w.values);
+      else
+        ternarise<T>(stream_, latent, storage_.work.partials, w);
+    });
   }
   weights_as<T>(stream_, storage_.params + layout_.embedding, storage_.work.embedding);
 }
 
 template <class T>
 template <class Y>
-void TrainerOf<T>::linear(const QuantisedInput<T>& x, const QuantisedWeight<T>& w, int64_t rows,
+void TrainerOf<T>::linear(const QuantisedInput<T>& x, const JoinedWeight<T>& joined, int64_t rows,
                           const Matrix<float>* residual, Matrix<Y> y) {
   const QuantisedInput<T> in = first_rows(x, rows);
+  const QuantisedWeight<T>& w = joined.all;
   if (!is_plain()) {
-    if (residual == nullptr) {
-      gemm_codes<Y>(stream_, in.codes, in.inverse, w.codes, w.inverse, nullptr, y);
-    } else {
-      const Matrix<const float> added = *residual;
-      gemm_codes<Y>(stream_, in.codes, in.inverse, w.codes, w.inverse, &added, y);
-    }
+    const Matrix<const float> added = residual == nullptr ? Matrix<float>{} : *residual;
+    gemm_codes<Y>(stream_, in.codes, in.inverse, w.codes, w.inverse,
+                  residual == nullptr ? nullptr : &added, y, joined.starts());
     return;
   }
   if (residual != nullptr)
@@ -53,6 +44,22 @@ void TrainerOf<T>::linear(const QuantisedInput<T>& x, const QuantisedWeight<T>& 
                    static_cast<uint64_t>(rows * y.stride) * sizeof(Y));
   const Epilogue epilogue{nullptr, residual != nullptr};
   gemm<T, Y>(stream_, in.values, Layout::plain, w.values, Layout::transposed, epilogue, y);
+}
+
+/** q and k by their positions, in place. */
+template <class T>
+template <class E>
+void TrainerOf<T>::rotate(Matrix<E> qkv, const JoinedWeight<T>& w, const Pass& pass,
+                          bool backward) {
+  const Workspace<T>& work = storage_.work;
+  const auto turn = [&](Matrix<E> x, int64_t heads) {
+    rope<E>(stream_, x, pass.context, heads, config_.head_dim, work.cosines, work.sines, backward);
+  };
+  // Heads that follow each other are turned at once.
+  if (w.first[1] == w.rows[0])
+    return turn(qkv.slice(0, w.rows[0] + w.rows[1]), config_.n_heads + config_.n_kv_heads);
+  turn(columns_of(qkv, w, 0), config_.n_heads);
+  turn(columns_of(qkv, w, 1), config_.n_kv_heads);
 }
 
 template <class T>
@@ -63,25 +70,17 @@ void TrainerOf<T>::forward_attention(size_t layer, const Pass& pass) {
   const int64_t rows = pass.rows();
   const Matrix<float> x_in = s.x_in.part(0, rows);
   const Matrix<float> x_mid = s.x_mid.part(0, rows);
-  const Matrix<T> q = s.q.part(0, rows);
-  const Matrix<T> k = s.k.part(0, rows);
-  const Matrix<T> v = s.v.part(0, rows);
-  const Matrix<T> o = s.o.part(0, rows);
+  const Matrix<Activation<T>> qkv = s.qkv.part(0, rows);
+  const Matrix<Activation<T>> o = s.o.part(0, rows);
   norm_quantise<float, T>(stream_, x_in, norm_weight(at.input_norm), config_.norm_eps, !is_plain(),
                           s.norm_in, first_rows(s.a_in, rows));
-  linear(s.a_in, w.q, rows, nullptr, q);
-  linear(s.a_in, w.k, rows, nullptr, k);
-  linear(s.a_in, w.v, rows, nullptr, v);
-  const Workspace<T>& work = storage_.work;
-  rope<T>(stream_, q, pass.context, config_.n_heads, config_.head_dim, work.cosines, work.sines,
-          false);
-  rope<T>(stream_, k, pass.context, config_.n_kv_heads, config_.head_dim, work.cosines, work.sines,
-          false);
-  const AttentionShape shape{pass.sequences, pass.context, config_.n_heads, config_.n_kv_heads,
-                             config_.head_dim};
-  attention_forward<T>(stream_, shape, q, k, v, o, s.log_sums);
-  norm_quantise<T, T>(stream_, o, norm_weight(at.attn_sub_norm), config_.norm_eps, !is_plain(),
-                      s.norm_attn, first_rows(s.a_attn, rows));
+  linear(s.a_in, w.qkv, rows, nullptr, qkv);
+  rotate(qkv, w.qkv, pass, false);
+  attention_forward<Activation<T>>(stream_, attention_shape(pass), columns_of(qkv, w.qkv, 0),
+                                   columns_of(qkv, w.qkv, 1), columns_of(qkv, w.qkv, 2), o,
+                                   s.log_sums);
+  norm_quantise<Activation<T>, T>(stream_, o, norm_weight(at.attn_sub_norm), config_.norm_eps,
+                                  !is_plain(), s.norm_attn, first_rows(s.a_attn, rows));
   linear(s.a_attn, w.o, rows, &x_in, x_mid);
 }
 
@@ -92,14 +91,13 @@ void TrainerOf<T>::forward_ffn(size_t layer, const Pass& pass, Matrix<float> out
   const LayerOffsets& at = layout_.layers[layer];
   const int64_t rows = pass.rows();
   const Matrix<float> x_mid = s.x_mid.part(0, rows);
-  const Matrix<T> gate = s.gate.part(0, rows);
-  const Matrix<T> up = s.up.part(0, rows);
+  const Matrix<Activation<T>> gate_up = s.gate_up.part(0, rows);
   norm_quantise<float, T>(stream_, x_mid, norm_weight(at.post_norm), config_.norm_eps, !is_plain(),
                           s.norm_mid, first_rows(s.a_mid, rows));
-  linear(s.a_mid, w.gate, rows, nullptr, gate);
-  linear(s.a_mid, w.up, rows, nullptr, up);
-  swiglu_norm_quantise<T>(stream_, gate, up, norm_weight(at.ffn_sub_norm), config_.norm_eps,
-                          !is_plain(), s.norm_ffn, first_rows(s.a_ffn, rows));
+  linear(s.a_mid, w.gate_up, rows, nullptr, gate_up);
+  swiglu_norm_quantise<T>(stream_, columns_of(gate_up, w.gate_up, 0),
+                          columns_of(gate_up, w.gate_up, 1), norm_weight(at.ffn_sub_norm),
+                          config_.norm_eps, !is_plain(), s.norm_ffn, first_rows(s.a_ffn, rows));
   if (out.data != nullptr) linear(s.a_ffn, w.down, rows, &x_mid, out);
 }
 
@@ -148,6 +146,7 @@ void TrainerOf<T>::head(int64_t rows, bool gradient, bool scaled_rows) {
   template void TrainerOf<T>::forward(const Pass&);                                    \
   template void TrainerOf<T>::forward_attention(size_t, const Pass&);                  \
   template void TrainerOf<T>::forward_ffn(size_t, const Pass&, Matrix<float>);         \
+  template void TrainerOf<T>::rotate(Matrix<T>, const JoinedWeight<T>&, const Pass&, bool); \
   template void TrainerOf<T>::head(int64_t, bool, bool)
 INSTANTIATE(float);
 INSTANTIATE(bf16);

@@ -89,10 +89,11 @@ void TrainerOf<T>::tensor_stats(mg_tensor_stats* out) {
     s.weight_rms = sizes_of(stream_, storage_.params + t.offset, n, device).rms;
     s.gradient_rms = sizes_of(stream_, storage_.grad + t.offset, n, device).rms;
     if (t.is_ternary && !is_plain()) {
-      // Seven of a block, in the order of the arena.
-      const LayerWeights<T>& w = storage_.weights[ternary / 7];
-      const QuantisedWeight<T>* const all[] = {&w.q, &w.k, &w.v, &w.o, &w.gate, &w.up, &w.down};
-      const QuantisedWeight<T>& weight = *all[ternary++ % 7];
+      QuantisedWeight<T> weight{};
+      storage_.weights[ternary / 7].for_each([&](const QuantisedWeight<T>& w, int index) {
+        if (static_cast<size_t>(index) == ternary % 7) weight = w;
+      });
+      ternary++;
       float inverse = 0.0f;
       double zeros = 0.0;
       MG_LAUNCH(zeros_kernel, stream_, {dim3(1), dim3(THREADS)},

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "../../cpu/rope_tables.hpp"
+#include "../kernels/gemm_choice.hpp"
 #include "trainer_of.hpp"
 
 namespace magnet::gpu {
@@ -77,7 +78,13 @@ void TrainerOf<T>::set_gradient_scale(double scale) {
 template <class T>
 void TrainerOf<T>::run_captured(std::map<Pass, std::unique_ptr<Graph>>& graphs, const Pass& pass,
                                 const std::function<void()>& work) {
-  std::unique_ptr<Graph>& graph = graphs[pass];
+  const auto [at, is_first] = graphs.try_emplace(pass);
+  if (is_first) {
+    // Not captured, as it measures which kernels its products take.
+    const MeasuredProducts scope;
+    return work();
+  }
+  std::unique_ptr<Graph>& graph = at->second;
   if (!graph) graph = std::make_unique<Graph>(stream_, work);
   graph->start(stream_);
 }
@@ -139,20 +146,16 @@ mg_step_result TrainerOf<T>::gradient(const int32_t* tokens, uint32_t accumulate
 template <class T>
 void TrainerOf<T>::check_scales() {
   if (is_plain()) return;
-  const auto check = [&](uint64_t offset, const QuantisedWeight<T>& w) {
-    copy_out(stream_, pinned_weights_.data(), w.inverse, sizeof(float));
-    stream_.wait();
-    if (std::isfinite(pinned_weights_[0])) return;
-    for (const Tensor& t : layout_.tensors)
-      if (t.offset == offset) fail(MG_E_NUMERIC, "%s holds NaN or infinity", t.name.c_str());
-  };
   for (size_t i = 0; i < storage_.weights.size(); i++) {
-    const LayerOffsets& at = layout_.layers[i];
-    const LayerWeights<T>& w = storage_.weights[i];
-    const std::pair<uint64_t, const QuantisedWeight<T>*> all[] = {
-        {at.q, &w.q},       {at.k, &w.k},   {at.v, &w.v},      {at.o, &w.o},
-        {at.gate, &w.gate}, {at.up, &w.up}, {at.down, &w.down}};
-    for (const auto& [offset, weight] : all) check(offset, *weight);
+    const std::array<uint64_t, 7> offsets = weight_offsets(layout_.layers[i]);
+    storage_.weights[i].for_each([&](const QuantisedWeight<T>& w, int index) {
+      copy_out(stream_, pinned_weights_.data(), w.inverse, sizeof(float));
+      stream_.wait();
+      if (std::isfinite(pinned_weights_[0])) return;
+      for (const Tensor& t : layout_.tensors)
+        if (t.offset == offsets[static_cast<size_t>(index)])
+          fail(MG_E_NUMERIC, "%s holds NaN or infinity", t.name.c_str());
+    });
   }
 }
 

@@ -2,6 +2,7 @@
 #include "storage.hpp"
 
 #include <algorithm>
+#include <initializer_list>
 
 #include "trainer.hpp"
 
@@ -34,9 +35,18 @@ class Carver {
             matrix<T>(rows, columns)};
   }
   template <class T>
-  QuantisedWeight<T> weight(bool plain, int64_t rows, int64_t columns) {
-    const Matrix<int8_t> codes = plain ? Matrix<int8_t>{} : matrix<int8_t>(rows, columns);
-    return {codes, matrix<T>(rows, columns), take<float>(1)};
+  JoinedWeight<T> weight(bool plain, std::initializer_list<int64_t> parts, int64_t columns) {
+    JoinedWeight<T> w{};
+    int64_t all = 0;
+    for (const int64_t rows : parts) {
+      w.first[w.parts] = all;
+      w.rows[w.parts++] = rows;
+      all += padded(rows);
+    }
+    const auto count = static_cast<uint64_t>(w.parts);
+    const Matrix<int8_t> codes = plain ? Matrix<int8_t>{} : matrix<int8_t>(all, columns);
+    w.all = {codes, matrix<T>(all, columns), take<float>(count), take<float>(count)};
+    return w;
   }
   uint64_t used() const { return used_; }
 
@@ -56,18 +66,15 @@ void carve_block(Carver& from, const Widths& w, LayerState<T>& s) {
   const auto rows = static_cast<uint64_t>(w.rows);
   s.norm_in = from.take<float>(rows);
   s.a_in = from.input<T>(w.plain, w.rows, w.d);
-  s.q = from.matrix<T>(w.rows, w.q);
-  s.k = from.matrix<T>(w.rows, w.kv);
-  s.v = from.matrix<T>(w.rows, w.kv);
+  s.qkv = from.matrix<Activation<T>>(w.rows, padded(w.q) + 2 * padded(w.kv));
   s.log_sums = from.take<float>(rows * static_cast<uint64_t>(w.heads));
-  s.o = from.matrix<T>(w.rows, w.q);
+  s.o = from.matrix<Activation<T>>(w.rows, w.q);
   s.norm_attn = from.take<float>(rows);
   s.a_attn = from.input<T>(w.plain, w.rows, w.q);
   s.x_mid = from.matrix<float>(w.rows, w.d);
   s.norm_mid = from.take<float>(rows);
   s.a_mid = from.input<T>(w.plain, w.rows, w.d);
-  s.gate = from.matrix<T>(w.rows, w.ff);
-  s.up = from.matrix<T>(w.rows, w.ff);
+  s.gate_up = from.matrix<Activation<T>>(w.rows, 2 * padded(w.ff));
   s.norm_ffn = from.take<float>(rows);
   s.a_ffn = from.input<T>(w.plain, w.rows, w.ff);
 }
@@ -78,11 +85,9 @@ void carve_gradients(Carver& from, const mg_model_config& c, const mg_trainer_op
   work.d_hidden = from.matrix<T>(w.rows, w.d);
   work.dx = from.matrix<float>(w.rows, w.d);
   work.dx_operand = from.matrix<T>(w.rows, w.d);
-  work.d_norm = from.matrix<float>(w.rows, w.d);
+  work.d_norm = from.matrix<T>(w.rows, w.d);
   work.d_attn = from.matrix<T>(w.rows, w.q);
-  work.dq = from.matrix<T>(w.rows, w.q);
-  work.dk = from.matrix<T>(w.rows, w.kv);
-  work.dv = from.matrix<T>(w.rows, w.kv);
+  work.dqkv = from.matrix<T>(w.rows, padded(w.q) + 2 * padded(w.kv));
   work.dh = from.matrix<T>(w.rows, w.ff);
   const AttentionShape shape{o.batch, o.context, c.n_heads, c.n_kv_heads, c.head_dim};
   work.attention_scratch = from.take<float>(attention_scratch(shape));
@@ -124,9 +129,10 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
     else
       carve_block(from, w, s.layers[i]);
     s.layers[i].x_in = from.matrix<float>(w.rows, w.d);
-    const auto weight = [&](int64_t n, int64_t k) { return from.weight<T>(w.plain, n, k); };
-    s.weights[i] = {weight(w.q, w.d), weight(w.kv, w.d), weight(w.kv, w.d), weight(w.d, w.q),
-                    weight(w.ff, w.d), weight(w.ff, w.d), weight(w.d, w.ff)};
+    s.weights[i] = {from.weight<T>(w.plain, {w.q, w.kv, w.kv}, w.d),
+                    from.weight<T>(w.plain, {w.d}, w.q),
+                    from.weight<T>(w.plain, {w.ff, w.ff}, w.d),
+                    from.weight<T>(w.plain, {w.d}, w.ff)};
   }
   Workspace<T>& work = s.work;
   work.x_out = from.matrix<float>(w.rows, w.d);

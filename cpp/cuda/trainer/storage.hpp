@@ -1,9 +1,11 @@
 // Where everything of a trainer lies in device memory: one area, carved into aligned pieces.
 #pragma once
+#include <array>
 #include <vector>
 
 #include "../../cpu/model.hpp"
 #include "../kernels/attention.hpp"
+#include "../kernels/gemm.hpp"
 #include "../kernels/head.hpp"
 #include "../kernels/norm.hpp"
 #include "../kernels/optimizer.hpp"
@@ -17,23 +19,61 @@ struct LayerState {
   Matrix<float> x_in;       // residual stream at the entry
   float* norm_in;           // (rows) reciprocal root of the first norm
   QuantisedInput<T> a_in;   // of q, k, v
-  Matrix<T> q, k, v;        // after RoPE
-  float* log_sums;          // of the softmax, see attention.hpp
-  Matrix<T> o;              // attention's output
+  Matrix<Activation<T>> qkv;  // beside each other as in JoinedWeight, q and k after RoPE
+  float* log_sums;            // of the softmax, see attention.hpp
+  Matrix<Activation<T>> o;    // attention's output
   float* norm_attn;
   QuantisedInput<T> a_attn;  // of o_proj
   Matrix<float> x_mid;       // residual stream after attention
   float* norm_mid;
   QuantisedInput<T> a_mid;  // of gate and up
-  Matrix<T> gate, up;       // backward overwrites them with their gradients
+  Matrix<Activation<T>> gate_up;  // backward overwrites them with their gradients
   float* norm_ffn;
   QuantisedInput<T> a_ffn;  // of down_proj
 };
 
+/** Weights of the same input, whose product is one: each begins at a multiple of 16 rows, zeros between
+ * them. */
+template <class T>
+struct JoinedWeight {
+  QuantisedWeight<T> all;  // an inverse and a scale for each
+  int parts;
+  int64_t first[3];
+  int64_t rows[3];
+
+  QuantisedWeight<T> part(int i) const {
+    const Matrix<int8_t> codes = all.codes.data == nullptr ? all.codes
+                                                           : all.codes.part(first[i], rows[i]);
+    return {codes, all.values.part(first[i], rows[i]), all.inverse + i, all.scale + i};
+  }
+  Parts starts() const {
+    return {parts > 1 ? first[1] : INT64_MAX, parts > 2 ? first[2] : INT64_MAX};
+  }
+  /** Without zeros between them, as they lie in the arena. */
+  bool is_dense() const { return rows_before(parts - 1) == first[parts - 1]; }
+  int64_t rows_before(int i) const {
+    int64_t sum = 0;
+    for (int j = 0; j < i; j++) sum += rows[j];
+    return sum;
+  }
+};
+
 template <class T>
 struct LayerWeights {
-  QuantisedWeight<T> q, k, v, o, gate, up, down;
+  JoinedWeight<T> qkv, o, gate_up, down;
+
+  /** f(weight, index) of all seven, in the order of the arena. */
+  template <class F>
+  void for_each(const F& f) const {
+    int index = 0;
+    for (const JoinedWeight<T>* joined : {&qkv, &o, &gate_up, &down})
+      for (int i = 0; i < joined->parts; i++) f(joined->part(i), index++);
+  }
 };
+/** Places of the seven in the arena. */
+inline std::array<uint64_t, 7> weight_offsets(const LayerOffsets& at) {
+  return {at.q, at.k, at.v, at.o, at.gate, at.up, at.down};
+}
 
 /** What all blocks share. */
 template <class T>
@@ -46,9 +86,9 @@ struct Workspace {
   Matrix<T> logits;      // (chunk, vocab)
   Matrix<float> dx;      // gradient of the residual stream
   Matrix<T> dx_operand;  // the same as products take it
-  Matrix<float> d_norm;  // gradient of a norm's output, summed over its products
+  Matrix<T> d_norm;      // gradient of a norm's output
   Matrix<T> d_attn;
-  Matrix<T> dq, dk, dv;
+  Matrix<T> dqkv;  // as LayerState::qkv
   Matrix<T> dh;
   float* attention_scratch;
   float* norm_partials;

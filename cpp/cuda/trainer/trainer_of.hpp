@@ -70,17 +70,31 @@ class TrainerOf final : public Trainer {
   void forward_ffn(size_t layer, const Pass& pass, Matrix<float> out);
   /** y = x w^T [+ residual]. */
   template <class Y>
-  void linear(const QuantisedInput<T>& x, const QuantisedWeight<T>& w, int64_t rows,
+  void linear(const QuantisedInput<T>& x, const JoinedWeight<T>& w, int64_t rows,
               const Matrix<float>* residual, Matrix<Y> y);
+  /** Columns of the i-th of the joined weights. */
+  template <class E>
+  static Matrix<E> columns_of(Matrix<E> y, const JoinedWeight<T>& w, int i) {
+    return y.slice(w.first[i], w.rows[i]);
+  }
+  template <class E>
+  void rotate(Matrix<E> qkv, const JoinedWeight<T>& w, const Pass& pass, bool backward);
+  AttentionShape attention_shape(const Pass& pass) const {
+    return {pass.sequences, pass.context, config_.n_heads, config_.n_kv_heads, config_.head_dim};
+  }
   /** Losses of the hidden rows; with a gradient, d_hidden and the embedding's gradient too. */
   void head(int64_t rows, bool gradient, bool scaled_rows);
   void backward(const Pass& pass);
   void backward_ffn(size_t layer, const Pass& pass);
   void backward_attention(size_t layer, const Pass& pass);
-  /** dw += dy^T x; dx = (or +=) dy w. */
-  template <class D>
-  void linear_backward(const QuantisedInput<T>& x, const QuantisedWeight<T>& w, Matrix<const T> dy,
-                       bool accumulate, Matrix<D> dx, float* dw);
+  /** dw += dy^T x; dx = dy w. Where dy is of joined weights, its columns come multiplied by their
+   * inverses, so that dx is one product. */
+  void linear_backward(const QuantisedInput<T>& x, const JoinedWeight<T>& w, Matrix<const T> dy,
+                       Matrix<T> dx, float* dw);
+  /** What joined columns of dy are multiplied by. */
+  const float* inverses(const JoinedWeight<T>& w) const {
+    return is_plain() ? nullptr : w.all.inverse;
+  }
   /** Forward, head and backward of the tokens on the device. */
   void micro_batch(const Pass& pass);
   void update(const mg_optimizer& optimizer);
