@@ -7,3 +7,6 @@
  * other fields are then empty or 0). Never fails for want of a GPU. A device that answers takes a moment
  * to be started, and some hundred MB of its memory until the process ends. */
 MG_API int32_t mg_gpu_info(char* out, uint64_t capacity);
+/* Bytes a second that kernels read of a GPU's memory, where no cache holds it: the best of some rounds
+ * over 1 GiB, or over a quarter of what is free where that is less. */
+MG_API int32_t mg_gpu_read_rate(uint32_t device, double* out_bytes_per_s);

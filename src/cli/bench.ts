@@ -11,6 +11,7 @@ import { infer } from "./bench/infer.ts";
 import { COMPARE_FLAGS, limitsText, measure, percent, resultsTable } from "./bench/output.ts";
 import { product } from "./bench/product.ts";
 import { research } from "./bench/research.ts";
+import { MEASURED_DEVICE_FLAG } from "./device-flag.ts";
 import { defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import { type Output, table } from "./frame/output.ts";
 
@@ -31,12 +32,7 @@ const TRAIN_FLAGS = {
     max: 65_536,
     summary: "sequences of a step (default by shape)",
   },
-  device: {
-    type: "string",
-    value: "auto|cpu|cuda[:N]",
-    default: "cpu",
-    summary: "what is measured",
-  },
+  device: MEASURED_DEVICE_FLAG,
 } as const;
 
 /** What both suites take from their flags. */

@@ -16,6 +16,7 @@ import { checkPayFlags, openPayer, PAY_FLAGS, paySettings, type Question } from 
 import { remoteSource } from "./chat/remote-source.ts";
 import { type ChatSettings, SAMPLING_FLAGS } from "./chat/settings.ts";
 import { answerDocument, printable, talk } from "./chat/talk.ts";
+import { DEVICE_FLAG, deviceOf } from "./device-flag.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
 import { readStdin, utf8 } from "./stdin.ts";
@@ -30,6 +31,7 @@ const FLAGS = {
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
   head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
   engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
+  device: DEVICE_FLAG,
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   tokenizer: { type: "string", value: "FILE", summary: "a tokenizer.json (must be the model's)" },
   url: {
@@ -118,7 +120,8 @@ async function sourceOf(
   if (model === undefined)
     throw usageError("MISSING_ARGUMENT", "magnet chat needs MODEL", "name a model, or --url URL");
   const given = tokenizer === undefined ? {} : { tokenizer };
-  return localSource(model, settings, { engine, threads, head, ...given });
+  const { device } = deviceOf(flags);
+  return localSource(model, settings, { engine, device, threads, head, ...given });
 }
 
 export const chat = defineCommand({

@@ -4,6 +4,7 @@ import { evaluateCheckpoint } from "../model/evaluate-checkpoint.ts";
 import { evalLogits, HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
 import { loadModel } from "../model/load-model.ts";
 import { PAIR_FORMATS } from "../model/preference-pairs.ts";
+import { DEVICE_FLAG, deviceOf } from "./device-flag.ts";
 import { type Context, defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
 import { usageError } from "./frame/strict.ts";
@@ -18,6 +19,7 @@ const FLAGS = {
     default: "auto",
     summary: "of the pairs' strings: text goes on, chat answers",
   },
+  device: DEVICE_FLAG,
   threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
   "tokens-max": {
     type: "integer",
@@ -69,6 +71,7 @@ const onText: Evaluating = async ({ out, signal }, model, flags) => {
   const result = await evaluateCheckpoint({
     model,
     data: flags.data!,
+    device: deviceOf(flags),
     ...(flags.threads === undefined ? {} : { threads: flags.threads }),
     ...(flags.tokens_max === undefined ? {} : { tokens_max: flags.tokens_max }),
     signal,
@@ -88,7 +91,9 @@ const onText: Evaluating = async ({ out, signal }, model, flags) => {
 const onPairs: Evaluating = async ({ out, signal }, model, flags) => {
   const { onProgress, end } = progressOf(out, "pairs");
   const { pairs, format, threads } = flags;
-  const result = await evaluatePairsOfModel({ model, pairs, format, threads, signal, onProgress });
+  const device = deviceOf(flags);
+  const options = { model, pairs, format, device, threads, signal, onProgress };
+  const result = await evaluatePairsOfModel(options);
   end();
   const { win_rate, win_rate_error, margin, margin_error, chosen_nll } = result;
   const rows = [
@@ -115,10 +120,12 @@ const logits = defineCommand({
     tokens: { type: "string", value: "IDS", required: true, summary: "parted by commas" },
     rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
     head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
+    device: DEVICE_FLAG,
     threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   },
   async run({ out, signal }, { args, flags }) {
-    const loaded = await loadModel(args.model, { threads: flags.threads, head: flags.head });
+    const { threads, head } = flags;
+    const loaded = await loadModel(args.model, { threads, head, device: deviceOf(flags).device });
     try {
       const { vocab_size } = loaded.config;
       const tokens = parseIds(flags.tokens, vocab_size);

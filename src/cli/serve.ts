@@ -15,10 +15,12 @@ import { type RunningServer, startServer } from "../http/serve/start-server.ts";
 import { ENGINES } from "../model/engine/open-text-model.ts";
 import type { EngineOptions } from "../model/engine/types.ts";
 import { HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
+import type { Device } from "../native/device.ts";
+import { DEVICE_FLAG, deviceOf } from "./device-flag.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
 import { usageError } from "./frame/strict.ts";
 import { stdinClosed, writeReadyFile } from "./ready-file.ts";
-import { type ServeFacts, serveBanner, serveDocument } from "./serve/banner.ts";
+import { serveBanner, serveDocument } from "./serve/banner.ts";
 import { checkPaidFlags, openPaid, PAID_FLAGS } from "./serve/paid.ts";
 
 const FLAGS = {
@@ -53,6 +55,7 @@ const FLAGS = {
   rounding: { type: "choice", options: ROUNDINGS, default: "bitnet", summary: "of activations" },
   head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
   engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
+  device: DEVICE_FLAG,
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   "requests-per-minute": {
     type: "integer",
@@ -110,7 +113,11 @@ function engineOptions({
 }
 
 /** The models as the server loads them; `loaded` gets each one that is there, for the banner. */
-function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): ModelSource[] {
+function sourcesOf(
+  paths: string[],
+  flags: ServeFlags,
+  { device, loaded }: { device: Device; loaded: ServedModel[] },
+): ModelSource[] {
   const { name: names, engine, threads, head, tokenizer } = flags;
   if (names.length > paths.length)
     throw usageError(
@@ -126,7 +133,7 @@ function sourcesOf(paths: string[], flags: ServeFlags, loaded: ServedModel[]): M
         hint: "MODEL is a .gguf file, a run folder, a checkpoint or a Hugging Face folder",
       });
     const { id, load } = modelSource(place, {
-      ...{ engine, threads, head, ...options, version: packageJson.version },
+      ...{ engine, device, threads, head, ...options, version: packageJson.version },
       id: names[i] ?? nameOf(place),
       ...(tokenizer === undefined ? {} : { tokenizer_path: tokenizer }),
     });
@@ -240,13 +247,14 @@ export const serve = defineCommand({
     });
     checkPaidFlags(flags);
     const models: ServedModel[] = [];
-    const sources = sourcesOf(args.models, flags, models);
+    const device = deviceOf(flags);
+    const sources = sourcesOf(args.models, flags, { device: device.device, loaded: models });
     const { server, keys, paid } = await open(config, sources, flags);
     const { url } = server;
     const announce = () => {
       const threads = flags.threads === 0 ? os.availableParallelism() : flags.threads;
       const { engine } = flags;
-      const facts: ServeFacts = { url, models, keys, threads, engine, paid: paid?.offer };
+      const facts = { url, models, keys, device, threads, engine, paid: paid?.offer };
       const names = models.map(({ id }) => id);
       if (flags.ready_file !== undefined) writeReadyFile(flags.ready_file, { url, models: names });
       out.record("serve", serveDocument(facts), () => serveBanner(facts));

@@ -15,6 +15,7 @@ import { type TrainedFromFiles, trainFromFiles } from "../model/train-from-files
 import type { TrainingSettings } from "../model/training-config.ts";
 import type { TrainingEvent } from "../model/training-types.ts";
 import { chooseDevice, parseDevice } from "../native/device.ts";
+import { DEVICE_FLAG } from "./device-flag.ts";
 import { defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
 import { seedOf, stopOnFailure } from "./run-guards.ts";
@@ -66,12 +67,7 @@ const FLAGS = {
   init: { type: "string", value: "DIR|FILE", summary: "start from these weights (safetensors)" },
   "text-field": { type: "string", value: "NAME", summary: "field of JSONL (default text)" },
   threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
-  device: {
-    type: "string",
-    value: "auto|cpu|cuda[:N]",
-    default: "auto",
-    summary: "auto: a GPU where one answers",
-  },
+  device: DEVICE_FLAG,
   resume: { type: "boolean", summary: "go on from the last checkpoint in --out" },
   "eval-every": { type: "integer", min: 0, summary: "steps between held-out evaluations" },
   "checkpoint-every": { type: "integer", min: 1, summary: "steps between checkpoints" },

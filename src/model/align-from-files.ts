@@ -7,6 +7,7 @@ import { sha256Hex } from "../core/bytes.ts";
 import type { Clock } from "../core/clock.ts";
 import { MagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
+import type { ChosenDevice } from "../native/device.ts";
 import { type AlignSettings, alignConfig } from "./align-config.ts";
 import { evaluatePairs, type PairEvaluation } from "./align-evaluate.ts";
 import { runAlignment } from "./align-run.ts";
@@ -15,13 +16,12 @@ import type { Checkpoint } from "./checkpoint.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { type ModelConfig, parseModelConfig } from "./config.ts";
 import { tokenByteLengths } from "./evaluate.ts";
-import { openHeldout } from "./evaluate-checkpoint.ts";
+import { openEvaluator, openHeldout } from "./evaluate-checkpoint.ts";
 import { loadLatentModel } from "./load-model.ts";
 import { loadPairs, type PairData } from "./pair-data.ts";
 import type { PairFormat } from "./preference-pairs.ts";
 import { bytesOf } from "./safetensors.ts";
 import { Tokenizer } from "./tokenizer.ts";
-import { Trainer } from "./trainer.ts";
 
 export interface AlignFromFilesOptions {
   /** Checkpoint, run folder or Hugging Face folder; on resume only compared. */
@@ -160,6 +160,8 @@ export async function evaluatePairsOfModel(options: {
   model: string;
   pairs: readonly string[];
   format?: PairFormat | undefined;
+  /** The CPU unless given. */
+  device?: ChosenDevice;
   threads?: number | undefined;
   signal?: AbortSignal | undefined;
   onProgress?: (progress: { done: number; total: number }) => void;
@@ -173,7 +175,7 @@ export async function evaluatePairsOfModel(options: {
     heldout_fraction: 0,
   });
   const pairs = data.heldout.length > 0 ? data.heldout : data.train;
-  const trainer = Trainer.create(config, { batch: BATCH, context, threads });
+  const trainer = openEvaluator(config, { batch: BATCH, threads }, options.device);
   try {
     await trainer.setParams(params);
     const evaluation = await evaluatePairs({ trainer, pairs, signal, onProgress });

@@ -4,7 +4,7 @@
  */
 import { invariant, MagnetError } from "../core/errors.ts";
 import { type Address, addressSlot, NULL, takeAddress } from "../native/ffi.ts";
-import { infer, inferAsync } from "../native/infer.ts";
+import { type InferLibrary, requireLibrary } from "../native/infer.ts";
 import { TOP_LOGPROBS_MAX } from "../native/sample.ts";
 import { type InferenceModel, ROUNDINGS, type Rounding } from "./inference.ts";
 
@@ -21,23 +21,26 @@ export const OUTPUT = { none: 0, logits: 1, hidden: 2 } as const;
 export class KvPool {
   readonly blocks: number;
   readonly block_bytes: number;
+  readonly library: InferLibrary;
   #handle: Address;
   #calls = 0;
 
   /** kv_bits: 32 is what the trainer computes. */
   constructor(model: InferenceModel, blocks: number, kv_bits: 16 | 32 = 16) {
     const slot = addressSlot();
-    infer.mg_kv_create(model.handle, blocks, kv_bits, slot);
+    const { library } = model;
+    library.mg_kv_create(model.handleOf(library), blocks, kv_bits, slot);
+    this.library = library;
     this.#handle = takeAddress(slot);
     this.blocks = blocks;
     const bytes = new BigUint64Array(1);
-    infer.mg_kv_block_bytes(this.#handle, bytes);
+    library.mg_kv_block_bytes(this.#handle, bytes);
     this.block_bytes = Number(bytes[0]);
   }
 
   /** Gives the memory of blocks that hold nothing any more back to the system. */
   release(blocks: Uint32Array): void {
-    infer.mg_kv_release(this.#open(), blocks, blocks.length);
+    this.library.mg_kv_release(this.#open(), blocks, blocks.length);
   }
 
   #open(): Address {
@@ -45,8 +48,9 @@ export class KvPool {
     return this.#handle;
   }
 
-  /** Runs a native call that reads and writes the pool. */
-  async use<T>(call: (handle: Address) => Promise<T>): Promise<T> {
+  /** Runs a call of `library` that reads and writes the pool. */
+  async use<T>(library: InferLibrary, call: (handle: Address) => Promise<T>): Promise<T> {
+    requireLibrary(library, this.library, "the KV pool");
     const handle = this.#open();
     this.#calls++;
     try {
@@ -59,7 +63,7 @@ export class KvPool {
   /** Frees the memory. Not while a batch runs. A second close is a no-op. */
   close(): void {
     invariant(this.#calls === 0, "a KV pool is closed while a batch runs");
-    infer.mg_kv_free(this.#handle);
+    this.library.mg_kv_free(this.#handle);
     this.#handle = NULL;
   }
 }
@@ -108,10 +112,11 @@ export async function batchEval(
   const { vocab_size, d_model } = model.config;
   const logits = new Float32Array(vocab_size * countOutputs(b, OUTPUT.logits));
   const hidden = new Float32Array(d_model * countOutputs(b, OUTPUT.hidden));
-  await pool.use((handle) =>
-    inferAsync.mg_batch_eval(
+  const { library } = model;
+  await pool.use(library, (handle) =>
+    library.async.mg_batch_eval(
       signal,
-      model.handle,
+      model.handleOf(library),
       handle,
       ROUNDINGS.indexOf(rounding),
       b.rows,
@@ -139,7 +144,7 @@ export interface StepOutputs {
 }
 
 export interface StepBatch extends BatchArrays {
-  /** Handles of the samplers, one for each row with output logits, in order. */
+  /** Handles (of the model's library) of the samplers, one for each row with logits, in order. */
   samplers: BigUint64Array;
   n_outputs: number;
 }
@@ -159,10 +164,11 @@ export async function batchStep(
   invariant(tops >= TOP_LOGPROBS_MAX * b.n_outputs, "no room for alternatives");
   const hidden = countOutputs(b, OUTPUT.hidden) * model.config.d_model;
   invariant(out.hidden.length >= hidden, "no room for hidden states");
-  await pool.use((handle) =>
-    inferAsync.mg_batch_step(
+  const { library } = model;
+  await pool.use(library, (handle) =>
+    library.async.mg_batch_step(
       signal,
-      model.handle,
+      model.handleOf(library),
       handle,
       ROUNDINGS.indexOf(rounding),
       b.rows,

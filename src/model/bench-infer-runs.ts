@@ -5,6 +5,7 @@
 import { MagnetError } from "../core/errors.ts";
 import { residentBytes } from "../core/process-memory.ts";
 import { type Random, seededRandom } from "../core/random.ts";
+import { type ChosenDevice, gpuOf } from "../native/device.ts";
 import type { ModelConfig } from "./config.ts";
 import { BLOCK_TOKENS } from "./engine/block-store.ts";
 import { kvTokenBytes } from "./engine/native-backend.ts";
@@ -20,13 +21,14 @@ export interface InferBenchOptions {
   load: LoadOptions;
   /** What computes; magnet unless given. */
   engine?: EngineName;
+  device: ChosenDevice;
   /** 0 is not allowed here: figures belong to a number of threads. */
   threads: number;
   /** Tokens of a prompt before decoding, and tokens decoded. */
   prompt: number;
   decode: number;
-  /** Clients at once. */
-  parallel: number;
+  /** Clients at once, each number for rows of its own. */
+  parallel: readonly number[];
   repeat: number;
   /** Rows for the other heads and the other rounding, beside those of the file as it is. */
   all_heads: boolean;
@@ -79,7 +81,8 @@ export interface Repeat {
   first_token_ms: number;
   /** The same prompt computed by one native call, without the engine; null for another engine. */
   native_prefill_ms: number | null;
-  parallel_per_s: number;
+  /** Of each number of clients. */
+  parallel_per_s: number[];
 }
 
 /** Tokens a second of several clients, while all of them decode. */
@@ -132,12 +135,15 @@ async function measureRepeat(
   const native_prefill_ms = model === null ? null : await nativePrefillMs(model, first, now_ms);
   const { first_token_ms } = await ask(engine, first, 1, now_ms);
   const { decode_ms, completion_tokens } = await ask(engine, tokens(prompt), decode, now_ms);
-  const prompts = Array.from({ length: parallel }, () => tokens(prompt));
+  const parallel_per_s: number[] = [];
+  for (const clients of parallel) {
+    const prompts = Array.from({ length: clients }, () => tokens(prompt));
+    parallel_per_s.push(await parallelRate(engine, prompts, decode, now_ms));
+  }
   return {
     decode_per_s: ((completion_tokens - 1) * 1000) / decode_ms,
     prefill_per_s,
-    ...{ first_token_ms, native_prefill_ms },
-    parallel_per_s: await parallelRate(engine, prompts, decode, now_ms),
+    ...{ first_token_ms, native_prefill_ms, parallel_per_s },
   };
 }
 
@@ -152,8 +158,9 @@ export interface Subject {
 
 /** Another engine opens its caches with the model, so that its load takes longer by that. */
 async function openSubject(options: InferBenchOptions): Promise<Subject> {
-  const { model, load, engine = "magnet" } = options;
-  const sequences = { sequences_max: Math.max(64, options.parallel) };
+  const { model, engine = "magnet", device } = options;
+  const load = { ...options.load, device: device.device };
+  const sequences = { sequences_max: Math.max(64, ...options.parallel) };
   if (engine !== "magnet") {
     const opened = await openTextModel(model, { ...load, ...sequences, engine });
     const close = () => opened.close();
@@ -165,6 +172,12 @@ async function openSubject(options: InferBenchOptions): Promise<Subject> {
     engine: () => openEngine(loaded, sequences).engine,
     close: () => loaded.close(),
   };
+}
+
+/** Of the device's memory: the process's on the CPU, everybody's on a GPU. */
+function usedBytes({ device }: ChosenDevice): number | null {
+  const gpu = gpuOf(device);
+  return gpu ? gpu.memory_bytes - gpu.free_bytes : residentBytes();
 }
 
 /** Milliseconds to open the model, which is warm in the page cache, and what it adds to memory. */
@@ -179,12 +192,12 @@ async function measureLoads(options: InferBenchOptions) {
     await loaded.close();
   }
   Bun.gc(true);
-  const before = residentBytes();
+  const before = usedBytes(options.device);
   const start_ms = now_ms();
   const loaded = await openSubject(options);
   load_ms.push(now_ms() - start_ms);
   Bun.gc(true);
-  const after = residentBytes();
+  const after = usedBytes(options.device);
   const resident_bytes = before === null || after === null ? null : after - before;
   return { loaded, load_ms, resident_bytes };
 }
@@ -213,7 +226,7 @@ export async function measureModel(options: InferBenchOptions): Promise<Measured
   const total = repeat + 2;
   const { loaded, load_ms, resident_bytes } = await measureLoads(options);
   onPart?.(1, total);
-  const before = residentBytes();
+  const before = usedBytes(options.device);
   const engine = loaded.engine();
   const random = seededRandom(618);
   try {
@@ -227,7 +240,7 @@ export async function measureModel(options: InferBenchOptions): Promise<Measured
       repeats.push(await measureRepeat(engine, loaded.model, options, random));
       onPart?.(r + 3, total);
     }
-    const after = residentBytes();
+    const after = usedBytes(options.device);
     const pool_bytes = engine.stats().blocks_total * BLOCK_TOKENS * kvTokenBytes(loaded.config);
     const grown = before === null || after === null ? null : after - before;
     const known = resident_bytes !== null && grown !== null;

@@ -4,10 +4,10 @@
  * the head get rows of their own: their speed, and how far they move the answers.
  */
 import fs from "node:fs";
-import { type BenchResult, benchResult } from "../core/bench-report.ts";
+import { type BenchResult, benchResult, machineOf } from "../core/bench-report.ts";
 import { MagnetError } from "../core/errors.ts";
 import { seededRandom } from "../core/random.ts";
-import type { MachineLimits } from "../native/machine.ts";
+import { gpuReadGbps } from "../native/machine.ts";
 import { type Fidelity, fidelity } from "./bench-fidelity.ts";
 import {
   type InferBenchOptions,
@@ -33,23 +33,40 @@ function fileBytes(model: string): number | null {
   return stat.isFile() ? stat.size : null;
 }
 
-function memoryResults(measured: Measured, file_bytes: number | null): BenchResult[] {
+function memoryResults(
+  measured: Measured,
+  file_bytes: number | null,
+  on_gpu: boolean,
+): BenchResult[] {
   const { resident_bytes, resident_kv_bytes, pool_bytes } = measured;
+  const where = on_gpu ? "gpu" : "resident";
   const row = (name: string, bytes: number | null, more: number, what: string) => {
     const value = ((file_bytes ?? 0) + more) / MIB;
     const limit = file_bytes === null ? null : { value, name: what };
     return bytes === null ? [] : [benchResult(name, "MiB", [bytes / MIB], limit)];
   };
   return [
-    ...row("resident_mib", resident_bytes, 0, "file"),
-    ...row("resident_kv_mib", resident_kv_bytes, pool_bytes, "file + KV pool"),
+    ...row(`${where}_mib`, resident_bytes, 0, "file"),
+    ...row(`${where}_kv_mib`, resident_kv_bytes, pool_bytes, "file + KV pool"),
   ];
 }
 
-const readLimit = ({ read_gbps }: MachineLimits, { bytes_per_token }: InferenceModel) => ({
+/** What the device reads of its memory. */
+interface Limits {
+  read_gbps: number;
+}
+
+const readLimit = ({ read_gbps }: Limits, { bytes_per_token }: InferenceModel) => ({
   value: (read_gbps * 1e9) / bytes_per_token,
   name: "read bandwidth / bytes per token",
 });
+
+/** The machine with what it reads. */
+async function machineAndLimits({ device: { gpu }, threads }: InferBenchOptions) {
+  if (gpu === null) return benchMachine(threads);
+  const limits: Limits = { read_gbps: await gpuReadGbps(gpu.index) };
+  return { machine: { ...machineOf(), gpu: { ...gpu, ...limits } }, limits };
+}
 
 const fidelityResults = (name: string, { kl, top1 }: Fidelity): BenchResult[] => [
   benchResult(`${name}_kl`, "nats", [kl]),
@@ -63,7 +80,7 @@ const fidelityResults = (name: string, { kl, top1 }: Fidelity): BenchResult[] =>
 async function otherResults(
   { loaded: { config } }: Measured,
   options: InferBenchOptions,
-  limits: MachineLimits,
+  limits: Limits,
 ): Promise<BenchResult[]> {
   const { context, vocab_size } = config;
   const tokens = randomTokens(seededRandom(96), vocab_size, Math.min(FIDELITY_TOKENS, context));
@@ -108,7 +125,7 @@ async function withHead<T>(
 function speedResults(
   { repeats, loaded, load_ms }: Measured,
   { parallel }: InferBenchOptions,
-  limits: MachineLimits,
+  limits: Limits,
 ): BenchResult[] {
   const of = (value: (repeat: Repeat) => number) => repeats.map(value);
   const { model } = loaded;
@@ -137,16 +154,18 @@ function speedResults(
       of((r) => r.first_token_ms),
       first_limit,
     ),
-    benchResult(
-      "parallel_tokens_per_s",
-      "tokens/s",
-      of((r) => r.parallel_per_s),
-    ),
-    benchResult(
-      `parallel_${parallel}_speedup`,
-      "x",
-      of((r) => r.parallel_per_s / decode_best),
-    ),
+    ...parallel.flatMap((clients, i) => [
+      benchResult(
+        parallel.length === 1 ? "parallel_tokens_per_s" : `parallel_${clients}_tokens_per_s`,
+        "tokens/s",
+        of((r) => r.parallel_per_s[i]!),
+      ),
+      benchResult(
+        `parallel_${clients}_speedup`,
+        "x",
+        of((r) => r.parallel_per_s[i]! / decode_best),
+      ),
+    ]),
     benchResult("load_ms", "ms", load_ms),
   ];
 }
@@ -157,12 +176,12 @@ export async function benchInfer(options: InferBenchOptions) {
   const measured = await measureModel(options);
   const { loaded } = measured;
   try {
-    const { machine, limits } = await benchMachine(options.threads);
+    const { machine, limits } = await machineAndLimits(options);
     const loop = await loopMicroseconds(now_ms, repeat);
     const file_bytes = fileBytes(options.model);
     const results = [
       ...speedResults(measured, options, limits),
-      ...memoryResults(measured, file_bytes),
+      ...memoryResults(measured, file_bytes, options.device.gpu !== null),
       ...(options.all_heads ? await otherResults(measured, options, limits) : []),
       benchResult("step_overhead_us", "us", loop),
       benchResult(
@@ -177,6 +196,7 @@ export async function benchInfer(options: InferBenchOptions) {
       model: { path: options.model, ...loaded.config },
       ...{ prompt, decode, parallel, head: options.load.head ?? "file" },
       engine: options.engine ?? "magnet",
+      device: options.device.text,
       bytes_per_token: loaded.model?.bytes_per_token ?? null,
       file_bytes,
       results,

@@ -5,7 +5,7 @@
  */
 import { invariant } from "../core/errors.ts";
 import { bindAsync } from "../native/ffi.ts";
-import { infer } from "../native/infer.ts";
+import { packing } from "../native/infer.ts";
 import { TOP_LOGPROBS_MAX } from "../native/sample.ts";
 import type { StepBackend, StepResults, StepSampler } from "./engine/backend.ts";
 import { BatchEngine } from "./engine/engine.ts";
@@ -20,7 +20,7 @@ const LOOP_STEPS = 500;
 export function ffiMicroseconds(now_ms: () => number): number {
   const out = new BigUint64Array(1);
   const calls = (n: number) => {
-    for (let i = 0; i < n; i++) infer.mg_pack_size(0, 256, 256, out);
+    for (let i = 0; i < n; i++) packing.mg_pack_size(0, 256, 256, out);
   };
   let best_ms = Number.POSITIVE_INFINITY;
   for (let round = 0; round < CALL_ROUNDS; round++) {

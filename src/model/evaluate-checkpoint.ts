@@ -3,8 +3,9 @@
  * text.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
+import { type ChosenDevice, CPU, requireGpuMemory } from "../native/device.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
-import { tensorInfos } from "./config.ts";
+import { type ModelConfig, tensorInfos } from "./config.ts";
 import { readParts } from "./data.ts";
 import { tokenByteLengths } from "./evaluate.ts";
 import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
@@ -20,6 +21,8 @@ export interface EvaluateCheckpointOptions {
   model: string;
   /** A .mgt file, a prepared folder or mixture (what is held out), or text and JSONL. */
   data: string;
+  /** The CPU unless given. */
+  device?: ChosenDevice;
   /** 0 = all CPUs. */
   threads?: number;
   /** Evaluates about this many targets; all unless given. */
@@ -36,6 +39,22 @@ export interface CheckpointEvaluation extends HeldoutEvaluation {
 
 /** Windows evaluated in one native call. */
 const BATCH = 8;
+
+/** A trainer that only looks. Throws NOT_ENOUGH_MEMORY where a GPU's does not hold it. */
+export function openEvaluator(
+  model: ModelConfig,
+  { batch, threads }: { batch: number; threads: number },
+  chosen?: ChosenDevice,
+): Trainer {
+  const { device, gpu } = chosen ?? { device: CPU, gpu: null };
+  const options = { batch, context: model.context, threads, device };
+  if (gpu)
+    requireGpuMemory(Trainer.bytesNeeded(model, options), gpu, {
+      what: "the evaluation needs",
+      hint: "end other programs on the GPU, or take --device cpu",
+    });
+  return Trainer.create(model, options);
+}
 
 /** What to evaluate, as the held-out parts of sources. */
 export async function openHeldout(
@@ -70,7 +89,7 @@ export async function evaluateCheckpoint(
   const tokenizer = Tokenizer.fromJson(await checkpoint.tokenizerJson());
   const { model } = settingsOf(checkpoint.manifest);
   const { sources, close } = await openHeldout(options.data, tokenizer, signal);
-  const trainer = Trainer.create(model, { batch: BATCH, context: model.context, threads });
+  const trainer = openEvaluator(model, { batch: BATCH, threads }, options.device);
   try {
     for (const { train } of sources) train.expectTokenizer(tokenizer.hash);
     await checkpoint.loadParams(tensorInfos(model), trainer.params);

@@ -7,7 +7,7 @@
  * tensor by tensor.
  */
 import { MagnetError } from "../core/errors.ts";
-import { inferAsync } from "../native/infer.ts";
+import { packingAsync } from "../native/infer.ts";
 import { type ModelConfig, type TensorInfo, tensorInfos } from "./config.ts";
 import { type FileDigest, type FileSystem, hostFileSystem, replaceFile } from "./file-system.ts";
 import { GGML_TYPES, type GgmlType } from "./gguf-file.ts";
@@ -179,7 +179,7 @@ function tensorSource(options: ExportGgufOptions, info: TensorInfo): GgufTensorS
     size_bytes,
     bytes: async () => {
       const out = new Uint8Array(size_bytes);
-      await inferAsync.mg_pack_tensor(
+      await packingAsync.mg_pack_tensor(
         undefined,
         GGML_TYPES[type],
         is_ternary && config.quant !== "none" ? 1 : 0,

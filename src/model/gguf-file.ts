@@ -6,7 +6,7 @@
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import { requireFile } from "../core/read-file.ts";
 import { type Address, addressSlot, bytesAt, NULL, takeAddress } from "../native/ffi.ts";
-import { infer, inferAsync } from "../native/infer.ts";
+import { cpuInfer, type InferLibrary, requireLibrary } from "../native/infer.ts";
 
 /** ggml type ids, as they stand in files. */
 export const GGML_TYPES = {
@@ -102,32 +102,44 @@ export class GgufFile {
   private constructor(
     /** Path, or what the bytes are, for messages. */
     readonly name: string,
+    readonly library: InferLibrary,
     handle: Address,
   ) {
     this.#handle = handle;
   }
 
-  /** Maps and checks a file; BAD_FORMAT, UNSUPPORTED or NOT_FOUND with its path. */
-  static async open(file: string): Promise<GgufFile> {
+  /**
+   * Maps and checks a file; BAD_FORMAT, UNSUPPORTED or NOT_FOUND with its path. library: that of the
+   * model which is made from it.
+   */
+  static async open(file: string, library: InferLibrary = cpuInfer): Promise<GgufFile> {
     try {
       requireFile(file);
     } catch (error) {
       throw toMagnetError(error);
     }
     const path = new TextEncoder().encode(file);
-    return GgufFile.#make(file, (slot) =>
-      inferAsync.mg_gguf_open(undefined, path, path.length, slot),
+    return GgufFile.#make(file, library, (slot) =>
+      library.async.mg_gguf_open(undefined, path, path.length, slot),
     );
   }
 
   /** The same from memory. */
-  static parse(bytes: Uint8Array, name = "GGUF bytes"): Promise<GgufFile> {
-    return GgufFile.#make(name, (slot) =>
-      inferAsync.mg_gguf_parse(undefined, bytes, bytes.length, slot),
+  static parse(
+    bytes: Uint8Array,
+    name = "GGUF bytes",
+    library: InferLibrary = cpuInfer,
+  ): Promise<GgufFile> {
+    return GgufFile.#make(name, library, (slot) =>
+      library.async.mg_gguf_parse(undefined, bytes, bytes.length, slot),
     );
   }
 
-  static async #make(name: string, call: (slot: BigUint64Array) => Promise<void>) {
+  static async #make(
+    name: string,
+    library: InferLibrary,
+    call: (slot: BigUint64Array) => Promise<void>,
+  ) {
     const slot = addressSlot();
     try {
       await call(slot);
@@ -139,11 +151,16 @@ export class GgufFile {
         cause: error,
       });
     }
-    return new GgufFile(name, takeAddress(slot));
+    return new GgufFile(name, library, takeAddress(slot));
   }
 
-  /** For native calls on this file; FILE_CLOSED after `close`. */
-  get handle(): Address {
+  /** For calls on this file; FILE_CLOSED after `close`. */
+  handleOf(library: InferLibrary): Address {
+    requireLibrary(library, this.library, this.name);
+    return this.#open();
+  }
+
+  #open(): Address {
     if (this.#handle === NULL) throw new MagnetError("FILE_CLOSED", `${this.name} has been closed`);
     return this.#handle;
   }
@@ -151,14 +168,14 @@ export class GgufFile {
   #counts(): { values: number; tensors: number } {
     const values = new BigUint64Array(1);
     const tensors = new BigUint64Array(1);
-    infer.mg_gguf_counts(this.handle, values, tensors);
+    this.library.mg_gguf_counts(this.#open(), values, tensors);
     return { values: Number(values[0]), tensors: Number(tensors[0]) };
   }
 
   #valueAt(index: number): { key: string; read: () => GgufValue } {
     const record = new Uint8Array(RECORD_BYTES);
     const view = new DataView(record.buffer);
-    infer.mg_gguf_value_at(this.handle, index, record);
+    this.library.mg_gguf_value_at(this.#open(), index, record);
     const word = (n: number) => view.getBigUint64(8 * n, true);
     const read = () => {
       const bytes = copyOf(word(2), Number(word(3)));
@@ -194,7 +211,7 @@ export class GgufFile {
     const record = new Uint8Array(RECORD_BYTES);
     const view = new DataView(record.buffer);
     return Array.from({ length: this.#counts().tensors }, (_, i) => {
-      infer.mg_gguf_tensor_at(this.handle, i, record);
+      this.library.mg_gguf_tensor_at(this.#open(), i, record);
       const word = (n: number) => view.getBigUint64(8 * n, true);
       return {
         name: utf8.decode(copyOf(word(0), Number(word(1)))),
@@ -215,13 +232,13 @@ export class GgufFile {
     const index = tensors.findIndex((t) => t.name === name);
     if (index < 0) throw new MagnetError("TENSOR_MISSING", `${this.name} has no tensor "${name}"`);
     const out = new Uint8Array(tensors[index]!.size_bytes);
-    infer.mg_gguf_tensor_read(this.handle, index, out, out.length);
+    this.library.mg_gguf_tensor_read(this.#open(), index, out, out.length);
     return out;
   }
 
   /** Unmaps the file; models built from the file do not need them. A second close is a no-op. */
   close(): void {
-    infer.mg_gguf_free(this.#handle);
+    this.library.mg_gguf_free(this.#handle);
     this.#handle = NULL;
   }
 }

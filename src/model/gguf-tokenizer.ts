@@ -4,6 +4,7 @@
  * model's.
  */
 import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { cpuInfer } from "../native/infer.ts";
 import { NativeTokenizer } from "../native/tokenizer.ts";
 import { CHAT_TEMPLATE } from "./chat-template.ts";
 import type { GgufFile } from "./gguf-file.ts";
@@ -50,7 +51,7 @@ function notesOf(file: GgufFile): TokenizerNotes {
 }
 
 /**
- * The arrays of the vocabulary are read by the library, on a worker. Throws BAD_TOKENIZER, or
+ * The arrays of the vocabulary are read by the CPU's library, on a worker. Throws BAD_TOKENIZER, or
  * TOKENIZER_MISMATCH where the file names another tokenizer's hash.
  */
 export async function tokenizerFromGguf(file: GgufFile): Promise<Tokenizer> {
@@ -58,7 +59,7 @@ export async function tokenizerFromGguf(file: GgufFile): Promise<Tokenizer> {
   const stated = file.value(HASH_KEY);
   let native: NativeTokenizer;
   try {
-    native = await NativeTokenizer.fromGguf(file.handle);
+    native = await NativeTokenizer.fromGguf(file.handleOf(cpuInfer));
   } catch (error) {
     const failure = toMagnetError(error);
     if (failure.code !== "BAD_FORMAT") throw failure;

@@ -1,11 +1,13 @@
 /**
  * Inference (paper 4): a model with packed ternary weights, and sessions (one sequence with its KV
- * cache). The bits of a row of logits do not depend on how tokens are cut into calls, on which
- * sessions are decoded together, on threads, or on the CPU path. All arithmetic is native.
+ * cache), on the CPU or on a GPU. The bits of a row of logits do not depend on how tokens are cut into
+ * calls, on which sessions are decoded together, on threads, or on the CPU path; those of a GPU are
+ * not the CPU's. All arithmetic is native.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
+import { CPU, type Device } from "../native/device.ts";
 import { type Address, addressSlot, NULL, takeAddress } from "../native/ffi.ts";
-import { infer, inferAsync } from "../native/infer.ts";
+import { type InferLibrary, inferLibrary, requireLibrary } from "../native/infer.ts";
 import { type ModelConfig, packModelConfig } from "./config.ts";
 import type { GgufFile } from "./gguf-file.ts";
 
@@ -51,18 +53,26 @@ function unpackConfig(bytes: Uint8Array): ModelConfig {
   };
 }
 
+/** What stands for `threads` in a GPU's library: the number of the GPU. */
+const placeOf = (device: Device, threads: number): number =>
+  device.kind === "cuda" ? device.index : threads;
+
 export class InferenceModel {
   readonly config: ModelConfig;
   /** Bytes of weights read for one decoded token. */
   readonly bytes_per_token: number;
   #handle: Address;
 
-  private constructor(handle: Address) {
+  private constructor(
+    readonly device: Device,
+    readonly library: InferLibrary,
+    handle: Address,
+  ) {
     this.#handle = handle;
     const config = new Uint8Array(48);
     const bytes = new BigUint64Array(1);
-    infer.mg_infer_config(handle, config);
-    infer.mg_infer_bytes(handle, bytes);
+    library.mg_infer_config(handle, config);
+    library.mg_infer_bytes(handle, bytes);
     this.config = unpackConfig(config);
     this.bytes_per_token = Number(bytes[0]);
   }
@@ -75,26 +85,34 @@ export class InferenceModel {
     config: ModelConfig,
     params: Float32Array,
     threads = 0,
+    device: Device = CPU,
   ): Promise<InferenceModel> {
     const slot = addressSlot();
     const packed = packModelConfig(config);
-    await inferAsync.mg_infer_from_params(undefined, packed, params, params.length, threads, slot);
-    return new InferenceModel(takeAddress(slot));
+    const library = inferLibrary(device);
+    const where = placeOf(device, threads);
+    const { length } = params;
+    await library.async.mg_infer_from_params(undefined, packed, params, length, where, slot);
+    return new InferenceModel(device, library, takeAddress(slot));
   }
 
   /**
-   * From an open GGUF file, which may be closed afterwards; see HEAD_FORMATS. Throws BAD_FORMAT or
-   * UNSUPPORTED.
+   * From an open GGUF file of the device's library, which may be closed afterwards; see
+   * HEAD_FORMATS. Throws BAD_FORMAT or UNSUPPORTED.
    */
   static async fromGguf(
     file: GgufFile,
     threads = 0,
     head: HeadFormat = "file",
+    device: Device = CPU,
   ): Promise<InferenceModel> {
     const slot = addressSlot();
+    const library = inferLibrary(device);
+    const handle = file.handleOf(library);
     try {
       const format = HEAD_FORMATS.indexOf(head);
-      await inferAsync.mg_infer_from_gguf(undefined, file.handle, threads, format, slot);
+      const where = placeOf(device, threads);
+      await library.async.mg_infer_from_gguf(undefined, handle, where, format, slot);
     } catch (error) {
       if (!(error instanceof MagnetError)) throw error;
       throw new MagnetError(error.code, `${file.name}: ${error.message}`, {
@@ -103,16 +121,17 @@ export class InferenceModel {
         cause: error,
       });
     }
-    return new InferenceModel(takeAddress(slot));
+    return new InferenceModel(device, library, takeAddress(slot));
   }
 
   /** A new, empty sequence. */
   createSession(options: SessionOptions = {}): InferenceSession {
-    return new InferenceSession(this, this.handle, options);
+    return new InferenceSession(this, options);
   }
 
   /** For native calls; MODEL_CLOSED after `close`. */
-  get handle(): Address {
+  handleOf(library: InferLibrary): Address {
+    requireLibrary(library, this.library, "the model");
     if (this.#handle === NULL)
       throw new MagnetError("MODEL_CLOSED", "this inference model has been closed");
     return this.#handle;
@@ -120,7 +139,7 @@ export class InferenceModel {
 
   /** Frees the weights once the last session is closed too. A second close is a no-op. */
   close(): void {
-    infer.mg_infer_free(this.#handle);
+    this.library.mg_infer_free(this.#handle);
     this.#handle = NULL;
   }
 }
@@ -128,11 +147,14 @@ export class InferenceModel {
 export class InferenceSession {
   readonly context: number;
   readonly vocab_size: number;
+  readonly library: InferLibrary;
   #handle: Address;
   #busy = false;
 
   /** Use `InferenceModel.createSession`. */
-  constructor(model: InferenceModel, modelHandle: Address, options: SessionOptions) {
+  constructor(model: InferenceModel, options: SessionOptions) {
+    const { library } = model;
+    this.library = library;
     this.context = options.context ?? model.config.context;
     this.vocab_size = model.config.vocab_size;
     const packed = new Uint32Array([
@@ -142,7 +164,7 @@ export class InferenceSession {
       0,
     ]);
     const slot = addressSlot();
-    infer.mg_session_create(modelHandle, packed, slot);
+    library.mg_session_create(model.handleOf(library), packed, slot);
     this.#handle = takeAddress(slot);
   }
 
@@ -164,7 +186,7 @@ export class InferenceSession {
   /** Tokens held. */
   get length(): number {
     const out = new BigUint64Array(1);
-    infer.mg_session_length(this.#open(), out);
+    this.library.mg_session_length(this.#open(), out);
     return Number(out[0]);
   }
 
@@ -179,7 +201,8 @@ export class InferenceSession {
     const handle = this.#begin();
     try {
       const first = tokens.length - wanted;
-      await inferAsync.mg_session_eval(signal, handle, tokens, tokens.length, first, logits);
+      const { length } = tokens;
+      await this.library.async.mg_session_eval(signal, handle, tokens, length, first, logits);
     } finally {
       this.#busy = false;
     }
@@ -189,7 +212,7 @@ export class InferenceSession {
   /** Forgets all but the first `length` tokens. */
   truncate(length: number): void {
     invariant(!this.#busy, "a session is truncated while a call runs");
-    infer.mg_session_truncate(this.#open(), length);
+    this.library.mg_session_truncate(this.#open(), length);
   }
 
   /**
@@ -203,14 +226,17 @@ export class InferenceSession {
   ): Promise<Float32Array> {
     invariant(sessions.length === tokens.length && sessions.length > 0, "one token per session");
     const begun: InferenceSession[] = [];
+    const { library } = sessions[0]!;
     try {
       const handles = new BigUint64Array(sessions.length);
       for (const [i, session] of sessions.entries()) {
+        requireLibrary(library, session.library, "a session");
         handles[i] = BigInt(session.#begin());
         begun.push(session);
       }
       const logits = new Float32Array(sessions.length * sessions[0]!.vocab_size);
-      await inferAsync.mg_session_decode(signal, handles, tokens, sessions.length, logits);
+      const { length } = sessions;
+      await library.async.mg_session_decode(signal, handles, tokens, length, logits);
       return logits;
     } finally {
       for (const session of begun) session.#busy = false;
@@ -220,7 +246,7 @@ export class InferenceSession {
   /** Frees the cache. Not while a call runs. A second close is a no-op. */
   close(): void {
     invariant(!this.#busy, "a session is closed while a call runs");
-    infer.mg_session_free(this.#handle);
+    this.library.mg_session_free(this.#handle);
     this.#handle = NULL;
   }
 }

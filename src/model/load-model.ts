@@ -6,6 +6,8 @@
 import fs from "node:fs/promises";
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
+import { CPU, type Device, gpuOf, requireGpuMemory } from "../native/device.ts";
+import { inferLibrary } from "../native/infer.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { type ModelConfig, paramCount, parseModelConfig, tensorInfos } from "./config.ts";
 import { GgufFile } from "./gguf-file.ts";
@@ -25,6 +27,8 @@ export interface LoadOptions {
   threads?: number;
   /** The file's own head unless given; only .gguf files. */
   head?: HeadFormat;
+  /** What computes; the CPU unless given. */
+  device?: Device;
 }
 
 /** Latent weights with what belongs to them. */
@@ -116,16 +120,39 @@ export async function ggufTokenizer(gguf: GgufFile, given: string | undefined): 
   return tokenizer;
 }
 
-/** Weights and vocabulary are read side by side; a file is closed when both have ended. */
-async function loadGguf(file: string, options: LoadOptions) {
-  // Packed weights are as large as the file's; a process that takes more is killed without a word.
-  requireMemory((await fs.stat(file)).size, availableMemoryBytes(), WEIGHTS);
+/** Throws NOT_ENOUGH_MEMORY: packed weights are about as large as those of the file. */
+async function requireWeights(file: string, device: Device): Promise<void> {
+  const { size } = await fs.stat(file);
+  // Of the machine's own memory a process that takes more is killed without a word.
+  requireMemory(size, availableMemoryBytes(), WEIGHTS);
+  const gpu = gpuOf(device);
+  const hint = "end other programs on the GPU, or take --device cpu";
+  if (gpu) requireGpuMemory(size, gpu, { what: WEIGHTS.what, hint });
+}
+
+/**
+ * Weights and vocabulary are read side by side, the vocabulary always by the CPU's library; a file is
+ * closed when both have ended.
+ */
+async function readGguf(file: string, { threads, head, device = CPU, ...options }: LoadOptions) {
+  const library = inferLibrary(device);
   const gguf = await GgufFile.open(file);
-  const [weights, vocabulary] = await Promise.allSettled([
-    InferenceModel.fromGguf(gguf, options.threads, options.head),
-    ggufTokenizer(gguf, options.tokenizer_path),
-  ]);
-  gguf.close();
+  try {
+    const weights = library === gguf.library ? gguf : await GgufFile.open(file, library);
+    const both = await Promise.allSettled([
+      InferenceModel.fromGguf(weights, threads, head, device),
+      ggufTokenizer(gguf, options.tokenizer_path),
+    ]);
+    weights.close();
+    return both;
+  } finally {
+    gguf.close();
+  }
+}
+
+async function loadGguf(file: string, options: LoadOptions) {
+  await requireWeights(file, options.device ?? CPU);
+  const [weights, vocabulary] = await readGguf(file, options);
   if (weights.status === "rejected") throw weights.reason;
   const model = weights.value;
   try {
@@ -158,6 +185,7 @@ export async function loadModel(model: string, options: LoadOptions = {}): Promi
       exit: "usage",
     });
   const { config, params, tokenizer } = await loadLatentModel(model, options);
-  const opened = await InferenceModel.fromParams(config, params, options.threads);
+  const { threads, device } = options;
+  const opened = await InferenceModel.fromParams(config, params, threads, device);
   return { kind, path: model, name, config, tokenizer, model: opened, close: close(opened) };
 }

@@ -4,14 +4,10 @@
  */
 import { z } from "zod";
 import { invariant, MagnetError } from "../core/errors.ts";
+import type { NativeGrammar } from "../native/constraint.ts";
 import { type Address, NULL } from "../native/ffi.ts";
-import {
-  createSampler,
-  drawToken,
-  freeSampler,
-  samplerPrompt,
-  TOP_LOGPROBS_MAX,
-} from "../native/sample.ts";
+import { cpuInfer, type InferLibrary, requireLibrary } from "../native/infer.ts";
+import { createSampler, drawToken, TOP_LOGPROBS_MAX } from "../native/sample.ts";
 
 /** Sampling options and their defaults; the limits are those of the library. */
 export const samplingSchema = z.strictObject({
@@ -76,13 +72,17 @@ export interface SamplerOptions {
   top_logprobs?: number;
   /** Tokens that will be drawn at most; with a constraint, the text is closed within them. */
   token_budget?: number;
-  /** Handle of a grammar (Constraints.grammar); the sampler keeps what it needs of it. */
-  grammar?: Address;
+  /** Of Constraints.grammar; the sampler keeps what it needs of it. */
+  grammar?: NativeGrammar | undefined;
   /** Number of the first draw in its sequence. */
   step?: number;
+  /** That which computes the logits; the CPU's unless given. */
+  library?: InferLibrary;
 }
 
-const freeForgotten = new FinalizationRegistry<Address>((handle) => freeSampler(handle));
+const freeForgotten = new FinalizationRegistry<{ library: InferLibrary; handle: Address }>(
+  ({ library, handle }) => library.mg_sampler_free(handle),
+);
 
 /**
  * The sampler of one sequence: what it has drawn counts for penalties and moves its constraint on.
@@ -91,6 +91,7 @@ const freeForgotten = new FinalizationRegistry<Address>((handle) => freeSampler(
  */
 export class Sampler {
   readonly vocab_size: number;
+  readonly #library: InferLibrary;
   readonly #top_logprobs: number;
   #handle: Address;
 
@@ -103,25 +104,22 @@ export class Sampler {
       token_budget: options.token_budget ?? 0,
     };
     const { logit_bias } = sampling;
-    this.#handle = createSampler(
-      vocab_size,
-      native,
-      logit_bias,
-      options.grammar ?? NULL,
-      options.step ?? 0,
-    );
-    freeForgotten.register(this, this.#handle, this);
+    const { library = cpuInfer } = options;
+    this.#library = library;
+    this.#handle = createSampler(library, vocab_size, native, logit_bias, options);
+    freeForgotten.register(this, { library, handle: this.#handle }, this);
   }
 
-  /** For native calls that draw; valid until `close`. */
-  get handle(): Address {
+  /** For calls that draw; valid until `close`. */
+  handleOf(library: InferLibrary): Address {
+    requireLibrary(library, this.#library, "a sampler");
     invariant(this.#handle !== NULL, "the sampler is closed");
     return this.#handle;
   }
 
   /** Tokens of the prompt, for the repetition penalty. */
   prompt(tokens: Int32Array): void {
-    samplerPrompt(this.handle, tokens);
+    this.#library.mg_sampler_prompt(this.handleOf(this.#library), tokens, tokens.length);
   }
 
   /** Draws and accepts a token. Throws NOT_A_NUMBER where the logits hold NaN. */
@@ -129,7 +127,8 @@ export class Sampler {
     invariant(logits.length === this.vocab_size, "logits of another vocabulary");
     const ids = new Int32Array(TOP_LOGPROBS_MAX);
     const logprobs = new Float32Array(TOP_LOGPROBS_MAX);
-    const drawn = drawToken(this.handle, logits, ids, logprobs);
+    const library = this.#library;
+    const drawn = drawToken(library, this.handleOf(library), logits, ids, logprobs);
     const top: Sampled[] = [];
     for (let i = 0; i < this.#top_logprobs && ids[i]! >= 0; i++)
       top.push({ token: ids[i]!, logprob: logprobs[i]! });
@@ -139,7 +138,7 @@ export class Sampler {
   close(): void {
     if (this.#handle === NULL) return;
     freeForgotten.unregister(this);
-    freeSampler(this.#handle);
+    this.#library.mg_sampler_free(this.#handle);
     this.#handle = NULL;
   }
 }

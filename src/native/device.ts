@@ -1,6 +1,6 @@
 /**
- * Where a model is trained: on the CPU or on a GPU. `--device auto|cpu|cuda|cuda:N` and what it comes to
- * on this machine.
+ * Where a model is trained or runs: on the CPU or on a GPU. `--device auto|cpu|cuda|cuda:N` and what it
+ * comes to on this machine.
  */
 import { formatBytes } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
@@ -57,16 +57,41 @@ export function chooseDevice(wish: DeviceWish): ChosenDevice {
   });
 }
 
+/**
+ * The device of a model that runs. `cpu_only`: what was asked for that no GPU does, in words ("--rounding
+ * llamacpp"); with it `auto` is the CPU. Throws CPU_ONLY where a GPU was named, and what chooseDevice
+ * does.
+ */
+export function chooseInferenceDevice(wish: DeviceWish, cpu_only: string | null): ChosenDevice {
+  if (cpu_only === null) return chooseDevice(wish);
+  if (wish === "auto") return { ...chooseDevice(CPU), text: `CPU (${cpu_only})` };
+  if (wish.kind === "cpu") return chooseDevice(CPU);
+  throw new MagnetError("CPU_ONLY", `${cpu_only} runs on the CPU alone, not on a GPU`, {
+    hint: `take --device cpu, or leave ${cpu_only} out`,
+    exit: "usage",
+  });
+}
+
+/** Of a GPU's memory at this moment; null on the CPU. Throws NO_CUDA, NO_SUCH_GPU. */
+export const gpuOf = (device: Device): Gpu | null => chooseDevice(device).gpu;
+
+interface GpuNeed {
+  /** What needs it: "training needs". */
+  what: string;
+  hint: string;
+}
+const TRAINING: GpuNeed = {
+  what: "training needs",
+  hint: "choose a smaller --batch (--accumulate makes up for it), --context or --model, --recompute, or --device cpu",
+};
+
 /** Throws NOT_ENOUGH_MEMORY where a GPU has less than that free. */
-export function requireGpuMemory(needed_bytes: number, gpu: Gpu): void {
+export function requireGpuMemory(needed_bytes: number, gpu: Gpu, need: GpuNeed = TRAINING): void {
   if (needed_bytes <= gpu.free_bytes) return;
   const [needed, free, all] = [needed_bytes, gpu.free_bytes, gpu.memory_bytes].map(formatBytes);
   throw new MagnetError(
     "NOT_ENOUGH_MEMORY",
-    `training needs ${needed} on the GPU, ${free} of ${all} are free on cuda:${gpu.index} (${gpu.name})`,
-    {
-      hint: "choose a smaller --batch (--accumulate makes up for it), --context or --model, --recompute, or --device cpu",
-      exit: "hardware",
-    },
+    `${need.what} ${needed} on the GPU, ${free} of ${all} are free on cuda:${gpu.index} (${gpu.name})`,
+    { hint: need.hint, exit: "hardware" },
   );
 }

@@ -1,7 +1,12 @@
-/** The machine's limits on the CPU path in force (cpp/cpu/machine_limits.cpp). */
+/**
+ * The machine's limits on the CPU path in force (cpp/cpu/machine_limits.cpp), and what a GPU reads of
+ * its memory (cpp/cuda/api/read_rate.cu).
+ */
+import { cudaLibrary } from "./cuda.ts";
 import { bindAsync } from "./ffi.ts";
 
 const native = bindAsync({ mg_machine_limits: ["u32", "buffer"] });
+const GPU_CALLS = { mg_gpu_read_rate: ["u32", "buffer"] } as const;
 
 export interface MachineLimits {
   threads: number;
@@ -41,4 +46,11 @@ export async function machineLimits(threads: number): Promise<MachineLimits> {
     shared_bytes: Number(shared_bytes),
     cached_bytes: Number(cached_bytes),
   };
+}
+
+/** GB/s of reading far more than the GPU's cache holds; takes up to 1 GiB for a moment. Throws NO_CUDA. */
+export async function gpuReadGbps(index: number): Promise<number> {
+  const out = new Float64Array(1);
+  await bindAsync(GPU_CALLS, cudaLibrary()).mg_gpu_read_rate(undefined, index, out);
+  return out[0]! / 1e9;
 }

@@ -1,5 +1,5 @@
 /** Times of single products of inference (cpp/cpu/product_bench.cpp). */
-import { inferAsync } from "./infer.ts";
+import { packingAsync } from "./infer.ts";
 
 /** In the order of the C ABI's numbers. */
 const KINDS = ["ternary", "q6k", "int8", "int4"] as const;
@@ -22,6 +22,6 @@ export async function benchProduct(shape: ProductShape) {
   const bytes = new BigUint64Array(1);
   const number = KINDS.indexOf(kind);
   const out = [seconds, bytes] as const;
-  await inferAsync.mg_bench_product(undefined, number, rows, cols, n, threads, repeat, ...out);
+  await packingAsync.mg_bench_product(undefined, number, rows, cols, n, threads, repeat, ...out);
   return { seconds: [...seconds], bytes: Number(bytes[0]) };
 }

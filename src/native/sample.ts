@@ -1,17 +1,10 @@
 /**
- * Bindings of the sampling section of the C ABI; layouts and rules in cpp/include/magnet_sample.h.
- * A draw takes well under a millisecond of a large vocabulary; a constraint's mask that is not cached
- * yet takes a few.
+ * Samplers of a library: layouts and rules in cpp/include/magnet_sample.h. A draw takes well under a
+ * millisecond of a large vocabulary; a constraint's mask that is not cached yet takes a few.
  */
-import { type Address, addressSlot, bind, NULL, takeAddress } from "./ffi.ts";
-
-const native = bind({
-  mg_sampler_create: ["u64", "buffer", "buffer", "buffer", "u64", "buffer", "buffer"],
-  mg_sampler_free: ["buffer"],
-  mg_sampler_prompt: ["handle", "buffer", "u64"],
-  mg_sampler_draw: ["handle", "buffer", "buffer", "buffer", "buffer", "buffer"],
-  mg_live_handles: ["buffer"],
-});
+import type { NativeGrammar } from "./constraint.ts";
+import { type Address, addressSlot, NULL, takeAddress } from "./ffi.ts";
+import { cpuInfer, type InferLibrary } from "./infer.ts";
 
 /** MG_TOP_LOGPROBS: alternatives that a draw can report. */
 export const TOP_LOGPROBS_MAX = 20;
@@ -48,26 +41,22 @@ function pack(o: NativeSamplerOptions, step: number): Uint8Array {
   return bytes;
 }
 
-/** Handle of a new sampler; free it with `freeSampler`. */
+/** Handle of a new sampler of a library, which frees it (`mg_sampler_free`). */
 export function createSampler(
+  library: InferLibrary,
   vocab_size: number,
   options: NativeSamplerOptions,
   bias: readonly (readonly [id: number, value: number])[],
-  grammar: Address = NULL,
-  step = 0,
+  { grammar, step = 0 }: { grammar?: NativeGrammar | undefined; step?: number } = {},
 ): Address {
   const ids = Int32Array.from(bias, ([id]) => id);
   const values = Float32Array.from(bias, ([, value]) => value);
   const slot = addressSlot();
   const n = ids.length;
-  native.mg_sampler_create(vocab_size, pack(options, step), ids, values, n, grammar, slot);
+  const run = grammar?.handleOf(library) ?? NULL;
+  library.mg_sampler_create(vocab_size, pack(options, step), ids, values, n, run, slot);
   return takeAddress(slot);
 }
-
-export const freeSampler = (sampler: Address): void => native.mg_sampler_free(sampler);
-
-export const samplerPrompt = (sampler: Address, tokens: Int32Array): void =>
-  native.mg_sampler_prompt(sampler, tokens, tokens.length);
 
 const token = new Int32Array(1);
 const logprob = new Float32Array(1);
@@ -77,18 +66,19 @@ const logprob = new Float32Array(1);
  * TOP_LOGPROBS_MAX each.
  */
 export function drawToken(
+  library: InferLibrary,
   sampler: Address,
   logits: Float32Array,
   top_ids: Int32Array | null = null,
   top_logprobs: Float32Array | null = null,
 ): { token: number; logprob: number } {
-  native.mg_sampler_draw(sampler, logits, token, logprob, top_ids, top_logprobs);
+  library.mg_sampler_draw(sampler, logits, token, logprob, top_ids, top_logprobs);
   return { token: token[0]!, logprob: logprob[0]! };
 }
 
-/** Native objects that are alive in the process: models, pools, samplers, grammars, ... */
-export function liveHandles(): number {
+/** Objects of a library that are alive in the process: models, pools, samplers, grammars, ... */
+export function liveHandles(library: InferLibrary = cpuInfer): number {
   const count = new BigUint64Array(1);
-  native.mg_live_handles(count);
+  library.mg_live_handles(count);
   return Number(count[0]);
 }

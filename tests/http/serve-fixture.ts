@@ -93,7 +93,7 @@ export async function fakeModel(
   const words = await tokenizer;
   return {
     ...{ id: "fake", created_s: 1_700_000_000, context: SERVED.context, config: SERVED },
-    ...{ tokenizer: words, parameters: 1000, size_bytes: 10, format: "gguf" },
+    ...{ tokenizer: words, parameters: 1000, size_bytes: 10, format: "gguf", on_gpu: false },
     ...{ digest: "d".repeat(64), has_chat_format: true, fingerprint: "fp_fake" },
     answer,
     constraint: () => ({ program: new Uint8Array(1) }),

@@ -16,7 +16,8 @@ import {
 } from "../../src/model/batch.ts";
 import { type ModelConfig, PRESETS } from "../../src/model/config.ts";
 import { InferenceModel } from "../../src/model/inference.ts";
-import { createSampler, freeSampler, liveHandles } from "../../src/native/sample.ts";
+import { cpuInfer } from "../../src/native/infer.ts";
+import { createSampler, liveHandles } from "../../src/native/sample.ts";
 import { rejection } from "../native/rejection.ts";
 import { randomParams } from "./small-models.ts";
 
@@ -264,7 +265,7 @@ describe("a batch call", () => {
       ...{ temperature: 0, top_p: 1, min_p: 0, repetition_penalty: 1, top_k: 0, seed: 0n },
       ...{ presence_penalty: 0, frequency_penalty: 0, top_logprobs: 2, token_budget: 0 },
     };
-    const samplers = [0, 1, 2].map(() => createSampler(config.vocab_size, options, []));
+    const samplers = [0, 1, 2].map(() => createSampler(cpuInfer, config.vocab_size, options, []));
     const out = {
       tokens: new Int32Array(3),
       logprobs: new Float32Array(3),
@@ -283,7 +284,7 @@ describe("a batch call", () => {
     step.samplers[1] = step.samplers[0]!;
     const error = await failure(batchStep(model, pool, step, out));
     expect(error.message).toMatch(/twice/);
-    for (const sampler of samplers) freeSampler(sampler);
+    for (const sampler of samplers) cpuInfer.mg_sampler_free(sampler);
   });
 });
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from "bun:test";
 import { seededRandom } from "../../src/core/random.ts";
 import { EXPORT_TYPES, type ExportType } from "../../src/model/export-gguf.ts";
 import { GGML_TYPES } from "../../src/model/gguf-file.ts";
-import { inferAsync } from "../../src/native/infer.ts";
+import { packingAsync } from "../../src/native/infer.ts";
 import { ggmlDequantise, ggmlQuantise } from "./ggml-quants.ts";
 
 const SEED = 42;
@@ -15,7 +15,7 @@ async function pack(type: ExportType | "F32", weights: Float32Array, rows: numbe
   const out = new Uint8Array(rows * cols * blockBytes[type] + (type === "I2_S" ? 32 : 0));
   const scale = new Float32Array(1);
   const id = GGML_TYPES[type];
-  await inferAsync.mg_pack_tensor(
+  await packingAsync.mg_pack_tensor(
     undefined,
     id,
     1,
@@ -104,7 +104,7 @@ describe("packing", () => {
     const type = name as ExportType;
     const { out } = await pack(type, weights, rows);
     const back = new Float32Array(weights.length);
-    await inferAsync.mg_unpack_tensor(
+    await packingAsync.mg_unpack_tensor(
       undefined,
       GGML_TYPES[type],
       out,
@@ -153,7 +153,7 @@ describe("packing", () => {
     }
     const out = new Float32Array(768);
     const id = GGML_TYPES.Q6_K;
-    await inferAsync.mg_unpack_tensor(undefined, id, packed, packed.length, 3, 256, out);
+    await packingAsync.mg_unpack_tensor(undefined, id, packed, packed.length, 3, 256, out);
     expect([...out]).toEqual(expected);
   });
 
@@ -163,7 +163,7 @@ describe("packing", () => {
       return (i % 2 === 0 ? 1 : -1) * Math.min(magnitude, 65503);
     });
     const out = new Uint8Array(2 * values.length);
-    await inferAsync.mg_pack_tensor(
+    await packingAsync.mg_pack_tensor(
       undefined,
       GGML_TYPES.F16,
       0,
@@ -190,7 +190,7 @@ test.each(["F16", "BF16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"] as const)(
     const weights = Float32Array.from({ length: rows * cols }, () => random.next() ** 3 - 0.2);
     const packed = ggmlQuantise(GGML_TYPES[type], weights, cols);
     const out = new Float32Array(rows * cols);
-    await inferAsync.mg_unpack_tensor(
+    await packingAsync.mg_unpack_tensor(
       undefined,
       ...([GGML_TYPES[type], packed, packed.length, rows, cols, out] as const),
     );

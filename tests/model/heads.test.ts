@@ -16,7 +16,7 @@ import {
   InferenceSession,
 } from "../../src/model/inference.ts";
 import { loadModel } from "../../src/model/load-model.ts";
-import { inferAsync } from "../../src/native/infer.ts";
+import { packingAsync } from "../../src/native/infer.ts";
 import { errorOf } from "./error-of.ts";
 import { bookTokenizer, randomParams, SMALL } from "./small-models.ts";
 
@@ -40,7 +40,7 @@ async function modelWithFloats() {
   gguf.close();
   const values = new Float32Array(embedding);
   const { Q6_K } = GGML_TYPES;
-  await inferAsync.mg_unpack_tensor(undefined, Q6_K, bytes, bytes.length, 1, embedding, values);
+  await packingAsync.mg_unpack_tensor(undefined, Q6_K, bytes, bytes.length, 1, embedding, values);
   params.set(values); // the embedding comes first
   const model = await InferenceModel.fromParams(CONFIG, params, 1);
   const floats = await evalLogits(model, TOKENS);

@@ -5,7 +5,7 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/core/random.ts";
 import { GGML_TYPES } from "../../src/model/gguf-file.ts";
-import { inferAsync } from "../../src/native/infer.ts";
+import { packingAsync } from "../../src/native/infer.ts";
 import { errorOf } from "./error-of.ts";
 import { ggmlDequantise, ggmlQuantise } from "./ggml-quants.ts";
 
@@ -16,7 +16,7 @@ async function pack(weights: Float32Array): Promise<Uint8Array> {
   const out = new Uint8Array((weights.length / 256) * 210);
   const rows = weights.length / COLS;
   const type = GGML_TYPES.Q6_K;
-  await inferAsync.mg_pack_tensor(
+  await packingAsync.mg_pack_tensor(
     undefined,
     ...([type, 0, 0, weights, rows, COLS, out, out.length, null] as const),
   );
@@ -24,7 +24,7 @@ async function pack(weights: Float32Array): Promise<Uint8Array> {
 }
 async function unpack(packed: Uint8Array, rows: number): Promise<Float32Array> {
   const out = new Float32Array(rows * COLS);
-  await inferAsync.mg_unpack_tensor(
+  await packingAsync.mg_unpack_tensor(
     undefined,
     ...([GGML_TYPES.Q6_K, packed, packed.length, rows, COLS, out] as const),
   );

@@ -6,6 +6,7 @@ import { PRESETS, resolveModelConfig } from "../../model/config.ts";
 import { ENGINES } from "../../model/engine/open-text-model.ts";
 import { HEAD_FORMATS } from "../../model/inference.ts";
 import { randomModelFile } from "../../model/random-model.ts";
+import { deviceOf, MEASURED_DEVICE_FLAG } from "../device-flag.ts";
 import { defineCommand } from "../frame/command.ts";
 import type { Output } from "../frame/output.ts";
 import { usageError } from "../frame/strict.ts";
@@ -26,8 +27,9 @@ const FLAGS = {
     summary: "tokens before decoding",
   },
   decode: { type: "integer", min: 2, max: 100_000, default: 128, summary: "tokens of an answer" },
-  parallel: { type: "integer", min: 2, max: 64, default: 4, summary: "clients at once" },
+  parallel: { type: "integer", min: 2, max: 64, summary: "clients at once (4; on a GPU 8 and 64)" },
   engine: { type: "choice", options: ENGINES, default: "magnet", summary: "what computes" },
+  device: MEASURED_DEVICE_FLAG,
   threads: { type: "integer", min: 0, max: 64, default: 0, summary: "0 means all" },
   head: { type: "choice", options: HEAD_FORMATS, default: "file", summary: "its weights" },
   "all-heads": { type: "boolean", summary: "rows for the other heads: speed and distance" },
@@ -61,25 +63,33 @@ export const infer = defineCommand({
       command: "magnet bench infer --preset genkidama-618m --threads 2",
       does: "the paper's model",
     },
+    {
+      command: "magnet bench infer --preset genkidama-618m --device cuda",
+      does: "on a GPU: batches of 1, 8 and 64",
+    },
     { command: "magnet bench infer --model model.gguf --json", does: "for scripts" },
   ],
   args: {},
   flags: FLAGS,
   async run({ out }, { flags }) {
-    const { prompt, decode, parallel, repeat, engine, head } = flags;
+    const { prompt, decode, repeat, engine, head } = flags;
+    const device = deviceOf(flags);
+    const usual = device.gpu ? [8, 64] : [4];
+    const parallel = flags.parallel === undefined ? usual : [flags.parallel];
     const threads = flags.threads === 0 ? navigator.hardwareConcurrency : flags.threads;
     const model = await modelFile(out, flags.model, flags.preset);
     const progress = out.progress({ label: "bench", total: repeat + 2, unit: "parts" });
-    if (flags.all_heads && (engine !== "magnet" || !model.endsWith(".gguf")))
+    if (flags.all_heads && (engine !== "magnet" || device.gpu || !model.endsWith(".gguf")))
       throw usageError(
         "BAD_FLAGS",
-        "--all-heads needs a .gguf file and magnet's engine",
+        "--all-heads needs a .gguf file, magnet's engine and the CPU",
         "leave it out",
       );
     const suite = async () => {
       try {
         return await benchInfer({
-          ...{ model, engine, threads, prompt, decode, parallel, repeat, load: { threads, head } },
+          ...{ model, engine, device, threads, prompt, decode, parallel, repeat },
+          load: { threads, head },
           all_heads: flags.all_heads,
           now_ms: () => performance.now(),
           onPart: (done) => progress.update(done),

@@ -2,6 +2,7 @@
 import { type BenchResult, compareResults, readBenchFile } from "../../core/bench-report.ts";
 import type { ExitKind } from "../../core/errors.ts";
 import type { TrainReport } from "../../model/bench-train.ts";
+import type { Gpu } from "../../native/cuda.ts";
 import type { FlagValues } from "../frame/command.ts";
 import { type Output, table } from "../frame/output.ts";
 import { shortNumber } from "../frame/progress.ts";
@@ -41,15 +42,21 @@ export async function measure<R extends { results: BenchResult[] }>(
   return worse.length > 0 ? "failed" : "ok";
 }
 
+/** A machine with its CPU's limits, or its GPU. */
+type Machine =
+  | Extract<TrainReport["machine"], { limits: unknown }>
+  | { gpu: Gpu & { read_gbps?: number } };
+
 const show = (value: string | number) =>
   typeof value === "string" ? value : Number(value.toPrecision(4));
 export const percent = (share: number | null) =>
   share === null ? "" : `${(100 * share).toFixed(1)}%`;
 
-export function limitsText({ machine }: Pick<TrainReport, "machine">): string {
+export function limitsText({ machine }: { machine: Machine }): string {
   if ("gpu" in machine) {
-    const { name, capability, multiprocessors } = machine.gpu;
-    return `${name}, compute capability ${capability}, ${multiprocessors} multiprocessors`;
+    const { name, capability, multiprocessors, read_gbps } = machine.gpu;
+    const read = read_gbps === undefined ? "" : `, read ${read_gbps.toFixed(0)} GB/s`;
+    return `${name}, compute capability ${capability}, ${multiprocessors} multiprocessors${read}`;
   }
   const { limits, limits_1, path, threads } = machine;
   const of = (l: typeof limits) =>

@@ -4,11 +4,13 @@ import { compileJsonSchema } from "../../model/constraint/compile.ts";
 import { type EngineName, openTextModel } from "../../model/engine/open-text-model.ts";
 import { type GenerateOptions, generate, promptTokens } from "../../model/generate.ts";
 import type { HeadFormat } from "../../model/inference.ts";
+import type { Device } from "../../native/device.ts";
 import type { AnswerSource } from "./answer-source.ts";
 import { type ChatSettings, samplingOf } from "./settings.ts";
 
 export interface LocalOptions {
   engine: EngineName;
+  device: Device;
   threads: number;
   head: HeadFormat;
   tokenizer?: string;
@@ -23,10 +25,10 @@ export async function localSource(
   { rounding, complete, schema }: ChatSettings,
   options: LocalOptions,
 ): Promise<AnswerSource> {
-  const { engine, threads, head, tokenizer } = options;
+  const { tokenizer, ...rest } = options;
   const constraint = schema === undefined ? undefined : compileJsonSchema(schema);
   const path = tokenizer === undefined ? {} : { tokenizer_path: tokenizer };
-  const loaded = await openTextModel(model, { engine, threads, rounding, head, ...path });
+  const loaded = await openTextModel(model, { ...rest, rounding, ...path });
   const { reason } = chatFormat(loaded.tokenizer);
   const plain = `${reason}: it is asked as a plain dialogue (User: ... Assistant: ...)`;
   return {

@@ -5,12 +5,14 @@ import { priceDocument, priceText } from "../../http/paid/prices.ts";
 import type { ServedModel } from "../../http/serve/served-model.ts";
 import { BLOCK_TOKENS } from "../../model/engine/block-store.ts";
 import { kvTokenBytes } from "../../model/engine/native-backend.ts";
+import type { ChosenDevice } from "../../native/device.ts";
 import { cpuInfo } from "../../native/library.ts";
 
 export interface ServeFacts {
   url: string;
   models: readonly ServedModel[];
   keys: number;
+  device: ChosenDevice;
   threads: number;
   /** What computes. */
   engine: string;
@@ -25,7 +27,7 @@ const kvTokens = (model: ServedModel) => model.stats().blocks_total * BLOCK_TOKE
 
 /** The document magnet.serve/1. */
 export function serveDocument(facts: ServeFacts): object {
-  const { url, models, keys, threads, engine, paid } = facts;
+  const { url, models, keys, device, threads, engine, paid } = facts;
   return {
     url,
     ...(paid === undefined ? {} : { paid: paidDocument(paid) }),
@@ -44,6 +46,7 @@ export function serveDocument(facts: ServeFacts): object {
     api_keys: keys,
     resident_bytes: process.memoryUsage.rss(),
     engine,
+    device: device.text,
     cpu_path: cpuInfo().path,
     threads,
     pid: process.pid,
@@ -88,16 +91,20 @@ const paidRows = ({ till, prices }: PaidOffer): [string, string][] => [
   ["till", `${till.pay_to} on eip155:${till.chain_id}, token ${till.asset}`],
 ];
 
+function computingRow({ device, engine, threads }: ServeFacts): [string, string] {
+  if (device.gpu) return ["gpu", `${device.text}, ${formatBytes(device.gpu.memory_bytes)}`];
+  return ["cpu", `${engine === "magnet" ? cpuInfo().path : engine}, ${threads} threads`];
+}
+
 export function serveBanner(facts: ServeFacts): string {
-  const { url, models, keys, threads, engine, paid } = facts;
-  const own = engine === "magnet";
+  const { url, models, keys, paid } = facts;
   const rows: [string, string][] = [
     ...models.flatMap((model): [string, string][] => [
       ["model", modelLine(model)],
       ["", kvLine(model)],
     ]),
     ["memory", `${formatBytes(process.memoryUsage.rss())} now`],
-    ["cpu", own ? `${cpuInfo().path}, ${threads} threads` : `${engine}, ${threads} threads`],
+    computingRow(facts),
     ["openai", `${url}/v1`],
     ["ollama", url],
     ["metrics", `${url}/metrics`],

@@ -38,7 +38,7 @@ export const processes = (models: readonly ServedModel[]): object => ({
   models: models.map((model) => ({
     ...listed(model),
     expires_at: NEVER,
-    size_vram: 0,
+    size_vram: model.on_gpu ? model.size_bytes : 0,
     context_length: model.context,
   })),
 });

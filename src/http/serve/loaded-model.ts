@@ -78,7 +78,8 @@ async function serveModel(
   const created_s = Math.floor(stat.mtimeMs / 1000);
   // Whatever changes the last bits is part of what answers are reproduced by.
   const { engine = "magnet", rounding = "bitnet", head = "file", version } = options;
-  const arithmetic = canonicalJson({ version, engine, rounding, head });
+  const on = opened.device.kind === "cuda" ? { device: "cuda" } : {};
+  const arithmetic = canonicalJson({ version, engine, rounding, head, ...on });
   return servedModel(opened, { id, ...files, created_s, arithmetic });
 }
 
@@ -95,6 +96,7 @@ export function servedModel(
     context: engine.context,
     parameters: paramCount(config),
     format: opened.kind,
+    on_gpu: opened.device.kind === "cuda",
     has_chat_format: chatFormat(tokenizer).name !== "plain",
     fingerprint: `fp_${fingerprint.slice(0, 10)}`,
     answer: (request) => answer(opened, request),

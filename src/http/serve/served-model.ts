@@ -67,6 +67,7 @@ export interface ServedModel {
   /** Bytes of the file or folder; 0 where unknown. */
   readonly size_bytes: number;
   readonly format: string;
+  readonly on_gpu: boolean;
   /** SHA-256 in hex that tells models apart in listings. */
   readonly digest: string;
   /** The tokenizer has the tokens of the chat format. */

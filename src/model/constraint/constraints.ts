@@ -5,7 +5,7 @@
 
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import { NativeGrammar, NativeVocabulary } from "../../native/constraint.ts";
-import { type Address, NULL } from "../../native/ffi.ts";
+import { cpuInfer, type InferLibrary } from "../../native/infer.ts";
 import type { Constraint } from "../engine/types.ts";
 import { refuse } from "./errors.ts";
 
@@ -22,12 +22,19 @@ export interface TokenSource {
 export class Constraints {
   readonly #source: TokenSource;
   readonly #end_tokens: ReadonlySet<number>;
+  readonly #library: InferLibrary;
   readonly #grammars = new Map<string, NativeGrammar>();
   #vocabulary: NativeVocabulary | undefined;
 
-  constructor(source: TokenSource, end_tokens: ReadonlySet<number>) {
+  /** library: of the model. */
+  constructor(
+    source: TokenSource,
+    end_tokens: ReadonlySet<number>,
+    library: InferLibrary = cpuInfer,
+  ) {
     this.#source = source;
     this.#end_tokens = end_tokens;
+    this.#library = library;
   }
 
   /** The vocabulary is sorted when the first constraint is asked for: 50 ms for 128,256 tokens. */
@@ -43,16 +50,17 @@ export class Constraints {
     const tokens = Array.from({ length: vocab_size }, (_, id) =>
       id >= known.length || this.#source.isSpecial(id) ? NO_BYTES : known[id]!,
     );
-    this.#vocabulary = new NativeVocabulary(tokens, this.#end_tokens);
+    this.#vocabulary = new NativeVocabulary(tokens, this.#end_tokens, this.#library);
     return this.#vocabulary;
   }
 
   /**
-   * Handle of a constraint's grammar, for samplers that are made at once; NULL where there is none.
-   * vocab_size: of the model; ids beyond the tokenizer's are never allowed. Throws UNSUPPORTED_SCHEMA where the vocabulary can write no text that meets it.
+   * A constraint's grammar, for samplers that are made at once; undefined where there is none.
+   * vocab_size: of the model; ids beyond the tokenizer's are never allowed. Throws UNSUPPORTED_SCHEMA
+   * where the vocabulary can write no text that meets it.
    */
-  grammar(constraint: Constraint | undefined, vocab_size: number): Address {
-    if (constraint === undefined) return NULL;
+  grammar(constraint: Constraint | undefined, vocab_size: number): NativeGrammar | undefined {
+    if (constraint === undefined) return undefined;
     const vocabulary = this.#ready(vocab_size);
     const key = Bun.SHA256.hash(constraint.program, "hex");
     const known = this.#grammars.get(key);
@@ -64,7 +72,7 @@ export class Constraints {
       this.#grammars.delete(oldest);
       forgotten.close();
     }
-    return grammar.handle;
+    return grammar;
   }
 
   #made(vocabulary: NativeVocabulary, { program }: Constraint): NativeGrammar {

@@ -42,6 +42,8 @@ export interface StepBackend {
   readonly d_model: number;
   /** Of the KV pool. */
   readonly blocks: number;
+  /** Rows of prompts in a step in which others decode; the scheduler's own number unless given. */
+  readonly mixed_prompt_rows?: number;
   /** Throws what is wrong with one request's options. */
   createSampler(request: SamplerRequest): StepSampler;
   /** One call at a time. Aborted: rejects with CANCELLED, and nothing that was computed changes. */

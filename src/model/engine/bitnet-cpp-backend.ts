@@ -5,6 +5,7 @@
 import { MagnetError } from "../../core/errors.ts";
 import { BitnetCpp, type BitnetCppOptions } from "../../native/bitnet-cpp.ts";
 import { type Address, floatsAt } from "../../native/ffi.ts";
+import { cpuInfer } from "../../native/infer.ts";
 import { drawToken, liveHandles, TOP_LOGPROBS_MAX } from "../../native/sample.ts";
 import type { Constraints } from "../constraint/constraints.ts";
 import type { SamplerRequest, StepBackend, StepResults, StepSampler } from "./backend.ts";
@@ -73,7 +74,7 @@ export class BitnetCppBackend implements StepBackend {
   }
 
   createSampler(request: SamplerRequest): StepSampler {
-    return stepSampler(this.vocab_size, request, this.#constraints);
+    return stepSampler(cpuInfer, this.vocab_size, request, this.#constraints);
   }
 
   async step(arrays: StepArrays, signal: AbortSignal): Promise<StepResults> {
@@ -97,7 +98,7 @@ export class BitnetCppBackend implements StepBackend {
     const [from, to] = [index * TOP_LOGPROBS_MAX, (index + 1) * TOP_LOGPROBS_MAX];
     const alternatives = [top_ids.subarray(from, to), top_logprobs.subarray(from, to)] as const;
     try {
-      const drawn = drawToken(sampler, logits, ...alternatives);
+      const drawn = drawToken(cpuInfer, sampler, logits, ...alternatives);
       tokens[index] = drawn.token;
       logprobs[index] = drawn.logprob;
     } catch (error) {

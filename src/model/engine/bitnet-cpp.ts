@@ -4,6 +4,7 @@
  */
 import path from "node:path";
 import { MagnetError } from "../../core/errors.ts";
+import { CPU } from "../../native/device.ts";
 import { endTokens } from "../chat-format.ts";
 import { type ModelConfig, parseModelConfig } from "../config.ts";
 import { Constraints } from "../constraint/constraints.ts";
@@ -77,7 +78,7 @@ export async function openBitnetCpp(
     const engine = new BatchEngine(backend, { ...options, sequences_max, prefix_cache: false });
     const name = path.parse(path.resolve(model)).name;
     const close = () => engine.close();
-    return { kind, path: model, name, config, tokenizer, engine, close };
+    return { kind, path: model, name, config, tokenizer, engine, device: CPU, close };
   } finally {
     gguf.close();
   }

@@ -60,11 +60,13 @@ export class BatchEngine implements Engine {
   constructor(backend: StepBackend, options: LoopOptions = {}) {
     this.#backend = backend;
     this.#now_ms = options.now_ms ?? (() => performance.now());
+    const { mixed_prompt_rows } = backend;
     this.#scheduler = new Scheduler({
       blocks: backend.blocks,
       sequences_max: options.sequences_max ?? SEQUENCES_MAX,
       waiting_max: options.waiting_max ?? WAITING_MAX,
       prefix_cache: options.prefix_cache ?? true,
+      ...(mixed_prompt_rows === undefined ? {} : { mixed_prompt_rows }),
     });
     this.context = Math.min(backend.context, backend.blocks * BLOCK_TOKENS);
     this.vocab_size = backend.vocab_size;

@@ -23,7 +23,9 @@ export function openEngine<T>(
 ): TextEngine<T> {
   const { model, tokenizer } = loaded;
   const constraints =
-    tokenizer instanceof Tokenizer ? new Constraints(tokenizer, endTokens(tokenizer)) : undefined;
+    tokenizer instanceof Tokenizer
+      ? new Constraints(tokenizer, endTokens(tokenizer), model.library)
+      : undefined;
   const backend = new NativeBackend(model, options, constraints);
   return { engine: new BatchEngine(backend, options), tokenizer };
 }

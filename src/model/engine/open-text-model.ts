@@ -1,6 +1,8 @@
 /**
  * Opens a model with the engine that runs it: magnet's own, or another library behind the same face.
  */
+import { invariant } from "../../core/errors.ts";
+import { CPU, type Device } from "../../native/device.ts";
 import { type LoadedModel, type LoadOptions, loadModel } from "../load-model.ts";
 import { openEngine } from "./open-engine.ts";
 import type { Engine, EngineOptions } from "./types.ts";
@@ -11,6 +13,8 @@ export type EngineName = (typeof ENGINES)[number];
 /** A model that generates text; a TextEngine with what is known of the model. */
 export interface TextModel extends Omit<LoadedModel, "model" | "close"> {
   engine: Engine;
+  /** What computes. */
+  device: Device;
   /** Closes the engine, and the model with it. */
   close(): Promise<void>;
 }
@@ -25,6 +29,7 @@ export async function openTextModel(
   options: TextModelOptions = {},
 ): Promise<TextModel> {
   if (options.engine === "bitnet.cpp") {
+    invariant((options.device ?? CPU).kind === "cpu", "bitnet.cpp runs on the CPU alone");
     // Not before it is asked for: it loads another library.
     const { openBitnetCpp } = await import("./bitnet-cpp.ts");
     return openBitnetCpp(model, options);
@@ -39,6 +44,7 @@ export function ownTextModel(loaded: LoadedModel, options: EngineOptions = {}): 
   return {
     ...about,
     engine,
+    device: model.device,
     async close() {
       await engine.close();
       loaded.close();
