@@ -4,7 +4,7 @@
  */
 import fs from "node:fs";
 import { formatBytes } from "../core/bytes.ts";
-import { type Check, ok, warn } from "./doctor-check.ts";
+import { type Check, fail, ok, warn } from "./doctor-check.ts";
 
 /** What the kernel knows of NVIDIA's GPUs, with or without their driver. */
 function hasNvidiaCard(): boolean {
@@ -34,8 +34,14 @@ export async function checkGpu(): Promise<Check> {
     const memory = `${formatBytes(free_bytes)} of ${formatBytes(memory_bytes)} free`;
     return `cuda:${index} ${name}, capability ${capability}, ${memory}`;
   });
+  // As at `magnet join`, and of the GPU that --device auto takes.
+  const { describeMeasurement, measureDevice } = await import("../model/device-measurement.ts");
+  const measured = await measureDevice({ kind: "cuda", index: gpus[0]!.index });
   const versions = `driver for CUDA ${driver ?? "unknown"}, built with ${runtime ?? "unknown"}`;
-  const value = `${shown.join("; ")} (${versions})`;
+  const found = `cuda:${gpus[0]!.index} ${describeMeasurement(measured)}`;
+  const value = `${shown.join("; ")} (${versions}); ${found}`;
+  if (measured.wrong !== null)
+    return fail("gpu", value, "update the driver; until then train with --device cpu");
   const [first] = unusable;
   if (!first) return ok("gpu", value);
   return warn("gpu", `${value}; not used: ${first.name || `GPU ${first.index}`}`, first.why);

@@ -8,6 +8,7 @@ import type { Hash, PublicKey } from "../core/types.ts";
 import type { JobOffer } from "../diloco/round-messages.ts";
 import { paramCount } from "../model/config.ts";
 import { compressedBytes } from "../native/codec.ts";
+import type { ChosenDevice } from "../native/device.ts";
 import type { BlobStore } from "../storage/blobs.ts";
 import { type JobSpec, jobSpecSchema } from "./job.ts";
 import { JobRunner } from "./job-runner.ts";
@@ -17,6 +18,8 @@ export interface RegistryOptions {
   blobs: BlobStore;
   published: PublishedBlobs;
   threads: number;
+  /** Where jobs are trained. */
+  device: ChosenDevice;
   /** Brings a blob here, verified; throws where no source has it. */
   fetchBlob(hash: Hash, sources: readonly PublicKey[]): Promise<void>;
   onStep(job_id: Hash, progress: { step: number; steps: number; loss: number }): void;
@@ -132,12 +135,13 @@ export class JobRegistry {
   }
 
   #openRunner(job_id: Hash, job: JobSpec): Promise<JobRunner> {
-    const { blobs, threads, onStep } = this.#options;
+    const { blobs, threads, device, onStep } = this.#options;
     return JobRunner.open({
       job_id,
       job,
       blobs,
       threads,
+      device,
       onStep: (progress) => onStep(job_id, progress),
     });
   }

@@ -8,17 +8,17 @@ import { MagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
 import type { Hash } from "../core/types.ts";
 import type { MergeTask, TrainedResult, TrainTask } from "../diloco/round-types.ts";
-import { BatchOrder } from "../model/batch-order.ts";
-import { BatchReader } from "../model/batch-reader.ts";
 import { paramCount } from "../model/config.ts";
 import { type Evaluation, evaluateTokens, tokenByteLengths } from "../model/evaluate.ts";
-import { learningRate } from "../model/schedule.ts";
 import { TokenFile } from "../model/token-file.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
-import { Trainer } from "../model/trainer.ts";
+import type { Trainer } from "../model/trainer.ts";
 import { compressDelta, makeDelta } from "../native/codec.ts";
+import type { ChosenDevice } from "../native/device.ts";
 import type { BlobStore } from "../storage/blobs.ts";
+import { doInnerSteps } from "./inner-steps.ts";
 import type { JobSpec } from "./job.ts";
+import { openJobTrainer } from "./job-trainer.ts";
 import { mergeRound } from "./merge-round.ts";
 import { decodeState, encodeState, type ModelState } from "./model-state.ts";
 
@@ -35,6 +35,8 @@ export interface RunnerOptions {
   blobs: BlobStore;
   /** 0 = all. */
   threads: number;
+  /** Where it is trained and evaluated; it is merged on the CPU, as by everybody. */
+  device: ChosenDevice;
   onStep?: (progress: { step: number; steps: number; loss: number }) => void;
 }
 
@@ -66,10 +68,11 @@ export class JobRunner {
   }
 
   /**
-   * Opens a job whose blobs are all here. Throws TOKENIZER_MISMATCH, TOKENS_CORRUPT, OUT_OF_MEMORY.
+   * Opens a job whose blobs are all here. Throws TOKENIZER_MISMATCH, TOKENS_CORRUPT, OUT_OF_MEMORY, and
+   * NOT_ENOUGH_MEMORY of a GPU.
    */
   static async open(options: RunnerOptions): Promise<JobRunner> {
-    const { job, blobs, threads } = options;
+    const { job, blobs, threads, device } = options;
     const tokenizer = await Tokenizer.load(blobs.pathOf(job.tokenizer_hash as Hash));
     const train = await TokenFile.open(blobs.pathOf(job.train_hash as Hash));
     const heldout = await TokenFile.open(blobs.pathOf(job.heldout_hash as Hash));
@@ -80,8 +83,7 @@ export class JobRunner {
         `the tokenizer has ${tokenizer.vocab_size} tokens, the model ${job.model.vocab_size}`,
         { hint: "the model's vocab_size must be at least the tokenizer's", exit: "verification" },
       );
-    const { context } = job.model;
-    const trainer = Trainer.create(job.model, { batch: job.batch, context, threads });
+    const trainer = openJobTrainer(job, threads, device);
     return new JobRunner(options, trainer, { train, heldout }, tokenizer);
   }
 
@@ -168,29 +170,14 @@ export class JobRunner {
 
   async #innerSteps(task: TrainTask, signal: AbortSignal): Promise<number> {
     const { job, onStep } = this.#options;
-    const { beta1, beta2, eps, weight_decay, clip } = job.inner;
-    const order = new BatchOrder({
-      token_count: this.#train_file.token_count,
-      context: job.model.context,
-      seed: task.data_seed,
-      slice_index: task.slice_index,
-      slice_count: task.slice_count,
+    return doInnerSteps({
+      ...{ job, task, signal, train_file: this.#train_file, trainer: this.#trainer },
+      optimizer_steps: this.#optimizer_steps,
+      onStep: (progress) => {
+        this.#optimizer_steps++; // a cancelled round leaves the moments where they are
+        onStep?.(progress);
+      },
     });
-    const batches = new BatchReader(this.#train_file, order);
-    const total_steps = job.rounds * job.inner_steps;
-    let tokens = 0;
-    for (let i = 0; i < task.inner_steps; i++) {
-      const scheduled = task.job_round * job.inner_steps + i + 1;
-      const lr = learningRate(job.inner.schedule, scheduled, total_steps, job.inner.lr);
-      const step = this.#optimizer_steps + 1;
-      const adamw = { lr, beta1, beta2, eps, weight_decay, clip, step };
-      const sequences = batches.read(i * job.batch, job.batch);
-      const result = await this.#trainer.step(sequences, 1, adamw, signal);
-      this.#optimizer_steps = step;
-      tokens += result.tokens;
-      onStep?.({ step: i + 1, steps: task.inner_steps, loss: result.loss });
-    }
-    return tokens;
   }
 
   /** The outer step over the contributors in the order given; keeps the merged state. */

@@ -10,6 +10,7 @@ import { roomLog } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Tier } from "../core/tiers.ts";
 import type { Hash } from "../core/types.ts";
+import { type ChosenDevice, ON_CPU } from "../native/device.ts";
 import { serveBlobs } from "../network/bulk.ts";
 import type { Identity } from "../network/identity.ts";
 import type { Transport } from "../network/transport.ts";
@@ -43,6 +44,8 @@ export interface NodeOptions {
   /** "host:port" that others are told; null: the listening address. */
   advertise: string | null;
   tier: Tier;
+  /** Where it trains; the CPU unless given. */
+  device?: ChosenDevice;
   /** "host:port" of peers to knock at, besides the network file's. */
   peers: readonly string[];
   /** Threads of training and merging; 0 = all. */
@@ -67,6 +70,8 @@ export interface TrainingProgress {
 
 export interface RunningNode {
   readonly options: NodeOptions;
+  /** Where it trains. */
+  readonly device: ChosenDevice;
   readonly machine: NodeMachine;
   readonly transport: Transport;
   readonly blobs: BlobStore;
@@ -106,7 +111,7 @@ export async function startNode(options: NodeOptions): Promise<RunningNode> {
 }
 
 async function startParts(options: NodeOptions, closers: (() => unknown)[]): Promise<RunningNode> {
-  const { data_dir, network, clock, threads, max_disk_bytes } = options;
+  const { data_dir, network, clock, threads, max_disk_bytes, device = ON_CPU } = options;
   fs.mkdirSync(data_dir, { recursive: true, mode: 0o700 });
   const durable = openDurableState(path.join(data_dir, "state"));
   const persisted = durable.load();
@@ -140,6 +145,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     blobs,
     published,
     threads,
+    device,
     fetchBlob,
     onStep: (job_id, step) => {
       progress = { job_id, ...step };
@@ -240,6 +246,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
   closers.push(() => clearInterval(timer));
   return {
     options,
+    device,
     machine,
     transport,
     blobs,

@@ -10,6 +10,7 @@ import { type AlignedFromFiles, alignFromFiles } from "../model/align-from-files
 import type { AlignEvaluation, AlignEvent } from "../model/align-types.ts";
 import { PAIR_FORMATS } from "../model/preference-pairs.ts";
 import { SCHEDULES } from "../model/schedule.ts";
+import { chooseDevice, parseDevice } from "../native/device.ts";
 import { defineCommand, type FlagValues } from "./frame/command.ts";
 import { type Output, table } from "./frame/output.ts";
 import { seedOf, stopOnFailure } from "./run-guards.ts";
@@ -54,6 +55,12 @@ const FLAGS = {
   "eval-every": { type: "integer", min: 0, summary: "steps between evaluations" },
   "checkpoint-every": { type: "integer", min: 1, summary: "steps between checkpoints" },
   threads: { type: "integer", min: 0, max: 64, summary: "0 means all; never changes a result" },
+  device: {
+    type: "string",
+    value: "auto|cpu|cuda[:N]",
+    default: "auto",
+    summary: "auto: a GPU where one answers",
+  },
   resume: { type: "boolean", summary: "go on from the last checkpoint in --out" },
 } as const;
 type AlignFlags = FlagValues<typeof FLAGS>;
@@ -78,6 +85,7 @@ export const align = defineCommand({
   graceful: true,
   async run(context, { flags }) {
     const { values } = await context.config();
+    const device = chooseDevice(parseDevice(flags.device));
     const reports = stopOnFailure({ onEvent: reporter(context.out) });
     const result = await alignFromFiles({
       model: flags.model,
@@ -88,6 +96,7 @@ export const align = defineCommand({
       out_dir: flags.out,
       resume: flags.resume ? flags.out : undefined,
       settings: givenSettings(flags, values.training),
+      device,
       clock: systemClock,
       onEvent: reports.onEvent,
       signal: AbortSignal.any([context.signal, reports.stop.signal]),

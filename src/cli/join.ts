@@ -17,6 +17,7 @@ import { systemRandom } from "../core/random.ts";
 import { TIER_ALIASES } from "../core/tiers.ts";
 import { serveControl } from "../http/control-server.ts";
 import { nodeControl } from "../http/node-control.ts";
+import { parseDevice } from "../native/device.ts";
 import { openIdentity, wasExported } from "../network/key-storage.ts";
 import { defineCommand } from "./frame/command.ts";
 import { stdinClosed, writeReadyFile } from "./ready-file.ts";
@@ -89,6 +90,7 @@ function banner(node: RunningNode, facts: Facts): Record<string, unknown> {
     public_key: identity.public_key,
     tier,
     tier_reason: facts.tier_reason,
+    device: node.device.text,
     network: network.id,
     network_file: facts.network_file,
     in_roster: isMember(node),
@@ -111,6 +113,7 @@ function bannerText(node: RunningNode, facts: Facts): string {
   return [
     `node      ${identity.node_id}`,
     `tier      ${tier} (${facts.tier_reason})`,
+    `device    ${node.device.text}`,
     `network   ${network.id}, ${network.roster.length} member(s)${vote}`,
     `address   wss://${node.transport.address}`,
     `data      ${data_dir}`,
@@ -160,6 +163,7 @@ export const join = defineCommand({
     "Without --network it joins the network of its data folder again, or starts a network of its own.\nThe key and the certificate are made on the first start. SIGTERM, SIGINT and `magnet node stop` end it\nwith exit code 0; a second signal ends it at once with 130.",
   examples: [
     { command: "magnet join", does: "a network of this machine alone" },
+    { command: "magnet join --tier gpu", does: "only as a node that trains on a GPU" },
     {
       command: "magnet join --network net.json --peer wss://10.0.0.5:7700",
       does: "join through a known peer",
@@ -176,6 +180,11 @@ export const join = defineCommand({
       type: "choice",
       options: ["auto", ...Object.keys(TIER_ALIASES)],
       summary: "what this machine contributes; auto takes what it is good for",
+    },
+    device: {
+      type: "string",
+      value: "auto|cpu|cuda[:N]",
+      summary: "where it trains; auto takes a GPU that computes what the CPU does",
     },
     network: { type: "string", value: "FILE", summary: "network file (magnet network create)" },
     peer: { type: "list", value: "WSS", summary: "address of a node to knock at" },
@@ -217,8 +226,10 @@ export const join = defineCommand({
   },
   async run(context, { flags }) {
     const { out, signal } = context;
+    if (flags.device !== undefined) parseDevice(flags.device); // its message names the flag
     const config = await context.config({
       "node.tier": flags.tier,
+      "node.device": flags.device,
       "network.file": flags.network,
       "network.peers": flags.peer.length > 0 ? flags.peer : undefined,
       "node.listen": flags.listen,
@@ -238,7 +249,7 @@ export const join = defineCommand({
     fs.mkdirSync(data_dir, { recursive: true, mode: 0o700 });
     const unlock = lockDataDir(data_dir);
     try {
-      const choice = chooseTier(values.node.tier);
+      const choice = await chooseTier(values.node.tier, parseDevice(values.node.device));
       const storage = keyStorageOf(values, process.env);
       const { identity } = openIdentity(storage, systemRandom);
       const { network, file } = joinedNetwork({
@@ -254,6 +265,7 @@ export const join = defineCommand({
         listen: splitListen(values.node.listen),
         advertise: values.node.advertise === "" ? null : values.node.advertise,
         tier: choice.tier,
+        device: choice.device,
         peers: values.network.peers.map(hostPortOf),
         threads: values.training.threads,
         max_disk_bytes: values.node.max_disk,

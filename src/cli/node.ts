@@ -19,6 +19,7 @@ interface Status {
   node_id: string;
   network: string;
   tier: string;
+  device: string;
   address: string;
   phase: string;
   reason: string;
@@ -53,6 +54,7 @@ function statusText(s: Status): string {
       : [];
   const rows = [
     ["node", `${s.node_id} (${s.tier}) in ${s.network}`],
+    ["trains on", s.device],
     ["address", `wss://${s.address}`],
     ["phase", `${s.phase}: ${s.reason}`],
     ...training,

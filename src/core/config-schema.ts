@@ -56,6 +56,10 @@ const node = z.strictObject({
     text.default(""),
   ),
   tier: setting("kind of contribution", tier),
+  device: setting(
+    "where a node of the tier auto or gpu_compute trains: auto, cpu, cuda or cuda:N",
+    text.regex(/^(auto|cpu|cuda(:\d{1,4})?)$/, "must be auto, cpu, cuda or cuda:N").default("auto"),
+  ),
   max_disk: setting("disk space that magnet may use", size.default(20 * 2 ** 30)),
 });
 

@@ -100,6 +100,7 @@ function status(node: RunningNode, started_ms: number): object {
     public_key: identity.public_key,
     network: options.network.id,
     tier: options.tier,
+    device: node.device.text,
     address: transport.address,
     advertised: transport.advertised,
     uptime_ms: clock.now_ms() - started_ms,

@@ -35,6 +35,8 @@ export interface AlignFromFilesOptions {
   /** A checkpoint or run folder to go on from. */
   resume?: string | undefined;
   settings: AlignSettings;
+  /** The CPU unless given. */
+  device?: ChosenDevice | undefined;
   clock: Clock;
   signal?: AbortSignal | undefined;
   onEvent?: ((event: AlignEvent) => void) | undefined;
@@ -133,6 +135,7 @@ export async function alignFromFiles(options: AlignFromFilesOptions): Promise<Al
       },
       language: language?.sources ?? null,
       out_dir,
+      device: options.device,
       resume,
       clock,
       signal,

@@ -5,7 +5,8 @@
  */
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
-import { type AlignConfig, alignmentState, requireAlignContinuation } from "./align-config.ts";
+import { ON_CPU, requireGpuMemory } from "../native/device.ts";
+import { alignmentState, requireAlignContinuation } from "./align-config.ts";
 import { evaluatePairs } from "./align-evaluate.ts";
 import {
   type AlignEvaluation,
@@ -180,13 +181,25 @@ const figuresOf = (evaluation: AlignEvaluation | null): AlignEvaluation | null =
   evaluation && { heldout: evaluation.heldout, language: evaluation.language };
 
 /** A pair is two sequences. */
-const pairTrainerOptions = ({ training }: AlignConfig): TrainerOptions =>
-  trainerOptions({ ...training, batch: 2 * training.batch });
+const pairTrainerOptions = ({ config, device = ON_CPU }: AlignOptions): TrainerOptions => ({
+  ...trainerOptions({ ...config.training, batch: 2 * config.training.batch }),
+  device: device.device,
+});
+
+/** Bytes that the run will take of its device's memory. Throws NOT_ENOUGH_MEMORY. */
+function requireRoom(options: AlignOptions): number {
+  const bytes = Trainer.bytesNeeded(options.config.training.model, pairTrainerOptions(options));
+  const { device = ON_CPU, memory_available_bytes: given } = options;
+  if (device.gpu) requireGpuMemory(bytes, device.gpu);
+  else requireMemory(bytes, given === undefined ? availableMemoryBytes() : given);
+  return bytes;
+}
 
 /** A trainer with the base's weights, or all of the checkpoint's. The caller closes it. */
-async function startTrainer({ config, base, resume }: AlignOptions): Promise<Trainer> {
+async function startTrainer(options: AlignOptions): Promise<Trainer> {
+  const { config, base, resume } = options;
   const { model } = config.training;
-  const trainer = Trainer.create(model, pairTrainerOptions(config));
+  const trainer = Trainer.create(model, pairTrainerOptions(options));
   try {
     if (resume) {
       await resume.load(tensorInfos(model), trainer);
@@ -206,7 +219,7 @@ async function startTrainer({ config, base, resume }: AlignOptions): Promise<Tra
  */
 export async function runAlignment(options: AlignOptions): Promise<AlignResult> {
   const { config, out_dir, pairs, tokenizer, language, resume } = options;
-  const { model, steps } = config.training;
+  const { steps } = config.training;
   if (pairs.train.length === 0)
     throw new MagnetError("PAIRS_EMPTY", "no pair to train on: all are held out", {
       hint: "give more pairs, or a smaller --heldout",
@@ -215,9 +228,7 @@ export async function runAlignment(options: AlignOptions): Promise<AlignResult> 
   const hashes = { train_hash: pairs.train_hash, tokenizer_hash: tokenizer.hash };
   if (resume) requireAlignContinuation(resume.manifest, config, hashes);
   else await requireUnused(out_dir);
-  const memory_bytes = Trainer.bytesNeeded(model, pairTrainerOptions(config));
-  const available = options.memory_available_bytes;
-  requireMemory(memory_bytes, available === undefined ? availableMemoryBytes() : available);
+  const memory_bytes = requireRoom(options);
   const taken = await takeOut(out_dir, !resume);
   let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
@@ -229,8 +240,8 @@ export async function runAlignment(options: AlignOptions): Promise<AlignResult> 
     metrics = await MetricsFile.open(file, step);
     const { truncated } = pairs;
     const counts = { pairs: pairs.train.length, heldout_pairs: pairs.heldout.length, truncated };
-    const params = trainer.param_count;
-    options.onEvent?.({ type: "started", step, steps, params, memory_bytes, ...counts });
+    const about = { params: trainer.param_count, device: (options.device ?? ON_CPU).text };
+    options.onEvent?.({ type: "started", step, steps, ...about, memory_bytes, ...counts });
     return await new AlignRun(options, trainer, metrics, baseline).run();
   } catch (error) {
     throw toMagnetError(error);

@@ -2,6 +2,7 @@
 import fs from "node:fs/promises";
 import type { Clock } from "../core/clock.ts";
 import type { Hash } from "../core/types.ts";
+import type { ChosenDevice } from "../native/device.ts";
 import type { AlignConfig } from "./align-config.ts";
 import type { PairEvaluation } from "./align-evaluate.ts";
 import type { DataSource } from "./batch-reader.ts";
@@ -23,6 +24,8 @@ export type AlignEvent =
       step: number;
       steps: number;
       params: number;
+      /** "CPU", "cuda:0 (NVIDIA H200)". */
+      device: string;
       memory_bytes: number;
       pairs: number;
       heldout_pairs: number;
@@ -44,6 +47,8 @@ export interface AlignOptions {
   /** Text whose held-out parts the language loss is watched on; null: none. */
   language: readonly DataSource[] | null;
   out_dir: string;
+  /** The CPU unless given. */
+  device?: ChosenDevice | undefined;
   resume?: Checkpoint | null;
   clock: Clock;
   /** Aborting saves a checkpoint and ends the run normally. */

@@ -32,6 +32,8 @@ export interface ChosenDevice {
   gpu: Gpu | null;
 }
 
+export const ON_CPU: ChosenDevice = { device: CPU, text: "CPU", gpu: null };
+
 const chosenGpu = (gpu: Gpu): ChosenDevice => ({
   device: { kind: "cuda", index: gpu.index },
   text: `cuda:${gpu.index} (${gpu.name})`,
@@ -40,7 +42,7 @@ const chosenGpu = (gpu: Gpu): ChosenDevice => ({
 
 /** Throws NO_CUDA, NO_SUCH_GPU. */
 export function chooseDevice(wish: DeviceWish): ChosenDevice {
-  if (wish !== "auto" && wish.kind === "cpu") return { device: CPU, text: "CPU", gpu: null };
+  if (wish !== "auto" && wish.kind === "cpu") return ON_CPU;
   const { gpus, why_none, hint, unusable } = gpuInfo();
   if (wish === "auto") {
     const [first] = gpus;

@@ -5,6 +5,7 @@ import { formatChainTime } from "../../chain/chain-time.ts";
 import { publicKeyPoint } from "../../chain/client/account.ts";
 import { MagnetError } from "../../core/errors.ts";
 import { TIER_ALIASES, TIERS } from "../../core/tiers.ts";
+import { parseDevice } from "../../native/device.ts";
 import { type Context, defineCommand, defineGroup } from "../frame/command.ts";
 import { CHAIN_FLAGS, type ChainFlags } from "./options.ts";
 import { type Sending, type Session, withSending } from "./session.ts";
@@ -74,7 +75,9 @@ export const register = defineCommand({
     bond: { type: "string", value: "MAG", summary: "stake; the tier's least unless given" },
   },
   async run(context, { flags }) {
-    const { tier } = chooseTier(flags.tier === "auto" ? "auto" : TIER_ALIASES[flags.tier]!);
+    const { values } = await context.config();
+    const wanted = flags.tier === "auto" ? "auto" : TIER_ALIASES[flags.tier]!;
+    const { tier } = await chooseTier(wanted, parseDevice(values.node.device));
     return await changing(context, flags, "chain_register", async (sending, { ledger }) => {
       const index = TIERS.indexOf(tier);
       const { registered } = await ledger.read("nodes", "nodeOf", [sending.address]);
