@@ -15,7 +15,7 @@ import { systemClock } from "../../src/core/clock.ts";
 import { seededRandom, systemRandom } from "../../src/core/random.ts";
 import type { NodeControl } from "../../src/http/control-server.ts";
 import { nodeControl } from "../../src/http/node-control.ts";
-import { modelConfigSchema } from "../../src/model/config.ts";
+import { type ModelConfig, modelConfigSchema } from "../../src/model/config.ts";
 import { type Identity, identityOf } from "../../src/network/identity.ts";
 
 const roots: string[] = [];
@@ -85,7 +85,10 @@ export function someText(bytes: number, seed = 1): string {
 }
 
 /** Prepares a job over its own small text. */
-export async function makeJob(overrides: Partial<JobSettings> = {}): Promise<PreparedJob> {
+export async function makeJob(
+  overrides: Partial<JobSettings> = {},
+  model: ModelConfig = MODEL,
+): Promise<PreparedJob> {
   const folder = makeFolder();
   const inputs = [0, 1, 2, 3].map((i) => {
     const file = path.join(folder, `text-${i}.txt`);
@@ -94,7 +97,7 @@ export async function makeJob(overrides: Partial<JobSettings> = {}): Promise<Pre
   });
   return prepareJob({
     inputs,
-    model: MODEL,
+    model,
     settings: { ...SETTINGS, ...overrides },
     folder: path.join(folder, "job"),
   });
