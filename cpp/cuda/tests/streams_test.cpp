@@ -1,0 +1,113 @@
+// Streams, events and graphs: copies between two streams in the order that events give them, graphs
+// that see what their pointers hold when they start, work that grows a workspace while it is captured.
+// In the emulation also that a wait which is missing shows.
+#include "check.hpp"
+
+using namespace magnet::gpu;
+using namespace magnet::gpu::test;
+
+namespace {
+
+constexpr uint64_t COUNT = 1000;
+constexpr uint64_t BYTES = COUNT * sizeof(float);
+
+__global__ void add_kernel(float* x, const float* y, int64_t n) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < n) x[i] += y[i];
+}
+void add(const Stream& stream, const DeviceArray<float>& x, const float* y) {
+  const auto blocks = static_cast<unsigned>((COUNT + 127) / 128);
+  MG_LAUNCH(add_kernel, stream, {dim3(blocks), dim3(128)}, x.data(), y,
+            static_cast<int64_t>(COUNT));
+}
+
+void fill(const PinnedArray<float>& x, float value) {
+  for (uint64_t i = 0; i < COUNT; i++) x[i] = value;
+}
+bool holds(const Stream& stream, const DeviceArray<float>& x, double value) {
+  return download_reals(stream, x.data(), COUNT) == Reals(COUNT, value);
+}
+
+/** A stream brings data in two buffers, another adds them up: each waits for the other's events. */
+void test_two_streams() {
+  Stream feed;
+  Stream work;
+  Event there[2];
+  Event taken[2];
+  const PinnedArray<float> host[2] = {PinnedArray<float>(COUNT), PinnedArray<float>(COUNT)};
+  const DeviceArray<float> device[2] = {DeviceArray<float>(COUNT), DeviceArray<float>(COUNT)};
+  const DeviceArray<float> sum(COUNT);
+  fill_bytes(work, sum.data(), 0, BYTES);
+  double wanted = 0.0;
+  for (int i = 0; i < 20; i++) {
+    const int b = i % 2;
+    if (i >= 2) there[b].wait();  // the host's buffer has been read
+    fill(host[b], static_cast<float>(i));
+    wanted += i;
+    if (i >= 2) feed.wait_for(taken[b]);
+    copy_in(feed, device[b].data(), host[b].data(), BYTES);
+    there[b].record(feed);
+    work.wait_for(there[b]);
+    add(work, sum, device[b].data());
+    taken[b].record(work);
+  }
+  check(holds(work, sum, wanted), "two streams and their events");
+  check(taken[1].seconds_since(taken[0]) >= 0.0, "time between events");
+}
+
+/** A graph reads pinned memory when it runs, and keeps memory that was allocated during capture. */
+void test_graph() {
+  const Stream stream;
+  const PinnedArray<float> host(COUNT);
+  const DeviceArray<float> sum(COUNT);
+  fill_bytes(stream, sum.data(), 0, BYTES);
+  const Graph graph(stream, [&] {
+    auto* const piece = static_cast<float*>(stream.workspace(BYTES));
+    copy_in(stream, piece, host.data(), BYTES);
+    add(stream, sum, piece);
+    auto* const larger = static_cast<float*>(stream.workspace(100 * BYTES));
+    copy_on_device(stream, larger, piece, BYTES);
+    add(stream, sum, larger);
+  });
+  check(holds(stream, sum, 0.0), "captured work does not run");
+  for (int i = 1; i <= 3; i++) {
+    fill(host, static_cast<float>(i));
+    graph.start(stream);
+    stream.wait();
+  }
+  check(holds(stream, sum, 2.0 * (1 + 2 + 3)), "a graph started three times");
+}
+
+/** What is not pinned may go once the call returns; what is pinned must stay. */
+void test_host_memory() {
+  const Stream stream;
+  const DeviceArray<float> device(COUNT);
+  copy_in(stream, device.data(), std::vector<float>(COUNT, 3.0f).data(), BYTES);
+  check(holds(stream, device, 3.0), "memory that is not pinned");
+  if (!MG_EMULATED) return;
+  unsetenv("MAGNET_EMULATION_ORDER");
+  const PinnedArray<float> host(COUNT);
+  fill(host, 1.0f);
+  copy_in(stream, device.data(), host.data(), BYTES);
+  fill(host, 2.0f);  // too early
+  check(holds(stream, device, 2.0), "a wait that is missing shows");
+  bool refused = false;
+  try {
+    const Graph graph(stream, [&] { stream.wait(); });
+  } catch (const magnet::Error&) {
+    refused = true;
+  }
+  check(refused, "a wait while the stream is captured is refused");
+}
+
+}  // namespace
+
+int main() {
+  for (const char* order : {"forward", "reverse", "1"}) {
+    setenv("MAGNET_EMULATION_ORDER", order, 1);
+    test_two_streams();
+    test_graph();
+  }
+  test_host_memory();
+  return finish("streams");
+}
