@@ -4,12 +4,11 @@
 #include <algorithm>
 #include <numeric>
 
+#include "infer_checks.hpp"
 #include "thread_pool.hpp"
 
 namespace magnet {
 namespace {
-
-static_assert(sizeof(mg_session_options) == 16);
 
 constexpr uint64_t SESSIONS_MAX = 64;
 
@@ -30,15 +29,8 @@ Row row_of(const Session& s, uint32_t sequence, uint32_t position, int32_t token
           static_cast<uint32_t>(logits ? MG_OUTPUT_LOGITS : MG_OUTPUT_NONE)};
 }
 
-void check_tokens(const Session& s, const int32_t* tokens, uint64_t n) {
-  require(tokens != nullptr || n == 0, MG_E_INVALID, "tokens are null");
-  for (uint64_t i = 0; i < n; i++)
-    if (tokens[i] < 0 || static_cast<uint32_t>(tokens[i]) >= s.model->config.vocab_size)
-      fail(MG_E_INVALID, "token %d at index %llu is outside the vocabulary of %u", tokens[i],
-           static_cast<unsigned long long>(i), s.model->config.vocab_size);
-  if (n > s.context - s.length)
-    fail(MG_E_INVALID, "%llu more tokens after %u do not fit into the context of %u",
-         static_cast<unsigned long long>(n), s.length, s.context);
+void check_more(const Session& s, const int32_t* tokens, uint64_t n) {
+  check_tokens(tokens, n, s.length, s.context, s.model->config.vocab_size);
 }
 
 }  // namespace
@@ -53,17 +45,9 @@ int32_t mg_session_create(void* model, const mg_session_options* options, void**
     require(options != nullptr && out_session != nullptr, MG_E_INVALID,
             "mg_session_create: null argument");
     const mg_session_options o = *options;
-    require(o.rounding <= MG_ROUNDING_LLAMACPP && o.reserved == 0, MG_E_INVALID,
-            "mg_session_create: rounding is 0 or 1, reserved is 0");
-    require(o.kv_bits == 16 || (o.kv_bits == 32 && o.rounding == MG_ROUNDING_BITNET), MG_E_INVALID,
-            "mg_session_create: kv_bits is 16, or 32 with bitnet rounding");
     auto session = std::make_unique<Session>();
     session->model = model_of(model);
-    const uint32_t longest = session->model->config.context;
-    session->context = o.context == 0 ? longest : o.context;
-    if (session->context > longest)
-      fail(MG_E_INVALID, "a context of %u tokens; the model was made for at most %u",
-           session->context, longest);
+    session->context = check_session_options(o, session->model->config);
     session->rounding = o.rounding;
     check_rounding(*session->model, o.rounding);
     allocate_cache(*session, o.kv_bits);
@@ -84,7 +68,7 @@ int32_t mg_session_eval(void* session, const int32_t* tokens, uint64_t n, uint64
   return guard([&] {
     const FloatEnvironment environment;
     Session& s = session_of(session);
-    check_tokens(s, tokens, n);
+    check_more(s, tokens, n);
     require(first_logits <= n && (out_logits != nullptr || first_logits == n), MG_E_INVALID,
             "mg_session_eval: first_logits beyond the tokens, or no room for logits");
     const uint64_t vocab = s.model->config.vocab_size;
@@ -113,7 +97,7 @@ int32_t mg_session_decode(void* const* sessions, const int32_t* tokens, uint64_t
     std::vector<Row> rows;
     for (uint64_t i = 0; i < n; i++) {
       Session& s = session_of(sessions[i]);
-      check_tokens(s, tokens + i, 1);
+      check_more(s, tokens + i, 1);
       require(s.model == first.model && s.rounding == first.rounding, MG_E_INVALID,
               "mg_session_decode: sessions of different models or roundings");
       for (const Row& row : rows)

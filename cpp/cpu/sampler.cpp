@@ -157,6 +157,14 @@ int32_t Sampler::try_draw(const float* logits, float* logprob, int32_t* top_ids,
   return status == MG_OK ? token : status;
 }
 
+void BatchDraws::draw(uint64_t i, const float* logits) const noexcept {
+  const uint64_t top = i * MG_TOP_LOGPROBS;
+  logprobs[i] = 0;
+  tokens[i] = static_cast<Sampler*>(samplers[i])
+                  ->try_draw(logits, logprobs + i, top_ids == nullptr ? nullptr : top_ids + top,
+                             top_ids == nullptr ? nullptr : top_logprobs + top);
+}
+
 }  // namespace magnet
 
 using namespace magnet;

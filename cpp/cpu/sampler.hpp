@@ -57,4 +57,14 @@ class Sampler : public LiveHandle {
   uint64_t step_;
 };
 
+/** Where the draws of a batch go: the arguments of mg_batch_step, which are checked. */
+struct BatchDraws {
+  void* const* samplers;
+  int32_t* tokens;
+  float* logprobs;
+  int32_t* top_ids;
+  float* top_logprobs;
+  void draw(uint64_t i, const float* logits) const noexcept;
+};
+
 }  // namespace magnet

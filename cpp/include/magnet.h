@@ -1,6 +1,7 @@
 /*
  * magnet.h: the C ABI of libmagnet_cpu, and of libmagnet_cuda, which has a part of it under the same
- * names and layouts: mg_abi_version, mg_last_error, mg_trainer_*, and magnet_gpu.h for itself alone.
+ * names and layouts: mg_abi_version, mg_last_error, mg_trainer_*, inference (magnet_infer.h, magnet_sample.h),
+ * and magnet_gpu.h for itself alone.
  *
  * Rules for every export
  *  - Returns int32_t: MG_OK (0) or a negative MG_E_*; the message of the last failure on this thread

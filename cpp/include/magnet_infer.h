@@ -66,6 +66,10 @@ MG_API int32_t mg_gguf_tensor_at(void* file, uint64_t index, mg_gguf_tensor* out
 MG_API int32_t mg_gguf_tensor_read(void* file, uint64_t index, uint8_t* out, uint64_t n);
 
 /* ---- inference models (cpp/cpu/infer*.cpp) ------------------------------------------------------ */
+/* In libmagnet_cuda, which has this section but for mg_pack_*, mg_unpack_tensor and mg_bench_product:
+ * `threads` is the index of the GPU; ternary models with one scale a matrix, embedding and head in fp16 or
+ * the head in int8; caches of 16 bits and bitnet rounding alone (what else there is: MG_E_UNSUPPORTED); a
+ * pool's memory is taken when it is made; a batch is cancelled only before it starts. */
 /* From a latent parameter arena of n floats (copied and ternarised; the arena may go). threads: of every
  * call on the model and its sessions. */
 MG_API int32_t mg_infer_from_params(const mg_model_config* config, const float* params, uint64_t n,
