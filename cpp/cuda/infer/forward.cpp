@@ -1,0 +1,172 @@
+// See forward.hpp; twin of cpp/cpu/infer_forward.cpp.
+#include "forward.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+
+namespace magnet::gpu {
+namespace {
+
+/** Positions that the smallest graph is good for; the next ones double. */
+constexpr uint32_t GRAPH_POSITIONS = 256;
+
+/** The kernels of one pass over rows whose inputs are on the device. */
+class Pass {
+ public:
+  Pass(InferModel& model, const KvCache& cache, const AttentionWork& work, uint32_t rows)
+      : m_(model),
+        c_(model.config),
+        cache_(cache),
+        work_(work),
+        rows_(rows),
+        batch_(model.inputs.batch(rows)),
+        x_(model.buffers.x.view(rows)) {}
+
+  void layers() {
+    embed_rows(m_.stream, m_.embedding.weight, batch_.rows, x_);
+    for (uint32_t i = 0; i < c_.n_layers; i++) {
+      attention(i, m_.layers[i]);
+      feed_forward(m_.layers[i]);
+    }
+  }
+  /** Of the chosen rows from `first` on, at most SKINNY_ROWS, into the model's logits. */
+  void head(uint32_t first, uint32_t n) const {
+    const HeadWeight& w = m_.head().weight;
+    const PassBuffers& b = m_.buffers;
+    const int64_t stride = w.chunks() * CHUNK_BYTES;
+    head_rows(m_.stream, x_, m_.inputs.chosen(rows_) + first, n, m_.norm.data(), c_.norm_eps,
+              w.kind, b.planes.data(), stride, b.plane_scales.data());
+    head_product(m_.stream, {b.planes.data(), stride, b.plane_scales.data(), n}, w,
+                 b.logits.data());
+  }
+  /** Normed states of the chosen rows from `first` on. */
+  void hidden(uint32_t first, uint32_t n) const {
+    normed_rows(m_.stream, x_, m_.inputs.chosen(rows_) + first, n, m_.norm.data(), c_.norm_eps,
+                m_.buffers.hidden.data());
+  }
+
+ private:
+  /** Codes of x, normed where there is a norm, for the next products. */
+  CodeRows quantised(Matrix<const float> x, const DeviceArray<float>& norm) const {
+    const CodeTarget target = m_.buffers.target(x.rows, x.columns);
+    quantise_rows(m_.stream, x, norm.data(), c_.norm_eps, target);
+    return {target.codes, target.inverse, target.sums};
+  }
+  void attention(uint32_t index, const DeviceLayer& l) const {
+    const Matrix<float> qkv = m_.buffers.qkv.view(rows_);
+    const Matrix<float> mixed = m_.buffers.attention.view(rows_);
+    ternary_product(m_.stream, quantised(x_, l.attn_norm), l.qkv.weight, false, qkv);
+    const int64_t q = int64_t{c_.n_heads} * c_.head_dim;
+    const int64_t kv = int64_t{c_.n_kv_heads} * c_.head_dim;
+    const auto columns = [&](int64_t first, int64_t count) {
+      return Matrix<const float>{qkv.data + first, rows_, count, qkv.stride};
+    };
+    const Matrix<fp16> queries = m_.buffers.queries.view(rows_);
+    cache_rows(m_.stream, cache_, index, batch_, columns(0, q), columns(q, kv),
+               columns(q + kv, kv), m_.cosines.data(), m_.sines.data(), queries);
+    infer_attention(m_.stream, cache_, index, batch_, work_, c_.n_heads, queries, mixed);
+    ternary_product(m_.stream, quantised(mixed, l.attn_sub_norm), l.o.weight, true, x_);
+  }
+  void feed_forward(const DeviceLayer& l) const {
+    const Matrix<float> h = m_.buffers.h.view(rows_);
+    gated_product(m_.stream, quantised(x_, l.ffn_norm), l.gate_up.weight, m_.activation, h);
+    ternary_product(m_.stream, quantised(h, l.ffn_sub_norm), l.down.weight, true, x_);
+  }
+
+  InferModel& m_;
+  const mg_model_config& c_;
+  const KvCache& cache_;
+  const AttentionWork& work_;
+  const uint32_t rows_;
+  const KvBatch batch_;
+  const Matrix<float> x_;
+};
+
+AttentionWork work_of(InferModel& model, const KvCache& cache, const PassInputs& in,
+                      uint32_t last_position) {
+  const auto rows = static_cast<uint32_t>(in.rows.size());
+  AttentionWork work = {model.inputs.tiles(rows), in.attention.prefill, in.single(), last_position,
+                        nullptr};
+  const uint64_t floats =
+      attention_work_scratch(cache, model.config.n_heads, work.single, last_position);
+  if (floats > 0)
+    work.scratch = static_cast<float*>(model.stream.workspace(floats * sizeof(float)));
+  return work;
+}
+
+/** Logits of outputs first .. first + n, which the stream is computing, to whoever wants them. */
+void deliver(InferModel& model, const DeviceBatch& batch, uint64_t first, uint64_t n) {
+  const uint64_t vocab = model.config.vocab_size;
+  PinnedArray<float>& pinned = model.pinned_logits;
+  if (pinned.size() == 0) pinned = PinnedArray<float>(SKINNY_ROWS * vocab);
+  copy_out(model.stream, pinned.data(), model.buffers.logits.data(), n * vocab * sizeof(float));
+  model.stream.wait();
+  if (batch.logits != nullptr)
+    std::memcpy(batch.logits + first * vocab, pinned.data(), n * vocab * sizeof(float));
+  else
+    batch.read(first, n, pinned.data());
+}
+
+/** A power of two that holds n. */
+uint32_t size_for(uint32_t n) { return std::bit_ceil(n); }
+
+void run_decode(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch, PassInputs& in) {
+  const auto n = static_cast<uint32_t>(in.rows.size());
+  in.fill_up(size_for(n), pool.spare_block());
+  in.cut(model.config.n_heads, model.config.n_kv_heads);
+  const auto rows = static_cast<uint32_t>(in.rows.size());
+  const uint32_t reach = std::max(GRAPH_POSITIONS, size_for(in.attention.last_position + 1));
+  const DecodeShape shape = {rows, reach - 1};
+  model.inputs.send(model.stream, in);
+  std::unique_ptr<Graph>& graph = pool.graphs[shape];
+  if (graph == nullptr) {
+    const AttentionWork work = work_of(model, pool.cache(), in, shape.last_position);
+    graph = std::make_unique<Graph>(model.stream, [&] {
+      Pass pass(model, pool.cache(), work, rows);
+      pass.layers();
+      pass.head(0, rows);
+    });
+  }
+  graph->start(model.stream);
+  deliver(model, batch, 0, n);
+}
+
+void run_rows(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch, PassInputs& in) {
+  in.cut(model.config.n_heads, model.config.n_kv_heads);
+  model.inputs.send(model.stream, in);
+  const AttentionWork work =
+      work_of(model, pool.cache(), in, in.attention.last_position);
+  Pass pass(model, pool.cache(), work, static_cast<uint32_t>(in.rows.size()));
+  pass.layers();
+  const auto hidden = static_cast<uint32_t>(in.chosen.size()) - in.logits;
+  if (hidden > 0) {
+    pass.hidden(in.logits, hidden);
+    copy_out(model.stream, batch.hidden, model.buffers.hidden.data(),
+             uint64_t{hidden} * model.config.d_model * sizeof(float));
+  }
+  for (uint32_t first = 0; first < in.logits; first += SKINNY_ROWS) {
+    const uint32_t n = std::min<uint32_t>(SKINNY_ROWS, in.logits - first);
+    pass.head(first, n);
+    deliver(model, batch, first, n);
+  }
+  model.stream.wait();
+}
+
+}  // namespace
+
+void run_batch(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch,
+               const int32_t* cancel) {
+  require(!is_cancelled(cancel), MG_E_CANCELLED, "cancelled");
+  use_device(model.device);
+  const std::lock_guard lock(model.mutex);
+  PassInputs in(batch.rows, batch.n, batch.tables, batch.starts);
+  // A graph is of the model that the pool was made for.
+  if (in.is_decode() && batch.n <= SKINNY_ROWS && &pool.model() == &model)
+    run_decode(model, pool, batch, in);
+  else
+    run_rows(model, pool, batch, in);
+}
+
+}  // namespace magnet::gpu

@@ -1,0 +1,27 @@
+// The forward pass over a batch of rows on a GPU; see cpp/cpu/infer_forward.hpp, whose rule holds here
+// too: a row's bits depend on its own sequence alone. Decode steps are graphs that were captured once for
+// each size; what they read of the host lies at fixed places.
+#pragma once
+#include <functional>
+
+#include "model.hpp"
+
+namespace magnet::gpu {
+
+/** A batch that check_batch has passed. */
+struct DeviceBatch {
+  const mg_batch_row* rows;
+  uint32_t n;
+  const uint32_t* tables;
+  const uint32_t* starts;
+  float* logits;  // (rows with MG_OUTPUT_LOGITS, vocab); null: they go to `read`
+  float* hidden;  // (rows with MG_OUTPUT_HIDDEN, d_model)
+  /** Gets the logits of outputs first, first + 1, ..., some at a time. */
+  std::function<void(uint64_t first, uint64_t n, const float* logits)> read = {};
+};
+
+/** Throws MG_E_CANCELLED before anything runs. */
+void run_batch(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch,
+               const int32_t* cancel);
+
+}  // namespace magnet::gpu

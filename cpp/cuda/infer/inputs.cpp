@@ -1,0 +1,71 @@
+// See inputs.hpp.
+#include "inputs.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace magnet::gpu {
+
+PassInputs::PassInputs(const mg_batch_row* from, uint32_t n, const uint32_t* from_tables,
+                       const uint32_t* from_starts)
+    : starts{0} {
+  for (uint32_t i = 0; i < n; i++) {
+    mg_batch_row row = from[i];
+    const bool last = i + 1 == n || from[i + 1].sequence != row.sequence;
+    row.sequence = static_cast<uint32_t>(starts.size()) - 1;
+    rows.push_back(row);
+    if (row.output == MG_OUTPUT_LOGITS) chosen.push_back(i);
+    if (!last) continue;
+    const uint32_t* const table = from_tables + from_starts[from[i].sequence];
+    tables.insert(tables.end(), table, table + row.position / MG_KV_BLOCK + 1);
+    starts.push_back(static_cast<uint32_t>(tables.size()));
+  }
+  logits = static_cast<uint32_t>(chosen.size());
+  for (uint32_t i = 0; i < n; i++)
+    if (rows[i].output == MG_OUTPUT_HIDDEN) chosen.push_back(i);
+}
+
+void PassInputs::fill_up(uint32_t count, uint32_t spare_block) {
+  if (rows.size() >= count) return;
+  const auto sequence = static_cast<uint32_t>(starts.size()) - 1;
+  tables.push_back(spare_block);
+  starts.push_back(static_cast<uint32_t>(tables.size()));
+  while (rows.size() < count) {
+    chosen.push_back(static_cast<uint32_t>(rows.size()));
+    rows.push_back({0, 0, sequence, MG_OUTPUT_LOGITS});
+  }
+}
+
+void PassInputs::cut(uint32_t heads, uint32_t kv_heads) {
+  attention = attention_tiles(rows.data(), static_cast<uint32_t>(rows.size()), heads, kv_heads);
+}
+
+bool PassInputs::is_decode() const {
+  return logits == rows.size() && starts.size() == rows.size() + 1;
+}
+
+uint64_t InputLayout::most_bytes(uint32_t context) {
+  const uint64_t blocks = (uint64_t{context} + MG_KV_BLOCK - 1) / MG_KV_BLOCK;
+  // One table more: the one of rows that fill up.
+  return InputLayout(MG_BATCH_ROWS).tables + (MG_BATCH_ROWS * blocks + 1) * 4;
+}
+
+void InputBuffers::send(const Stream& stream, const PassInputs& in) const {
+  const InputLayout layout(static_cast<uint32_t>(in.rows.size()));
+  const auto put = [&](uint64_t offset, const auto& values) {
+    std::memcpy(pinned_.data() + offset, values.data(), values.size() * sizeof(values[0]));
+  };
+  put(0, in.rows);
+  put(layout.tiles, in.attention.tiles);
+  put(layout.chosen, in.chosen);
+  put(layout.starts, in.starts);
+  put(layout.tables, in.tables);
+  copy_in(stream, device_.data(), pinned_.data(), layout.tables + in.tables.size() * 4);
+}
+
+KvBatch InputBuffers::batch(uint32_t rows) const {
+  const InputLayout layout(rows);
+  return {at<mg_batch_row>(0), at<uint32_t>(layout.tables), at<uint32_t>(layout.starts)};
+}
+
+}  // namespace magnet::gpu
