@@ -1,25 +1,33 @@
 #!/bin/bash
-# Everything that wants a GPU, in one go on a machine with one: builds cpp/cuda with nvcc, runs the tests
-# of the kernels, compute-sanitizer over them, the golden files and the benches, and ends with a table.
-# Needs nvcc, g++ and python3 with numpy; PyTorch for the comparison; no npm and no network.
-#   tests/gpu/run.sh [stage...]     stages: build tests sanitize golden bench (all of them unless named)
-# Everything it makes is in build/gpu, or in the folder that OUT names.
+# Everything that wants a GPU, on a machine with one: builds cpp/cuda with nvcc, runs the tests of the
+# kernels, compute-sanitizer over them, the golden files and the benches, and ends with a table. Needs
+# nvcc, g++ and python3 with numpy; PyTorch for the comparison; no npm and no network.
+#   tests/gpu/run.sh [stage...]     all of them unless named:
+#     build tests memcheck racecheck golden gemm speed torch curve infer
+# No stage takes more than ten minutes on 16 cores, whatever hangs in it, and one that fails hides no
+# row of another. The libraries and objects are in build/gpu, and rows.jsonl and log.txt too, or in
+# the folder that OUT names.
 set -u
 cd "$(dirname "$0")/../.."
 made=build/gpu
 out="${OUT:-$made}"
-mkdir -p "$made/obj" "$made/cpu" "$out"
-stages="${*:-build tests sanitize golden bench}"
+mkdir -p "$made" "$out"
+stages="${*:-build tests memcheck racecheck golden gemm speed torch curve infer}"
 rows="$out/rows.jsonl"
+log="$out/log.txt"
 : > "$rows"
+: > "$log"
 nvcc="${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}"
 cores="$(nproc)"
-failed=0
+# Programs that share the GPU at a time: most of a test is the host's own work.
+side_by_side=$((cores < 6 ? cores : 6))
 
 say() { printf '\n== %s\n' "$*"; }
 wants() { [[ " $stages " == *" $1 "* ]]; }
 # A row of the table: what, goal, value, and whether it holds: true, false, null = no verdict.
 row() { printf '{"what": "%s", "goal": "%s", "value": "%s", "holds": %s}\n' "$@" >> "$rows"; }
+# Text as it may stand in a row.
+plain() { tr -d '"\\[:cntrl:]' | cut -c1-60; }
 
 capability="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -1)"
 if [ -z "$capability" ]; then
@@ -30,114 +38,75 @@ nvidia-smi --query-gpu=name,compute_cap,memory.total,driver_version --format=csv
 gpu="$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)"
 # Of Hopper the architecture whose own instructions the products use.
 case "$capability" in 9.0) arch=90a ;; *) arch="${capability/./}" ;; esac
-flags="$(tr '\n' ' ' < cpp/cuda/nvcc.options) -lineinfo -gencode=arch=compute_$arch,code=sm_$arch"
+. tests/gpu/build.sh
 
-# The compile jobs of both libraries, one a line: object, then the command.
-stale() { [ ! -f "$1" ] || [ -n "$(find cpp -newer "$1" -name '*.*' -print -quit)" ]; }
-object_of() { echo "$1/$(echo "$2" | tr / _).o"; }
-cuda_sources() {
-  find cpp/cuda \( -name '*.cu' -o -name '*.cpp' \) -not -path '*/tests/*' | sort |
-    grep -vE '/(emulation[a-z_]*|runtime_emulated)\.cpp$'
-}
-# Tests that are not of the emulation alone.
-programs() { grep -L 'Only in the emulation' cpp/cuda/tests/*_test.cpp cpp/cuda/tests/*_bench.cpp; }
-cpu_flags="-std=c++20 -O3 -fPIC -ffp-contract=off -fno-math-errno -fvisibility=hidden"
-cpu_sources() { find cpp/cpu cpp/codec cpp/learners -name '*.cpp' | sort; }
-jobs_of() {
-  for f in $(cuda_sources) $(programs); do
-    o="$(object_of "$made/obj" "$f")"
-    stale "$o" && echo "$nvcc $flags -c $f -o $o"
-  done
-  for f in $(cpu_sources); do
-    o="$(object_of "$made/cpu" "$f")"
-    stale "$o" && echo "g++ $cpu_flags -c $f -o $o"
-  done
-}
-
-build() {
-  say "building for sm_$arch with $cores jobs"
-  local started=$SECONDS
-  # No warnings of nvcc's host compiler here: the build of the project has them.
-  if ! jobs_of | xargs -P "$cores" -I{} sh -c '{} 2>&1 || { echo "FAILED: {}"; exit 255; }'; then
-    row "build for sm_$arch" "" "failed" false
-    return 1
+# One test of the kernels: name, tool (none: by itself), seconds. Its end is printed, all of it logged.
+kernel_test() {
+  local name="$1" tool="$2" limit="$3" said code what value verdict
+  local command=("$made/$name")
+  what="$name on the GPU"
+  if [ "$tool" != none ]; then
+    what="$tool, $name"
+    command=(compute-sanitizer --tool "$tool" --error-exitcode 9 "${command[@]}")
   fi
-  local objects="" host=""
-  for f in $(cuda_sources); do objects="$objects $(object_of "$made/obj" "$f")"; done
-  while read -r name; do host="$host $(object_of "$made/cpu" "$name")"; done < cpp/cuda/host.sources
-  local link="$nvcc -cudart=static --no-device-link -Xlinker=--no-undefined"
-  $link -shared -Xlinker=--version-script=cpp/exports.map $objects $host \
-    -o "$made/libmagnet_cuda.so" || return 1
-  g++ -shared -Wl,--version-script=cpp/exports.map "$made"/cpu/*.o -lpthread -ldl \
-    -o "$made/libmagnet_cpu.so" || return 1
-  for f in $(programs); do
-    $link "$(object_of "$made/obj" "$f")" $objects $host -o "$made/$(basename "$f" .cpp)" || return 1
-  done
-  row "build for sm_$arch" "" "$((SECONDS - started)) s" true
+  said="$(timeout -k 5 "$limit" "${command[@]}" 2>&1)"
+  code=$?
+  value="$(tail -1 <<< "$said" | plain)"
+  case "$tool $code" in
+    *\ 0) verdict=true ;;
+    none\ 124 | none\ 137) verdict=false value="stopped after $limit s" ;;
+    *\ 124 | *\ 137) verdict=null value="no error in $limit s, then stopped" ;;
+    *) verdict=false value="exit code $code: $value" ;;
+  esac
+  printf '\n== %s (%s)\n%s\n' "$what" "$code" "$said" >> "$log"
+  printf '\n== %s\n%s\n' "$what" "$(tail -8 <<< "$said")"
+  row "$what" "all pass" "$value" "$verdict"
 }
 
+# All tests of the kernels under a tool, in rounds of `side_by_side` that share eight minutes.
 kernel_tests() {
-  for f in $(programs | grep '_test\.cpp$'); do
-    local name log verdict
-    name="$(basename "$f" .cpp)"
-    log="$out/$name.log"
-    say "$name"
-    timeout 300 "$made/$name" > "$log" 2>&1 && verdict=true || verdict=false
-    tail -15 "$log"
-    row "$name on the GPU" "all pass" "$(tail -1 "$log" | tr -d '"\\' | cut -c1-60)" "$verdict"
-  done
-}
-
-sanitize() {
-  if ! command -v compute-sanitizer > /dev/null; then
-    row "compute-sanitizer" "clean" "not installed" null
-    return 0
+  local tool="$1" names rounds
+  if [ "$tool" != none ] && ! command -v compute-sanitizer > /dev/null; then
+    row "compute-sanitizer, $tool" "clean" "not installed" null
+    return
   fi
-  for tool in memcheck racecheck; do
-    for f in $(programs | grep '_test\.cpp$'); do
-      local name log code
-      name="$(basename "$f" .cpp)"
-      log="$out/$name-$tool.log"
-      say "compute-sanitizer $tool $name"
-      timeout "${SANITIZER_S:-240}" compute-sanitizer --tool "$tool" --error-exitcode 9 \
-        "$made/$name" > "$log" 2>&1
-      code=$?
-      tail -3 "$log"
-      case $code in
-        0) row "$tool, $name" "clean" "clean" true ;;
-        124) row "$tool, $name" "clean" "no error in ${SANITIZER_S:-240} s, then stopped" null ;;
-        *) row "$tool, $name" "clean" "exit code $code, see $(basename "$log")" false ;;
-      esac
-    done
-  done
+  names="$(programs | grep '_test\.cpp$' | xargs -n1 basename -s .cpp)"
+  rounds=$((($(wc -w <<< "$names") + side_by_side - 1) / side_by_side))
+  export rows log made
+  export -f kernel_test row plain
+  xargs -n1 -P "$side_by_side" bash -c 'kernel_test "$2" "$0" "$1"' "$tool" "$((480 / rounds))" \
+    <<< "$names"
 }
 
-python() { MAGNET_GPU_ROWS="$rows" MAGNET_GPU_MADE="$made" timeout "$1" python3 "${@:2}"; }
-golden() {
-  say "golden files"
-  python 300 tests/gpu/golden.py || row "golden files" "" "the script ended with $?" false
+# A script that writes its rows itself: what, seconds, and the script with its arguments.
+script() {
+  say "$1"
+  MAGNET_GPU_ROWS="$rows" MAGNET_GPU_MADE="$made" PYTHONUNBUFFERED=1 \
+    timeout -k 5 "$2" python3 "${@:3}" 2>&1 | tee -a "$log"
+  local code=${PIPESTATUS[0]}
+  [ "$code" = 0 ] || row "$1" "" "the script ended with $code" false
 }
-bench() {
+gemm() {
   say "matrix products"
-  timeout 200 "$made/gemm_bench" 2>&1 | tee "$out/gemm_bench.log"
-  for part in speed torch curve; do
-    say "training: $part"
-    python 400 tests/gpu/train.py "$part" || row "training: $part" "" "the script ended with $?" false
-  done
-  row "decode 618M, batch 1 / 64" ">= 0.6 of the bandwidth / >= 20x" "not there yet" null
+  timeout -k 5 300 "$made/gemm_bench" 2>&1 | tee -a "$log"
+  local code=${PIPESTATUS[0]}
+  [ "$code" = 0 ] || row "matrix products" "" "the program ended with $code" false
 }
 
-ok=1
-wants build && { build || ok=0; }
-if [ $ok = 0 ] || [ ! -f "$made/libmagnet_cuda.so" ]; then
+wants build && build
+if [ ! -f "$made/libmagnet_cuda.so" ]; then
   say "nothing to run: the build failed, or was not asked for"
-  failed=1
+  row "libmagnet_cuda.so" "" "is not there" false
 else
-  wants tests && kernel_tests
-  wants sanitize && sanitize
-  wants golden && golden
-  wants bench && bench
+  wants tests && kernel_tests none
+  wants memcheck && kernel_tests memcheck
+  wants racecheck && kernel_tests racecheck
+  wants golden && script "golden files" 300 tests/gpu/golden.py
+  wants gemm && gemm
+  wants speed && script "training: speed" 300 tests/gpu/train.py speed
+  wants torch && script "training: PyTorch" 560 tests/gpu/train.py torch
+  wants curve && script "training: curve" 560 tests/gpu/train.py curve
+  wants infer && script "inference" 400 tests/gpu/infer.py
 fi
 say "table: $gpu, sm_$arch, $(date -u +%F)"
-python3 tests/gpu/table.py "$rows" || failed=1
-exit $failed
+python3 tests/gpu/table.py "$rows"

@@ -1,6 +1,6 @@
 """Training on the GPU, measured: `speed` (618M parameters, context 1024), `torch` (the same model in
 PyTorch, bfloat16 with torch.compile, behind magnet in one process so that both see the same machine)
-and `curve` (200 steps of shape a on the GPU and on the CPU). Shapes: src/model/bench-shapes.ts."""
+and `curve` (200 steps of shape a on the GPU and on the CPU)."""
 import gc
 import math
 import sys
@@ -9,17 +9,8 @@ import time
 import numpy
 
 from magnet_abi import Library, Trainer, pack_adamw, row
+from shapes import MODEL_618M, SHAPE_A
 
-MODEL_618M = {
-    **{"variant": "bitnet", "vocab_size": 128256, "d_model": 1536, "n_layers": 17, "n_heads": 16},
-    **{"n_kv_heads": 4, "head_dim": 96, "d_ff": 4096, "context": 1024},
-    **{"rope_theta": 10000.0, "norm_eps": 1e-5},
-}
-SHAPE_A = {
-    **{"variant": "bitnet", "vocab_size": 4096, "d_model": 256, "n_layers": 6, "n_heads": 8},
-    **{"n_kv_heads": 2, "head_dim": 32, "d_ff": 704, "context": 256},
-    **{"rope_theta": 10000.0, "norm_eps": 1e-5},
-}
 ADAMW = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
 BATCHES = (32, 16, 8, 4)
 WARM_STEPS, STEPS, REPEATS = 3, 10, 3
@@ -184,6 +175,8 @@ def measure_torch(model, batch):
     try:
         return rates(torch_twin(model, batch), batch * model["context"])
     finally:
+        # What was compiled for one batch keeps its tensors from the next.
+        torch._dynamo.reset()
         gc.collect()
         torch.cuda.empty_cache()
 

@@ -1,0 +1,71 @@
+# The build of tests/gpu/run.sh, which sources this: both libraries and the programs of cpp/cuda/tests,
+# by nvcc and g++, without the project's own build (no npm there). What fails is a row of the table; the
+# rest is built and tested all the same. An object is as good as the digest of what went into it, since
+# times of files mean nothing on a machine that they were copied to.
+
+cuda_flags="$(tr '\n' ' ' < cpp/cuda/nvcc.options) -lineinfo -gencode=arch=compute_$arch,code=sm_$arch"
+cpu_flags="-std=c++20 -O3 -fPIC -ffp-contract=off -fno-math-errno -fvisibility=hidden"
+
+object_of() { echo "$made/$1/$(echo "$2" | tr / _).o"; }
+cuda_sources() {
+  find cpp/cuda \( -name '*.cu' -o -name '*.cpp' \) -not -path '*/tests/*' |
+    grep -vE '/(emulation[a-z_]*|runtime_emulated)\.cpp$'
+}
+# Tests that are not of the emulation alone.
+programs() { grep -L 'Only in the emulation' cpp/cuda/tests/*_test.cpp cpp/cuda/tests/*_bench.cpp; }
+cpu_sources() { find cpp/cpu cpp/codec cpp/learners -name '*.cpp'; }
+
+# One object: folder, source, compiler and flags. Says what is wrong; what is half done is not kept.
+compile() {
+  local object key said
+  object="$(object_of "$1" "$2")"
+  key="$({ echo "${*:3} $headers"; cat "$2"; } | sha256sum)"
+  [ -f "$object" ] && [ "$(cat "$object.key" 2> /dev/null)" = "$key" ] && return 0
+  rm -f "$object" "$object.key"
+  if ! said="$("${@:3}" -c "$2" -o "$object.tmp" 2>&1)"; then
+    printf 'FAILED: %s\n%s\n' "$2" "$said"
+    return 1
+  fi
+  mv "$object.tmp" "$object" && echo "$key" > "$object.key"
+}
+
+# The largest files first: the last one decides when all are done.
+compile_all() {
+  local jobs="$made/jobs"
+  {
+    cuda_sources | xargs ls -S | sed "s|^|cuda |; s|$| $nvcc $cuda_flags|"
+    programs | sed "s|^|tests |; s|$| $nvcc $cuda_flags|"
+    cpu_sources | xargs ls -S | sed "s|^|cpu |; s|$| g++ $cpu_flags|"
+  } > "$jobs"
+  headers="$(find cpp \( -name '*.h*' -o -name '*.inc' -o -name '*.cuh' \) | sort | xargs cat | sha256sum)"
+  export headers made
+  export -f compile object_of
+  mkdir -p "$made/cuda" "$made/tests" "$made/cpu"
+  # No warnings of nvcc's host compiler here: the build of the project has them.
+  xargs -d '\n' -P "$cores" -I{} bash -c 'compile {}' < "$jobs"
+}
+
+# Links a file from objects: the file, then the command. An old one does not stay where that fails.
+link() {
+  rm -f "$1"
+  "${@:2}" -o "$1" && return 0
+  row "linking of $(basename "$1")" "" "failed" false
+  return 1
+}
+
+build() {
+  say "building for sm_$arch with $cores jobs"
+  local started=$SECONDS all=true device="" host="" f
+  compile_all || all=false
+  for f in $(cuda_sources); do device="$device $(object_of cuda "$f")"; done
+  while read -r f; do host="$host $(object_of cpu "$f")"; done < cpp/cuda/host.sources
+  local cuda_link="$nvcc -cudart=static --no-device-link -Xlinker=--no-undefined"
+  local exports="--version-script=cpp/exports.map"
+  link "$made/libmagnet_cuda.so" $cuda_link -shared "-Xlinker=$exports" $device $host -ldl || all=false
+  link "$made/libmagnet_cpu.so" g++ -shared "-Wl,$exports" \
+    $(for f in $(cpu_sources); do object_of cpu "$f"; done) -lpthread -ldl || all=false
+  for f in $(programs); do
+    link "$made/$(basename "$f" .cpp)" $cuda_link "$(object_of tests "$f")" $device $host -ldl || all=false
+  done
+  row "build for sm_$arch" "" "$((SECONDS - started)) s" "$all"
+}
