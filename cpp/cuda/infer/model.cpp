@@ -82,8 +82,8 @@ CodeTarget PassBuffers::target(int64_t rows, int64_t columns) const {
 InferModel::InferModel(const Model& host, int on_device, uint32_t head)
     : device(on_device),
       config(host.config),
-      activation(host.activation == magnet::Activation::relu_squared ? Activation::relu_squared
-                                                                     : Activation::silu),
+      activation(host.activation == magnet::Activation::relu_squared ? GateFunction::relu_squared
+                                                                     : GateFunction::silu),
       layers(upload_layers(stream, host)),
       norm(upload_floats(stream, host.norm)),
       embedding(upload_matrix(stream, host, host.embedding, HeadKind::fp16)),

@@ -39,7 +39,7 @@ struct InferModel : LiveHandle {
 
   const int device;
   const mg_model_config config;
-  const Activation activation;
+  const GateFunction activation;
   std::mutex mutex;  // of whatever runs in the stream
   Stream stream;
   std::vector<DeviceLayer> layers;

@@ -51,8 +51,8 @@ __device__ __forceinline__ float dequantised(int32_t code_sum, int32_t row_sum, 
   return __fmul_rn(static_cast<float>(code_sum - row_sum), __fmul_rn(inverse, scale));
 }
 
-__device__ __forceinline__ float gated(Activation activation, float gate, float up) {
-  if (activation == Activation::relu_squared) {
+__device__ __forceinline__ float gated(GateFunction activation, float gate, float up) {
+  if (activation == GateFunction::relu_squared) {
     const float g = fmaxf(gate, 0.0f);
     return __fmul_rn(__fmul_rn(g, g), up);
   }

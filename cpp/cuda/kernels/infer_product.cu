@@ -60,11 +60,11 @@ void ternary_product(const Stream& stream, const CodeRows& x, const TernaryWeigh
   check_product(x, w, y);
   if (y.rows == 0) return;
   if (y.rows > SKINNY_ROWS) return ternary_tiles(stream, x, w, add, y);
-  skinny<1>(stream, {x, w, y, w.chunks(), add, Activation::silu});
+  skinny<1>(stream, {x, w, y, w.chunks(), add, GateFunction::silu});
 }
 
 void gated_product(const Stream& stream, const CodeRows& x, const TernaryWeight& w,
-                   Activation activation, Matrix<float> h) {
+                   GateFunction activation, Matrix<float> h) {
   check_product(x, w, h);
   if (h.rows == 0) return;
   if (h.rows > SKINNY_ROWS) return gated_tiles(stream, x, w, activation, h);

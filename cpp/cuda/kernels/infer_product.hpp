@@ -52,7 +52,7 @@ struct CodeRows {
   const int32_t* sums;         // of each row's codes
 };
 
-enum class Activation { silu, relu_squared };
+enum class GateFunction { silu, relu_squared };
 
 /** y (rows, w.rows) = x w^T, or += . */
 void ternary_product(const Stream& stream, const CodeRows& x, const TernaryWeight& w, bool add,
@@ -60,7 +60,7 @@ void ternary_product(const Stream& stream, const CodeRows& x, const TernaryWeigh
 /** h (rows, columns of h) = act(gate) * up. w: panels of gate and up in turns, w.rows both together,
  * scales[0] of gate, scales[1] of up. */
 void gated_product(const Stream& stream, const CodeRows& x, const TernaryWeight& w,
-                   Activation activation, Matrix<float> h);
+                   GateFunction activation, Matrix<float> h);
 
 /** Formats of the head: fp16, two planes of activations in fp16 whose sum they are (22 bits); int8 with a
  * scale for each row, activations of 15 bits in two planes, 128 high + low. */

@@ -18,7 +18,7 @@ struct SkinnyArguments {
   Matrix<float> y;
   int64_t chunks;
   bool add;
-  Activation activation;
+  GateFunction activation;
 };
 
 /** Sums of a block: row of the panels fastest; 4 more, so that fragments meet no bank twice. */

@@ -236,7 +236,7 @@ struct GatedOutput {
   CodeRows x;
   TernaryWeight w;
   Matrix<float> h;
-  Activation activation;
+  GateFunction activation;
 
   template <class S>
   __device__ void store(int64_t panel, int r, int64_t row, const TileSums<S>& sums, int tile,
@@ -313,7 +313,7 @@ void ternary_tiles(const Stream& stream, const CodeRows& x, const TernaryWeight&
 }
 
 void gated_tiles(const Stream& stream, const CodeRows& x, const TernaryWeight& w,
-                 Activation activation, Matrix<float> h) {
+                 GateFunction activation, Matrix<float> h) {
   start<TileShape<TernaryTile, 2, 4, 2>>(stream, operands_of(x, w),
                                          GatedOutput{x, w, h, activation});
 }

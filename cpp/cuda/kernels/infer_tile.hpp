@@ -8,6 +8,6 @@ namespace magnet::gpu {
 void ternary_tiles(const Stream& stream, const CodeRows& x, const TernaryWeight& w, bool add,
                    Matrix<float> y);
 void gated_tiles(const Stream& stream, const CodeRows& x, const TernaryWeight& w,
-                 Activation activation, Matrix<float> h);
+                 GateFunction activation, Matrix<float> h);
 
 }  // namespace magnet::gpu

@@ -119,7 +119,7 @@ void test_stacked(Random& random, uint32_t rows, std::vector<uint32_t> parts, ui
     check_same_in_all_orders([&] { return product(0, rows, false); }, name);
 }
 
-void test_gated(Random& random, uint32_t rows, uint32_t n, uint32_t k, Activation activation) {
+void test_gated(Random& random, uint32_t rows, uint32_t n, uint32_t k, GateFunction activation) {
   const Stream stream;
   const HostTernary gate(random, n, k, 0.02f);
   const HostTernary up(random, n, k, 0.03f);
@@ -131,7 +131,7 @@ void test_gated(Random& random, uint32_t rows, uint32_t n, uint32_t k, Activatio
       const double g = real_of(dequantise(gate.dot(i, x.row(r)), x.inverse[r], 0.02f));
       const double u = real_of(dequantise(up.dot(i, x.row(r)), x.inverse[r], 0.03f));
       const double positive = g > 0 ? g : 0.0;
-      want.push_back(activation == Activation::silu ? g / (1 + std::exp(-g)) * u
+      want.push_back(activation == GateFunction::silu ? g / (1 + std::exp(-g)) * u
                                                     : positive * positive * u);
     }
   const auto product = [&](uint32_t first, uint32_t count) {
@@ -266,7 +266,7 @@ int main() {
   test_stacked(random, 1, {16}, 4500);
   for (const uint32_t rows : {1u, 9u, 20u, 64u, 70u})
     test_gated(random, rows, rows == 9 ? 88 : 37, rows == 20 ? 300 : 64,
-               rows == 64 ? Activation::relu_squared : Activation::silu);
+               rows == 64 ? GateFunction::relu_squared : GateFunction::silu);
   for (const HeadKind kind : {HeadKind::fp16, HeadKind::int8}) {
     test_head(random, kind, 1, 257, 64);
     test_head(random, kind, 11, 97, 150);
