@@ -13,7 +13,6 @@ import { type Evaluation, evaluateTokens, tokenByteLengths } from "../model/eval
 import { TokenFile } from "../model/token-file.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { Trainer } from "../model/trainer.ts";
-import { compressDelta, makeDelta } from "../native/codec.ts";
 import type { ChosenDevice } from "../native/device.ts";
 import type { BlobStore } from "../storage/blobs.ts";
 import { doInnerSteps } from "./inner-steps.ts";
@@ -35,7 +34,7 @@ export interface RunnerOptions {
   blobs: BlobStore;
   /** 0 = all. */
   threads: number;
-  /** Where it is trained and evaluated; it is merged on the CPU, as by everybody. */
+  /** Where it is trained, evaluated and merged; the merge has the same bits everywhere. */
   device: ChosenDevice;
   onStep?: (progress: { step: number; steps: number; loss: number }) => void;
 }
@@ -46,8 +45,6 @@ export class JobRunner {
   readonly #train_file: TokenFile;
   readonly #heldout_file: TokenFile;
   readonly #byte_lengths: Uint16Array;
-  /** What compression has lost so far; added to the next pseudo-gradient (error feedback). */
-  readonly #residual: Float32Array;
   /** Inner steps that this node's AdamW moments have seen. */
   #optimizer_steps = 0;
   #base: { hash: Hash; state: ModelState } | undefined;
@@ -64,7 +61,6 @@ export class JobRunner {
     this.#train_file = files.train;
     this.#heldout_file = files.heldout;
     this.#byte_lengths = tokenByteLengths(tokenizer);
-    this.#residual = new Float32Array(trainer.param_count);
   }
 
   /**
@@ -143,20 +139,17 @@ export class JobRunner {
 
   /** H inner steps on this node's slice, then the encoded pseudo-gradient as a blob. */
   async train(task: TrainTask, signal: AbortSignal): Promise<TrainedResult> {
-    const { job, blobs, threads } = this.#options;
+    const { job, blobs } = this.#options;
     const before = await this.evaluateState(task.base_hash);
     const base = await this.#load(task.base_hash);
     const trainer = this.#trainer;
-    await trainer.setParams(base.params);
+    trainer.arena("base").set(base.params);
+    await trainer.push("base");
+    await trainer.round.copy("base", "params");
     const tokens = await this.#innerSteps(task, signal);
     const after = await this.#evaluate(signal);
-    const params = await trainer.currentParams();
-    const delta = await makeDelta(base.params, params, { threads, signal });
-    const encoded = await compressDelta(delta, job.compression, {
-      residual: this.#residual,
-      threads,
-      signal,
-    });
+    // What compression loses stays in the trainer, for the next pseudo-gradient (error feedback).
+    const encoded = await trainer.round.compress(job.compression, { feedback: true, signal });
     const { hash } = await blobs.put(encoded);
     return {
       announce_hash: task.announce_hash,
@@ -182,10 +175,10 @@ export class JobRunner {
 
   /** The outer step over the contributors in the order given; keeps the merged state. */
   async merge(task: MergeTask): Promise<Hash> {
-    const { job, job_id, blobs, threads } = this.#options;
+    const { job, job_id, blobs } = this.#options;
     const base = await this.#load(task.base_hash);
     const { contributors, round } = task;
-    const merged = await mergeRound({ job, base, contributors, blobs, threads });
+    const merged = await mergeRound({ job, base, contributors, blobs, trainer: this.#trainer });
     const { params, momentum, left_out } = merged;
     for (const public_key of left_out) log.warn("pseudo_gradient_left_out", { round, public_key });
     const rounds_done = task.job_round + 1;

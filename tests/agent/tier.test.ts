@@ -59,7 +59,7 @@ describe("a machine with a GPU", () => {
       const choice = await chooseTier(wanted, "auto", hardware);
       expect([choice.tier, choice.device.text]).toEqual(["gpu_compute", "cuda:0 (a card)"]);
       expect(choice.why).toContain("gradient within 0.40% of the CPU's");
-      expect(choice.why).toContain("1.0e+2 times this CPU");
+      expect(choice.why).toContain("500000 tokens/s with 2000000 parameters (100 times this CPU)");
       expect(measured).toEqual([0]);
     }
   });

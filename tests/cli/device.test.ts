@@ -120,13 +120,20 @@ describe("where a GPU cannot be used", () => {
   });
 });
 
-test("doctor shows the GPUs, or why there is none", async () => {
-  const gpuLine = async (env: Record<string, string>) => {
-    const { checks } = documents((await run(env, "doctor", "--json")).stdout)[0]!;
-    return (checks as Document[]).find(({ name }) => name === "gpu")!;
-  };
-  const there = await gpuLine(TWO);
-  expect(there.status).toBe("ok");
-  expect(there.value).toContain("cuda:1 emulated device, capability 9.0, 4.0 GiB of 4.0 GiB free");
-  expect((await gpuLine(NO_DRIVER)).value).toBe("none is used: no NVIDIA driver is installed");
-});
+test(
+  "doctor shows the GPUs and whether the first computes what it should, or why there is none",
+  async () => {
+    const gpuLine = async (env: Record<string, string>) => {
+      const { checks } = documents((await run(env, "doctor", "--json")).stdout)[0]!;
+      return (checks as Document[]).find(({ name }) => name === "gpu")!;
+    };
+    const there = await gpuLine(TWO);
+    expect(there.status).toBe("ok");
+    expect(there.value).toContain(
+      "cuda:1 emulated device, capability 9.0, 4.0 GiB of 4.0 GiB free",
+    );
+    expect(there.value).toMatch(/; cuda:0 gradient within .*% of the CPU's, \d+ tokens\/s/);
+    expect((await gpuLine(NO_DRIVER)).value).toBe("none is used: no NVIDIA driver is installed");
+  },
+  RUN_TIMEOUT_MS,
+);
