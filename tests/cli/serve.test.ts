@@ -91,7 +91,7 @@ describe("what it says", () => {
     );
     const document = JSON.parse(shown);
     expect(Object.keys(document).join()).toBe(
-      "schema,url,openai_url,ollama_url,models,api_keys,resident_bytes,engine,cpu_path,threads,pid",
+      "schema,url,openai_url,ollama_url,models,api_keys,resident_bytes,engine,device,cpu_path,threads,pid",
     );
     expect(document).toMatchObject({ schema: "magnet.serve/1", url, api_keys: 0, pid: child.pid });
     expect(document.models.map(({ id }: { id: string }) => id)).toEqual(["first", "second"]);
