@@ -20,10 +20,12 @@ export function deviceOf(flags: {
   device: string;
   engine?: string;
   rounding?: string;
+  head?: string;
 }): ChosenDevice {
-  const { device, engine, rounding } = flags;
+  const { device, engine, rounding, head } = flags;
   const wish = parseDevice(device);
   if (engine === "bitnet.cpp") return chooseInferenceDevice(wish, "--engine bitnet.cpp");
   if (rounding === "llamacpp") return chooseInferenceDevice(wish, "--rounding llamacpp");
+  if (head === "int4") return chooseInferenceDevice(wish, "--head int4");
   return chooseInferenceDevice(wish, null);
 }

@@ -57,6 +57,18 @@ function unpackConfig(bytes: Uint8Array): ModelConfig {
 const placeOf = (device: Device, threads: number): number =>
   device.kind === "cuda" ? device.index : threads;
 
+/** What a GPU alone does not do, or has no room for, with what helps; else null. */
+function deviceError(error: unknown, { kind }: Device): MagnetError | null {
+  if (kind === "cpu" || !(error instanceof MagnetError)) return null;
+  const { code, message } = error;
+  if (code !== "UNSUPPORTED" && code !== "OUT_OF_MEMORY") return null;
+  return new MagnetError(code, message, {
+    hint: "take --device cpu",
+    exit: "hardware",
+    cause: error,
+  });
+}
+
 export class InferenceModel {
   readonly config: ModelConfig;
   /** Bytes of weights read for one decoded token. */
@@ -92,7 +104,11 @@ export class InferenceModel {
     const library = inferLibrary(device);
     const where = placeOf(device, threads);
     const { length } = params;
-    await library.async.mg_infer_from_params(undefined, packed, params, length, where, slot);
+    try {
+      await library.async.mg_infer_from_params(undefined, packed, params, length, where, slot);
+    } catch (error) {
+      throw deviceError(error, device) ?? error;
+    }
     return new InferenceModel(device, library, takeAddress(slot));
   }
 
@@ -115,6 +131,8 @@ export class InferenceModel {
       await library.async.mg_infer_from_gguf(undefined, handle, where, format, slot);
     } catch (error) {
       if (!(error instanceof MagnetError)) throw error;
+      const of_device = deviceError(error, device);
+      if (of_device) throw of_device;
       throw new MagnetError(error.code, `${file.name}: ${error.message}`, {
         hint: "magnet runs GGUF models of arch llama or bitnet with ternary or F16/F32 weights",
         exit: "verification",
