@@ -104,8 +104,12 @@ export async function makeJob(
 }
 
 /** Waits until `read` gives a value other than undefined and false. */
-export async function until<T>(what: string, read: () => T | undefined | false): Promise<T> {
-  const end = performance.now() + 25_000;
+export async function until<T>(
+  what: string,
+  read: () => T | undefined | false,
+  limit_ms = 25_000,
+): Promise<T> {
+  const end = performance.now() + limit_ms;
   for (;;) {
     const value = read();
     if (value !== undefined && value !== false) return value;
@@ -225,13 +229,18 @@ function agreedStates(members: readonly Member[]): Map<number, string> {
  * Waits until `rounds` rounds are promoted and every one of these nodes has adopted the last of
  * them or a later one (a slow node may pass rounds over). Returns the states, on which all agree.
  */
-export async function awaitStates(members: readonly Member[], rounds: number): Promise<string[]> {
-  return until(`${rounds} rounds on ${members.length} nodes`, () => {
+export async function awaitStates(
+  members: readonly Member[],
+  rounds: number,
+  limit_ms?: number,
+): Promise<string[]> {
+  const read = () => {
     const agreed = [...agreedStates(members)].sort(([a], [b]) => a - b).slice(0, rounds);
     const last = agreed[rounds - 1]?.[0] ?? Number.POSITIVE_INFINITY;
     const behind = members.some(
       ({ running }) => (running.history.records.at(-1)?.round ?? -1) < last,
     );
     return behind ? undefined : agreed.map(([, state_hash]) => state_hash);
-  });
+  };
+  return until(`${rounds} rounds on ${members.length} nodes`, read, limit_ms);
 }
