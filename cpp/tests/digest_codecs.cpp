@@ -31,6 +31,9 @@ void codecs() {
   CHECK(mg_outer_step(theta.data(), momentum.data(), sum.data(), 0.7f, 0.9f, N, threads, nullptr));
   CHECK(mg_delta_make(theta.data(), sum.data(), sum.data(), N, threads, nullptr));
   for (const auto* v : {&theta, &momentum, &sum}) digest.add(*v);
+  std::vector<double> squares(3);
+  CHECK(mg_delta_compare(theta.data(), sum.data(), N, threads, nullptr, squares.data()));
+  digest.add(squares);
 }
 
 void reed_solomon() {

@@ -79,6 +79,29 @@ describe("training on a GPU", () => {
   );
 });
 
+test(
+  "alignment on a GPU: the loss is the CPU's, but for bfloat16",
+  async () => {
+    expect((await train(GPU, "base", "--steps", "1", "--device", "cpu")).code).toBe(0);
+    const pairs = [1, 2, 3, 4].map((i) => {
+      return JSON.stringify({ prompt: `line ${i}`, chosen: " of the text", rejected: " of 7919" });
+    });
+    fs.writeFileSync(path.join(home, "pairs.jsonl"), pairs.join("\n"));
+    const aligned = async (device: string) => {
+      const files = ["--model", "base", "--pairs", "pairs.jsonl", "--out", `aligned-${device}`];
+      const sizes = ["--steps", "1", "--batch", "1", "--heldout", "0", "--device", device];
+      const { stdout } = await run(GPU, "align", ...files, ...sizes, "--json");
+      const of = (name: string) => documents(stdout).find(({ schema }) => schema === name)!;
+      const { loss } = of("magnet.align_step/1");
+      return { device: of("magnet.align_started/1").device, loss: loss as number };
+    };
+    const [cpu, gpu] = [await aligned("cpu"), await aligned("cuda")];
+    expect([cpu.device, gpu.device]).toEqual(["CPU", "cuda:0 (emulated device)"]);
+    expect(Math.abs(gpu.loss / cpu.loss - 1)).toBeLessThan(5e-3);
+  },
+  RUN_TIMEOUT_MS,
+);
+
 describe("where a GPU cannot be used", () => {
   test("without a driver cuda is refused, and auto trains on the CPU and says why", async () => {
     const refused = await train(NO_DRIVER, "no", "--steps", "1", "--device", "cuda");

@@ -35,6 +35,8 @@ await codec.outerStep(theta, momentum, floats(0.1), { lr: 0.7, mu: 0.9 }, { thre
 parts.push(sha256Hex(raw(theta)), sha256Hex(raw(momentum)));
 const sum = await codec.weightedSum([floats(1), floats(2), floats(3)], [1, 2, 4], { threads });
 parts.push(sha256Hex(raw(await codec.makeDelta(theta, sum, { threads }))));
+const { norm_a, norm_b, distance } = await codec.compareDeltas(theta, sum, { threads });
+parts.push(sha256Hex(raw(new Float32Array(Float64Array.of(norm_a, norm_b, distance).buffer))));
 for (const [data_shards, parity_shards] of [
   [4, 1],
   [4, 2],

@@ -138,3 +138,36 @@ describe("weighted sum", () => {
       );
   });
 });
+
+describe("two pseudo-gradients beside each other", () => {
+  const LENGTH = 150_001; // several chunks and an odd end
+  const norm = (a: Float32Array) => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
+
+  test("norms and distance as a plain loop in float64 gives them, for every thread count", async () => {
+    const [a, b] = [floats(LENGTH), floats(LENGTH)];
+    const found = await codec.compareDeltas(a, b, { threads: 1 });
+    const expected = [norm(a), norm(b), Math.sqrt(a.reduce((s, x, i) => s + (x - b[i]!) ** 2, 0))];
+    for (const [i, x] of [found.norm_a, found.norm_b, found.distance].entries())
+      expect(Math.abs(x / expected[i]! - 1)).toBeLessThan(1e-12);
+    for (const threads of [2, 7])
+      expect(await codec.compareDeltas(a, b, { threads })).toEqual(found);
+    expect((await codec.compareDeltas(a, a)).distance).toBe(0);
+    expect((await codec.compareDeltas(a, new Float32Array(LENGTH))).norm_b).toBe(0);
+  });
+
+  test("the largest floats have a distance; NaN and infinities are refused", async () => {
+    const [one, other] = [Float32Array.of(3e38, 0), Float32Array.of(-3e38, 0)];
+    expect((await codec.compareDeltas(one, other)).distance).toBeCloseTo(6e38, -32);
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+      const bad = floats(LENGTH);
+      bad[LENGTH - 1] = value;
+      for (const pair of [[bad, floats(LENGTH)] as const, [floats(LENGTH), bad] as const])
+        expect(await rejection(codec.compareDeltas(...pair))).toMatchObject({
+          code: "NOT_A_NUMBER",
+        });
+    }
+    expect(await rejection(codec.compareDeltas(floats(3), floats(4)))).toMatchObject({
+      code: "SHAPE_MISMATCH",
+    });
+  });
+});
