@@ -7,11 +7,6 @@
 #include "../trainer/rounds.hpp"
 #include "check.hpp"
 
-namespace magnet {
-/** The codecs give the same bits on every path. */
-CpuPath cpu_path() { return CpuPath::scalar; }
-}  // namespace magnet
-
 using namespace magnet::gpu;
 using namespace magnet::gpu::test;
 
