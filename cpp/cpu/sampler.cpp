@@ -81,6 +81,11 @@ bool Sampler::changes_logits() const {
          !drawn_.empty() || constraint_.has_value();
 }
 
+bool Sampler::wants_largest() const {
+  const bool greedy = options_.sampling.temperature == 0.0f || options_.sampling.top_k == 1;
+  return greedy && options_.top_logprobs == 0 && !changes_logits();
+}
+
 void Sampler::adjust(float* logits) {
   for (const LogitBias& b : bias_) logits[b.id] += b.value;
   const float penalty = options_.sampling.repetition_penalty;
@@ -163,6 +168,19 @@ void BatchDraws::draw(uint64_t i, const float* logits) const noexcept {
   tokens[i] = static_cast<Sampler*>(samplers[i])
                   ->try_draw(logits, logprobs + i, top_ids == nullptr ? nullptr : top_ids + top,
                              top_ids == nullptr ? nullptr : top_logprobs + top);
+}
+
+bool BatchDraws::wants_largest(uint64_t i) const {
+  return static_cast<const Sampler*>(samplers[i])->wants_largest();
+}
+
+void BatchDraws::take_largest(uint64_t i, int32_t token, float logprob) const {
+  static_cast<Sampler*>(samplers[i])->take_largest(token);
+  tokens[i] = token;
+  logprobs[i] = logprob;
+  if (top_ids == nullptr) return;
+  std::fill_n(top_ids + i * MG_TOP_LOGPROBS, MG_TOP_LOGPROBS, -1);
+  std::fill_n(top_logprobs + i * MG_TOP_LOGPROBS, MG_TOP_LOGPROBS, 0.0f);
 }
 
 }  // namespace magnet

@@ -40,6 +40,10 @@ class Sampler : public LiveHandle {
    */
   int32_t try_draw(const float* logits, float* logprob, int32_t* top_ids,
                    float* top_logprobs) noexcept;
+  /** Whether the next draw is the largest logit's token (the lowest of equals) whatever the others are,
+   * and reports no alternatives: who has found that token itself may call take_largest. */
+  bool wants_largest() const;
+  void take_largest(int32_t token) { accept(token); }
 
  private:
   bool changes_logits() const;
@@ -65,6 +69,8 @@ struct BatchDraws {
   int32_t* top_ids;
   float* top_logprobs;
   void draw(uint64_t i, const float* logits) const noexcept;
+  bool wants_largest(uint64_t i) const;
+  void take_largest(uint64_t i, int32_t token, float logprob) const;
 };
 
 }  // namespace magnet

@@ -1,6 +1,5 @@
-// mg_batch_* of libmagnet_cuda: the checks of the CPU's library, and the host's samplers.
+// mg_batch_* of libmagnet_cuda: the checks of the CPU's library, and its samplers.
 #include "../../cpu/infer_checks.hpp"
-#include "../../cpu/sampler.hpp"
 #include "../../cpu/thread_pool.hpp"
 #include "forward.hpp"
 
@@ -39,7 +38,7 @@ int32_t mg_batch_eval(void* model, void* pool, uint32_t rounding, const mg_batch
                 (batch.outputs.hidden == 0 || out_hidden != nullptr),
             MG_E_INVALID, "mg_batch_eval: no room for an output that a row asks for");
     run_batch(*batch.model, *batch.pool,
-              {rows, static_cast<uint32_t>(n_rows), tables, starts, out_logits, out_hidden, {}},
+              {rows, static_cast<uint32_t>(n_rows), tables, starts, out_logits, out_hidden},
               cancel);
     return int32_t{MG_OK};
   });
@@ -62,15 +61,8 @@ int32_t mg_batch_step(void* model, void* pool, uint32_t rounding, const mg_batch
     const uint32_t vocab = batch.model->config.vocab_size;
     check_samplers(samplers, n_outputs, batch.outputs.logits, vocab);
     const BatchDraws draws{samplers, out_tokens, out_logprobs, out_top_ids, out_top_logprobs};
-    const auto draw_all = [&](uint64_t first, uint64_t n, const float* logits) {
-      parallel_for(resolve_threads(0), static_cast<int64_t>(n),
-                   [&](int64_t begin, int64_t end, uint32_t) {
-                     for (auto i = static_cast<uint64_t>(begin); i < static_cast<uint64_t>(end); i++)
-                       draws.draw(first + i, logits + i * vocab);
-                   });
-    };
     run_batch(*batch.model, *batch.pool,
-              {rows, static_cast<uint32_t>(n_rows), tables, starts, nullptr, out_hidden, draw_all},
+              {rows, static_cast<uint32_t>(n_rows), tables, starts, nullptr, out_hidden, &draws},
               cancel);
     return int32_t{MG_OK};
   });

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <vector>
+
+#include "../../cpu/thread_pool.hpp"
 
 
 namespace magnet::gpu {
@@ -40,6 +43,7 @@ class Pass {
               w.kind, b.planes.data(), stride, b.plane_scales.data());
     head_product(m_.stream, {b.planes.data(), stride, b.plane_scales.data(), n}, w,
                  b.logits.data());
+    find_largest(m_.stream, b.logits.data(), n, c_.vocab_size, b.largest);
   }
   /** Normed states of the chosen rows from `first` on. */
   void hidden(uint32_t first, uint32_t n) const {
@@ -48,16 +52,16 @@ class Pass {
   }
 
  private:
-  /** Codes of x, normed where there is a norm, for the next products. */
-  CodeRows quantised(Matrix<const float> x, const DeviceArray<float>& norm) const {
-    const CodeTarget target = m_.buffers.target(x.rows, x.columns);
-    quantise_rows(m_.stream, x, norm.data(), c_.norm_eps, target);
-    return {target.codes, target.inverse, target.sums};
+  /** The product of x, normed where there is a norm. */
+  void product(Matrix<const float> x, const DeviceArray<float>& norm, const DeviceTernary& w,
+               bool add, Matrix<float> y) const {
+    ternary_product_of(m_.stream, {x, norm.data(), c_.norm_eps},
+                       m_.buffers.target(x.rows, x.columns), w.weight, add, y);
   }
   void attention(uint32_t index, const DeviceLayer& l) const {
     const Matrix<float> qkv = m_.buffers.qkv.view(rows_);
     const Matrix<float> mixed = m_.buffers.attention.view(rows_);
-    ternary_product(m_.stream, quantised(x_, l.attn_norm), l.qkv.weight, false, qkv);
+    product(x_, l.attn_norm, l.qkv, false, qkv);
     const int64_t q = int64_t{c_.n_heads} * c_.head_dim;
     const int64_t kv = int64_t{c_.n_kv_heads} * c_.head_dim;
     const auto columns = [&](int64_t first, int64_t count) {
@@ -67,12 +71,13 @@ class Pass {
     cache_rows(m_.stream, cache_, index, batch_, columns(0, q), columns(q, kv),
                columns(q + kv, kv), m_.cosines.data(), m_.sines.data(), queries);
     infer_attention(m_.stream, cache_, index, batch_, work_, c_.n_heads, queries, mixed);
-    ternary_product(m_.stream, quantised(mixed, l.attn_sub_norm), l.o.weight, true, x_);
+    product(mixed, l.attn_sub_norm, l.o, true, x_);
   }
   void feed_forward(const DeviceLayer& l) const {
     const Matrix<float> h = m_.buffers.h.view(rows_);
-    gated_product(m_.stream, quantised(x_, l.ffn_norm), l.gate_up.weight, m_.activation, h);
-    ternary_product(m_.stream, quantised(h, l.ffn_sub_norm), l.down.weight, true, x_);
+    gated_product_of(m_.stream, {x_, l.ffn_norm.data(), c_.norm_eps},
+                     m_.buffers.target(rows_, c_.d_model), l.gate_up.weight, m_.activation, h);
+    product(h, l.ffn_sub_norm, l.down, true, x_);
   }
 
   InferModel& m_;
@@ -96,17 +101,49 @@ AttentionWork work_of(InferModel& model, const KvCache& cache, const PassInputs&
   return work;
 }
 
-/** Logits of outputs first .. first + n, which the stream is computing, to whoever wants them. */
-void deliver(InferModel& model, const DeviceBatch& batch, uint64_t first, uint64_t n) {
+/** Rows of logits that the stream is computing, one after the other from the model's to the host's. */
+void fetch_logits(InferModel& model, uint64_t row, uint64_t n) {
   const uint64_t vocab = model.config.vocab_size;
   PinnedArray<float>& pinned = model.pinned_logits;
   if (pinned.size() == 0) pinned = PinnedArray<float>(SKINNY_ROWS * vocab);
-  copy_out(model.stream, pinned.data(), model.buffers.logits.data(), n * vocab * sizeof(float));
+  copy_out(model.stream, pinned.data() + row * vocab, model.buffers.logits.data() + row * vocab,
+           n * vocab * sizeof(float));
+}
+
+/** Draws outputs first .. first + n. Logits of those that are not greedy go to the host. */
+void draw_rows(InferModel& model, const BatchDraws& draws, uint64_t first, uint64_t n) {
+  copy_out(model.stream, model.pinned_largest.data(), model.buffers.largest.found.data(),
+           n * sizeof(Largest));
   model.stream.wait();
-  if (batch.logits != nullptr)
-    std::memcpy(batch.logits + first * vocab, pinned.data(), n * vocab * sizeof(float));
-  else
-    batch.read(first, n, pinned.data());
+  std::vector<uint64_t> left;
+  for (uint64_t i = 0; i < n; i++) {
+    const Largest found = model.pinned_largest[i];
+    // Where there is no largest, the sampler says why.
+    if (found.id >= 0 && draws.wants_largest(first + i))
+      draws.take_largest(first + i, found.id, found.logprob);
+    else
+      left.push_back(i);
+  }
+  if (left.empty()) return;
+  for (const uint64_t i : left) fetch_logits(model, i, 1);
+  model.stream.wait();
+  const uint64_t vocab = model.config.vocab_size;
+  parallel_for(resolve_threads(0), static_cast<int64_t>(left.size()),
+               [&](int64_t begin, int64_t end, uint32_t) {
+                 for (int64_t i = begin; i < end; i++) {
+                   const uint64_t row = left[static_cast<size_t>(i)];
+                   draws.draw(first + row, model.pinned_logits.data() + row * vocab);
+                 }
+               });
+}
+
+/** What becomes of outputs first .. first + n, whose logits the stream is computing. */
+void deliver(InferModel& model, const DeviceBatch& batch, uint64_t first, uint64_t n) {
+  if (batch.logits == nullptr) return draw_rows(model, *batch.draws, first, n);
+  const uint64_t vocab = model.config.vocab_size;
+  fetch_logits(model, 0, n);
+  model.stream.wait();
+  std::memcpy(batch.logits + first * vocab, model.pinned_logits.data(), n * vocab * sizeof(float));
 }
 
 /** A power of two that holds n. */

@@ -2,8 +2,7 @@
 // too: a row's bits depend on its own sequence alone. Decode steps are graphs that were captured once for
 // each size; what they read of the host lies at fixed places.
 #pragma once
-#include <functional>
-
+#include "../../cpu/sampler.hpp"
 #include "model.hpp"
 
 namespace magnet::gpu {
@@ -14,10 +13,10 @@ struct DeviceBatch {
   uint32_t n;
   const uint32_t* tables;
   const uint32_t* starts;
-  float* logits;  // (rows with MG_OUTPUT_LOGITS, vocab); null: they go to `read`
+  float* logits;  // (rows with MG_OUTPUT_LOGITS, vocab); null: they are drawn from
   float* hidden;  // (rows with MG_OUTPUT_HIDDEN, d_model)
-  /** Gets the logits of outputs first, first + 1, ..., some at a time. */
-  std::function<void(uint64_t first, uint64_t n, const float* logits)> read = {};
+  /** Of outputs whose logits nobody takes. Greedy draws take theirs on the GPU. */
+  const BatchDraws* draws = nullptr;
 };
 
 /** Throws MG_E_CANCELLED before anything runs. */

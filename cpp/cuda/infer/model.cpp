@@ -72,7 +72,8 @@ PassBuffers::PassBuffers(const Stream& stream, const mg_model_config& c, const H
       planes(static_cast<uint64_t>(SKINNY_ROWS * 2 * head.chunks() * CHUNK_BYTES)),
       plane_scales(SKINNY_ROWS),
       logits(uint64_t{SKINNY_ROWS} * c.vocab_size),
-      hidden(uint64_t{MG_BATCH_ROWS} * c.d_model) {}
+      hidden(uint64_t{MG_BATCH_ROWS} * c.d_model),
+      largest(SKINNY_ROWS) {}
 
 CodeTarget PassBuffers::target(int64_t rows, int64_t columns) const {
   return {{codes.data(), rows, columns, chunks_of(columns) * CHUNK_BYTES}, inverse.data(),
@@ -89,7 +90,8 @@ InferModel::InferModel(const Model& host, int on_device, uint32_t head)
       embedding(upload_matrix(stream, host, host.embedding, HeadKind::fp16)),
       own_head(upload_own_head(stream, host, head)),
       buffers(stream, config, this->head().weight),
-      inputs(config.context) {
+      inputs(config.context),
+      pinned_largest(SKINNY_ROWS) {
   const RopeTables tables(config.context, config.head_dim, static_cast<double>(config.rope_theta));
   cosines = upload_floats(stream, tables.cos);
   sines = upload_floats(stream, tables.sin);

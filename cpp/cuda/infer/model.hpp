@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "../../cpu/infer_model.hpp"
-#include "../kernels/infer_rows.hpp"
+#include "../kernels/infer_fused.hpp"
+#include "../kernels/infer_largest.hpp"
 #include "inputs.hpp"
 #include "weights.hpp"
 
@@ -29,6 +30,7 @@ struct PassBuffers {
   DeviceArray<int32_t> sums;
   DeviceArray<unsigned char> planes;
   DeviceArray<float> plane_scales, logits, hidden;
+  LargestBuffers largest;  // of the logits
   /** Codes of `rows` rows of an input of so many columns. */
   CodeTarget target(int64_t rows, int64_t columns) const;
 };
@@ -50,6 +52,7 @@ struct InferModel : LiveHandle {
   PassBuffers buffers;
   InputBuffers inputs;
   PinnedArray<float> pinned_logits;  // made when they are first asked for
+  PinnedArray<Largest> pinned_largest;
 
   const DeviceHead& head() const { return own_head.weight.rows == 0 ? embedding : own_head; }
   /** Read for one decoded token. */

@@ -42,7 +42,7 @@ void run_session(Session& s, const std::vector<mg_batch_row>& rows, float* logit
   const uint32_t starts[2] = {0, static_cast<uint32_t>(s.table.size())};
   run_batch(*s.model, s.pool,
             {rows.data(), static_cast<uint32_t>(rows.size()), s.table.data(), starts, logits,
-             nullptr, {}},
+             nullptr},
             cancel);
 }
 

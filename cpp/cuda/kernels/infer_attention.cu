@@ -36,6 +36,8 @@ __device__ __forceinline__ void rotate_pair(const float* x, float c, float s, in
 
 /** A block per row. */
 __global__ void __launch_bounds__(CACHE_THREADS) cache_rows_kernel(CacheArguments x) {
+  let_next_start();
+  wait_for_previous();
   const int64_t r = blockIdx.x;
   const mg_batch_row row = x.batch.rows[r];
   const int half = static_cast<int>(x.cache.head_dim) / 2;
@@ -86,7 +88,8 @@ void cache_rows(const Stream& stream, const KvCache& cache, uint32_t layer, cons
                                     cosines,
                                     sines,
                                     queries};
-  MG_LAUNCH(cache_rows_kernel, stream, {static_cast<unsigned>(q.rows), CACHE_THREADS}, arguments);
+  MG_LAUNCH(cache_rows_kernel, stream, {static_cast<unsigned>(q.rows), CACHE_THREADS, 0, true},
+            arguments);
 }
 
 AttentionTiles attention_tiles(const mg_batch_row* rows, uint32_t n, uint32_t heads,

@@ -119,6 +119,8 @@ __global__ void __launch_bounds__(DECODE_WARPS* LANES) decode_attention_kernel(I
   const HalfTile<HD> values{shared + HalfTile<HD>::elements(PAIRS + (2 * warp + 1) * UNIT)};
   auto* const results =
       reinterpret_cast<float*>(shared + HalfTile<HD>::elements(PAIRS + 2 * warps * UNIT));
+  let_next_start();
+  wait_for_previous();
   const InferPlace at = infer_place(x, cut_group(x.heads, x.cache.kv_heads));
   const int end = at.position + 1;
   const int units = (end + UNIT - 1) / UNIT;
@@ -174,6 +176,8 @@ constexpr int MERGE_THREADS = 128;
 
 /** One block a row and head: merges its units as merge_round does. */
 __global__ void __launch_bounds__(MERGE_THREADS) merge_split_kernel(InferArguments x) {
+  let_next_start();
+  wait_for_previous();
   const uint32_t head = blockIdx.x % x.heads;
   const AttentionTile tile = x.tiles[blockIdx.x / x.heads];
   const int head_dim = static_cast<int>(x.cache.head_dim);
@@ -216,10 +220,11 @@ void decode_attention(const Stream& stream, const InferArguments& arguments, uin
                                        static_cast<uint32_t>(warps)
                                  : 1;
     MG_LAUNCH(decode_attention_kernel<HD>, stream,
-              {dim3(blocks, parts), threads, decode_bytes<HD>(warps, cut.heads)}, arguments);
+              {dim3(blocks, parts), threads, decode_bytes<HD>(warps, cut.heads), true}, arguments);
   });
   if (split)
-    MG_LAUNCH(merge_split_kernel, stream, {rows * arguments.heads, MERGE_THREADS}, arguments);
+    MG_LAUNCH(merge_split_kernel, stream, {rows * arguments.heads, MERGE_THREADS, 0, true},
+              arguments);
 }
 
 }  // namespace magnet::gpu

@@ -65,6 +65,8 @@ __global__ void __launch_bounds__(PREFILL_THREADS, 2) prefill_attention_kernel(I
   const auto stage = [&](int i) {
     return HalfTile<HD>{shared + HalfTile<HD>::elements(Shape::QUERY_ROWS + i * UNIT)};
   };
+  let_next_start();
+  wait_for_previous();
   const GroupCut cut = cut_group(x.heads, x.cache.kv_heads);
   const InferPlace at = infer_place(x, cut);
   const int first = warp_index() * cut.positions;  // of the tile's rows
@@ -128,7 +130,7 @@ void prefill_attention(const Stream& stream, const InferArguments& arguments, ui
   with_head_dim(arguments.cache.head_dim, [&](auto size) {
     constexpr int HD = decltype(size)::value;
     MG_LAUNCH(prefill_attention_kernel<HD>, stream,
-              {blocks, PREFILL_THREADS, PrefillTile<HD>::SHARED}, arguments);
+              {blocks, PREFILL_THREADS, PrefillTile<HD>::SHARED, true}, arguments);
   });
 }
 

@@ -16,6 +16,8 @@ __global__ void __launch_bounds__(SKINNY_THREADS) skinny_kernel(SkinnyArguments 
   PanelLoads<PANELS> loads;
   loads.start(x, panel, warp);
   for (int i = static_cast<int>(threadIdx.x); i < SUMS; i += SKINNY_THREADS) sums[i] = 0;
+  let_next_start();
+  wait_for_previous();
   WarpSums<TILES, PANELS> mine = {};
   for (int64_t first = warp; first < x.chunks; first += SKINNY_AHEAD * SKINNY_WARPS) {
     if (first != warp) loads.start(x, panel, first);
@@ -38,7 +40,7 @@ template <int PANELS>
 void skinny(const Stream& stream, const SkinnyArguments& x) {
   const auto blocks = static_cast<unsigned>(x.w.panels() / PANELS);
   const auto start = [&](auto kernel) {
-    launch("ternary_product", kernel, stream, {blocks, SKINNY_THREADS}, x);
+    launch("ternary_product", kernel, stream, {blocks, SKINNY_THREADS, 0, true}, x);
   };
   const int64_t rows = x.y.rows;
   if (rows <= 8) return start(skinny_kernel<1, PANELS>);

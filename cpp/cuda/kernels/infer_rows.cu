@@ -11,6 +11,8 @@ namespace {
 __global__ void __launch_bounds__(ROW_THREADS)
     embed_rows_kernel(const uint32_t* words, int64_t chunks, const mg_batch_row* rows,
                       Matrix<float> x) {
+  let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.x;
   const int64_t token = rows[row].token;
   for (int64_t i = threadIdx.x; i < (x.columns + 1) / 2; i += ROW_THREADS) {
@@ -37,6 +39,8 @@ __global__ void __launch_bounds__(ROW_THREADS)
   __shared__ float scratch[LANES];
   __shared__ unsigned most_scratch[LANES];
   __shared__ int32_t sum_scratch[LANES];
+  let_next_start();
+  wait_for_previous();
   const int64_t row = blockIdx.x;
   const float* const from = x.row(row);
   const float root = root_of_row(from, x.stride, norm, scratch);
@@ -59,6 +63,8 @@ __global__ void __launch_bounds__(ROW_THREADS)
 __global__ void __launch_bounds__(ROW_THREADS)
     normed_rows_kernel(Matrix<const float> x, const uint32_t* chosen, RowNorm norm, float* out) {
   __shared__ float scratch[LANES];
+  let_next_start();
+  wait_for_previous();
   const float* const from = x.row(chosen[blockIdx.x]);
   const float root = root_of_row(from, x.stride, norm, scratch);
   float* const to = out + int64_t{blockIdx.x} * x.columns;
@@ -103,6 +109,8 @@ __global__ void __launch_bounds__(ROW_THREADS)
   constexpr int WIDTH = KIND == HeadKind::fp16 ? 2 : 1;
   __shared__ float scratch[LANES];
   __shared__ unsigned most_scratch[LANES];
+  let_next_start();
+  wait_for_previous();
   const float* const from = x.row(chosen[blockIdx.x]);
   const float root = root_of_row(from, x.stride, norm, scratch);
   const auto value = [&](int64_t i) {
@@ -134,21 +142,21 @@ __global__ void __launch_bounds__(ROW_THREADS)
 void embed_rows(const Stream& stream, const HeadWeight& embedding, const mg_batch_row* rows,
                 Matrix<float> x) {
   if (x.rows == 0) return;
-  MG_LAUNCH(embed_rows_kernel, stream, {static_cast<unsigned>(x.rows), ROW_THREADS},
+  MG_LAUNCH(embed_rows_kernel, stream, {static_cast<unsigned>(x.rows), ROW_THREADS, 0, true},
             reinterpret_cast<const uint32_t*>(embedding.values), embedding.chunks(), rows, x);
 }
 
 void quantise_rows(const Stream& stream, Matrix<const float> x, const float* w, float eps,
                    const CodeTarget& out) {
   if (x.rows == 0) return;
-  MG_LAUNCH(quantise_rows_kernel, stream, {static_cast<unsigned>(x.rows), ROW_THREADS}, x,
+  MG_LAUNCH(quantise_rows_kernel, stream, {static_cast<unsigned>(x.rows), ROW_THREADS, 0, true}, x,
             RowNorm{w, eps, x.columns}, out);
 }
 
 void normed_rows(const Stream& stream, Matrix<const float> x, const uint32_t* chosen, int64_t n,
                  const float* w, float eps, float* out) {
   if (n == 0) return;
-  MG_LAUNCH(normed_rows_kernel, stream, {static_cast<unsigned>(n), ROW_THREADS}, x, chosen,
+  MG_LAUNCH(normed_rows_kernel, stream, {static_cast<unsigned>(n), ROW_THREADS, 0, true}, x, chosen,
             RowNorm{w, eps, x.columns}, out);
 }
 
@@ -156,7 +164,7 @@ void head_rows(const Stream& stream, Matrix<const float> x, const uint32_t* chos
                const float* w, float eps, HeadKind kind, unsigned char* planes, int64_t stride,
                float* scales) {
   if (n == 0) return;
-  const Geometry geometry{static_cast<unsigned>(n), ROW_THREADS};
+  const Geometry geometry{static_cast<unsigned>(n), ROW_THREADS, 0, true};
   const RowNorm norm{w, eps, x.columns};
   if (kind == HeadKind::fp16)
     MG_LAUNCH(head_rows_kernel<HeadKind::fp16>, stream, geometry, x, chosen, norm, planes, stride,

@@ -182,6 +182,8 @@ __global__ void __launch_bounds__(TILE_THREADS) tile_kernel(TileOperands x, Outp
   TileWeights<S> now;
   TileWeights<S> next;
   next.load(x, panel, 0);
+  let_next_start();
+  wait_for_previous();
   for (int chunk = 0; chunk < TILE_STAGES - 1; chunk++) {
     load_stage<S>(x, block_row, chunk, stage(chunk));
     cp_async_commit();
@@ -280,8 +282,8 @@ template <class S, class Output>
 void start(const Stream& stream, const TileOperands& x, const Output& output) {
   const dim3 grid(static_cast<unsigned>((x.panels + S::BLOCK_PANELS - 1) / S::BLOCK_PANELS),
                   static_cast<unsigned>((x.rows + S::BLOCK_ROWS - 1) / S::BLOCK_ROWS));
-  launch("tile_product", tile_kernel<S, Output>, stream, {grid, TILE_THREADS, S::SHARED}, x,
-         output);
+  launch("tile_product", tile_kernel<S, Output>, stream, {grid, TILE_THREADS, S::SHARED, true},
+         x, output);
 }
 
 TileOperands operands_of(const CodeRows& x, const TernaryWeight& w) {

@@ -140,6 +140,20 @@ __host__ __device__ __forceinline__ float2 unpack_fp16(uint32_t two) {
 #endif
 }
 
+/** In kernels whose launches overlap (Geometry, runtime.hpp): until the kernel before has ended and what
+ * it wrote is there; and that the next one may start now, and wait in its turn. From compute capability
+ * 9.0 on; nothing where kernels follow each other anyway. */
+__device__ __forceinline__ void wait_for_previous() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\n" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void let_next_start() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;\n");
+#endif
+}
+
 /** Sum over the lanes by one fixed tree; every lane has it. */
 template <class T>
 __device__ __forceinline__ T warp_sum(T x) {

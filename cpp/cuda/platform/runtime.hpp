@@ -156,6 +156,9 @@ struct Geometry {
   dim3 grid;
   dim3 block;
   uint64_t shared_bytes = 0;
+  /** May start before the kernel before it in the stream has ended; it must then call wait_for_previous
+   * (device.hpp) before it touches what another kernel writes or reads. */
+  bool overlaps = false;
 };
 
 /** Refuses what no device takes, before the launch. */
@@ -187,8 +190,17 @@ void launch(const char* name, void (*kernel)(P...), const Stream& stream, const 
   // Without asking a block gets 48 KB, of which the kernel's own static arrays are part.
   if (geometry.shared_bytes > 32 * 1024)
     allow_shared(reinterpret_cast<const void*>(kernel), geometry.shared_bytes);
-  kernel<<<geometry.grid, geometry.block, geometry.shared_bytes,
-           static_cast<cudaStream_t>(stream.native())>>>(static_cast<P>(arguments)...);
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = geometry.grid;
+  config.blockDim = geometry.block;
+  config.dynamicSmemBytes = geometry.shared_bytes;
+  config.stream = static_cast<cudaStream_t>(stream.native());
+  config.attrs = &overlap;
+  config.numAttrs = geometry.overlaps && capability().major >= 9 ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, static_cast<P>(arguments)...);
   check_launch(name);
 #endif
 }
