@@ -1,10 +1,10 @@
 // Products whose activations are shared by many panels of weights: prefill, and the head. A block has 8
-// warps; weights go straight into the registers of the one or two warps that use them, a chunk ahead,
-// activations through a ring of three stages that cp.async fills two chunks ahead. In shared memory
+// warps; weights go straight into the registers of the one or two warps that use them, a chunk or two
+// ahead, activations through a ring of three stages that cp.async fills two chunks ahead. In shared memory
 // odd rows have the halves of their 128 bytes exchanged, so that 8 lanes meet all banks once.
 //
-// The head at few rows is bound by its weights' bandwidth: a warp has 2 KB under way, a block 16 KB, and
-// three or more blocks fit on a multiprocessor. Ternary tiles (128 outputs x 64 rows) read 8 KB of
+// The head at few rows is bound by its weights' bandwidth: a warp has two chunks of 2 KB under way, a block
+// 32 KB, and two blocks fit on a multiprocessor (one where rows are many). Ternary tiles (128 outputs x 64 rows) read 8 KB of
 // activations and 4 KB of codes for a chunk of 1 million products: bound by the tensor cores, where an
 // instruction's operands cost one decoded fragment for four instructions.
 #include "infer_tile.hpp"
@@ -22,6 +22,7 @@ struct TernaryTile {
   static constexpr int LOADS = 1;   // of 16 bytes, a lane's weights of a chunk
   static constexpr int PLANES = 1;  // of activations
   static constexpr int SUMS = 1;
+  static constexpr int AHEAD = 1;  // chunks of weights that are under way
   static __device__ __forceinline__ void fragment(uint32_t (&a)[4], const uint4 (&w)[LOADS],
                                                   int step) {
     ternary_fragment(a, w[0], step);
@@ -35,6 +36,7 @@ struct TernaryTile {
 struct WholeWords {
   static constexpr int LOADS = STEPS;
   static constexpr int PLANES = 2;
+  static constexpr int AHEAD = 2;
   static __device__ __forceinline__ void fragment(uint32_t (&a)[4], const uint4 (&w)[LOADS],
                                                   int step) {
     a[0] = w[step].x;
@@ -73,6 +75,8 @@ struct TileShape {
   static constexpr int BLOCK_ROWS = TILES * TILE_ROWS * ROW_WARPS;
   static constexpr int STAGE_BYTES = P::PLANES * BLOCK_ROWS * CHUNK_BYTES;
   static constexpr uint64_t SHARED = uint64_t{TILE_STAGES} * STAGE_BYTES;
+  /** Blocks on a multiprocessor, whose registers they share. */
+  static constexpr int TOGETHER = P::PLANES == 2 && TILES > 2 ? 1 : 2;
 };
 
 struct TileOperands {
@@ -171,7 +175,8 @@ struct TileSums {
 
 /** Output: store(first panel, row of the panels, row of activations, sums of the warp's panels). */
 template <class S, class Output>
-__global__ void __launch_bounds__(TILE_THREADS) tile_kernel(TileOperands x, Output output) {
+__global__ void __launch_bounds__(TILE_THREADS, S::TOGETHER)
+    tile_kernel(TileOperands x, Output output) {
   unsigned char* const shared = dynamic_shared<unsigned char>();
   const int warp = static_cast<int>(threadIdx.x) / LANES;
   const int64_t panel =
@@ -179,9 +184,10 @@ __global__ void __launch_bounds__(TILE_THREADS) tile_kernel(TileOperands x, Outp
   const int64_t block_row = int64_t{blockIdx.y} * S::BLOCK_ROWS;
   const int warp_row = warp % S::ROW_WARPS * S::TILES * TILE_ROWS;
   const auto stage = [&](int64_t chunk) { return shared + chunk % TILE_STAGES * S::STAGE_BYTES; };
-  TileWeights<S> now;
-  TileWeights<S> next;
-  next.load(x, panel, 0);
+  constexpr int AHEAD = S::Policy::AHEAD;
+  TileWeights<S> next[AHEAD];
+#pragma unroll
+  for (int i = 0; i < AHEAD; i++) next[i].load(x, panel, i);
   let_next_start();
   wait_for_previous();
   for (int chunk = 0; chunk < TILE_STAGES - 1; chunk++) {
@@ -191,8 +197,10 @@ __global__ void __launch_bounds__(TILE_THREADS) tile_kernel(TileOperands x, Outp
   TileSums<S> sums;
   sums.clear();
   for (int64_t chunk = 0; chunk < x.chunks; chunk++) {
-    now = next;
-    next.load(x, panel, chunk + 1);
+    const TileWeights<S> now = next[0];
+#pragma unroll
+    for (int i = 1; i < AHEAD; i++) next[i - 1] = next[i];
+    next[AHEAD - 1].load(x, panel, chunk + AHEAD);
     cp_async_wait<TILE_STAGES - 2>();
     __syncthreads();  // the chunk is there for all, and the stage before it is free
     load_stage<S>(x, block_row, chunk + TILE_STAGES - 1, stage(chunk + TILE_STAGES - 1));

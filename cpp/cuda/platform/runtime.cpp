@@ -10,7 +10,7 @@ void* Stream::workspace(uint64_t bytes) const {
 }
 
 void check_geometry(const Geometry& geometry) {
-  const auto& [grid, block, shared] = geometry;
+  const auto& [grid, block, shared, overlaps] = geometry;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   const bool grid_fits = grid.x >= 1 && grid.x <= 0x7fffffffu && grid.y >= 1 && grid.y <= 65535 &&
                          grid.z >= 1 && grid.z <= 65535;

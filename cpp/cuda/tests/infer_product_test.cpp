@@ -3,7 +3,8 @@
 #include <algorithm>
 
 #include "../infer/weights.hpp"
-#include "../kernels/infer_rows.hpp"
+#include "../kernels/infer_fused.hpp"
+#include "../kernels/infer_largest.hpp"
 #include "check.hpp"
 
 using namespace magnet::gpu;
@@ -251,6 +252,71 @@ void test_quantise(Random& random, uint32_t rows, uint32_t d, bool normed) {
   check(exact, name + ": sums of codes, or the largest");
 }
 
+/** Rows that are normed, quantised and multiplied in one kernel, or in several where they are many. */
+void test_fused(Random& random, uint32_t rows, uint32_t n, uint32_t k, bool normed) {
+  const Stream stream;
+  const std::string name = shape_name("fused", rows, n, k);
+  const HostTernary first(random, n, k, 0.02f);
+  const HostTernary second(random, n, k, 0.03f);
+  const DeviceTernary stacked = upload_stacked(stream, {&first.packed, &second.packed});
+  const DeviceTernary both = upload_gated(stream, first.packed, second.packed);
+  const DeviceMatrix<float> x =
+      upload_matrix<float>(stream, rows, k, random.values<float>(int64_t{rows} * k, 2.0));
+  const DeviceArray<float> w = upload_reals<float>(stream, random.values<float>(k));
+  const int64_t stride = chunks_of(k) * CHUNK_BYTES;
+  const DeviceArray<int8_t> codes(static_cast<uint64_t>(rows * stride));
+  const DeviceArray<float> inverse(rows);
+  const DeviceArray<int32_t> sums(rows);
+  const CodeTarget scratch{{codes.data(), rows, k, stride}, inverse.data(), sums.data()};
+  const FloatRows in{x.view(), normed ? w.data() : nullptr, 1e-5f};
+  const auto run = [&](bool gated, bool fused) {
+    const DeviceMatrix<float> y(stream, rows, gated ? n : 2 * n);
+    if (!fused) quantise_rows(stream, in.x, in.norm, in.eps, scratch);
+    const CodeRows apart{scratch.codes, scratch.inverse, scratch.sums};
+    if (gated && fused)
+      gated_product_of(stream, in, scratch, both.weight, GateFunction::silu, y.view());
+    else if (gated)
+      gated_product(stream, apart, both.weight, GateFunction::silu, y.view());
+    else if (fused)
+      ternary_product_of(stream, in, scratch, stacked.weight, true, y.view());
+    else
+      ternary_product(stream, apart, stacked.weight, true, y.view());
+    return download_matrix(stream, y.view());
+  };
+  for (const bool gated : {false, true}) {
+    const Reals want = run(gated, false);
+    check(run(gated, true) == want, name + (gated ? ", gated" : ""));
+    check_same_in_all_orders([&] { return run(gated, true); }, name);
+  }
+}
+
+void test_largest(Random& random, uint32_t vocab) {
+  const Stream stream;
+  constexpr uint32_t ROWS = 6;
+  const std::string name = "largest of " + std::to_string(vocab);
+  Reals logits = random.values<float>(int64_t{ROWS} * vocab, 4.0);
+  const auto place = [&](uint32_t row) { return logits.begin() + int64_t{row} * vocab; };
+  *(place(1) + vocab / 2) = *(place(1) + vocab - 1) = 99.0;  // the first of equals
+  *(place(2) + vocab / 3) = NAN;
+  std::fill(place(3), place(4), -INFINITY);
+  *(place(4) + vocab - 1) = INFINITY;
+  std::fill(place(5), place(5) + (vocab - 1), -INFINITY);
+  const DeviceArray<float> device = upload_reals<float>(stream, logits);
+  const LargestBuffers buffers(ROWS);
+  find_largest(stream, device.data(), ROWS, vocab, buffers);
+  const std::vector<Largest> found = download(stream, buffers.found.data(), ROWS);
+  for (const uint32_t row : {0u, 1u, 5u}) {
+    const auto top = std::max_element(place(row), place(row + 1));
+    double sum = 0;
+    for (auto x = place(row); x != place(row + 1); ++x) sum += std::exp(*x - *top);
+    check(found[row].id == top - place(row), name + ": row " + std::to_string(row));
+    check(std::fabs(static_cast<double>(found[row].logprob) + std::log(sum)) < 1e-5,
+          name + ": logprob of row " + std::to_string(row));
+  }
+  for (const uint32_t row : {2u, 3u, 4u})
+    check(found[row].id == -1, name + ": row " + std::to_string(row) + " has none");
+}
+
 }  // namespace
 
 int main() {
@@ -273,6 +339,12 @@ int main() {
     test_head(random, kind, 30, 97, 32);
     test_head(random, kind, 64, 130, 200);
   }
+  test_fused(random, 1, 64, 64, true);
+  test_fused(random, 3, 37, 150, true);
+  test_fused(random, 4, 24, 4200, false);
+  test_fused(random, 2, 20, 1100, false);
+  test_fused(random, 5, 16, 88, true);
+  for (const uint32_t vocab : {5u, 97u, 4099u}) test_largest(random, vocab);
   for (const uint32_t d : {32u, 64u, 88u, 150u, 1536u, 4096u}) {
     test_quantise(random, 3, d, true);
     test_quantise(random, 2, d, false);
