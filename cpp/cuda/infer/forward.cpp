@@ -101,7 +101,7 @@ AttentionWork work_of(InferModel& model, const KvCache& cache, const PassInputs&
   return work;
 }
 
-/** Rows of logits that the stream is computing, one after the other from the model's to the host's. */
+/** Rows of logits that the stream is computing, to their place on the host. */
 void fetch_logits(InferModel& model, uint64_t row, uint64_t n) {
   const uint64_t vocab = model.config.vocab_size;
   PinnedArray<float>& pinned = model.pinned_logits;

@@ -12,7 +12,8 @@ const PackedTernary& ternary_of(const Linear& linear) {
   require(linear.ternary.rows != 0, MG_E_UNSUPPORTED,
           "a GPU runs ternary models: this one has projections that are not; take the CPU");
   require(linear.ternary.block_scales.empty(), MG_E_UNSUPPORTED,
-          "a GPU runs ternary matrices with one scale: a tensor of this file has several; take the CPU");
+          "a GPU runs ternary matrices with one scale: a tensor of this file has several; take "
+          "the CPU");
   return linear.ternary;
 }
 

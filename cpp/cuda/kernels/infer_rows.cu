@@ -84,8 +84,8 @@ __device__ __forceinline__ void put_halves(unsigned char* planes, int64_t stride
 }
 
 constexpr float INT15_MOST = 127 * 128 + 63;
-__device__ __forceinline__ void put_int15(unsigned char* planes, int64_t stride, int64_t i, float4 y,
-                                          float inverse) {
+__device__ __forceinline__ void put_int15(unsigned char* planes, int64_t stride, int64_t i,
+                                          float4 y, float inverse) {
   const float values[4] = {y.x, y.y, y.z, y.w};
   uint32_t high = 0;
   uint32_t low = 0;

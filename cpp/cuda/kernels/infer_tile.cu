@@ -1,12 +1,12 @@
 // Products whose activations are shared by many panels of weights: prefill, and the head. A block has 8
 // warps; weights go straight into the registers of the one or two warps that use them, a chunk or two
-// ahead, activations through a ring of three stages that cp.async fills two chunks ahead. In shared memory
-// odd rows have the halves of their 128 bytes exchanged, so that 8 lanes meet all banks once.
+// ahead, activations through a ring of three stages that cp.async fills two chunks ahead. In shared
+// memory odd rows have the halves of their 128 bytes exchanged: 8 lanes meet all banks once.
 //
-// The head at few rows is bound by its weights' bandwidth: a warp has two chunks of 2 KB under way, a block
-// 32 KB, and two blocks fit on a multiprocessor (one where rows are many). Ternary tiles (128 outputs x 64 rows) read 8 KB of
-// activations and 4 KB of codes for a chunk of 1 million products: bound by the tensor cores, where an
-// instruction's operands cost one decoded fragment for four instructions.
+// The head at few rows is bound by its weights' bandwidth: a warp has two chunks of 2 KB under way, a
+// block 32 KB, and two blocks fit on a multiprocessor (one where rows are many). Ternary tiles (128
+// outputs x 64 rows) read 8 KB of activations and 4 KB of codes for a chunk of 1 million products: bound
+// by the tensor cores, where an instruction's operands cost one decoded fragment for four instructions.
 #include "infer_tile.hpp"
 
 #include "infer_fragments.cuh"
@@ -124,8 +124,8 @@ struct TileWeights {
       const int64_t real = panel + p < x.panels ? panel + p : x.panels - 1;
 #pragma unroll
       for (int i = 0; i < Policy::LOADS; i++)
-        of[p][i] =
-            load_weights(x.weights + ((real * x.chunks + chunk) * Policy::LOADS + i) * LANES + lane);
+        of[p][i] = load_weights(
+            x.weights + ((real * x.chunks + chunk) * Policy::LOADS + i) * LANES + lane);
     }
   }
 };
