@@ -3,7 +3,7 @@
 # kernels, compute-sanitizer over them, the golden files and the benches, and ends with a table. Needs
 # nvcc, g++ and python3 with numpy; PyTorch for the comparison; no npm and no network.
 #   tests/gpu/run.sh [stage...]     all of them unless named:
-#     build tests memcheck racecheck golden gemm speed torch curve infer
+#     build tests memcheck racecheck golden gemm delta speed torch curve infer
 # No stage takes more than ten minutes on 16 cores, whatever hangs in it, and one that fails hides no
 # row of another. The libraries and objects are in build/gpu, and rows.jsonl and log.txt too, or in
 # the folder that OUT names.
@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 made=build/gpu
 out="${OUT:-$made}"
 mkdir -p "$made" "$out"
-stages="${*:-build tests memcheck racecheck golden gemm speed torch curve infer}"
+stages="${*:-build tests memcheck racecheck golden gemm delta speed torch curve infer}"
 rows="$out/rows.jsonl"
 log="$out/log.txt"
 : > "$rows"
@@ -86,10 +86,13 @@ script() {
   local code=${PIPESTATUS[0]}
   [ "$code" = 0 ] || row "$1" "" "the script ended with $code" false
 }
-gemm() {
-  say "matrix products"
-  timeout -k 5 300 "$made/gemm_bench" 2>&1 | tee -a "$log"
+# What is measured, the program, seconds.
+bench() {
+  say "$1"
+  timeout -k 5 "$3" "$made/$2" 2>&1 | tee -a "$log"
   local code=${PIPESTATUS[0]}
+  [ "$code" = 0 ] || row "$1" "" "the program ended with $code" false
+}
   [ "$code" = 0 ] || row "matrix products" "" "the program ended with $code" false
 }
 
@@ -102,7 +105,8 @@ else
   wants memcheck && kernel_tests memcheck
   wants racecheck && kernel_tests racecheck
   wants golden && script "golden files" 300 tests/gpu/golden.py
-  wants gemm && gemm
+  wants gemm && bench "matrix products" gemm_bench 300
+  wants delta && bench "pseudo-gradients and the outer step" delta_bench 100
   wants speed && script "training: speed" 300 tests/gpu/train.py speed
   wants torch && script "training: PyTorch" 560 tests/gpu/train.py torch
   wants curve && script "training: curve" 560 tests/gpu/train.py curve

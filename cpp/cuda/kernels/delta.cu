@@ -12,14 +12,16 @@ namespace {
 
 constexpr unsigned THREADS = 256;
 constexpr unsigned WARPS = THREADS / LANES;
-/** Blocks that a multiprocessor has room for; at most 32 registers a thread. */
+/** Blocks that a multiprocessor has room for at once: all that it takes, of at most 32 registers a
+ * thread; compressing takes some more. */
 constexpr unsigned RESIDENT = 8;
+constexpr unsigned RESIDENT_COMPRESSING = 6;
 static_assert(MG_DELTA_BLOCK == 4 * LANES);
 
-Geometry geometry_for(uint64_t n) {
+Geometry geometry_for(uint64_t n, unsigned resident = RESIDENT) {
   const uint64_t blocks = (n + MG_DELTA_BLOCK - 1) / MG_DELTA_BLOCK;
   const uint64_t needed = (blocks + WARPS - 1) / WARPS;
-  const auto most = static_cast<uint64_t>(capability().multiprocessors) * RESIDENT;
+  const auto most = static_cast<uint64_t>(capability().multiprocessors) * resident;
   return {dim3(static_cast<unsigned>(needed < most ? needed : most)), dim3(THREADS)};
 }
 
@@ -78,7 +80,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
 }
 
 template <uint32_t KIND, bool FEEDBACK>
-__global__ void __launch_bounds__(THREADS, RESIDENT)
+__global__ void __launch_bounds__(THREADS, RESIDENT_COMPRESSING)
     delta_compress_kernel(DeltaSource s, PackedDelta out) {
   using P = Packing<KIND>;
   for_blocks(s.n, [&](uint64_t block, uint64_t at) {
@@ -199,7 +201,8 @@ void delta_compress(const Stream& stream, const DeltaSource& source, const Packe
   for_kind(out.kind, [&]<uint32_t KIND>(Kind<KIND>) {
     const auto kernel = source.residual == nullptr ? delta_compress_kernel<KIND, false>
                                                    : delta_compress_kernel<KIND, true>;
-    launch("delta_compress", kernel, stream, geometry_for(source.n), source, out);
+    launch("delta_compress", kernel, stream, geometry_for(source.n, RESIDENT_COMPRESSING), source,
+           out);
   });
 }
 

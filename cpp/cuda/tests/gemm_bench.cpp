@@ -3,7 +3,7 @@
 // be compiled and tried like the tests.
 #include "../kernels/gemm.hpp"
 #include "../kernels/gemm_cublas.hpp"
-#include "check.hpp"
+#include "bench.hpp"
 
 using namespace magnet::gpu;
 using namespace magnet::gpu::test;
@@ -15,23 +15,6 @@ struct Work {
   int64_t m, n, k;
   Layout a, b;
 };
-
-/** Seconds of one run, of the fastest of three series. */
-template <class F>
-double time_of(const Stream& stream, int runs, const F& run) {
-  double best = INFINITY;
-  run();
-  for (int series = 0; series < 3; series++) {
-    Event begin;
-    Event end;
-    begin.record(stream);
-    for (int i = 0; i < runs; i++) run();
-    end.record(stream);
-    end.wait();
-    best = std::min(best, end.seconds_since(begin) / runs);
-  }
-  return best;
-}
 
 void print(const char* path, const char* what, const Work& w, double seconds) {
   const double operations = 2.0 * static_cast<double>(w.m) * static_cast<double>(w.n * w.k);
