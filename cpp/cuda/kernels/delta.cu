@@ -1,7 +1,7 @@
 // Pseudo-gradients and the outer step. A warp takes a block of MG_DELTA_BLOCK elements at a time, a
 // lane four of them: 16 bytes of every float array, and of the compressed one a word beside its
-// neighbours'. Everything is bound by memory, so as many warps as fit are in flight and none keeps
-// more than its four elements.
+// neighbours'. Everything is bound by memory, so many warps are in flight and none keeps more than
+// its four elements.
 #include "delta.hpp"
 
 #include "delta_packing.cuh"
@@ -12,16 +12,14 @@ namespace {
 
 constexpr unsigned THREADS = 256;
 constexpr unsigned WARPS = THREADS / LANES;
-/** Blocks that a multiprocessor has room for at once: all that it takes, of at most 32 registers a
- * thread; compressing takes some more. */
-constexpr unsigned RESIDENT = 8;
-constexpr unsigned RESIDENT_COMPRESSING = 6;
+/** Blocks that a multiprocessor of any GPU has room for at once, of at most 42 registers a thread. */
+constexpr unsigned RESIDENT = 6;
 static_assert(MG_DELTA_BLOCK == 4 * LANES);
 
-Geometry geometry_for(uint64_t n, unsigned resident = RESIDENT) {
+Geometry geometry_for(uint64_t n) {
   const uint64_t blocks = (n + MG_DELTA_BLOCK - 1) / MG_DELTA_BLOCK;
   const uint64_t needed = (blocks + WARPS - 1) / WARPS;
-  const auto most = static_cast<uint64_t>(capability().multiprocessors) * resident;
+  const auto most = static_cast<uint64_t>(capability().multiprocessors) * RESIDENT;
   return {dim3(static_cast<unsigned>(needed < most ? needed : most)), dim3(THREADS)};
 }
 
@@ -80,7 +78,7 @@ __global__ void __launch_bounds__(THREADS, RESIDENT)
 }
 
 template <uint32_t KIND, bool FEEDBACK>
-__global__ void __launch_bounds__(THREADS, RESIDENT_COMPRESSING)
+__global__ void __launch_bounds__(THREADS, RESIDENT)
     delta_compress_kernel(DeltaSource s, PackedDelta out) {
   using P = Packing<KIND>;
   for_blocks(s.n, [&](uint64_t block, uint64_t at) {
@@ -201,8 +199,7 @@ void delta_compress(const Stream& stream, const DeltaSource& source, const Packe
   for_kind(out.kind, [&]<uint32_t KIND>(Kind<KIND>) {
     const auto kernel = source.residual == nullptr ? delta_compress_kernel<KIND, false>
                                                    : delta_compress_kernel<KIND, true>;
-    launch("delta_compress", kernel, stream, geometry_for(source.n, RESIDENT_COMPRESSING), source,
-           out);
+    launch("delta_compress", kernel, stream, geometry_for(source.n), source, out);
   });
 }
 
