@@ -93,8 +93,6 @@ bench() {
   local code=${PIPESTATUS[0]}
   [ "$code" = 0 ] || row "$1" "" "the program ended with $code" false
 }
-  [ "$code" = 0 ] || row "matrix products" "" "the program ended with $code" false
-}
 
 wants build && build
 if [ ! -f "$made/libmagnet_cuda.so" ]; then
