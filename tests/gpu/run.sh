@@ -81,7 +81,7 @@ kernel_tests() {
 # A script that writes its rows itself: what, seconds, and the script with its arguments.
 script() {
   say "$1"
-  MAGNET_GPU_ROWS="$rows" MAGNET_GPU_MADE="$made" PYTHONUNBUFFERED=1 \
+  MAGNET_GPU_ROWS="$rows" MAGNET_GPU_MADE="$made" PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     timeout -k 5 "$2" python3 "${@:3}" 2>&1 | tee -a "$log"
   local code=${PIPESTATUS[0]}
   [ "$code" = 0 ] || row "$1" "" "the script ended with $code" false

@@ -1,0 +1,181 @@
+/**
+ * `--device` of serve, chat, eval and bench infer: a GPU as the emulation of one runs it, and what is
+ * said where a GPU cannot be used. MAGNET_EMULATION_DEVICES=0 there is a machine without a driver.
+ */
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
+import fs from "node:fs";
+import path from "node:path";
+import type { ModelConfig } from "../../src/model/config.ts";
+import { randomModelFile } from "../../src/model/random-model.ts";
+import { BUILD_TIMEOUT_MS, build, emulatedFile } from "../native/emulated.ts";
+import { errorDocument, MAIN, magnet, makeHome, oneDocument } from "./magnet.ts";
+
+const home = makeHome();
+const GPU = { MAGNET_CUDA_LIBRARY: emulatedFile };
+const NO_DRIVER = { ...GPU, MAGNET_EMULATION_DEVICES: "0" };
+/** As small as packed ternary weights in a file may be: the emulation takes its time. */
+const CONFIG: ModelConfig = {
+  variant: "bitnet",
+  ...{ vocab_size: 300, d_model: 128, n_layers: 1, n_heads: 2, n_kv_heads: 1 },
+  ...{ head_dim: 64, d_ff: 128, context: 64, rope_theta: 10_000, norm_eps: 1e-5 },
+};
+const RUN_TIMEOUT_MS = 300_000;
+const run = (env: Record<string, string>, ...args: string[]) => magnet(MAIN, home, args, { env });
+
+beforeAll(async () => {
+  build("emulated");
+  const types = { matrices: "I2_S", embedding: "F16" } as const;
+  const file = await randomModelFile({ config: CONFIG, folder: home, ...types });
+  fs.renameSync(file, path.join(home, "model.gguf"));
+  fs.writeFileSync(path.join(home, "config.json"), JSON.stringify(CONFIG));
+}, BUILD_TIMEOUT_MS);
+afterAll(() => fs.rmSync(home, { recursive: true, force: true }));
+
+let server: Bun.Subprocess<"ignore", "pipe", "pipe"> | undefined;
+afterEach(async () => {
+  server?.kill("SIGKILL");
+  await server?.exited;
+});
+
+/** Starts a server; its document. */
+async function serve(env: Record<string, string>, ...args: string[]) {
+  server = Bun.spawn([...MAIN.command, "serve", "model.gguf", "--port", "0", "--json", ...args], {
+    cwd: home,
+    env: { PATH: "/usr/bin:/bin", HOME: home, ...env },
+    ...({ stdin: "ignore", stdout: "pipe", stderr: "pipe" } as const),
+  });
+  let shown = "";
+  for await (const bytes of server.stdout) {
+    shown += new TextDecoder().decode(bytes);
+    if (shown.endsWith("}\n")) return JSON.parse(shown) as { url: string; device: string };
+  }
+  throw new Error(`not ready: ${shown} ${await new Response(server.stderr).text()}`);
+}
+
+interface Completion {
+  choices: { text: string; finish_reason: string }[];
+  system_fingerprint: string;
+}
+async function complete(url: string, prompt: string, seed: number): Promise<Completion> {
+  const body = { model: "model", prompt, max_tokens: 6, temperature: 1, seed };
+  const response = await fetch(`${url}/v1/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  expect(response.status).toBe(200);
+  return (await response.json()) as Completion;
+}
+
+describe("on a GPU", () => {
+  test(
+    "a server: requests at once get what each gets by itself; listings say where the model is",
+    async () => {
+      const { url, device } = await serve(GPU, "--device", "cuda");
+      expect(device).toBe("cuda:0 (emulated device)");
+      const prompts = ["ab", "the second of them", "c"];
+      const ask = (prompt: string, i: number) => complete(url, prompt, i);
+      const textsOf = (all: Completion[]) => all.map(({ choices }) => choices[0]!.text);
+      const crowd = await Promise.all(prompts.map(ask));
+      const alone: Completion[] = [];
+      for (const [i, prompt] of prompts.entries()) alone.push(await ask(prompt, i));
+      expect(textsOf(crowd)).toEqual(textsOf(alone));
+      const { models } = (await (await fetch(`${url}/api/ps`)).json()) as {
+        models: { size: number; size_vram: number }[];
+      };
+      expect(models[0]!.size_vram).toBe(models[0]!.size);
+      const constrained = await fetch(`${url}/v1/chat/completions`, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({
+          ...{ model: "model", max_tokens: 12, seed: 1 },
+          messages: [{ role: "user", content: "?" }],
+          response_format: {
+            type: "json_schema",
+            json_schema: { name: "one", schema: { enum: [true, 12] } },
+          },
+        }),
+      });
+      const { choices } = (await constrained.json()) as {
+        choices: { message: { content: string } }[];
+      };
+      expect([true, 12]).toContain(JSON.parse(choices[0]!.message.content));
+    },
+    RUN_TIMEOUT_MS,
+  );
+
+  test(
+    "chat takes it by itself; eval logits are the CPU's but for rounding",
+    async () => {
+      const prompt = ["--complete", "--prompt", "ab", "--max-tokens", "3", "--json"];
+      const chat = await run(GPU, "chat", "model.gguf", ...prompt);
+      expect([chat.code, chat.stderr]).toEqual([0, chat.stderr]);
+      const logits = async (device: string) => {
+        const args = ["model.gguf", "--tokens", "5,6,7,200", "--device", device, "--json"];
+        const outcome = await run(GPU, "eval", "logits", ...args);
+        return (oneDocument(outcome).logits as number[][]).flat();
+      };
+      const [a, b] = [await logits("cpu"), await logits("cuda")];
+      const off = Math.hypot(...a.map((x, i) => x - b[i]!)) / Math.hypot(...a);
+      expect(off).toBeGreaterThan(0);
+      expect(off).toBeLessThan(5e-2);
+    },
+    RUN_TIMEOUT_MS,
+  );
+
+  test(
+    "bench infer: batches of several sizes beside what the GPU reads",
+    async () => {
+      const size = ["--prompt", "4", "--decode", "3", "--parallel", "2", "--repeat", "1"];
+      const args = ["--preset", "config.json", ...size, "--device", "cuda", "--json"];
+      const report = oneDocument(await run(GPU, "bench", "infer", ...args));
+      const results = report.results as { name: string; limit: number | null; value: number }[];
+      const named = new Map(results.map((result) => [result.name, result]));
+      expect(report.device).toBe("cuda:0 (emulated device)");
+      const { read_gbps } = (report.machine as { gpu: { read_gbps: number } }).gpu;
+      const limit = (read_gbps * 1e9) / (report.bytes_per_token as number);
+      expect(named.get("decode_tokens_per_s")!.limit).toBeCloseTo(limit, 6);
+      for (const name of ["prefill_tokens_per_s", "parallel_tokens_per_s", "gpu_mib"])
+        expect(named.has(name)).toBe(true);
+    },
+    RUN_TIMEOUT_MS,
+  );
+});
+
+describe("refused", () => {
+  const refusal = async (env: Record<string, string>, ...args: string[]) => {
+    const outcome = await run(env, ...args, "--json");
+    const { code, message, hint } = errorDocument(outcome);
+    return { exit: outcome.code, code, message, hint };
+  };
+
+  test.each([
+    ["serve", ["serve", "model.gguf", "--port", "0"]],
+    ["chat", ["chat", "model.gguf", "--prompt", "a"]],
+    ["eval logits", ["eval", "logits", "model.gguf", "--tokens", "1"]],
+    ["bench infer", ["bench", "infer", "--model", "model.gguf"]],
+  ])("%s without a driver", async (_name, args) => {
+    const { exit, code, hint } = await refusal(NO_DRIVER, ...args, "--device", "cuda");
+    expect([exit, code]).toEqual([7, "NO_CUDA"]);
+    expect(hint).toContain("--device cpu");
+  });
+
+  test.each([
+    [["--rounding", "llamacpp"], "--rounding llamacpp"],
+    [["--engine", "bitnet.cpp"], "--engine bitnet.cpp"],
+    [["--head", "int4"], "--head int4"],
+  ])("what only the CPU computes: %p", async (flags, what) => {
+    const on = ["chat", "model.gguf", "--prompt", "a", "--device", "cuda:0"];
+    const { exit, code, message, hint } = await refusal(GPU, ...on, ...flags);
+    expect([exit, code]).toEqual([2, "CPU_ONLY"]);
+    expect(message).toBe(`${what} runs on the CPU alone, not on a GPU`);
+    expect(hint).toContain("--device cpu");
+  });
+
+  test("auto is the CPU where there is no driver, or where only the CPU can", async () => {
+    const { device } = await serve(NO_DRIVER);
+    expect(device).toBe("CPU (no NVIDIA driver is installed)");
+    const args = ["model.gguf", "--tokens", "1", "--head", "int4", "--json"];
+    expect((await run(GPU, "eval", "logits", ...args)).code).toBe(0);
+  });
+});
