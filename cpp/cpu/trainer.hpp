@@ -113,7 +113,8 @@ class Trainer {
   /** Throws MG_E_INVALID for options that are out of range or do not fit the model. */
   static void check_options(const mg_model_config& config, const mg_trainer_options& options);
   /** See mg_trainer_bytes. */
-  static uint64_t bytes_needed(const mg_model_config& config, const mg_trainer_options& options);
+  static mg_trainer_memory memory_needed(const mg_model_config& config,
+                                         const mg_trainer_options& options);
 
   std::atomic_flag busy = ATOMIC_FLAG_INIT;
   /** Of the steps since its last reset. */

@@ -49,7 +49,19 @@ int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_options
     check_config(config);
     require(options != nullptr && out_bytes != nullptr, MG_E_INVALID,
             "mg_trainer_bytes: null argument");
-    *out_bytes = Trainer::bytes_needed(*config, *options);
+    const mg_trainer_memory parts = Trainer::memory_needed(*config, *options);
+    *out_bytes = parts.arenas + parts.weights + parts.activations + parts.workspace;
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_memory_parts(const mg_model_config* config, const mg_trainer_options* options,
+                                mg_trainer_memory* out) {
+  return guard([&] {
+    check_config(config);
+    require(options != nullptr && out != nullptr, MG_E_INVALID,
+            "mg_trainer_memory_parts: null argument");
+    *out = Trainer::memory_needed(*config, *options);
     return int32_t{MG_OK};
   });
 }
@@ -94,6 +106,20 @@ int32_t mg_trainer_push(void* trainer, uint32_t which) {
   return guard([&] {
     require(trainer != nullptr, MG_E_INVALID, "mg_trainer_push: null argument");
     static_cast<Trainer*>(trainer)->arena(which);
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_snapshot(void* trainer) {
+  return guard([&] {
+    require(trainer != nullptr, MG_E_INVALID, "mg_trainer_snapshot: null argument");
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_snapshot_wait(void* trainer) {
+  return guard([&] {
+    require(trainer != nullptr, MG_E_INVALID, "mg_trainer_snapshot_wait: null argument");
     return int32_t{MG_OK};
   });
 }

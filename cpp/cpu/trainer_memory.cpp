@@ -142,7 +142,8 @@ void Trainer::check_options(const mg_model_config& c, const mg_trainer_options& 
           "trainer: device and reserved must be 0");
 }
 
-uint64_t Trainer::bytes_needed(const mg_model_config& c, const mg_trainer_options& options) {
+mg_trainer_memory Trainer::memory_needed(const mg_model_config& c,
+                                         const mg_trainer_options& options) {
   check_options(c, options);
   const ModelLayout layout = model_layout(c);
   std::vector<LayerState> layers;
@@ -158,8 +159,8 @@ uint64_t Trainer::bytes_needed(const mg_model_config& c, const mg_trainer_option
   const uint64_t codes = c.quantization == 1 ? 0 : in_blocks;
   const uint64_t untouched =
       options.optimizer == MG_OPTIMIZER_MUON ? in_blocks * sizeof(float) : 0;
-  return 4 * arena_bytes(layout.count) - untouched + codes + activations + logits +
-         scratch_bytes(c, options);
+  return {4 * arena_bytes(layout.count) - untouched, codes, activations,
+          logits + scratch_bytes(c, options)};
 }
 
 Trainer::Trainer(const mg_model_config& config, const mg_trainer_options& options)

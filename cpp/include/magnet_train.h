@@ -67,6 +67,14 @@ typedef struct mg_tensor_stats { /* 32 bytes */
  * the optimizer and the logits of one chunk. (More is mapped, but never touched.) */
 MG_API int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_options* options,
                                 uint64_t* out_bytes);
+typedef struct mg_trainer_memory { /* 32 bytes: parts of mg_trainer_bytes */
+  uint64_t arenas;                 /*  0: parameters, moments, gradient */
+  uint64_t weights;                /*  8: what products take of the parameters */
+  uint64_t activations;            /* 16: what forward keeps for backward */
+  uint64_t workspace;              /* 24: all else: gradients of activations, logits, sums */
+} mg_trainer_memory;
+MG_API int32_t mg_trainer_memory_parts(const mg_model_config* config,
+                                       const mg_trainer_options* options, mg_trainer_memory* out);
 /* A trainer owns params, m, v and grad arenas (each n = mg_model_param_count floats) and
  * activations for batch x context tokens. */
 MG_API int32_t mg_trainer_create(const mg_model_config* config, const mg_trainer_options* options,
@@ -80,6 +88,12 @@ MG_API int32_t mg_trainer_arena(void* trainer, uint32_t which, float** out);
  * reading, push after writing. On the CPU both do nothing. */
 MG_API int32_t mg_trainer_pull(void* trainer, uint32_t which);
 MG_API int32_t mg_trainer_push(void* trainer, uint32_t which);
+/* Begins to bring params, m and v, as they are now, into the host's copies beside the calls that follow:
+ * only an update waits, on the device, until it may overwrite them. mg_trainer_snapshot_wait: until they
+ * have arrived, from any thread, also while another call of this trainer runs. Neither pull nor push
+ * before that. On the CPU both do nothing: the arenas themselves have to be read before the next step. */
+MG_API int32_t mg_trainer_snapshot(void* trainer);
+MG_API int32_t mg_trainer_snapshot_wait(void* trainer);
 /* tokens: (accumulate, batch, context + 1) int32; -100 = a target that is not counted (as an input
  * it reads as token 0, so padding belongs at the end). The loss is the mean over the counted
  * targets of all micro-batches. One optimizer step: zero the gradient, forward and backward over

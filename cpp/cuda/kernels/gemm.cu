@@ -1,5 +1,9 @@
 // The faces of gemm.hpp: checks of shapes, and what becomes of the product.
+#include <algorithm>
+
 #include "gemm_choice.hpp"
+#include "gemm_cublas.hpp"
+#include "gemm_output.hpp"
 
 namespace magnet::gpu {
 
@@ -66,6 +70,10 @@ void gemm(const Stream& stream, Matrix<const T> a, Layout a_layout, Matrix<const
     check_operand(b, "b");
     run_tensor_cores(stream, operands, out);
   }
+}
+
+uint64_t gemm_workspace() {
+  return std::max(cublas_workspace(), slot_bytes(capability().multiprocessors, LARGEST_TILE));
 }
 
 template void gemm_codes(const Stream&, Matrix<const int8_t>, const float*, Matrix<const int8_t>,

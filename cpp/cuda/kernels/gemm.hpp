@@ -38,4 +38,7 @@ template <class T, class C>
 void gemm(const Stream& stream, Matrix<const T> a, Layout a_layout, Matrix<const T> b,
           Layout b_layout, const Epilogue& epilogue, Matrix<C> c);
 
+/** What products of bf16 take of their stream's workspace, at most, on the calling thread's device. */
+uint64_t gemm_workspace();
+
 }  // namespace magnet::gpu

@@ -145,6 +145,8 @@ void use_functions(const Functions* f) { replacement = f; }
 
 }  // namespace cublas
 
+uint64_t cublas_workspace() { return cublas::functions() == nullptr ? 0 : cublas::WORKSPACE; }
+
 bool gemm_cublas(const Stream& stream, const Operands<bf16>& x, const Output& out) {
   using namespace cublas;
   const Functions* const f = functions();

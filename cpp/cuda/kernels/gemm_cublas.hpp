@@ -66,6 +66,8 @@ void use_functions(const Functions* functions);
 
 }  // namespace cublas
 
+/** Of the stream; 0 without the library. */
+uint64_t cublas_workspace();
 /** Products of bf16. false: no library, or no algorithm of it takes this; nothing is started then.
  * */
 bool gemm_cublas(const Stream& stream, const Operands<bf16>& operands, const Output& out);

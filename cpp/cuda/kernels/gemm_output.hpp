@@ -267,12 +267,17 @@ void combine(const Stream& stream, const Schedule& s, const float* slots, const 
   launch("gemm_combine", gemm_combine<TILE_M, TILE_N>, stream, geometry, s, slots, out);
 }
 
+/** Of the tiles of all paths. */
+constexpr uint64_t LARGEST_TILE = 128 * 256;
+constexpr uint64_t slot_bytes(int blocks, uint64_t tile) {
+  return 2 * static_cast<uint64_t>(blocks) * tile * sizeof(float);
+}
 /** Slots for every block. */
 inline float* workspace_slots(const Stream& stream, const Schedule& s, int tile_m, int tile_n) {
   if (s.streamed == 0) return nullptr;
-  const auto slots = static_cast<uint64_t>(2 * s.blocks);
   const auto floats = static_cast<uint64_t>(tile_m) * static_cast<uint64_t>(tile_n);
-  return static_cast<float*>(stream.workspace(slots * floats * sizeof(float)));
+  require(floats <= LARGEST_TILE, MG_E_INTERNAL, "gemm: a tile is over LARGEST_TILE");
+  return static_cast<float*>(stream.workspace(slot_bytes(s.blocks, floats)));
 }
 
 }  // namespace magnet::gpu

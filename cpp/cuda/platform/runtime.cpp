@@ -1,7 +1,36 @@
 // What the runtime on a device and its twin have in common.
 #include "runtime.hpp"
 
+#include <map>
+#include <mutex>
+
 namespace magnet::gpu {
+
+namespace {
+std::mutex allocated_mutex;
+std::map<void*, uint64_t> allocated;
+}  // namespace
+
+void* allocate_device(uint64_t bytes) {
+  void* const p = allocate_uncounted(bytes);
+  const std::lock_guard lock(allocated_mutex);
+  allocated[p] = bytes;
+  return p;
+}
+void free_device(void* p) noexcept {
+  if (p == nullptr) return;
+  {
+    const std::lock_guard lock(allocated_mutex);
+    allocated.erase(p);
+  }
+  free_uncounted(p);
+}
+uint64_t device_bytes_allocated() {
+  const std::lock_guard lock(allocated_mutex);
+  uint64_t sum = 0;
+  for (const auto& [p, bytes] : allocated) sum += bytes;
+  return sum;
+}
 
 void* Stream::workspace(uint64_t bytes) const {
   if (workspaces_.empty() || workspaces_.back().second < bytes)

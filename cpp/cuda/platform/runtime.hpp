@@ -92,6 +92,11 @@ class Event {
 };
 
 void* allocate_device(uint64_t bytes);
+/** By this library, on all devices, now. */
+uint64_t device_bytes_allocated();
+/** What allocate_device and free_device rest on. */
+void* allocate_uncounted(uint64_t bytes);
+void free_uncounted(void* p) noexcept;
 /** The same while a stream is captured for a graph. */
 void* allocate_device_uncaptured(uint64_t bytes);
 void free_device(void* p) noexcept;

@@ -134,7 +134,7 @@ double Event::seconds_since(const Event& earlier) const {
   return milliseconds / 1e3;
 }
 
-void* allocate_device(uint64_t bytes) {
+void* allocate_uncounted(uint64_t bytes) {
   void* p = nullptr;
   const cudaError_t error = cudaMalloc(&p, bytes);
   if (error == cudaErrorMemoryAllocation) {
@@ -163,7 +163,7 @@ void* allocate_device_uncaptured(uint64_t bytes) {
   check(cudaThreadExchangeStreamCaptureMode(&mode), "capture mode");
   return p;
 }
-void free_device(void* p) noexcept { cudaFree(p); }
+void free_uncounted(void* p) noexcept { cudaFree(p); }
 void* allocate_pinned(uint64_t bytes) {
   void* p = nullptr;
   check(cudaMallocHost(&p, bytes), "cudaMallocHost");

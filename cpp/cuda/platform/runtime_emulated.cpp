@@ -199,9 +199,9 @@ double Event::seconds_since(const Event& earlier) const {
   return std::chrono::duration<double>(of(*this)->time - of(earlier)->time).count();
 }
 
-void* allocate_device(uint64_t bytes) { return allocate(bytes, "device memory"); }
+void* allocate_uncounted(uint64_t bytes) { return allocate(bytes, "device memory"); }
 void* allocate_device_uncaptured(uint64_t bytes) { return allocate_device(bytes); }
-void free_device(void* p) noexcept {
+void free_uncounted(void* p) noexcept {
   const Lock lock(everything());
   if (p != nullptr) finish_all();
   std::free(p);

@@ -14,6 +14,7 @@ using namespace magnet::gpu;
 static_assert(sizeof(mg_trainer_options) == 32);
 static_assert(sizeof(mg_step_result) == 32);
 static_assert(sizeof(mg_orpo_result) == 72);
+static_assert(sizeof(mg_trainer_memory) == 32);
 
 namespace {
 
@@ -76,7 +77,21 @@ int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_options
     check_config(config);
     require(options != nullptr && out_bytes != nullptr, MG_E_INVALID,
             "mg_trainer_bytes: null argument");
-    *out_bytes = bytes_needed(*config, *options);
+    use_device(static_cast<int>(options->device));
+    const mg_trainer_memory parts = memory_needed(*config, *options);
+    *out_bytes = parts.arenas + parts.weights + parts.activations + parts.workspace;
+    return int32_t{MG_OK};
+  });
+}
+
+int32_t mg_trainer_memory_parts(const mg_model_config* config, const mg_trainer_options* options,
+                                mg_trainer_memory* out) {
+  return guard([&] {
+    check_config(config);
+    require(options != nullptr && out != nullptr, MG_E_INVALID,
+            "mg_trainer_memory_parts: null argument");
+    use_device(static_cast<int>(options->device));
+    *out = memory_needed(*config, *options);
     return int32_t{MG_OK};
   });
 }
@@ -117,6 +132,21 @@ int32_t mg_trainer_pull(void* trainer, uint32_t which) {
 
 int32_t mg_trainer_push(void* trainer, uint32_t which) {
   return with(trainer, [&](const Use& use) { use->push(which); });
+}
+
+int32_t mg_trainer_snapshot(void* trainer) {
+  return with(trainer, [&](const Use& use) { use->start_snapshot(); });
+}
+
+int32_t mg_trainer_snapshot_wait(void* trainer) {
+  return guard([&] {
+    require(trainer != nullptr, MG_E_INVALID, "mg_trainer_snapshot_wait: null argument");
+    // Not marked as in use: a step may run.
+    auto* const mine = static_cast<Trainer*>(trainer);
+    use_device(mine->device());
+    mine->wait_for_snapshot();
+    return int32_t{MG_OK};
+  });
 }
 
 int32_t mg_trainer_copy(void* trainer, uint32_t from, uint32_t to) {

@@ -111,14 +111,15 @@ void TrainerOf<T>::tensor_stats(mg_tensor_stats* out) {
 template <class T>
 void TrainerOf<T>::logits(const int32_t* tokens, uint32_t count, float* out) {
   const Pass pass{1, count};
+  TokenSlot& slot = free_slot();
   const auto vocab = static_cast<int32_t>(config_.vocab_size);
   for (uint32_t i = 0; i < count; i++) {
     if (tokens[i] < 0 || tokens[i] >= vocab)
       fail(MG_E_INVALID, "token %d is outside the vocabulary of %d", tokens[i], vocab);
-    pinned_inputs_[i] = tokens[i];
-    pinned_targets_[i] = IGNORED;
+    slot.inputs[i] = tokens[i];
+    slot.targets[i] = IGNORED;
   }
-  send_tokens(pass);
+  send_tokens(slot, pass);
   prepare_weights();
   forward(pass);
   const Workspace<T>& w = storage_.work;

@@ -61,7 +61,7 @@ void weigh_pairs(const LabelledTokens& batch, const float* nll, const Scales& sc
 }  // namespace
 
 template <class T>
-void TrainerOf<T>::load_labelled(const LabelledTokens& batch) {
+void TrainerOf<T>::load_labelled(const LabelledTokens& batch, TokenSlot& slot) const {
   const auto vocab = static_cast<int32_t>(config_.vocab_size);
   const int64_t context = batch.width - 1;
   for (int64_t s = 0; s < batch.sequences; s++) {
@@ -72,12 +72,12 @@ void TrainerOf<T>::load_labelled(const LabelledTokens& batch) {
         fail(MG_E_INVALID, "token %d of sequence %lld is outside the vocabulary of %d", tokens[t],
              static_cast<long long>(s), vocab);
       const auto at = static_cast<uint64_t>(s * context + t);
-      if (t < context) pinned_inputs_[at] = tokens[t];
+      if (t < context) slot.inputs[at] = tokens[t];
       if (t == 0) continue;
       if (labels[t] != IGNORED && labels[t] != tokens[t])
         fail(MG_E_INVALID, "label %d of sequence %lld is neither its token nor -100", labels[t],
              static_cast<long long>(s));
-      pinned_targets_[at - 1] = labels[t];
+      slot.targets[at - 1] = labels[t];
     }
     if (labels_counted(labels, batch.width) == 0)
       fail(MG_E_INVALID, "sequence %lld counts no label", static_cast<long long>(s));
@@ -88,9 +88,10 @@ template <class T>
 void TrainerOf<T>::log_probs(const LabelledTokens& batch, const int32_t* cancel, double* sums,
                              uint64_t* counts) {
   const Pass pass{batch.sequences, batch.width - 1};
-  load_labelled(batch);
-  if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
-  send_tokens(pass);
+  TokenSlot& slot = free_slot();
+  load_labelled(batch, slot);
+  stop_if_cancelled(cancel);
+  send_tokens(slot, pass);
   prepare_weights();
   forward(pass);
   head(pass.rows(), false, false);
@@ -116,6 +117,11 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
   require(optimizer == nullptr || optimizer->kind == options_.optimizer, MG_E_INVALID,
           "trainer: it was made for the other optimizer");
   // The means are over all micro-batches, so accumulating equals a bigger batch.
+  const auto micro_batch_at = [&](uint32_t a) {
+    return LabelledTokens{pairs.tokens + a * stride, pairs.labels + a * stride, pass.sequences,
+                          pairs.width};
+  };
+  for (uint32_t a = 0; a < pairs.accumulate; a++) load_labelled(micro_batch_at(a), free_slot());
   uint64_t chosen_tokens = 0;
   for (int64_t s = 0; s < pass.sequences * pairs.accumulate; s += 2)
     chosen_tokens += labels_counted(pairs.labels + s * pairs.width, pairs.width);
@@ -128,11 +134,12 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
   prepare_weights();
   mg_orpo_result total{};
   for (uint32_t a = 0; a < pairs.accumulate; a++) {
-    if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
-    const LabelledTokens batch{pairs.tokens + a * stride, pairs.labels + a * stride, pass.sequences,
-                               pairs.width};
-    load_labelled(batch);
-    send_tokens(pass);
+    stop_if_cancelled(cancel);
+    const LabelledTokens batch = micro_batch_at(a);
+    // While the device is still in the backward pass of the micro-batch before.
+    TokenSlot& slot = free_slot();
+    load_labelled(batch, slot);
+    send_tokens(slot, pass);
     forward(pass);
     head(pass.rows(), false, false);
     copy_out(stream_, pinned_nll_.data(), w.nll, row_bytes);
@@ -141,27 +148,28 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
     copy_in(stream_, w.row_scales, pinned_scales_.data(), row_bytes);
     head(pass.rows(), true, true);
     backward(pass);
-    stream_.wait();
   }
   total.loss = total.nll + scales.beta * total.odds_loss;
   // The update's kernels look at the loss on the device.
   pinned_loss_[0] = total.loss;
   copy_in(stream_, w.loss, pinned_loss_.data(), sizeof(double));
   measure_gradient();
+  if (optimizer != nullptr) {
+    stop_if_cancelled(cancel);
+    update(*optimizer);
+  }
   double loss = 0.0;
   total.grad_norm = read_state(&loss).norm;
   if (optimizer == nullptr) return total;
+  // As the device has decided by itself.
   if (!std::isfinite(total.loss)) fail(MG_E_NUMERIC, "the loss is not finite; nothing was changed");
   if (!std::isfinite(total.grad_norm))
     fail(MG_E_NUMERIC, "the gradient is not finite; nothing was changed");
-  if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
-  update(*optimizer);
-  stream_.wait();
   return total;
 }
 
 #define INSTANTIATE(T)                                                                        \
-  template void TrainerOf<T>::load_labelled(const LabelledTokens&);                           \
+  template void TrainerOf<T>::load_labelled(const LabelledTokens&, TokenSlot&) const;         \
   template void TrainerOf<T>::log_probs(const LabelledTokens&, const int32_t*, double*,       \
                                         uint64_t*);                                           \
   template mg_orpo_result TrainerOf<T>::orpo(const PairBatch&, float, const mg_optimizer*,    \

@@ -1,6 +1,7 @@
 // The optimizer step around the passes of forward.cu and backward.cu: what goes to the device and comes
-// back. Parameters and moments stay as they are where loss or gradient norm is not finite: the update's
-// kernels look at the state that the device found itself.
+// back. A step is put into the stream as a whole, the host preparing tokens while the device works, and
+// waited for once, for its result. Parameters and moments stay as they are where loss or gradient norm
+// is not finite: the update's kernels look at the state that the device found itself.
 #include <algorithm>
 #include <cmath>
 
@@ -10,20 +11,31 @@
 
 namespace magnet::gpu {
 
+namespace {
+/** Micro-batches in the stream: one that the device runs, one behind it while the host prepares the next
+ * would do; one more is for a host that is busy elsewhere. */
+constexpr size_t SLOTS = 3;
+}  // namespace
+
+template <class T>
+TrainerOf<T>::TokenSlot::TokenSlot(int64_t rows)
+    : inputs(static_cast<uint64_t>(rows)),
+      targets(static_cast<uint64_t>(rows)),
+      order(token_order_size(rows)) {}
+
 template <class T>
 TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options& options)
     : Trainer(options),
       config_(config),
       layout_(model_layout(config)),
-      area_(carve<T>(config, options, nullptr).bytes),
+      area_(carve<T>(config, options, nullptr).bytes()),
       storage_(carve<T>(config, options, area_.data())),
       rounds_(stream_, storage_.params, layout_.count) {
   // Zeros: the padding that products count on, moments, and an arena as the CPU's.
   fill_bytes(stream_, area_.data(), 0, area_.size());
+  stream_.workspace(workspace_of<T>());
   const auto rows = static_cast<uint64_t>(whole().rows());
-  pinned_inputs_ = PinnedArray<int32_t>(rows);
-  pinned_targets_ = PinnedArray<int32_t>(rows);
-  pinned_order_ = PinnedArray<int32_t>(token_order_size(whole().rows()));
+  for (size_t i = 0; i < SLOTS; i++) slots_.emplace_back(whole().rows());
   pinned_nll_ = PinnedArray<float>(rows);
   pinned_scales_ = PinnedArray<float>(rows);
   pinned_weights_ = PinnedArray<float>(1);
@@ -38,7 +50,25 @@ TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options&
 }
 
 template <class T>
-uint64_t TrainerOf<T>::load_tokens(const int32_t* tokens, const Pass& pass) {
+TrainerOf<T>::~TrainerOf() {
+  try {
+    stream_.wait();
+    copies_.wait();
+  } catch (...) {
+    // A device that failed has told so; nothing of it is used any more.
+  }
+}
+
+template <class T>
+typename TrainerOf<T>::TokenSlot& TrainerOf<T>::free_slot() {
+  TokenSlot& slot = slots_[next_slot_++ % slots_.size()];
+  slot.sent.wait();
+  return slot;
+}
+
+template <class T>
+uint64_t TrainerOf<T>::load_tokens(const int32_t* tokens, const Pass& pass,
+                                   TokenSlot& slot) const {
   uint64_t counted = 0;
   const auto vocab = static_cast<int32_t>(config_.vocab_size);
   for (int64_t s = 0; s < pass.sequences; s++) {
@@ -49,9 +79,9 @@ uint64_t TrainerOf<T>::load_tokens(const int32_t* tokens, const Pass& pass) {
         fail(MG_E_INVALID, "token %d of sequence %lld is outside the vocabulary of %d", id,
              static_cast<long long>(s), vocab);
       const auto at = static_cast<uint64_t>(s * pass.context + t);
-      if (t < pass.context) pinned_inputs_[at] = id;
+      if (t < pass.context) slot.inputs[at] = id;
       if (t == 0) continue;
-      pinned_targets_[at - 1] = id;
+      slot.targets[at - 1] = id;
       if (id != IGNORED) counted++;
     }
   }
@@ -59,14 +89,15 @@ uint64_t TrainerOf<T>::load_tokens(const int32_t* tokens, const Pass& pass) {
 }
 
 template <class T>
-void TrainerOf<T>::send_tokens(const Pass& pass) {
+void TrainerOf<T>::send_tokens(TokenSlot& slot, const Pass& pass) {
   const Workspace<T>& w = storage_.work;
   const auto rows = static_cast<uint64_t>(pass.rows());
-  token_order(pinned_inputs_.data(), pass.rows(), config_.vocab_size, pinned_order_.data());
-  copy_in(stream_, w.inputs, pinned_inputs_.data(), rows * sizeof(int32_t));
-  copy_in(stream_, w.targets, pinned_targets_.data(), rows * sizeof(int32_t));
-  copy_in(stream_, w.order, pinned_order_.data(),
-          token_order_size(pass.rows()) * sizeof(int32_t));
+  token_order(slot.inputs.data(), pass.rows(), config_.vocab_size, slot.order.data());
+  // In the stream of the passes: microseconds beside a pass of milliseconds.
+  copy_in(stream_, w.inputs, slot.inputs.data(), rows * sizeof(int32_t));
+  copy_in(stream_, w.targets, slot.targets.data(), rows * sizeof(int32_t));
+  copy_in(stream_, w.order, slot.order.data(), token_order_size(pass.rows()) * sizeof(int32_t));
+  slot.sent.record(stream_);
 }
 
 template <class T>
@@ -87,6 +118,13 @@ void TrainerOf<T>::run_captured(std::map<Pass, std::unique_ptr<Graph>>& graphs, 
   std::unique_ptr<Graph>& graph = at->second;
   if (!graph) graph = std::make_unique<Graph>(stream_, work);
   graph->start(stream_);
+}
+
+template <class T>
+void TrainerOf<T>::stop_if_cancelled(const int32_t* cancel) {
+  if (!is_cancelled(cancel)) return;
+  stream_.wait();
+  fail(MG_E_CANCELLED, "cancelled");
 }
 
 template <class T>
@@ -115,13 +153,14 @@ StepState TrainerOf<T>::read_state(double* loss) {
 }
 
 template <class T>
-mg_step_result TrainerOf<T>::gradient(const int32_t* tokens, uint32_t accumulate,
+uint64_t TrainerOf<T>::start_gradient(const int32_t* tokens, uint32_t accumulate,
                                       const int32_t* cancel) {
   const Pass pass = whole();
   const int64_t stride = pass.sequences * (pass.context + 1);
   // The mean is over the targets of all micro-batches, so accumulating equals a bigger batch.
   uint64_t counted = 0;
-  for (uint32_t a = 0; a < accumulate; a++) counted += load_tokens(tokens + a * stride, pass);
+  for (uint32_t a = 0; a < accumulate; a++)
+    counted += load_tokens(tokens + a * stride, pass, free_slot());
   require(counted > 0, MG_E_INVALID, "trainer: no target is counted");
   started_.record(stream_);
   fill_bytes(stream_, storage_.grad, 0, layout_.count * sizeof(float));
@@ -129,15 +168,21 @@ mg_step_result TrainerOf<T>::gradient(const int32_t* tokens, uint32_t accumulate
   set_gradient_scale(1.0 / static_cast<double>(counted));
   prepare_weights();
   for (uint32_t a = 0; a < accumulate; a++) {
-    if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
-    // The pinned tokens of the micro-batch before must have left.
-    if (a > 0) stream_.wait();
-    load_tokens(tokens + a * stride, pass);
-    send_tokens(pass);
+    TokenSlot& slot = free_slot();
+    stop_if_cancelled(cancel);
+    load_tokens(tokens + a * stride, pass, slot);
+    send_tokens(slot, pass);
     micro_batch(pass);
   }
   passed_.record(stream_);
   measure_gradient();
+  return counted;
+}
+
+template <class T>
+mg_step_result TrainerOf<T>::gradient(const int32_t* tokens, uint32_t accumulate,
+                                      const int32_t* cancel) {
+  const uint64_t counted = start_gradient(tokens, accumulate, cancel);
   double loss = 0.0;
   const StepState state = read_state(&loss);
   return {loss / static_cast<double>(counted), state.norm, counted, 0};
@@ -163,6 +208,7 @@ template <class T>
 void TrainerOf<T>::update(const mg_optimizer& optimizer) {
   pinned_numbers_[0] = step_numbers(optimizer);
   copy_in(stream_, storage_.work.numbers, pinned_numbers_.data(), sizeof(StepNumbers));
+  after_snapshot();
   const auto work = [&] {
     const Workspace<T>& w = storage_.work;
     clip_and_check(stream_, w.loss, w.numbers, w.state);
@@ -185,17 +231,20 @@ mg_step_result TrainerOf<T>::step(const int32_t* tokens, uint32_t accumulate,
                                   const mg_optimizer& optimizer, const int32_t* cancel) {
   require(optimizer.kind == options_.optimizer, MG_E_INVALID,
           "trainer: it was made for the other optimizer");
-  const mg_step_result result = gradient(tokens, accumulate, cancel);
+  const uint64_t counted = start_gradient(tokens, accumulate, cancel);
+  stop_if_cancelled(cancel);
+  update(optimizer);
+  updated_.record(stream_);
+  double loss = 0.0;
+  const StepState state = read_state(&loss);
+  const mg_step_result result{loss / static_cast<double>(counted), state.norm, counted, 0};
+  // As the device has decided by itself.
   if (!std::isfinite(result.loss)) {
     check_scales();
     fail(MG_E_NUMERIC, "the loss is not finite; nothing was changed");
   }
   if (!std::isfinite(result.grad_norm))
     fail(MG_E_NUMERIC, "the gradient is not finite; nothing was changed");
-  if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
-  update(optimizer);
-  updated_.record(stream_);
-  stream_.wait();
   profile_.passes_s += passed_.seconds_since(started_);
   profile_.update_s += updated_.seconds_since(passed_);
   profile_.steps++;
@@ -206,9 +255,10 @@ template <class T>
 void TrainerOf<T>::evaluate(const int32_t* tokens, uint32_t rows, const int32_t* cancel,
                             double* nll_sum, uint64_t* count) {
   const Pass pass{rows, options_.context};
-  const uint64_t counted = load_tokens(tokens, pass);
-  if (is_cancelled(cancel)) fail(MG_E_CANCELLED, "cancelled");
-  send_tokens(pass);
+  TokenSlot& slot = free_slot();
+  const uint64_t counted = load_tokens(tokens, pass, slot);
+  stop_if_cancelled(cancel);
+  send_tokens(slot, pass);
   fill_bytes(stream_, storage_.work.loss, 0, sizeof(double));
   prepare_weights();
   forward(pass);
@@ -240,12 +290,14 @@ float* TrainerOf<T>::arena(uint32_t which) {
 
 template <class T>
 void TrainerOf<T>::pull(uint32_t which) {
+  after_snapshot();
   copy_out(stream_, arena(which), device_arena(which), layout_.count * sizeof(float));
   stream_.wait();
 }
 
 template <class T>
 void TrainerOf<T>::push(uint32_t which) {
+  after_snapshot();
   copy_in(stream_, device_arena(which), arena(which), layout_.count * sizeof(float));
   stream_.wait();
 }
@@ -255,6 +307,7 @@ void TrainerOf<T>::copy(uint32_t from, uint32_t to) {
   const float* const source = device_arena(from);
   float* const target = device_arena(to);
   if (source == target) return;
+  after_snapshot();
   copy_on_device(stream_, target, source, layout_.count * sizeof(float));
   stream_.wait();
 }
@@ -263,6 +316,24 @@ template <class T>
 void TrainerOf<T>::release(uint32_t which) {
   rounds_.release(which);
   arenas_[which] = PinnedArray<float>();
+}
+
+// The copies go beside forward and backward passes, which write none of the three arenas, and take no
+// memory of the device.
+template <class T>
+void TrainerOf<T>::start_snapshot() {
+  constexpr uint32_t STATE = 3;
+  for (uint32_t which = 0; which < STATE; which++) arena(which);
+  boundary_.record(stream_);
+  copies_.wait_for(boundary_);
+  for (uint32_t which = 0; which < STATE; which++)
+    copy_out(copies_, arena(which), device_arena(which), layout_.count * sizeof(float));
+  copied_.record(copies_);
+}
+
+template <class T>
+void TrainerOf<T>::wait_for_snapshot() {
+  copied_.wait();
 }
 
 template class TrainerOf<float>;

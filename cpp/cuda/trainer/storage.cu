@@ -117,10 +117,16 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
                  c.n_heads};
   const auto rows = static_cast<uint64_t>(w.rows);
   Storage<T> s;
+  s.parts = {};
+  auto part = [&, before = uint64_t{0}](uint64_t& bytes) mutable {
+    bytes += from.used() - before;
+    before = from.used();
+  };
   s.params = from.take<float>(layout.count);
   s.m = from.take<float>(layout.count);
   s.v = from.take<float>(layout.count);
   s.grad = from.take<float>(layout.count);
+  part(s.parts.arenas);
   s.layers.resize(c.n_layers);
   s.weights.resize(c.n_layers);
   for (size_t i = 0; i < s.layers.size(); i++) {
@@ -129,16 +135,20 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
     else
       carve_block(from, w, s.layers[i]);
     s.layers[i].x_in = from.matrix<float>(w.rows, w.d);
+    part(s.parts.activations);
     s.weights[i] = {from.weight<T>(w.plain, {w.q, w.kv, w.kv}, w.d),
                     from.weight<T>(w.plain, {w.d}, w.q),
                     from.weight<T>(w.plain, {w.ff, w.ff}, w.d),
                     from.weight<T>(w.plain, {w.d}, w.ff)};
+    part(s.parts.weights);
   }
   Workspace<T>& work = s.work;
   work.x_out = from.matrix<float>(w.rows, w.d);
   work.norm_final = from.take<float>(rows);
   work.hidden = from.matrix<T>(w.rows, w.d);
+  part(s.parts.activations);
   work.embedding = from.matrix<T>(c.vocab_size, w.d);
+  part(s.parts.weights);
   work.logits = from.matrix<T>(head_chunk(w.rows, c.vocab_size, sizeof(T)), c.vocab_size);
   carve_gradients(from, c, o, w, work);
   work.partials = from.take<double>(std::max(WEIGHT_PARTIALS, NORM_PARTIALS));
@@ -159,7 +169,7 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
   work.loss = from.take<double>(1);
   work.numbers = from.take<StepNumbers>(1);
   work.state = from.take<StepState>(1);
-  s.bytes = from.used();
+  part(s.parts.workspace);
   return s;
 }
 
@@ -181,10 +191,19 @@ void check_options(const mg_model_config& c, const mg_trainer_options& o) {
   require(o.reserved == 0, MG_E_INVALID, "trainer: reserved must be 0");
 }
 
-uint64_t bytes_needed(const mg_model_config& config, const mg_trainer_options& options) {
+namespace {
+template <class T>
+mg_trainer_memory memory_of(const mg_model_config& config, const mg_trainer_options& options) {
+  mg_trainer_memory parts = carve<T>(config, options, nullptr).parts;
+  parts.workspace += workspace_of<T>();
+  return parts;
+}
+}  // namespace
+
+mg_trainer_memory memory_needed(const mg_model_config& config, const mg_trainer_options& options) {
   check_options(config, options);
-  return options.precision == MG_PRECISION_FLOAT32 ? carve<float>(config, options, nullptr).bytes
-                                                   : carve<bf16>(config, options, nullptr).bytes;
+  return options.precision == MG_PRECISION_FLOAT32 ? memory_of<float>(config, options)
+                                                   : memory_of<bf16>(config, options);
 }
 
 }  // namespace magnet::gpu

@@ -112,12 +112,21 @@ struct Storage {
   std::vector<LayerState<T>> layers;
   std::vector<LayerWeights<T>> weights;
   Workspace<T> work;
-  uint64_t bytes;
+  mg_trainer_memory parts;
+  uint64_t bytes() const {
+    return parts.arenas + parts.weights + parts.activations + parts.workspace;
+  }
 };
 
 /** Pieces from `base` on; without a base only counts. */
 template <class T>
 Storage<T> carve(const mg_model_config& config, const mg_trainer_options& options, void* base);
+
+/** What the stream's products take besides. */
+template <class T>
+uint64_t workspace_of() {
+  return std::is_same_v<T, bf16> ? gemm_workspace() : 0;
+}
 
 /** Rows of logits that are made at a time. */
 int64_t head_chunk(int64_t rows, int64_t vocab, uint64_t element_bytes);

@@ -54,6 +54,9 @@ class Trainer {
   /** From the device into the host's copy, and back. */
   virtual void pull(uint32_t which) = 0;
   virtual void push(uint32_t which) = 0;
+  /** The second may run beside any other call. */
+  virtual void start_snapshot() = 0;
+  virtual void wait_for_snapshot() = 0;
   /** Between arenas on the device. */
   virtual void copy(uint32_t from, uint32_t to) = 0;
   virtual void release(uint32_t which) = 0;
@@ -74,8 +77,8 @@ class Trainer {
 
 /** Throws MG_E_INVALID for options that are out of range or do not fit the model. */
 void check_options(const mg_model_config& config, const mg_trainer_options& options);
-/** Bytes of device memory. */
-uint64_t bytes_needed(const mg_model_config& config, const mg_trainer_options& options);
+/** Of the memory of the calling thread's device. */
+mg_trainer_memory memory_needed(const mg_model_config& config, const mg_trainer_options& options);
 /** On options.device, which must be in use by the calling thread, at options.precision. */
 std::unique_ptr<Trainer> make_trainer(const mg_model_config& config,
                                       const mg_trainer_options& options);

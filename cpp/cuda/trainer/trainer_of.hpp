@@ -1,5 +1,6 @@
 // The trainer at one precision: T is what activations are stored as (see kernels/matrix.hpp).
 #pragma once
+#include <deque>
 #include <map>
 #include <memory>
 #include <utility>
@@ -21,6 +22,7 @@ template <class T>
 class TrainerOf final : public Trainer {
  public:
   TrainerOf(const mg_model_config& config, const mg_trainer_options& options);
+  ~TrainerOf() override;
 
   mg_step_result step(const int32_t* tokens, uint32_t accumulate, const mg_optimizer& optimizer,
                       const int32_t* cancel) override;
@@ -39,6 +41,8 @@ class TrainerOf final : public Trainer {
   float* arena(uint32_t which) override;
   void pull(uint32_t which) override;
   void push(uint32_t which) override;
+  void start_snapshot() override;
+  void wait_for_snapshot() override;
   void copy(uint32_t from, uint32_t to) override;
   void release(uint32_t which) override;
   Rounds& rounds() override { return rounds_; }
@@ -53,15 +57,23 @@ class TrainerOf final : public Trainer {
     auto operator<=>(const Pass&) const = default;
   };
 
+  /** Tokens of a micro-batch on their way to the device. */
+  struct TokenSlot {
+    explicit TokenSlot(int64_t rows);
+    PinnedArray<int32_t> inputs, targets, order;
+    Event sent;
+  };
+
   /** What the products take of the latent weights, or MG_E_NUMERIC for a tensor that is not finite. */
   void prepare_weights();
   void check_scales();
-  /** The shape of a step: `sequences` of context + 1 tokens into the pinned inputs and targets; returns
-   * the counted targets. */
-  uint64_t load_tokens(const int32_t* tokens, const Pass& pass);
-  void load_labelled(const LabelledTokens& batch);
-  /** From the pinned memory to the device. */
-  void send_tokens(const Pass& pass);
+  /** The slot of the ring whose tokens were sent longest ago, once they have arrived: no more
+   * micro-batches than there are slots wait in the stream, so a cancelled call ends soon. */
+  TokenSlot& free_slot();
+  /** `sequences` of context + 1 tokens into the slot; returns the counted targets. */
+  uint64_t load_tokens(const int32_t* tokens, const Pass& pass, TokenSlot& slot) const;
+  void load_labelled(const LabelledTokens& batch, TokenSlot& slot) const;
+  void send_tokens(TokenSlot& slot, const Pass& pass);
   void set_gradient_scale(double scale);
 
   void forward(const Pass& pass);
@@ -97,9 +109,16 @@ class TrainerOf final : public Trainer {
   }
   /** Forward, head and backward of the tokens on the device. */
   void micro_batch(const Pass& pass);
+  /** Everything up to the gradient's norm, without waiting for it; returns the counted targets. */
+  uint64_t start_gradient(const int32_t* tokens, uint32_t accumulate, const int32_t* cancel);
+  /** Waits for what was started, so that a cancelled call leaves nothing behind. */
+  void stop_if_cancelled(const int32_t* cancel);
   void update(const mg_optimizer& optimizer);
+  /** Before anything in the stream writes params, m or v, or the host's copies of them. */
+  void after_snapshot() { stream_.wait_for(copied_); }
   /** Norm of the gradient and what the update needs; `loss` must have been summed. */
   void measure_gradient();
+  /** Waits for everything that was started. */
   StepState read_state(double* loss);
 
   /** Work that was captured for a pass, or captures it. */
@@ -118,10 +137,12 @@ class TrainerOf final : public Trainer {
   mg_model_config config_;
   ModelLayout layout_;
   Stream stream_;
+  Stream copies_;  // of snapshots, beside the other
   DeviceArray<unsigned char> area_;
   Storage<T> storage_;
   Rounds rounds_;
-  PinnedArray<int32_t> pinned_inputs_, pinned_targets_, pinned_order_;
+  std::deque<TokenSlot> slots_;
+  size_t next_slot_ = 0;
   PinnedArray<float> pinned_nll_, pinned_scales_;
   PinnedArray<float> pinned_weights_;  // inverse scales, and one gradient scale behind them
   PinnedArray<double> pinned_loss_;
@@ -131,6 +152,7 @@ class TrainerOf final : public Trainer {
   std::map<Pass, std::unique_ptr<Graph>> micro_batches_;
   std::unique_ptr<Graph> update_graph_;
   Event started_, passed_, updated_;
+  Event boundary_, copied_;  // of the last snapshot
   Profile profile_;
 };
 

@@ -1,0 +1,196 @@
+// The trainer as its callers see it: steps that are put into the stream as a whole give the numbers of
+// steps that are waited for piece by piece; a snapshot is the trainer as it was; a step that is
+// cancelled or refused changes nothing; what is allocated is what was said.
+#include <cmath>
+#include <limits>
+
+#include "../../include/magnet.h"
+#include "check.hpp"
+
+using namespace magnet::gpu;
+using namespace magnet::gpu::test;
+
+namespace {
+
+constexpr uint32_t BATCH = 1;
+constexpr uint32_t CONTEXT = 8;
+constexpr uint32_t VOCAB = 40;
+enum Arena : uint32_t { PARAMS, M, V };
+
+void require_ok(int32_t status, const char* call) {
+  if (status == MG_OK) return;
+  char text[256];
+  mg_last_error(text, sizeof text);
+  std::printf("FAILED %s: %s\n", call, text);
+  std::exit(1);
+}
+
+const mg_model_config MODEL{1, VOCAB, 16, 1, 2, 1, 8, 24, CONTEXT, 10000.0f, 1e-5f, 0};
+
+mg_optimizer optimizer_at(uint64_t step, uint32_t kind) {
+  return {kind, 1e-2f, 0.9f, 0.95f, 1e-8f, 0.1f, 1.0f, 0.95f, step, 0};
+}
+
+/** `micro_batches` of tokens; every step has its own. */
+std::vector<int32_t> tokens_of(unsigned step, uint32_t micro_batches) {
+  Random random(step);
+  std::vector<int32_t> tokens(micro_batches * BATCH * (CONTEXT + 1));
+  for (int32_t& id : tokens) id = static_cast<int32_t>(random.below(VOCAB));
+  tokens.back() = -100;
+  return tokens;
+}
+
+class Model {
+ public:
+  explicit Model(uint32_t kind = MG_OPTIMIZER_ADAMW) : kind_(kind) {
+    const mg_trainer_options options = options_of(kind);
+    require_ok(mg_trainer_create(&MODEL, &options, &handle_), "create");
+    require_ok(mg_model_param_count(&MODEL, &count_), "count");
+    require_ok(mg_model_init(&MODEL, 7, arena(PARAMS), count_), "init");
+    require_ok(mg_trainer_push(handle_, PARAMS), "push");
+  }
+  ~Model() { mg_trainer_free(handle_); }
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  static mg_trainer_options options_of(uint32_t kind) {
+    return {BATCH, CONTEXT, 0, 0, kind, MG_PRECISION_BACKEND, 0, 0};
+  }
+  int32_t step(unsigned number, uint32_t micro_batches, mg_step_result& out,
+               const int32_t* cancel = nullptr) {
+    const std::vector<int32_t> tokens = tokens_of(number, micro_batches);
+    const mg_optimizer optimizer = optimizer_at(number, kind_);
+    return mg_trainer_step(handle_, tokens.data(), micro_batches, &optimizer, cancel, &out);
+  }
+  double trained(unsigned number, uint32_t micro_batches) {
+    mg_step_result result;
+    require_ok(step(number, micro_batches, result), "step");
+    return result.loss;
+  }
+  float* arena(Arena which) {
+    float* out = nullptr;
+    require_ok(mg_trainer_arena(handle_, which, &out), "arena");
+    return out;
+  }
+  /** The host's copies of params, m and v, one after the other. */
+  std::vector<float> copies() {
+    std::vector<float> all;
+    for (const Arena which : {PARAMS, M, V}) {
+      const float* const from = arena(which);
+      all.insert(all.end(), from, from + count_);
+    }
+    return all;
+  }
+  std::vector<float> state() {
+    for (const Arena which : {PARAMS, M, V}) require_ok(mg_trainer_pull(handle_, which), "pull");
+    return copies();
+  }
+  void push_params() { require_ok(mg_trainer_push(handle_, PARAMS), "push"); }
+  void start_snapshot() { require_ok(mg_trainer_snapshot(handle_), "snapshot"); }
+  void wait_for_snapshot() { require_ok(mg_trainer_snapshot_wait(handle_), "snapshot_wait"); }
+
+ private:
+  uint32_t kind_;
+  void* handle_ = nullptr;
+  uint64_t count_ = 0;
+};
+
+bool same(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+/** The first step may have more micro-batches than the ring has slots. In the emulation a stream works at
+ * once in the order "forward", else as late as it may. */
+void test_steps(uint32_t kind, uint32_t micro_batches) {
+  const auto run = [&](const char* order) {
+    setenv("MAGNET_EMULATION_ORDER", order, 1);
+    Model model(kind);
+    std::vector<double> losses;
+    losses.push_back(model.trained(1, micro_batches));
+    losses.push_back(model.trained(2, 1));
+    return std::pair(losses, model.state());
+  };
+  const auto late = run("reverse");
+  const auto at_once = run("forward");
+  const std::string name = kind == MG_OPTIMIZER_MUON ? "muon" : "adamw";
+  check(late.first == at_once.first, name + ": losses do not depend on when the stream works");
+  check(same(late.second, at_once.second), name + ": nor do parameters and moments");
+  check(std::isfinite(late.first[1]) && late.first[1] != late.first[0], name + ": it trains");
+}
+
+void test_snapshot() {
+  Model straight;
+  straight.trained(1, 1);
+  const std::vector<float> boundary = straight.state();
+  straight.trained(2, 1);
+  const std::vector<float> end = straight.state();
+  Model model;
+  model.trained(1, 1);
+  model.start_snapshot();
+  model.trained(2, 1);
+  model.wait_for_snapshot();
+  check(same(model.copies(), boundary), "a snapshot is the trainer at its boundary");
+  check(same(model.state(), end), "and the step beside it that of a run without one");
+  model.start_snapshot();
+  model.wait_for_snapshot();
+  check(same(model.copies(), end), "the next snapshot is of its own boundary");
+  model.wait_for_snapshot();
+  // Written by the host while the last snapshot is on its way.
+  model.start_snapshot();
+  model.wait_for_snapshot();
+  float* const params = model.arena(PARAMS);
+  params[0] += 1.0f;
+  model.push_params();
+  check(model.state()[0] == params[0], "what the host writes arrives");
+}
+
+void test_cancel() {
+  Model model;
+  Model undisturbed;
+  const double expected = undisturbed.trained(1, 2);
+  const std::vector<float> before = model.state();
+  const int32_t cancel = 1;
+  mg_step_result result;
+  check(model.step(1, 2, result, &cancel) == MG_E_CANCELLED, "a cancelled step says so");
+  check(same(model.state(), before), "and changes nothing");
+  check(model.trained(1, 2) == expected, "and the same step can be done after it");
+  check(same(model.state(), undisturbed.state()), "with the same result");
+}
+
+void test_refusal() {
+  Model model;
+  model.trained(1, 1);
+  model.arena(PARAMS)[0] = std::numeric_limits<float>::quiet_NaN();
+  model.push_params();
+  const std::vector<float> before = model.state();
+  mg_step_result result;
+  check(model.step(2, 1, result) == MG_E_NUMERIC, "a loss that is not finite is refused");
+  check(same(model.state(), before), "and nothing is changed");
+}
+
+void test_memory(uint32_t kind) {
+  const uint64_t before = device_bytes_allocated();
+  const mg_trainer_options options = Model::options_of(kind);
+  uint64_t said = 0;
+  require_ok(mg_trainer_bytes(&MODEL, &options, &said), "bytes");
+  Model model(kind);
+  for (unsigned number = 1; number <= 2; number++) model.trained(number, 1);
+  model.start_snapshot();
+  model.wait_for_snapshot();
+  const uint64_t taken = device_bytes_allocated() - before;
+  check(taken == said, "training takes " + std::to_string(taken) + " bytes of the device, said were " +
+                           std::to_string(said));
+}
+
+}  // namespace
+
+int main() {
+  test_steps(MG_OPTIMIZER_ADAMW, 5);
+  test_steps(MG_OPTIMIZER_MUON, 1);
+  setenv("MAGNET_EMULATION_ORDER", "reverse", 1);
+  test_snapshot();
+  test_cancel();
+  test_refusal();
+  test_memory(MG_OPTIMIZER_MUON);
+  return finish("trainer");
+}
