@@ -73,6 +73,8 @@ export interface Stepper<Batch, Result extends StepResult> {
 
 export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResult> {
   private current: InnerState;
+  /** Read while the step before ran. */
+  private ahead: { position: number; batch: Batch } | null = null;
 
   constructor(
     private readonly trainer: Stepper<Batch, Result>,
@@ -87,6 +89,20 @@ export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResul
     return { ...this.current };
   }
 
+  private batchAt(position: number, count: number): Batch {
+    const { ahead } = this;
+    this.ahead = null;
+    return ahead?.position === position ? ahead.batch : this.batches.read(position, count);
+  }
+  /** While the trainer works on other threads or a GPU. What fails is told by the step that needs it. */
+  private readAhead(position: number, count: number): void {
+    try {
+      this.ahead = { position, batch: this.batches.read(position, count) };
+    } catch {
+      this.ahead = null;
+    }
+  }
+
   /**
    * One optimiser step. Throws TRAINING_DIVERGED or CANCELLED; after CANCELLED the state is that of
    * the last whole step and training can go on.
@@ -96,7 +112,7 @@ export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResul
     const { position, loss_average } = this.current;
     const step = this.current.step + 1;
     const sequences = trainer.options.batch * hyper.accumulate;
-    const tokens = this.batches.read(position, sequences);
+    const batch = this.batchAt(position, sequences);
     const { total_steps, beta1, beta2, eps, clip, momentum } = hyper;
     const lr = learningRate(hyper.schedule, step, total_steps, hyper.lr);
     const { weight_decay_schedule, weight_decay: initial } = hyper;
@@ -104,7 +120,9 @@ export class InnerLoop<Batch = Int32Array, Result extends StepResult = StepResul
     const rates = { lr, beta1, beta2, eps, weight_decay, clip, momentum };
     const optimizer = { kind: hyper.optimizer, ...rates, step };
     try {
-      const result = await trainer.step(tokens, hyper.accumulate, optimizer, signal);
+      const running = trainer.step(batch, hyper.accumulate, optimizer, signal);
+      if (step < total_steps) this.readAhead(position + sequences, sequences);
+      const result = await running;
       const { vocab_size } = trainer.config;
       const loss = trainer.crossEntropyOf?.(result) ?? result.loss;
       const average = smoothLoss(loss_average, { step, loss, vocab_size });
