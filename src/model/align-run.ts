@@ -15,6 +15,7 @@ import {
   readBaseline,
 } from "./align-types.ts";
 import { CheckpointStore } from "./checkpoint-store.ts";
+import { CheckpointWriter } from "./checkpoint-writer.ts";
 import { tensorInfos } from "./config.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { evaluateSources } from "./evaluate-sources.ts";
@@ -39,8 +40,10 @@ function unlessAborted(signal: AbortSignal | undefined) {
 class AlignRun {
   private readonly speed = new StepSpeed();
   private readonly loop: InnerLoop<PairTokens, OrpoResult>;
-  private readonly store: CheckpointStore;
+  private readonly writer: CheckpointWriter;
+  /** The newest checkpoint on the disk, and the step of the newest that was begun. */
   private last: { folder: string; checkpoint_hash: string; step: number } | null = null;
+  private saved_step: number | null = null;
   private last_loss: number | null = null;
   private last_evaluation: (AlignEvaluation & { step: number }) | null = null;
 
@@ -66,23 +69,35 @@ class AlignRun {
       hyperparametersOf(config.training),
       resume ? innerStateOf(resume.manifest) : INITIAL_STATE,
     );
-    this.store = new CheckpointStore(path.join(options.out_dir, "checkpoints"), { keep });
+    const store = new CheckpointStore(path.join(options.out_dir, "checkpoints"), { keep });
+    this.writer = new CheckpointWriter(trainer, store);
   }
 
   async run(): Promise<AlignResult> {
+    try {
+      return await this.toItsEnd();
+    } finally {
+      // What ended the run is told, not what happened to a checkpoint meanwhile.
+      await this.writer.settled().catch(() => undefined);
+    }
+  }
+
+  private async toItsEnd(): Promise<AlignResult> {
     const { clock, config } = this.options;
     const { steps, eval_interval, checkpoint_interval } = config.training;
     const started_ms = clock.now_ms();
     const before = this.baseline ?? (await this.evaluate());
     while (this.step < steps && !this.aborted) {
       if (!(await this.trainStep())) break;
+      if (this.writer.failed) await this.writer.settled();
       const isLast = this.step === steps;
       if (!isLast && eval_interval > 0 && this.step % eval_interval === 0) await this.evaluate();
       if (isLast || this.step % checkpoint_interval === 0) await this.save();
     }
     const ended = this.step < steps ? "aborted" : "completed";
-    if (this.last?.step !== this.step) await this.save();
+    if (this.saved_step !== this.step) await this.save();
     const after = ended === "aborted" ? null : await this.evaluate();
+    await this.writer.settled();
     const losses = [before?.language?.loss, after?.language?.loss];
     return {
       checkpoint_hash: this.last!.checkpoint_hash,
@@ -162,18 +177,19 @@ class AlignRun {
 
   private async save(): Promise<void> {
     const { config, tokenizer, pairs, onEvent } = this.options;
-    await this.trainer.pull("params", "m", "v");
-    const { params, m, v } = this.trainer;
+    const { state } = this.loop;
     const hashes = { train_hash: pairs.train_hash, tokenizer_hash: tokenizer.hash };
-    const { folder, manifest } = await this.store.save({
+    const content = {
       layout: tensorInfos(config.training.model),
-      ...{ params, m, v },
       tokenizer_json: tokenizer.json,
-      state: alignmentState(config, this.loop.state, hashes),
+      state: alignmentState(config, state, hashes),
       losses: { train: this.last_loss, heldout: this.last_evaluation?.language?.loss ?? null },
+    };
+    await this.writer.save(content, ({ folder, manifest: { checkpoint_hash, step } }) => {
+      this.last = { folder, checkpoint_hash, step };
+      onEvent?.({ type: "checkpoint", ...this.last });
     });
-    this.last = { folder, checkpoint_hash: manifest.checkpoint_hash, step: manifest.step };
-    onEvent?.({ type: "checkpoint", ...this.last });
+    this.saved_step = state.step;
   }
 }
 

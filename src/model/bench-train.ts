@@ -4,7 +4,7 @@
  */
 import { type BenchResult, benchResult, machineOf } from "../core/bench-report.ts";
 import { peakResidentBytes, resetPeakResident, residentBytes } from "../core/process-memory.ts";
-import { type ChosenDevice, CPU, requireGpuMemory } from "../native/device.ts";
+import { type ChosenDevice, CPU } from "../native/device.ts";
 import { cpuInfo } from "../native/library.ts";
 import { type MachineLimits, machineLimits } from "../native/machine.ts";
 import {
@@ -16,8 +16,10 @@ import {
   flopsPerToken,
 } from "./bench-shapes.ts";
 import { paramCount } from "./config.ts";
+import { requireTrainingFits } from "./gpu-memory.ts";
 import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { Trainer } from "./trainer.ts";
+import type { MemoryParts } from "./trainer-memory.ts";
 
 export interface BenchOptions {
   shape: BenchShape;
@@ -50,6 +52,7 @@ export interface TimedSteps {
   peak_bytes: number | null;
   /** Of the device's memory. */
   estimate_bytes: number;
+  parts: MemoryParts;
 }
 
 /** Limits at 1 and at `threads` threads, and the machine itself. */
@@ -65,9 +68,10 @@ export async function timeSteps(options: BenchOptions): Promise<TimedSteps> {
   const { shape, threads, steps, repeat, now_ms, onStep, onRepeat } = options;
   const { model, batch, context } = shape;
   const trainer_options = { batch, context, threads, device: options.device?.device ?? CPU };
+  const parts = Trainer.memoryParts(model, trainer_options);
   const estimate_bytes = Trainer.bytesNeeded(model, trainer_options);
   const gpu = options.device?.gpu;
-  if (gpu) requireGpuMemory(estimate_bytes, gpu);
+  if (gpu) requireTrainingFits(model, trainer_options, gpu);
   else requireMemory(estimate_bytes, availableMemoryBytes());
   resetPeakResident();
   const before_bytes = residentBytes();
@@ -90,7 +94,7 @@ export async function timeSteps(options: BenchOptions): Promise<TimedSteps> {
     }
     const peak = peakResidentBytes();
     const peak_bytes = peak === null || before_bytes === null ? null : peak - before_bytes;
-    return { repeats, losses, peak_bytes, estimate_bytes };
+    return { repeats, losses, peak_bytes, estimate_bytes, parts };
   } finally {
     trainer.close();
   }
@@ -147,6 +151,8 @@ export async function benchTrain(options: BenchOptions) {
   if (gpu) {
     const whole = { value: gpu.memory_bytes / 2 ** 20, name: "the GPU's" };
     results.push(benchResult("train_gpu_mib", "MiB", [estimate.value], whole));
+    for (const [part, bytes] of Object.entries(timed.parts))
+      results.push(benchResult(`train_gpu_${part}_mib`, "MiB", [bytes / 2 ** 20], estimate));
   } else if (timed.peak_bytes !== null) {
     results.push(benchResult("train_peak_mib", "MiB", [timed.peak_bytes / 2 ** 20], estimate));
   }

@@ -26,7 +26,9 @@ import {
   type PairTokens,
   unpackOrpoResult,
 } from "./orpo.ts";
+import { type MemoryParts, memoryParts, totalBytes } from "./trainer-memory.ts";
 import { ARENAS, type Arena, TrainerRound } from "./trainer-round.ts";
+import { type Snapshot, Snapshots } from "./trainer-snapshot.ts";
 
 /** Target id of a position that is not counted in the loss. */
 export const IGNORED_TARGET = -100;
@@ -118,6 +120,7 @@ export class Trainer {
   readonly round: TrainerRound;
   #handle: Address;
   #busy = false;
+  readonly #snapshots: Snapshots;
   readonly #native: TrainerBindings;
 
   private constructor(
@@ -129,6 +132,13 @@ export class Trainer {
     this.#native = native;
     this.#handle = handle;
     this.param_count = paramCount(config);
+    this.#snapshots = new Snapshots({
+      is_gpu: options.device?.kind === "cuda",
+      native,
+      views: () => ({ params: this.params, m: this.m, v: this.v }),
+      handle: () => this.#open(),
+      exclusive: (call) => this.#exclusive(call),
+    });
     this.round = new TrainerRound({
       param_count: this.param_count,
       exclusive: (call) => this.#exclusive(call),
@@ -148,15 +158,13 @@ export class Trainer {
     return new Trainer(config, { ...options }, native, takeAddress(slot));
   }
 
-  /** Bytes of the device's memory that training will take, for the estimate before a run. */
+  /** The device's memory that training will take, for the estimate before a run. */
+  static memoryParts(config: ModelConfig, options: TrainerOptions): MemoryParts {
+    const native = trainerBindings(options.device ?? CPU);
+    return memoryParts(native, packModelConfig(config), packOptions(options));
+  }
   static bytesNeeded(config: ModelConfig, options: TrainerOptions): number {
-    const out = new BigUint64Array(1);
-    trainerBindings(options.device ?? CPU).mg_trainer_bytes(
-      packModelConfig(config),
-      packOptions(options),
-      out,
-    );
-    return Number(out[0]);
+    return totalBytes(Trainer.memoryParts(config, options));
   }
 
   /**
@@ -198,8 +206,14 @@ export class Trainer {
     if ((this.options.device ?? CPU).kind === "cpu") return;
     const copy = this.#native.async[symbol];
     await this.#exclusive(async (handle) => {
+      this.#snapshots.requireReleased();
       for (const arena of arenas) await copy(undefined, handle, ARENAS.indexOf(arena));
     });
+  }
+
+  /** The arenas as they are now: see trainer-snapshot.ts. */
+  snapshot(): Promise<Snapshot> {
+    return this.#snapshots.take();
   }
 
   /** Takes these for its parameters; moments stay. */
@@ -226,6 +240,7 @@ export class Trainer {
         hint: "await the running call first",
         retryable: true,
       });
+    this.#snapshots.requireReleased({ copies_too: false });
     this.#busy = true;
     try {
       return await call(handle);
@@ -421,6 +436,7 @@ export class Trainer {
   /** Frees all native memory; a second close is a no-op. Not while a call runs. */
   close(): void {
     invariant(!this.#busy, "a trainer is closed while a call runs");
+    this.#snapshots.requireReleased();
     this.#native.mg_trainer_free(this.#handle);
     this.#handle = NULL;
   }

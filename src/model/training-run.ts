@@ -7,13 +7,15 @@
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
 import type { Hash } from "../core/types.ts";
-import { CPU, chooseDevice, requireGpuMemory } from "../native/device.ts";
+import { CPU, chooseDevice } from "../native/device.ts";
 import { MixedReader, type SourceUse } from "./batch-reader.ts";
 import { CheckpointStore } from "./checkpoint-store.ts";
+import { CheckpointWriter } from "./checkpoint-writer.ts";
 import { paramCount, tensorInfos } from "./config.ts";
 import { diverged } from "./divergence.ts";
 import { evaluateSources, type HeldoutEvaluation } from "./evaluate-sources.ts";
 import { hostFileSystem } from "./file-system.ts";
+import { requireTrainingFits } from "./gpu-memory.ts";
 import { hashParams } from "./init-weights.ts";
 import { INITIAL_STATE, InnerLoop } from "./inner-loop.ts";
 import type { MetricsLine } from "./loss-history.ts";
@@ -35,8 +37,10 @@ import type { TrainingOptions, TrainingResult } from "./training-types.ts";
 class TrainingRun {
   readonly speed = new StepSpeed();
   private readonly loop: InnerLoop;
-  private readonly store: CheckpointStore;
+  private readonly writer: CheckpointWriter;
+  /** The newest checkpoint on the disk, and the step of the newest that was begun. */
   private last: { folder: string; checkpoint_hash: string; step: number } | null = null;
+  private saved_step: number | null = null;
   private last_loss: number | null = null;
   private last_evaluation: (HeldoutEvaluation & { step: number }) | null = null;
 
@@ -53,23 +57,35 @@ class TrainingRun {
     const hyper = hyperparametersOf(config);
     this.loop = new InnerLoop(trainer, batches, hyper, state);
     const root = path.join(options.out_dir, "checkpoints");
-    this.store = new CheckpointStore(root, { keep: config.keep, disk });
+    const store = new CheckpointStore(root, { keep: config.keep, disk });
+    this.writer = new CheckpointWriter(trainer, store);
   }
 
   async run(): Promise<TrainingResult> {
+    try {
+      return await this.toItsEnd();
+    } finally {
+      // What ended the run is told, not what happened to a checkpoint meanwhile.
+      await this.writer.settled().catch(() => undefined);
+    }
+  }
+
+  private async toItsEnd(): Promise<TrainingResult> {
     const { config, clock } = this.options;
     const started_ms = clock.now_ms();
     const heldout_before = await this.evaluate();
     while (this.step < config.steps && !this.aborted) {
       if (!(await this.trainStep())) break;
+      if (this.writer.failed) await this.writer.settled();
       const isLast = this.step === config.steps;
       if (!isLast && config.eval_interval > 0 && this.step % config.eval_interval === 0)
         await this.evaluate();
       if (isLast || this.step % config.checkpoint_interval === 0) await this.save();
     }
     const ended = this.step < config.steps ? "aborted" : "completed";
-    if (this.last?.step !== this.step) await this.save();
+    if (this.saved_step !== this.step) await this.save();
     const heldout = ended === "aborted" ? this.last_evaluation : await this.evaluate();
+    await this.writer.settled();
     return {
       checkpoint_hash: this.last!.checkpoint_hash,
       checkpoint: this.last!.folder,
@@ -146,8 +162,6 @@ class TrainingRun {
 
   private async save(): Promise<void> {
     const { config, tokenizer } = this.options;
-    await this.trainer.pull("params", "m", "v");
-    const { params, m, v } = this.trainer;
     const { init_hash } = this;
     const { state } = this.loop;
     const hashes = {
@@ -155,16 +169,18 @@ class TrainingRun {
       tokenizer_hash: tokenizer.hash,
       init_hash,
     };
-    const { folder, manifest } = await this.store.save({
+    const content = {
       layout: tensorInfos(config.model),
-      ...{ params, m, v },
       tokenizer_json: tokenizer.json,
       state: checkpointState(config, state, hashes),
       losses: { train: this.last_loss, heldout: this.last_evaluation?.loss ?? null },
+    };
+    await this.writer.save(content, ({ folder, manifest: { checkpoint_hash, step } }) => {
+      this.last = { folder, checkpoint_hash, step };
+      this.options.onEvent?.({ type: "checkpoint", ...this.last });
     });
-    this.last = { folder, checkpoint_hash: manifest.checkpoint_hash, step: manifest.step };
+    this.saved_step = state.step;
     await this.plot.write();
-    this.options.onEvent?.({ type: "checkpoint", ...this.last });
   }
 }
 
@@ -241,7 +257,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
   const host_bytes = options.memory_available_bytes;
   const memory_available_bytes =
     device.gpu?.free_bytes ?? (host_bytes === undefined ? availableMemoryBytes() : host_bytes);
-  if (device.gpu) requireGpuMemory(memory_bytes, device.gpu);
+  if (device.gpu) requireTrainingFits(model, optionsOn(options), device.gpu);
   else requireMemory(memory_bytes, memory_available_bytes);
   const taken = options.taken ?? (await takeOut(out_dir, !goes_on, disk));
   let trainer: Trainer | undefined;

@@ -6,6 +6,8 @@ import { formatBytes } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import { type Gpu, gpuInfo, noCuda } from "./cuda.ts";
 
+export type { Gpu };
+
 export type Device = { kind: "cpu" } | { kind: "cuda"; index: number };
 /** `auto`: the first GPU where one answers, else the CPU. */
 export type DeviceWish = Device | "auto";

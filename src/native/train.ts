@@ -14,13 +14,15 @@ const CALLS = {
   mg_trainer_arena: ["handle", "u32", "buffer"],
   mg_trainer_profile: ["handle", "u32", "buffer", "u64"],
   mg_trainer_tensor_stats: ["handle", "buffer"],
-  mg_trainer_bytes: ["buffer", "buffer", "buffer"],
+  mg_trainer_memory_parts: ["buffer", "buffer", "buffer"],
 } as const satisfies Declarations;
 
 /** Forward and backward passes and copies of whole arenas, on the worker pool. */
 const LONG_CALLS = {
   mg_trainer_pull: ["handle", "u32"],
   mg_trainer_push: ["handle", "u32"],
+  mg_trainer_snapshot: ["handle"],
+  mg_trainer_snapshot_wait: ["handle"],
   mg_trainer_step: ["handle", "buffer", "u32", "buffer", "cancel", "buffer"],
   mg_trainer_gradient: ["handle", "buffer", "cancel", "buffer"],
   mg_trainer_eval: ["handle", "buffer", "u32", "cancel", "buffer", "buffer"],

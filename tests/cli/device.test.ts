@@ -126,8 +126,9 @@ describe("where a GPU cannot be used", () => {
 
   test("a model that its memory does not hold", async () => {
     const args = ["--shape", "618m", "--batch", "8", "--device", "cuda", "--json"];
-    const { code, message } = errorDocument(await run(GPU, "bench", "train", ...args));
+    const { code, message, hint } = errorDocument(await run(GPU, "bench", "train", ...args));
     expect(code).toBe("NOT_ENOUGH_MEMORY");
+    expect(hint).toContain("not even --batch 1 fits"); // its arenas alone are 9.9 GB
     expect(message).toMatch(
       /training needs .* on the GPU, 4\.0 GiB of 4\.0 GiB are free on cuda:0/,
     );
