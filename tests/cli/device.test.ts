@@ -74,6 +74,13 @@ describe("training on a GPU", () => {
       expect(cpu.length).toBe(3);
       for (const [i, loss] of gpu.entries())
         expect(Math.abs(loss / cpu[i]! - 1)).toBeLessThan(5e-3);
+      const evaluated = async (device: string) => {
+        const args = ["cpu", "--data", "text.txt", "--tokens-max", "32", "--device", device];
+        return documents((await run(GPU, "eval", ...args, "--json")).stdout)[0]!.loss as number;
+      };
+      const [there, here] = [await evaluated("cuda"), await evaluated("cpu")];
+      expect(there).not.toBe(here);
+      expect(Math.abs(there / here - 1)).toBeLessThan(5e-3);
     },
     RUN_TIMEOUT_MS,
   );
