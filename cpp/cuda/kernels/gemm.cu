@@ -38,7 +38,7 @@ void gemm_codes(const Stream& stream, Matrix<const int8_t> x, const float* x_inv
   Output out = make_output(y);
   out.row_scale = x_inverse;
   out.scale = w_inverse;
-  out.parts = parts;
+  set_parts(out, parts, false);
   if (residual != nullptr) add_to(out, residual->data, residual->stride);
   run_tensor_cores(stream, Operands<int8_t>{x, w, false, false, x.columns}, out);
 }
@@ -55,8 +55,7 @@ void gemm(const Stream& stream, Matrix<const T> a, Layout a_layout, Matrix<const
   if (c.rows == 0 || c.columns == 0) return;
   Output out = make_output(c);
   out.scale = epilogue.scale;
-  out.parts = epilogue.rows;
-  out.parts_of_rows = epilogue.rows.second < c.rows;
+  set_parts(out, epilogue.rows, epilogue.rows.second < c.rows);
   if constexpr (std::is_same_v<C, float>) {
     if (epilogue.accumulate) add_to(out, c.data, c.stride);
   } else if (epilogue.accumulate) {

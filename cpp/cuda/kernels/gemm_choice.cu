@@ -53,8 +53,8 @@ Key key_of(const Operands<T>& x, const Output& out) {
 /** cuBLASLt has one scale for a product: parts of rows are products of their own. */
 bool run_cublas(const Stream& stream, const Operands<bf16>& x, const Output& out) {
   if (!out.parts_of_rows) return gemm_cublas(stream, x, out);
-  const int64_t ends[] = {0, std::min(out.parts.second, out.rows),
-                          std::min(out.parts.third, out.rows), out.rows};
+  const int64_t ends[] = {0, std::min<int64_t>(out.second_part, out.rows),
+                          std::min<int64_t>(out.third_part, out.rows), out.rows};
   for (int i = 0; i < 3; i++) {
     const int64_t first = ends[i];
     const int64_t rows = ends[i + 1] - first;
@@ -67,8 +67,7 @@ bool run_cublas(const Stream& stream, const Operands<bf16>& x, const Output& out
     to.data = static_cast<unsigned char*>(out.data) + first * out.stride * bytes;
     to.rows = rows;
     to.scale = out.scale == nullptr ? nullptr : out.scale + i;
-    to.parts_of_rows = false;
-    to.parts = {};
+    set_parts(to, {}, false);
     if (out.addend != nullptr) to.addend = out.addend + first * out.addend_stride;
     if (gemm_cublas(stream, part, to)) continue;
     if (first == 0) return false;
@@ -119,7 +118,7 @@ struct Elsewhere {
       if (e.code != MG_E_MEMORY) throw;
       // c += 0 * p then, though a library that sees the 0 may multiply nothing.
       output.scale = zero_and_one();
-      output.parts = {};
+      set_parts(output, {}, false);
     }
   }
 };

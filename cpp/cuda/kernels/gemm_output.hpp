@@ -26,10 +26,12 @@ struct Output {
   int64_t stride;
   const float* row_scale;
   const float* scale;  // one for each part
-  Parts parts;
+  int second_part;     // where it begins, INT32_MAX: nowhere
+  int third_part;
   bool parts_of_rows;  // else of columns
   const float* addend;
   int64_t addend_stride;
+  bool sums_only;  // of a slot: without scales and addend
   bool vectors;  // four elements at a multiple of 4 are aligned to their size
 };
 
@@ -51,11 +53,18 @@ Output make_output(Matrix<C> c) {
           c.stride,
           nullptr,
           nullptr,
-          {},
+          INT32_MAX,
+          INT32_MAX,
           false,
           nullptr,
           0,
+          false,
           takes_vectors(c.data, c.stride)};
+}
+inline void set_parts(Output& out, const Parts& parts, bool of_rows) {
+  out.second_part = static_cast<int>(std::min<int64_t>(parts.second, INT32_MAX));
+  out.third_part = static_cast<int>(std::min<int64_t>(parts.third, INT32_MAX));
+  out.parts_of_rows = of_rows;
 }
 inline void add_to(Output& out, const float* addend, int64_t stride) {
   out.addend = addend;
@@ -95,9 +104,9 @@ __device__ __forceinline__ void store_one(const Output& out, int64_t at, float x
 
 /** Of a row or a column, by what the parts are of. */
 __device__ __forceinline__ float scale_at(const Output& out, int64_t row, int64_t column) {
-  if (out.scale == nullptr) return 1.0f;
-  const int64_t at = out.parts_of_rows ? row : column;
-  return out.scale[(at >= out.parts.second ? 1 : 0) + (at >= out.parts.third ? 1 : 0)];
+  if (out.sums_only || out.scale == nullptr) return 1.0f;
+  const int at = static_cast<int>(out.parts_of_rows ? row : column);
+  return out.scale[(at >= out.second_part ? 1 : 0) + (at >= out.third_part ? 1 : 0)];
 }
 
 /** What four elements take from memory besides their sums. */
@@ -108,7 +117,7 @@ struct Taken {
 };
 __device__ __forceinline__ Taken take_four(const Output& out, int64_t row, int64_t column) {
   Taken taken;
-  if (row >= out.rows || column >= out.columns) return taken;
+  if (out.sums_only || row >= out.rows || column >= out.columns) return taken;
   if (out.row_scale != nullptr) taken.row_scale = out.row_scale[row];
   taken.scale = scale_at(out, row, column);
   if (out.addend == nullptr) return taken;
@@ -131,7 +140,7 @@ __device__ __forceinline__ void finish_four(const Output& out, int64_t row, int6
   for (int i = 0; i < 4; i++) {
     // Never contracted to a fused operation, as on the CPU. Times 1 changes nothing.
     x[i] = __fmul_rn(__fmul_rn(x[i], taken.row_scale), taken.scale);
-    if (out.addend != nullptr) x[i] = __fadd_rn(x[i], taken.addend[i]);
+    if (!out.sums_only && out.addend != nullptr) x[i] = __fadd_rn(x[i], taken.addend[i]);
     if (column + i >= out.columns) x[i] = 0.0f;
   }
   const int64_t at = row * out.stride + column;
@@ -163,15 +172,15 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
   const int piece = lane % 16;
   const bool inside =
       out.vectors && row + STRIP_ROWS <= out.rows && column + STRIP_COLUMNS <= out.columns;
-  // Lane i keeps that of row i; that of the columns is of the lane's own.
-  const bool scaled = out.row_scale != nullptr && row + piece < out.rows;
-  const float scale = scale_at(out, row + piece, column + 4 * piece);
-  const float row_scales =
-      scaled ? out.row_scale[row + piece] : out.parts_of_rows ? scale : 1.0f;
-  const float column_scale = out.parts_of_rows ? 1.0f : scale;
+  // Lane i keeps that of row i.
+  const bool adds = !out.sums_only && out.addend != nullptr;
+  const bool scaled = !out.sums_only && out.row_scale != nullptr && row + piece < out.rows;
+  const float row_scales = scaled              ? out.row_scale[row + piece]
+                           : out.parts_of_rows ? scale_at(out, row + piece, 0)
+                                               : 1.0f;
   // All loads before the first store, which the compiler could not move them over: one latency.
   float addend[8][4] = {};
-  if (inside && out.addend != nullptr) {
+  if (inside && adds) {
     const float* const from = out.addend + (row + first) * out.addend_stride + column + 4 * piece;
 #pragma unroll
     for (int i = 0; i < 8; i++) load_four(from + 2 * i * out.addend_stride, addend[i]);
@@ -187,6 +196,8 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
     }
   __syncwarp();
   if (inside) {
+    // Of the lane's columns; not earlier, where it would be one register too many.
+    const float column_scale = out.parts_of_rows ? 1.0f : scale_at(out, 0, column + 4 * piece);
 #pragma unroll
     for (int i = 0; i < 8; i++) {
       const int r = first + 2 * i;
@@ -196,7 +207,7 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
 #pragma unroll
       for (int e = 0; e < 4; e++) {
         x[e] = __fmul_rn(__fmul_rn(x[e], row_scale), column_scale);
-        if (out.addend != nullptr) x[e] = __fadd_rn(x[e], addend[i][e]);
+        if (adds) x[e] = __fadd_rn(x[e], addend[i][e]);
       }
       store_vector(out, (row + r) * out.stride + column + 4 * piece, x);
     }
@@ -221,13 +232,18 @@ struct Target {
 template <int TILE_M, int TILE_N>
 __device__ __forceinline__ Target target_of(const Segment& segment, const Output& out,
                                             float* slots) {
-  if (segment.slot < 0)
-    return {out, static_cast<int64_t>(segment.tile_m) * TILE_M,
-            static_cast<int64_t>(segment.tile_n) * TILE_N};
-  float* const slot = slots + static_cast<int64_t>(segment.slot) * TILE_M * TILE_N;
-  return {{slot, Element::float32, TILE_M, TILE_N, TILE_N, TILE_N, nullptr, nullptr, {}, false,
-           nullptr, 0, true},
-          0, 0};
+  Target target{out, static_cast<int64_t>(segment.tile_m) * TILE_M,
+                static_cast<int64_t>(segment.tile_n) * TILE_N};
+  if (segment.slot < 0) return target;
+  // What a slot makes no use of stays as it is: a choice between the two would take registers.
+  target.out.data = slots + static_cast<int64_t>(segment.slot) * TILE_M * TILE_N;
+  target.out.element = Element::float32;
+  target.out.rows = TILE_M;
+  target.out.columns = target.out.written = target.out.stride = TILE_N;
+  target.out.sums_only = true;
+  target.out.vectors = true;
+  target.row = target.column = 0;
+  return target;
 }
 
 constexpr int COMBINE_THREADS = 256;

@@ -40,9 +40,25 @@ __global__ void scale_kernel(const double* partial, int64_t parts, int64_t count
   if (scale_out != nullptr) *scale_out = 1.0f / *inverse;
 }
 
-/** Rows of w are not padded, those of `out` are; its padding was zeroed when it was made. */
+/** Four weights of a row without padding; zeros behind its end. Rows that are all aligned come as
+ * vectors. */
+struct LatentRows {
+  const float* w;
+  int64_t columns;
+  bool aligned;
+
+  LatentRows(const float* weights, int64_t count)
+      : w(weights),
+        columns(count),
+        aligned(reinterpret_cast<uintptr_t>(weights) % sizeof(float4) == 0 && count % 4 == 0) {}
+  __device__ __forceinline__ float4 at(int64_t row, int64_t c) const {
+    return aligned ? load4(w + row * columns + c) : load4_within(w + row * columns, c, columns);
+  }
+};
+
+/** What lies behind the columns becomes zero, as a Matrix wants it. */
 template <class T>
-__global__ void ternarise_kernel(const float* w, const double* partial, int64_t parts, int64_t count,
+__global__ void ternarise_kernel(LatentRows w, const double* partial, int64_t parts, int64_t count,
                                  QuantisedWeight<T> out) {
   __shared__ double scratch[LANES];
   // The scale once more from the parts: 1 / inverse would not be the same bits.
@@ -51,22 +67,24 @@ __global__ void ternarise_kernel(const float* w, const double* partial, int64_t 
   sum = block_sum(sum, scratch);
   const auto mean = static_cast<float>(sum / static_cast<double>(count));
   const float scale = 1.0f / (mean < 1e-5f ? 1e-5f : mean);
-  const int64_t row = blockIdx.y;
-  const int64_t columns = out.codes.columns;
-  for (int64_t c = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; c < columns;
-       c += int64_t{gridDim.x} * blockDim.x)
-    for (int64_t i = row; i < out.codes.rows; i += gridDim.y) {
-      const float t = fminf(fmaxf(rintf(w[i * columns + c] * scale), -1.0f), 1.0f);
-      out.codes.row(i)[c] = static_cast<int8_t>(t);
-      out.values.row(i)[c] = from_float<T>(t);
-    }
+  const int64_t c = 4 * (int64_t{blockIdx.x} * blockDim.x + threadIdx.x);
+  if (c >= w.columns) return;
+  for (int64_t row = blockIdx.y; row < out.codes.rows; row += gridDim.y) {
+    const float4 t = map4(w.at(row, c), [&](float x) {
+      return fminf(fmaxf(rintf(x * scale), -1.0f), 1.0f);
+    });
+    *reinterpret_cast<char4*>(out.codes.row(row) + c) =
+        make_char4(static_cast<signed char>(t.x), static_cast<signed char>(t.y),
+                   static_cast<signed char>(t.z), static_cast<signed char>(t.w));
+    store4(out.values.row(row) + c, t);
+  }
 }
 
 template <class T>
-__global__ void weights_as_kernel(const float* w, Matrix<T> out) {
+__global__ void weights_as_kernel(LatentRows w, Matrix<T> out) {
   for (int64_t row = blockIdx.x; row < out.rows; row += gridDim.x)
-    for (int64_t c = threadIdx.x; c < out.columns; c += blockDim.x)
-      out.row(row)[c] = from_float<T>(w[row * out.columns + c]);
+    for (int64_t c = 4 * int64_t{threadIdx.x}; c < out.columns; c += 4 * int64_t{blockDim.x})
+      store4(out.row(row) + c, w.at(row, c));
 }
 
 }  // namespace
@@ -80,16 +98,17 @@ void ternarise(const Stream& stream, const float* w, double* partial, QuantisedW
             partial);
   MG_LAUNCH(scale_kernel, stream, {dim3(1), dim3(THREADS)}, sums, parts, count, out.inverse,
             out.scale);
-  const auto across = static_cast<unsigned>((out.codes.columns + THREADS - 1) / THREADS);
+  const auto across = static_cast<unsigned>((out.codes.columns + 4 * THREADS - 1) / (4 * THREADS));
   const auto down = static_cast<unsigned>(out.codes.rows < 512 ? out.codes.rows : 512);
-  launch("ternarise", ternarise_kernel<T>, stream, {dim3(across, down), dim3(THREADS)}, w, sums,
-         parts, count, out);
+  launch("ternarise", ternarise_kernel<T>, stream, {dim3(across, down), dim3(THREADS)},
+         LatentRows(w, out.codes.columns), sums, parts, count, out);
 }
 
 template <class T>
 void weights_as(const Stream& stream, const float* w, Matrix<T> out) {
   const auto blocks = static_cast<unsigned>(out.rows < 4096 ? out.rows : 4096);
-  launch("weights_as", weights_as_kernel<T>, stream, {dim3(blocks), dim3(THREADS)}, w, out);
+  launch("weights_as", weights_as_kernel<T>, stream, {dim3(blocks), dim3(THREADS)},
+         LatentRows(w, out.columns), out);
 }
 
 template void ternarise<float>(const Stream&, const float*, double*, QuantisedWeight<float>);
