@@ -78,6 +78,11 @@ class StepProfile {
     kernel_ = kernel;
     site_ = site;
   }
+  /** Time that was measured elsewhere: on a GPU. */
+  void add(Kernel kernel, Site site, uint64_t ns) {
+    at(kernel, site).ns += ns;
+    at(kernel, site).calls++;
+  }
   Kernel kernel() const { return kernel_; }
   Site site() const { return site_; }
   void reset() { *this = StepProfile(); }

@@ -103,7 +103,9 @@ MG_API int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t ac
                                const mg_optimizer* optimizer, const int32_t* cancel,
                                mg_step_result* out);
 /* Wall time of the steps since the last reset by kernel and site, as JSON of at most 16 KiB; names in
- * cpp/cpu/profile.cpp. The entries are disjoint and add up to the steps. */
+ * cpp/cpu/profile.cpp. The entries are disjoint and add up to the steps. On a GPU: time of the device;
+ * "other" and "optimizer" alone, unless it was reset by reset = 2, which has the steps that follow run
+ * part by part, without graphs; and "products", the paths that were measured for matrix products. */
 MG_API int32_t mg_trainer_profile(void* trainer, uint32_t reset, char* out, uint64_t capacity);
 /* Forward and backward only, into the grad arena (zeroed first); for tests and audits. */
 MG_API int32_t mg_trainer_gradient(void* trainer, const int32_t* tokens, const int32_t* cancel,

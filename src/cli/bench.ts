@@ -70,15 +70,29 @@ function kernelText(report: KernelReport): string {
     r.name,
     percent(r.share),
     r.ms_per_step.toFixed(2),
-    r.limit === null ? "" : r.value.toFixed(1),
-    r.limit === null ? "" : r.unit,
+    r.unit === "ms" ? "" : r.value.toFixed(1),
+    r.unit === "ms" ? "" : r.unit,
     r.limit === null ? "" : `${r.limit.toFixed(1)} (${r.limit_name})`,
     percent(r.ratio),
   ]);
   const bounds = report.bound_by.map((b) => `${b.limit_name} ${percent(b.share)}`).join(", ");
-  return [
+  const text = [
     limitsText(report),
     table(["kernel", "share", "ms/step", "rate", "unit", "limit", "of it"], rows),
+  ];
+  if ("gpu" in report.machine) {
+    const products = report.products.map(({ m, n, k, operands, path, us }) => [
+      `${m} x ${n} x ${k}, ${operands}`,
+      path,
+      Object.entries(us)
+        .map(([name, time]) => `${name} ${time.toFixed(0)} us`)
+        .join(", "),
+    ]);
+    const step = `step ${report.step_ms.toFixed(1)} ms, without graphs`;
+    return [...text, step, table(["product", "by", "measured"], products)].join("\n");
+  }
+  return [
+    ...text,
     `step ${report.step_ms.toFixed(1)} ms; every kernel at its limit: ${report.at_limit_ms.toFixed(1)} ms`,
     `packing (within the products): ${percent(report.packing_share)}`,
     `time by binding limit: ${bounds}`,
@@ -114,11 +128,15 @@ const train = defineCommand({
 const kernel = defineCommand({
   summary: "Where a training step's time goes, and what bounds each kernel",
   details: DETAILS,
-  examples: [{ command: "magnet bench kernel --shape b --threads 1 --json", does: "the roofline" }],
+  examples: [
+    { command: "magnet bench kernel --shape b --threads 1 --json", does: "the roofline" },
+    { command: "magnet bench kernel --shape 618m --batch 16 --device cuda", does: "a GPU's time" },
+  ],
   args: {},
-  flags: FLAGS,
+  flags: TRAIN_FLAGS,
   async run({ out }, { flags }) {
-    const options = optionsOf(out, flags);
+    const device = chooseDevice(parseDevice(flags.device));
+    const options = { ...optionsOf(out, flags, flags.batch), device };
     return measure(out, flags, () => benchKernels(options), kernelText);
   },
 });

@@ -3,12 +3,12 @@
  * of each, the limit that binds it and how near it comes. Rates and shares are those of the step
  * itself (its caches, its threads, its order), not of kernels run alone.
  */
-import { type BenchResult, benchResult } from "../core/bench-report.ts";
+import { type BenchResult, benchResult, machineOf } from "../core/bench-report.ts";
 import type { MachineLimits } from "../native/machine.ts";
 import { kernelWork, roofOf } from "./bench-roofline.ts";
 import { type BenchShape, flopsPerToken } from "./bench-shapes.ts";
 import { type BenchOptions, benchMachine, timeSteps } from "./bench-train.ts";
-import type { StepProfile } from "./trainer.ts";
+import type { StepProfile, Trainer } from "./trainer.ts";
 
 /** A result of the suite "kernel". */
 export type KernelResult = BenchResult & {
@@ -46,17 +46,20 @@ function measuredKernels(profiles: readonly StepProfile[]): Measured[] {
 function kernelResult(
   { name, kernel, site, ms, calls_per_step }: Measured,
   shape: BenchShape,
-  limits: MachineLimits,
+  limits: MachineLimits | null,
   step_ms: number,
 ): KernelResult {
   const ms_per_step = Math.min(...ms);
   const share = ms_per_step / step_ms;
   const work = kernelWork(kernel, site, shape);
-  if (work === undefined)
+  // Bytes are those of a CPU's operands.
+  if (work === undefined || (limits === null && work.unit === "GB/s"))
     return { ...benchResult(name, "ms", ms), share, ms_per_step, ms_at_limit: null };
   const amount = work.unit === "GB/s" ? work.bytes : work.operations;
-  const roof = roofOf(work, limits, work.bytes / Math.max(1, calls_per_step));
   const rates = ms.map((t) => amount / t / 1e6);
+  if (limits === null)
+    return { ...benchResult(name, work.unit, rates), share, ms_per_step, ms_at_limit: null };
+  const roof = roofOf(work, limits, work.bytes / Math.max(1, calls_per_step));
   const ms_at_limit = amount / roof.value / 1e6;
   return { ...benchResult(name, work.unit, rates, roof), share, ms_per_step, ms_at_limit };
 }
@@ -77,9 +80,13 @@ function timeByLimit(results: readonly KernelResult[]) {
 /** The suite "kernel": results by falling share. */
 export async function benchKernels(options: BenchOptions) {
   const { shape, threads } = options;
-  const { machine, limits } = await benchMachine(threads);
+  const gpu = options.device?.gpu ?? null;
+  const { machine, limits } = gpu
+    ? { machine: { ...machineOf(), gpu }, limits: null }
+    : await benchMachine(threads);
   const profiles: StepProfile[] = [];
-  await timeSteps({ ...options, onRepeat: (trainer) => profiles.push(trainer.profile()) });
+  const onRepeat = (trainer: Trainer) => profiles.push(trainer.profile());
+  await timeSteps({ ...options, by_part: true, onRepeat });
   const measured = measuredKernels(profiles);
   const step_ms = measured.reduce((sum, { ms }) => sum + Math.min(...ms), 0);
   const results = measured
@@ -100,6 +107,8 @@ export async function benchKernels(options: BenchOptions) {
       Math.min(...profiles.map((p) => p.packing_ns / 1e6 / p.steps)) / Math.max(step_ms, 1e-9),
     model_gflops: gflops,
     bound_by: timeByLimit(results),
+    /** Of a GPU: what its matrix products were measured to take, by path. */
+    products: profiles[0]?.products ?? [],
     results,
   };
 }

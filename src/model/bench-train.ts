@@ -26,12 +26,14 @@ export interface BenchOptions {
   threads: number;
   /** The CPU unless given. */
   device?: ChosenDevice;
-  /** Steps of a repeat; one more is run before the first and not counted. */
+  /** Steps of a repeat; one more (two on a GPU) is run before the first and not counted. */
   steps: number;
   repeat: number;
   /** Monotonic, in milliseconds. */
   now_ms: () => number;
   onStep?: (done: number, total: number) => void;
+  /** The profile is by part, which costs a GPU time. */
+  by_part?: boolean;
   /** After each repeat; the profile is that of its steps. */
   onRepeat?: (trainer: Trainer) => void;
 }
@@ -80,15 +82,17 @@ export async function timeSteps(options: BenchOptions): Promise<TimedSteps> {
     await trainer.initialise(BENCH_SEED);
     const tokens = benchTokens(shape);
     const losses: number[] = [];
+    const uncounted = gpu ? 2 : 1;
     const step = async () => {
       const adamw = { ...BENCH_ADAMW, step: losses.length + 1 };
       losses.push((await trainer.step(tokens, 1, adamw)).loss);
-      onStep?.(losses.length, repeat * steps + 1);
+      onStep?.(losses.length, repeat * steps + uncounted);
     };
-    await step(); // touches all memory for the first time
+    // The first touches all memory and lets products be measured, the second captures graphs.
+    for (let i = 0; i < uncounted; i++) await step();
     const repeats: Repeat[] = [];
     for (let r = 0; r < repeat; r++) {
-      trainer.resetProfile();
+      trainer.resetProfile({ by_part: options.by_part });
       repeats.push(await timeRepeat(step, steps, now_ms));
       onRepeat?.(trainer);
     }

@@ -83,9 +83,25 @@ export interface TensorStats {
   zero_share: number;
 }
 
-/** Wall time of the steps since the last reset; the entries are disjoint and add up to the steps. */
+/** What a GPU's matrix product of one shape was measured to take, in microseconds by path. */
+export interface MeasuredProduct {
+  m: number;
+  n: number;
+  k: number;
+  operands: string;
+  /** The one that is taken. */
+  path: string;
+  us: Record<string, number>;
+}
+
+/**
+ * Wall time of the steps since the last reset, on a GPU time of the device; the entries are disjoint and
+ * add up to the steps.
+ */
 export interface StepProfile {
   steps: number;
+  /** Of a GPU. */
+  products?: MeasuredProduct[];
   /** Packing of operands, counted within the entries. */
   packing_ns: number;
   /** Names in cpp/cpu/profile.cpp; `site` is empty where a kernel has only one. */
@@ -422,14 +438,15 @@ export class Trainer {
 
   /** Where the time of the steps since the last `resetProfile` went. */
   profile(): StepProfile {
-    return this.#profile(false);
+    return this.#profile(0);
   }
-  resetProfile(): void {
-    this.#profile(true);
+  /** A GPU tells parts of a step only after `by_part`, and takes longer for a step then. */
+  resetProfile({ by_part = false } = {}): void {
+    this.#profile(by_part ? 2 : 1);
   }
-  #profile(reset: boolean): StepProfile {
+  #profile(reset: 0 | 1 | 2): StepProfile {
     const text = new Uint8Array(PROFILE_BYTES);
-    this.#native.mg_trainer_profile(this.#open(), reset ? 1 : 0, text, text.length);
+    this.#native.mg_trainer_profile(this.#open(), reset, text, text.length);
     return JSON.parse(cString(text)) as StepProfile;
   }
 

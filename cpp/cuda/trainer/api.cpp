@@ -195,7 +195,7 @@ int32_t mg_trainer_step(void* trainer, const int32_t* tokens, uint32_t accumulat
 int32_t mg_trainer_profile(void* trainer, uint32_t reset, char* out, uint64_t capacity) {
   return with(trainer, [&](const Use& use) {
     require(out != nullptr, MG_E_INVALID, "mg_trainer_profile: out is null");
-    const std::string text = use->profile_json(reset != 0);
+    const std::string text = use->profile_json(reset);
     require(text.size() < capacity, MG_E_INVALID, "mg_trainer_profile: no room for the answer");
     std::memcpy(out, text.c_str(), text.size() + 1);
   });

@@ -17,7 +17,7 @@ Matrix<T> overwritten(const Matrix<Activation<T>>& x) {
 
 template <class T>
 void TrainerOf<T>::linear_backward(const QuantisedInput<T>& x, const JoinedWeight<T>& w,
-                                   Matrix<const T> dy, Matrix<T> dx, float* dw) {
+                                   Matrix<const T> dy, Matrix<T> dx, float* dw, Site site) {
   const Matrix<const T> values = x.values.part(0, dy.rows);
   const Matrix<const T> weights = w.all.values;
   const int64_t k = weights.columns;
@@ -27,12 +27,14 @@ void TrainerOf<T>::linear_backward(const QuantisedInput<T>& x, const JoinedWeigh
     gemm<T, float>(stream_, dy.slice(first, rows), Layout::transposed, values, Layout::plain,
                    epilogue, {to, rows, k, k});
   };
+  timed_as(Kernel::gemm_dw, site);
   if (w.is_dense())
     gradient(0, w.rows_before(w.parts), dw, {scales, true, w.starts()});
   else
     for (int i = 0; i < w.parts; i++)
       gradient(w.first[i], w.rows[i], dw + w.rows_before(i) * k,
                {scales == nullptr ? nullptr : scales + i, true});
+  timed_as(Kernel::gemm_dx, site);
   gemm<T, T>(stream_, dy, Layout::plain, weights, Layout::plain,
              {is_plain() || joined ? nullptr : w.all.inverse}, dx);
 }
@@ -49,14 +51,17 @@ void TrainerOf<T>::backward_ffn(size_t layer, const Pass& pass) {
   const Matrix<Activation<T>> gate_up = s.gate_up.part(0, rows);
   const Matrix<T> d_gate_up = overwritten<T>(gate_up);
   const Matrix<T> d_norm = w.d_norm.part(0, rows);
-  linear_backward(s.a_ffn, weights.down, w.dx_operand.part(0, rows), dh, grad + at.down);
+  linear_backward(s.a_ffn, weights.down, w.dx_operand.part(0, rows), dh, grad + at.down,
+                  Site::down);
+  timed_as(Kernel::swiglu_backward, Site::ffn_hidden);
   swiglu_norm_backward<T>(stream_, columns_of(gate_up, weights.gate_up, 0),
                           columns_of(gate_up, weights.gate_up, 1), norm_weight(at.ffn_sub_norm), dh,
                           s.norm_ffn, inverses(weights.gate_up),
                           columns_of(d_gate_up, weights.gate_up, 0),
                           columns_of(d_gate_up, weights.gate_up, 1),
                           norm_gradient(at.ffn_sub_norm), w.norm_partials);
-  linear_backward(s.a_mid, weights.gate_up, d_gate_up, d_norm, grad + at.gate);
+  linear_backward(s.a_mid, weights.gate_up, d_gate_up, d_norm, grad + at.gate, Site::gate_up);
+  timed_as(Kernel::norm_backward, Site::ffn_input);
   norm_backward<float, T, float, T>(stream_, s.x_mid.part(0, rows), norm_weight(at.post_norm),
                                     d_norm, s.norm_mid, true, w.dx.part(0, rows),
                                     w.dx_operand.part(0, rows), norm_gradient(at.post_norm),
@@ -75,18 +80,23 @@ void TrainerOf<T>::backward_attention(size_t layer, const Pass& pass) {
   const Matrix<T> d_attn = w.d_attn.part(0, rows);
   const Matrix<T> dqkv = w.dqkv.part(0, rows);
   const Matrix<T> d_norm = w.d_norm.part(0, rows);
-  const auto part = [&](Matrix<T> x, int i) { return columns_of(x, weights.qkv, i); };
-  linear_backward(s.a_attn, weights.o, w.dx_operand.part(0, rows), d_attn, grad + at.o);
+  const auto of = [&](Matrix<T> x, int i) { return columns_of(x, weights.qkv, i); };
+  linear_backward(s.a_attn, weights.o, w.dx_operand.part(0, rows), d_attn, grad + at.o,
+                  Site::o);
+  timed_as(Kernel::norm_backward, Site::attention_output);
   if (at.attn_sub_norm != LayerOffsets::NONE)
     norm_backward<Activation<T>, T, T, T>(stream_, o, norm_weight(at.attn_sub_norm), d_attn,
                                           s.norm_attn, false, d_attn, {},
                                           norm_gradient(at.attn_sub_norm), w.norm_partials);
+  timed_as(Kernel::attention_backward);
   const Matrix<T> qkv = as_operand<T>(stream_, s.qkv.part(0, rows));
-  attention_backward<T>(stream_, attention_shape(pass), part(qkv, 0), part(qkv, 1), part(qkv, 2), o,
-                        d_attn, s.log_sums, inverses(weights.qkv), part(dqkv, 0), part(dqkv, 1),
-                        part(dqkv, 2), w.attention_scratch);
+  attention_backward<T>(stream_, attention_shape(pass), of(qkv, 0), of(qkv, 1), of(qkv, 2), o,
+                        d_attn, s.log_sums, inverses(weights.qkv), of(dqkv, 0), of(dqkv, 1),
+                        of(dqkv, 2), w.attention_scratch);
+  timed_as(Kernel::rope, Site::qkv);
   rotate(dqkv, weights.qkv, pass, true);
-  linear_backward(s.a_in, weights.qkv, dqkv, d_norm, grad + at.q);
+  linear_backward(s.a_in, weights.qkv, dqkv, d_norm, grad + at.q, Site::qkv);
+  timed_as(Kernel::norm_backward, Site::attention_input);
   norm_backward<float, T, float, T>(stream_, s.x_in.part(0, rows), norm_weight(at.input_norm),
                                     d_norm, s.norm_in, true, w.dx.part(0, rows),
                                     w.dx_operand.part(0, rows), norm_gradient(at.input_norm),
@@ -97,6 +107,7 @@ template <class T>
 void TrainerOf<T>::backward(const Pass& pass) {
   const Workspace<T>& w = storage_.work;
   const int64_t rows = pass.rows();
+  timed_as(Kernel::norm_backward);
   norm_backward<float, T, float, T>(
       stream_, w.x_out.part(0, rows), storage_.params + layout_.final_norm,
       w.d_hidden.part(0, rows), w.norm_final, false, w.dx.part(0, rows),
@@ -110,6 +121,7 @@ void TrainerOf<T>::backward(const Pass& pass) {
     backward_ffn(i, pass);
     backward_attention(i, pass);
   }
+  timed_as(Kernel::embed_backward);
   embed_backward(stream_, w.dx.part(0, rows), token_order_in(w.order, rows),
                  storage_.grad + layout_.embedding);
 }
@@ -117,7 +129,7 @@ void TrainerOf<T>::backward(const Pass& pass) {
 #define INSTANTIATE(T)                                                                     \
   template void TrainerOf<T>::linear_backward(const QuantisedInput<T>&,                    \
                                               const JoinedWeight<T>&, Matrix<const T>,     \
-                                              Matrix<T>, float*);                          \
+                                              Matrix<T>, float*, Site);                    \
   template void TrainerOf<T>::backward_ffn(size_t, const Pass&);                           \
   template void TrainerOf<T>::backward_attention(size_t, const Pass&);                     \
   template void TrainerOf<T>::backward(const Pass&)

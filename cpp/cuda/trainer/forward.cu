@@ -14,6 +14,7 @@ QuantisedInput<T> first_rows(const QuantisedInput<T>& x, int64_t rows) {
 
 template <class T>
 void TrainerOf<T>::prepare_weights() {
+  timed_as(Kernel::ternarise);
   for (size_t i = 0; i < storage_.weights.size(); i++) {
     const std::array<uint64_t, 7> offsets = weight_offsets(layout_.layers[i]);
     storage_.weights[i].for_each([&](const QuantisedWeight<T>& w, int index) {
@@ -64,6 +65,7 @@ void TrainerOf<T>::rotate(Matrix<E> qkv, const JoinedWeight<T>& w, const Pass& p
 
 template <class T>
 void TrainerOf<T>::forward_attention(size_t layer, const Pass& pass) {
+  const Kernel product = is_plain() ? Kernel::gemm_forward : Kernel::ternary_product;
   const LayerState<T>& s = storage_.layers[layer];
   const LayerWeights<T>& w = storage_.weights[layer];
   const LayerOffsets& at = layout_.layers[layer];
@@ -72,39 +74,52 @@ void TrainerOf<T>::forward_attention(size_t layer, const Pass& pass) {
   const Matrix<float> x_mid = s.x_mid.part(0, rows);
   const Matrix<Activation<T>> qkv = s.qkv.part(0, rows);
   const Matrix<Activation<T>> o = s.o.part(0, rows);
+  timed_as(Kernel::norm_quantise, Site::attention_input);
   norm_quantise<float, T>(stream_, x_in, norm_weight(at.input_norm), config_.norm_eps, !is_plain(),
                           s.norm_in, first_rows(s.a_in, rows));
+  timed_as(product, Site::qkv);
   linear(s.a_in, w.qkv, rows, nullptr, qkv);
+  timed_as(Kernel::rope, Site::qkv);
   rotate(qkv, w.qkv, pass, false);
+  timed_as(Kernel::attention_forward);
   attention_forward<Activation<T>>(stream_, attention_shape(pass), columns_of(qkv, w.qkv, 0),
                                    columns_of(qkv, w.qkv, 1), columns_of(qkv, w.qkv, 2), o,
                                    s.log_sums);
+  timed_as(Kernel::norm_quantise, Site::attention_output);
   norm_quantise<Activation<T>, T>(stream_, o, norm_weight(at.attn_sub_norm), config_.norm_eps,
                                   !is_plain(), s.norm_attn, first_rows(s.a_attn, rows));
+  timed_as(product, Site::o);
   linear(s.a_attn, w.o, rows, &x_in, x_mid);
 }
 
 template <class T>
 void TrainerOf<T>::forward_ffn(size_t layer, const Pass& pass, Matrix<float> out) {
+  const Kernel product = is_plain() ? Kernel::gemm_forward : Kernel::ternary_product;
   const LayerState<T>& s = storage_.layers[layer];
   const LayerWeights<T>& w = storage_.weights[layer];
   const LayerOffsets& at = layout_.layers[layer];
   const int64_t rows = pass.rows();
   const Matrix<float> x_mid = s.x_mid.part(0, rows);
   const Matrix<Activation<T>> gate_up = s.gate_up.part(0, rows);
+  timed_as(Kernel::norm_quantise, Site::ffn_input);
   norm_quantise<float, T>(stream_, x_mid, norm_weight(at.post_norm), config_.norm_eps, !is_plain(),
                           s.norm_mid, first_rows(s.a_mid, rows));
+  timed_as(product, Site::gate_up);
   linear(s.a_mid, w.gate_up, rows, nullptr, gate_up);
+  timed_as(Kernel::swiglu_norm_quantise, Site::ffn_hidden);
   swiglu_norm_quantise<T>(stream_, columns_of(gate_up, w.gate_up, 0),
                           columns_of(gate_up, w.gate_up, 1), norm_weight(at.ffn_sub_norm),
                           config_.norm_eps, !is_plain(), s.norm_ffn, first_rows(s.a_ffn, rows));
-  if (out.data != nullptr) linear(s.a_ffn, w.down, rows, &x_mid, out);
+  if (out.data == nullptr) return;
+  timed_as(product, Site::down);
+  linear(s.a_ffn, w.down, rows, &x_mid, out);
 }
 
 template <class T>
 void TrainerOf<T>::forward(const Pass& pass) {
   const Workspace<T>& work = storage_.work;
   const int64_t rows = pass.rows();
+  timed_as(Kernel::embed);
   embed(stream_, storage_.params + layout_.embedding, work.inputs,
         storage_.layers[0].x_in.part(0, rows));
   for (size_t i = 0; i < storage_.layers.size(); i++) {
@@ -112,6 +127,7 @@ void TrainerOf<T>::forward(const Pass& pass) {
     forward_attention(i, pass);
     forward_ffn(i, pass, (last ? work.x_out : storage_.layers[i + 1].x_in).part(0, rows));
   }
+  timed_as(Kernel::norm_forward);
   norm_quantise<float, T>(stream_, work.x_out.part(0, rows), storage_.params + layout_.final_norm,
                           config_.norm_eps, false, work.norm_final,
                           {{}, nullptr, work.hidden.part(0, rows)});
@@ -126,16 +142,20 @@ void TrainerOf<T>::head(int64_t rows, bool gradient, bool scaled_rows) {
     const int64_t count = rows - first < chunk ? rows - first : chunk;
     const Matrix<T> logits = work.logits.part(0, count);
     const Matrix<const T> hidden = work.hidden.part(first, count);
+    timed_as(Kernel::gemm_forward, Site::head);
     gemm<T, T>(stream_, hidden, Layout::plain, embedding, Layout::transposed, {}, logits);
+    timed_as(Kernel::cross_entropy);
     cross_entropy<T>(stream_, logits, work.targets + first,
                      gradient ? work.gradient_scale : nullptr,
                      scaled_rows ? work.row_scales + first : nullptr, work.nll + first);
     if (!gradient) continue;
     const Matrix<const T> d_logits = logits;
+    timed_as(Kernel::gemm_dx, Site::head);
     gemm<T, T>(stream_, d_logits, Layout::plain, embedding, Layout::plain, {},
                work.d_hidden.part(first, count));
     const Matrix<float> d_embedding{storage_.grad + layout_.embedding, config_.vocab_size,
                                     config_.d_model, config_.d_model};
+    timed_as(Kernel::gemm_dw, Site::head);
     gemm<T, float>(stream_, d_logits, Layout::transposed, hidden, Layout::plain, {nullptr, true},
                    d_embedding);
   }

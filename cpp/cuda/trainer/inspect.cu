@@ -10,34 +10,55 @@ namespace magnet::gpu {
 
 namespace {
 
-constexpr unsigned THREADS = 1024;
+constexpr unsigned THREADS = 512;
+/** Whatever the device, so that sums are the same. */
+constexpr unsigned BLOCKS = 256;
+static_assert(2 * BLOCKS + 2 <= WEIGHT_PARTIALS);
 
-/** squares and largest magnitude of n values: out[0] and out[1]; the share of zeros of `codes`: out[2]. */
-__global__ void tensor_stats_kernel(const float* x, int64_t n, double* out) {
+/** A block's part of a sum and of a maximum: partial[2 b] and [2 b + 1]. */
+__device__ __forceinline__ void keep_part(double sum, double largest, double* partial) {
   __shared__ double scratch[LANES];
+  sum = block_sum(sum, scratch);
+  largest = block_max(largest, scratch);
+  if (threadIdx.x != 0) return;
+  partial[2 * blockIdx.x] = sum;
+  partial[2 * blockIdx.x + 1] = largest;
+}
+
+/** Squares and largest magnitude. */
+__global__ void sizes_kernel(const float* x, int64_t n, double* partial) {
   double squares = 0.0;
   double largest = 0.0;
-  for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
+  const int64_t step = int64_t{gridDim.x} * blockDim.x;
+  for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n; i += step) {
     const auto v = static_cast<double>(x[i]);
     squares = fma(v, v, squares);
     largest = fmax(largest, fabs(v));
   }
-  squares = block_sum(squares, scratch);
-  largest = block_max(largest, scratch);
-  if (threadIdx.x == 0) {
-    out[0] = squares;
-    out[1] = largest;
-  }
+  keep_part(squares, largest, partial);
 }
 
-__global__ void zeros_kernel(Matrix<const int8_t> codes, double* out) {
-  __shared__ double scratch[LANES];
+__global__ void zeros_kernel(Matrix<const int8_t> codes, double* partial) {
   double zeros = 0.0;
-  for (int64_t row = 0; row < codes.rows; row++)
+  for (int64_t row = blockIdx.x; row < codes.rows; row += gridDim.x)
     for (int64_t c = threadIdx.x; c < codes.columns; c += blockDim.x)
       zeros += codes.row(row)[c] == 0 ? 1.0 : 0.0;
-  zeros = block_sum(zeros, scratch);
-  if (threadIdx.x == 0) *out = zeros;
+  keep_part(zeros, 0.0, partial);
+}
+
+/** All parts: out[0] and out[1]. */
+__global__ void join_parts_kernel(const double* partial, double* out) {
+  const unsigned i = threadIdx.x;
+  keep_part(i < BLOCKS ? partial[2 * i] : 0.0, i < BLOCKS ? partial[2 * i + 1] : 0.0, out);
+}
+
+/** Of the kernel that has written the parts. */
+void read_parts(const Stream& stream, double* partial, double (&found)[2]) {
+  double* const joined = partial + 2 * BLOCKS;
+  MG_LAUNCH(join_parts_kernel, stream, {dim3(1), dim3(THREADS)},
+            static_cast<const double*>(partial), joined);
+  copy_out(stream, found, joined, sizeof found);
+  stream.wait();
 }
 
 struct Sizes {
@@ -47,12 +68,11 @@ struct Sizes {
 
 }  // namespace
 
-/** Values of a tensor without padding. */
-static Sizes sizes_of(const Stream& stream, const float* x, int64_t n, double* device) {
-  MG_LAUNCH(tensor_stats_kernel, stream, {dim3(1), dim3(THREADS)}, x, n, device);
+/** Values of a tensor without padding. `partial`: WEIGHT_PARTIALS doubles. */
+static Sizes sizes_of(const Stream& stream, const float* x, int64_t n, double* partial) {
+  MG_LAUNCH(sizes_kernel, stream, {dim3(BLOCKS), dim3(THREADS)}, x, n, partial);
   double found[2];
-  copy_out(stream, found, device, sizeof found);
-  stream.wait();
+  read_parts(stream, partial, found);
   return {std::sqrt(found[0] / static_cast<double>(n)), found[1]};
 }
 
@@ -94,15 +114,14 @@ void TrainerOf<T>::tensor_stats(mg_tensor_stats* out) {
         if (static_cast<size_t>(index) == ternary % 7) weight = w;
       });
       ternary++;
-      float inverse = 0.0f;
-      double zeros = 0.0;
-      MG_LAUNCH(zeros_kernel, stream_, {dim3(1), dim3(THREADS)},
+      MG_LAUNCH(zeros_kernel, stream_, {dim3(BLOCKS), dim3(THREADS)},
                 Matrix<const int8_t>(weight.codes), device);
+      double zeros[2];
+      float inverse = 0.0f;
       copy_out(stream_, &inverse, weight.inverse, sizeof inverse);
-      copy_out(stream_, &zeros, device, sizeof zeros);
-      stream_.wait();
+      read_parts(stream_, device, zeros);
       s.scale = static_cast<double>(inverse);
-      s.zero_share = zeros / static_cast<double>(n);
+      s.zero_share = zeros[0] / static_cast<double>(n);
     }
     *out++ = s;
   }
@@ -134,14 +153,9 @@ void TrainerOf<T>::logits(const int32_t* tokens, uint32_t count, float* out) {
 }
 
 template <class T>
-std::string TrainerOf<T>::profile_json(bool reset) {
-  char text[256];
-  std::snprintf(text, sizeof text,
-                "{\"steps\":%llu,\"parts\":[{\"name\":\"passes\",\"seconds\":%.6f},"
-                "{\"name\":\"update\",\"seconds\":%.6f}]}",
-                static_cast<unsigned long long>(profile_.steps), profile_.passes_s,
-                profile_.update_s);
-  if (reset) profile_ = {};
+std::string TrainerOf<T>::profile_json(uint32_t reset) {
+  const std::string text = times_.json();
+  if (reset != 0) times_.reset(reset == 2);
   return text;
 }
 
@@ -150,7 +164,7 @@ std::string TrainerOf<T>::profile_json(bool reset) {
                                            mg_stream_stats*);                                     \
   template void TrainerOf<T>::tensor_stats(mg_tensor_stats*);                                     \
   template void TrainerOf<T>::logits(const int32_t*, uint32_t, float*);                           \
-  template std::string TrainerOf<T>::profile_json(bool)
+  template std::string TrainerOf<T>::profile_json(uint32_t)
 INSTANTIATE(float);
 INSTANTIATE(bf16);
 #undef INSTANTIATE

@@ -115,6 +115,7 @@ void TrainerOf<T>::run_captured(std::map<Pass, std::unique_ptr<Graph>>& graphs, 
     const MeasuredProducts scope;
     return work();
   }
+  if (times_.is_on()) return work();
   std::unique_ptr<Graph>& graph = at->second;
   if (!graph) graph = std::make_unique<Graph>(stream_, work);
   graph->start(stream_);
@@ -132,6 +133,7 @@ void TrainerOf<T>::micro_batch(const Pass& pass) {
   run_captured(micro_batches_, pass, [&] {
     forward(pass);
     head(pass.rows(), true, false);
+    timed_as(Kernel::cross_entropy);
     add_losses(stream_, storage_.work.nll, pass.rows(), storage_.work.loss);
     backward(pass);
   });
@@ -140,6 +142,7 @@ void TrainerOf<T>::micro_batch(const Pass& pass) {
 template <class T>
 void TrainerOf<T>::measure_gradient() {
   const Workspace<T>& w = storage_.work;
+  timed_as(Kernel::gradient_norm);
   global_norm(stream_, storage_.grad, layout_.count, w.partials, w.state);
 }
 
@@ -163,6 +166,8 @@ uint64_t TrainerOf<T>::start_gradient(const int32_t* tokens, uint32_t accumulate
     counted += load_tokens(tokens + a * stride, pass, free_slot());
   require(counted > 0, MG_E_INVALID, "trainer: no target is counted");
   started_.record(stream_);
+  times_.start();
+  timed_as(Kernel::zero_gradient);
   fill_bytes(stream_, storage_.grad, 0, layout_.count * sizeof(float));
   fill_bytes(stream_, storage_.work.loss, 0, sizeof(double));
   set_gradient_scale(1.0 / static_cast<double>(counted));
@@ -222,6 +227,8 @@ void TrainerOf<T>::update(const mg_optimizer& optimizer) {
         adamw(stream_, g, p, m, storage_.v + t.offset, t.size(), t.is_matrix, w.numbers, w.state);
     }
   };
+  timed_as(Kernel::optimizer);
+  if (times_.is_on()) return work();
   if (!update_graph_) update_graph_ = std::make_unique<Graph>(stream_, work);
   update_graph_->start(stream_);
 }
@@ -234,6 +241,7 @@ mg_step_result TrainerOf<T>::step(const int32_t* tokens, uint32_t accumulate,
   const uint64_t counted = start_gradient(tokens, accumulate, cancel);
   stop_if_cancelled(cancel);
   update(optimizer);
+  times_.leave(stream_);
   updated_.record(stream_);
   double loss = 0.0;
   const StepState state = read_state(&loss);
@@ -245,9 +253,11 @@ mg_step_result TrainerOf<T>::step(const int32_t* tokens, uint32_t accumulate,
   }
   if (!std::isfinite(result.grad_norm))
     fail(MG_E_NUMERIC, "the gradient is not finite; nothing was changed");
-  profile_.passes_s += passed_.seconds_since(started_);
-  profile_.update_s += updated_.seconds_since(passed_);
-  profile_.steps++;
+  if (times_.is_on())
+    times_.collect();
+  else
+    times_.add_step(passed_.seconds_since(started_), updated_.seconds_since(passed_));
+  times_.count_step();
   return result;
 }
 

@@ -62,7 +62,7 @@ class Trainer {
   virtual void release(uint32_t which) = 0;
   /** What rounds of training together do with the arenas from 4 on. */
   virtual Rounds& rounds() = 0;
-  virtual std::string profile_json(bool reset) = 0;
+  virtual std::string profile_json(uint32_t reset) = 0;
 
   uint32_t batch() const { return options_.batch; }
   uint32_t context() const { return options_.context; }

@@ -6,17 +6,11 @@
 #include <utility>
 
 #include "rounds.hpp"
+#include "step_times.hpp"
 #include "storage.hpp"
 #include "trainer.hpp"
 
 namespace magnet::gpu {
-
-/** Time of the device by part of a step, summed. */
-struct Profile {
-  double passes_s = 0.0;  // weights' codes, forward and backward of all micro-batches
-  double update_s = 0.0;  // gradient norm and optimizer
-  uint64_t steps = 0;
-};
 
 template <class T>
 class TrainerOf final : public Trainer {
@@ -46,7 +40,7 @@ class TrainerOf final : public Trainer {
   void copy(uint32_t from, uint32_t to) override;
   void release(uint32_t which) override;
   Rounds& rounds() override { return rounds_; }
-  std::string profile_json(bool reset) override;
+  std::string profile_json(uint32_t reset) override;
 
  private:
   /** Sequences of a pass and their length; what a captured graph is good for. */
@@ -102,7 +96,7 @@ class TrainerOf final : public Trainer {
   /** dw += dy^T x; dx = dy w. Where dy is of joined weights, its columns come multiplied by their
    * inverses, so that dx is one product. */
   void linear_backward(const QuantisedInput<T>& x, const JoinedWeight<T>& w, Matrix<const T> dy,
-                       Matrix<T> dx, float* dw);
+                       Matrix<T> dx, float* dw, Site site);
   /** What joined columns of dy are multiplied by. */
   const float* inverses(const JoinedWeight<T>& w) const {
     return is_plain() ? nullptr : w.all.inverse;
@@ -124,6 +118,8 @@ class TrainerOf final : public Trainer {
   /** Work that was captured for a pass, or captures it. */
   void run_captured(std::map<Pass, std::unique_ptr<Graph>>& graphs, const Pass& pass,
                     const std::function<void()>& work);
+  /** What follows in the stream, for the profile. */
+  void timed_as(Kernel kernel, Site site = Site::none) { times_.enter(stream_, kernel, site); }
   Pass whole() const { return {options_.batch, options_.context}; }
   bool is_plain() const { return config_.quantization == 1; }
   float* device_arena(uint32_t which);
@@ -153,7 +149,7 @@ class TrainerOf final : public Trainer {
   std::unique_ptr<Graph> update_graph_;
   Event started_, passed_, updated_;
   Event boundary_, copied_;  // of the last snapshot
-  Profile profile_;
+  StepTimes times_;
 };
 
 extern template class TrainerOf<float>;
