@@ -4,6 +4,7 @@
  * them, and the face of a domain. Everything here is plain data or an interface; all scores are
  * "higher is better".
  */
+import type { Random } from "../core/random.ts";
 import type { Hash } from "../core/types.ts";
 
 export type DomainName = "tabular" | "series" | "language";
@@ -120,6 +121,8 @@ export interface Sweep {
   readonly first: readonly Configuration[];
   /** Proposals worth spending on it at most. */
   readonly trials_max: number;
+  /** What is tried next in place of the optimiser's proposals, from the run's done trials. */
+  readonly propose?: (trials: readonly Trial[], random: Random) => Configuration;
 }
 
 export interface StrategyState {
@@ -127,6 +130,8 @@ export interface StrategyState {
   /** All done trials of the run at full fidelity, oldest first. */
   readonly trials: readonly Trial[];
   readonly failures: readonly Failure[];
+  /** Trials are what the budget counts, and there are many: a dear one costs as much as any. */
+  readonly counted?: boolean;
 }
 
 /** One way to mend failures. Strategies of one version are of different families. */
@@ -151,6 +156,8 @@ export interface Strategy {
    * the budget left is a large multiple of it.
    */
   readonly dear_s?: number;
+  /** Part of a version's trials that are this strategy's own, beside those of the ranked ones. */
+  readonly share?: number;
   /** One sentence for people. */
   readonly summary: string;
   /** Null where it does not apply to this task or state. */

@@ -181,6 +181,7 @@ describe("a sweep", () => {
     taught_share: 0.3,
     parse: (c) => ((c as { x: number }).x > 0.95 ? null : (c as Configuration)),
     tried: (c) => c.x === 0.5,
+    trials: () => [],
     random: seededRandom(1),
     ...extra,
   });

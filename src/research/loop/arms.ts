@@ -80,6 +80,7 @@ export function openArm(
     taught_share: LOOP_LIMITS.teacher_share,
     parse: (configuration) => parseOrNull(run, configuration),
     tried: (configuration) => run.tried(configuration, run.options.seed) !== undefined,
+    trials: () => run.full(),
     random: run.random(`sweep/${version}/${id}`),
   });
   return { ranked, sweep, search, trials: [], best: null, exhausted: false };
@@ -139,7 +140,7 @@ function issue(
   };
 }
 
-/** Who is next: openings in order, then the best upper index. */
+/** Who is next: who has less than its share, first trials in order, then the best upper index. */
 function pickArm(
   run: RunState,
   arms: readonly Arm[],
@@ -148,6 +149,9 @@ function pickArm(
 ): Arm | null {
   const open = arms.filter((arm) => !arm.exhausted && !closed.has(arm));
   const issued = (arm: Arm) => arm.trials.length + batch.filter((b) => b.arm === arm).length;
+  const all = arms.reduce((sum, arm) => sum + issued(arm), 0);
+  const due = open.find((arm) => issued(arm) < (arm.ranked.strategy.share ?? 0) * (all + 1));
+  if (due) return due;
   for (let round = 0; round < LOOP_LIMITS.opening_trials; round++) {
     const waiting = open.find((arm) => issued(arm) <= round);
     if (waiting) return waiting;

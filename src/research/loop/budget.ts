@@ -50,6 +50,10 @@ export class Budget {
   get timed(): boolean {
     return this.limits.cpu_s !== undefined || this.limits.wall_s !== undefined;
   }
+  /** Trials alone are counted, and they are many: what one costs is then no reason against it. */
+  get counted(): boolean {
+    return !this.timed && (this.limits.trials ?? 0) >= LOOP_LIMITS.counted_trials_min;
+  }
 
   /** Before the first batch: what opening the task has taken. */
   begin(spent: Spent): void {

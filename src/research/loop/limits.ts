@@ -34,6 +34,8 @@ export const LOOP_LIMITS = {
   /** A version takes this share of what the budget still allows, within the bounds in trials. */
   version_share: 0.2,
   version_trials_min: 8,
+  /** Where trials are counted a version's confirmation is a larger part of what it takes. */
+  version_counted_min: 12,
   version_trials_max: 48,
   /** Trials of each strategy before the best ones get the rest of the version. */
   opening_trials: 2,
@@ -43,6 +45,9 @@ export const LOOP_LIMITS = {
    * allows.
    */
   openings_max: 4,
+  /** As many on a budget of at least so many trials: costs are then no reason to try fewer. */
+  openings_counted_max: 8,
+  counted_trials_min: 24,
   openings_share: 0.25,
   /** Of these, final configurations of other tasks that the knowledge base recalls. */
   recalled_max: 3,

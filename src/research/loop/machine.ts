@@ -132,7 +132,8 @@ const proposalsAt = (
 function versionTrials(run: RunState): number {
   const left = Math.floor(run.budget.trialsAhead(run.typicalCost(), run.reserve(true)) + 0.5);
   const share = Math.round(left * LOOP_LIMITS.version_share);
-  const { version_trials_min: min, version_trials_max: max } = LOOP_LIMITS;
+  const { version_trials_max: max } = LOOP_LIMITS;
+  const min = LOOP_LIMITS[run.budget.counted ? "version_counted_min" : "version_trials_min"];
   const wanted = Math.max(min, Math.min(max, share));
   // No crumbs: what would be left for a last version of a few trials goes into this one.
   return left - wanted < min ? left : wanted;

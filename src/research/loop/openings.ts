@@ -8,7 +8,7 @@ import type { Configuration, Failure, Strategy, Sweep } from "../types.ts";
 import { type Arm, nextBatch, openArm, parseOrNull, runBatch } from "./arms.ts";
 import { type Priors, RECALL } from "./faces.ts";
 import { LOOP_LIMITS } from "./limits.ts";
-import { costOf, type RunState } from "./run-state.ts";
+import { costOf, type RunState, stateOf } from "./run-state.ts";
 import type { Part } from "./steps.ts";
 
 /** Of the loop itself: any domain's final configurations can be recalled. */
@@ -71,13 +71,15 @@ function recalledLimit_s(run: RunState): number {
 
 /** How many fit the share of the budget that is theirs; each is dearer than the baseline. */
 function openingsOf(run: RunState): number {
+  const { openings_max, openings_counted_max, openings_share } = LOOP_LIMITS;
   const ahead = run.budget.trialsAhead(costOf(run.baseline), run.reserve(true));
-  return Math.min(LOOP_LIMITS.openings_max, Math.floor(ahead * LOOP_LIMITS.openings_share));
+  const most = run.budget.counted ? openings_counted_max : openings_max;
+  return Math.min(most, Math.floor(ahead * openings_share));
 }
 
 /** Recalled ones first: they were the best of whole runs. */
 function candidates(run: RunState, failures: readonly Failure[], priors: Priors) {
-  const state = { best: run.leader.trials[0]!, trials: run.full(), failures };
+  const state = stateOf(run, failures);
   const recalled = (priors[RECALL]?.configurations ?? [])
     .slice(0, LOOP_LIMITS.recalled_max)
     // Of a task with other columns it may ask for what this one does not offer.

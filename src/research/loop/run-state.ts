@@ -7,8 +7,10 @@ import { type Random, seededRandom } from "../../core/random.ts";
 import type { Experience } from "../search/bandit.ts";
 import type {
   Configuration,
+  Failure,
   PairedDifference,
   ResearchDomain,
+  StrategyState,
   Trial,
   TrialPlace,
   TrialSpec,
@@ -251,6 +253,14 @@ export class RunState {
     return { version, strategy, proposer };
   }
 }
+
+/** What strategies are told. */
+export const stateOf = (run: RunState, failures: readonly Failure[]): StrategyState => ({
+  best: run.leader.trials[0]!,
+  trials: run.full(),
+  failures,
+  counted: run.budget.counted,
+});
 
 const keyOf = (configuration: Configuration, seed: number, fidelity: number) =>
   `${seed}/${fidelity}/${canonicalJson(configuration)}`;

@@ -4,7 +4,7 @@
  * fixed batches: every strategy makes its first guesses, then those that do best get the rest.
  */
 import { chooseStrategies, type Ranked, rankStrategies } from "../search/bandit.ts";
-import type { Configuration, Failure, StrategyState, Sweep, Trial } from "../types.ts";
+import type { Configuration, Failure, Strategy, StrategyState, Sweep, Trial } from "../types.ts";
 import {
   type Arm,
   bestOf,
@@ -21,7 +21,7 @@ import type { StrategyChoice } from "./events.ts";
 import { type Priors, RECALL, type Signature } from "./faces.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { runOpenings } from "./openings.ts";
-import type { RunState } from "./run-state.ts";
+import { type RunState, stateOf } from "./run-state.ts";
 import { askFailures, askPriors, askSpent, askTeacher, type Part, tell } from "./steps.ts";
 
 export interface Explored {
@@ -50,11 +50,18 @@ export function* explore(
   };
   const priors = yield* askPriors(version, signature);
   // What other tasks ended with is tried before anything is planned around the baseline: where it
-  // is better, nothing is, and the next version starts from it.
+  // is better, nothing is, and the next version starts from it. So are all openings where trials
+  // are counted: a strategy around a model that they have left behind would be wasted, and only
+  // what builds on all trials goes on at once.
   const open = () => runOpenings(run, version, failures, priors);
-  const early = version === 1 && recalls(priors) ? yield* open() : null;
-  const settled = early?.some((arm) => isRecalled(arm) && improves(run, arm)) ?? false;
-  const picked = settled ? [] : choose(run, version, failures, priors, trials);
+  const { counted } = run.budget;
+  const early = version === 1 && (counted || recalls(priors)) ? yield* open() : null;
+  const settles = (arm: Arm) => (counted || isRecalled(arm)) && improves(run, arm);
+  const settled = early?.some(settles) ?? false;
+  const state = stateOf(run, failures);
+  const apart = sharedOut(run, state);
+  const ranked = settled ? [] : choose(run, version, state, priors, trials, apart);
+  const picked = [...apart, ...ranked];
   yield* tell({ kind: "strategies", version, chosen: picked.map((p) => choiceOf(p.ranked)) });
   const teacher = { offered: 0, refused: 0 };
   const taught = yield* teach(run, version, failures, picked, trials, teacher);
@@ -104,18 +111,28 @@ function* analyse(run: RunState, version: number): Part<Failure[]> {
   return failures;
 }
 
-/** Strategies that have a sweep to offer, of different families. */
+/** Strategies with a share of their own that have a sweep to offer. */
+const sharedOut = (run: RunState, state: StrategyState): Picked[] =>
+  run.domain.strategies.flatMap((strategy) => {
+    const sweep = strategy.share === undefined ? null : strategy.sweep(state);
+    return sweep ? [{ ranked: unranked(strategy, "has a share of every version"), sweep }] : [];
+  });
+
+/** Strategies that have a sweep to offer, of different families, for what `apart` leaves. */
 function choose(
   run: RunState,
   version: number,
-  failures: readonly Failure[],
+  state: StrategyState,
   priors: Priors,
   trials: number,
+  apart: readonly Picked[],
 ): Picked[] {
-  const state = { best: run.leader.trials[0]!, trials: run.full(), failures };
+  const { failures } = state;
   const sweeps = new Map<string, Sweep>();
   const ranked = rankStrategies({
-    strategies: run.domain.strategies.filter((s) => !s.opening && s.dear_s === undefined),
+    strategies: run.domain.strategies.filter(
+      (s) => !s.opening && s.dear_s === undefined && s.share === undefined,
+    ),
     failures,
     experience: run.experience,
     priors,
@@ -126,7 +143,8 @@ function choose(
     if (sweep) sweeps.set(r.strategy.id, sweep);
     return sweep !== null;
   });
-  const wanted = Math.round(trials / LOOP_LIMITS.trials_per_strategy);
+  const left = apart.reduce((part, { ranked: r }) => part - r.strategy.share!, 1);
+  const wanted = Math.round((trials * left) / LOOP_LIMITS.trials_per_strategy);
   const count = Math.min(LOOP_LIMITS.strategies_max, Math.max(LOOP_LIMITS.strategies_min, wanted));
   const usual = chooseStrategies(ranked, failures, count).map((r) => ({
     ranked: r,
@@ -134,6 +152,12 @@ function choose(
   }));
   return [...usual, ...dearOnes(run, state)];
 }
+
+/** A strategy that no ranking has picked. */
+const unranked = (strategy: Strategy, why: string): Ranked => ({
+  strategy,
+  ...{ failures: [], expected: 0, drawn: 0, in_vain: 0, why },
+});
 
 /** Strategies many times as dear as others: see Strategy.dear_s. */
 function dearOnes(run: RunState, state: StrategyState): Picked[] {
@@ -146,8 +170,7 @@ function dearOnes(run: RunState, state: StrategyState): Picked[] {
     const sweep = ahead >= LOOP_LIMITS.dear_trials_left ? strategy.sweep(state) : null;
     if (!sweep) return [];
     const why = "the last version brought nothing and the budget allows a dear try";
-    const ranked = { strategy, failures: [], expected: 0, drawn: 0, in_vain: 0, why };
-    return [{ ranked, sweep }];
+    return [{ ranked: unranked(strategy, why), sweep }];
   });
 }
 

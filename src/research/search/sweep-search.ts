@@ -6,7 +6,7 @@
  */
 import { canonicalJson } from "../../core/bytes.ts";
 import type { Random } from "../../core/random.ts";
-import type { Configuration, Json, Space, Sweep, TrialPlace } from "../types.ts";
+import type { Configuration, Json, Space, Sweep, Trial, TrialPlace } from "../types.ts";
 import { Halving } from "./halving.ts";
 import { SEARCH_LIMITS } from "./limits.ts";
 import {
@@ -43,6 +43,8 @@ export interface SweepSearchOptions {
   readonly parse: (configuration: unknown) => Configuration | null;
   /** Whether the run has tried this configuration already. */
   readonly tried: (configuration: Configuration) => boolean;
+  /** The run's done trials, for sweeps with proposals of their own. */
+  readonly trials: () => readonly Trial[];
   readonly random: Random;
 }
 
@@ -163,6 +165,7 @@ export class SweepSearch {
 
   #search(): SweepProposal | null {
     const { random, sweep } = this.#options;
+    if (sweep.propose) return this.#own(sweep.propose);
     if (this.#axes.length === 0) return null;
     for (let draw = 0; draw < SEARCH_LIMITS.duplicate_draws; draw++) {
       const observations = this.#best();
@@ -176,6 +179,15 @@ export class SweepSearch {
         : proposePoint(this.#axes, observations, pending, this.#priors, random);
       const configuration = applySettings(sweep.base, settingsOf(this.#axes, point));
       const item = this.#accept(configuration, uniform ? "random" : "optimizer", point);
+      if (item) return this.#issue(item, this.#halving.lowest);
+    }
+    return null;
+  }
+
+  #own(propose: NonNullable<Sweep["propose"]>): SweepProposal | null {
+    const trials = this.#options.trials();
+    for (let draw = 0; draw < SEARCH_LIMITS.duplicate_draws; draw++) {
+      const item = this.#accept(propose(trials, this.#options.random), "optimizer");
       if (item) return this.#issue(item, this.#halving.lowest);
     }
     return null;

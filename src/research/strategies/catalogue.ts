@@ -13,6 +13,7 @@ import { featureStrategies } from "./features.ts";
 import { pivotStrategies, ternaryPivot } from "./pivots.ts";
 import { portfolioStrategy } from "./portfolio.ts";
 import { rowStrategies } from "./rows.ts";
+import { varyStrategy } from "./vary.ts";
 
 /** What the catalogue is made for: the task's facts and the columns it offers. */
 export interface CatalogueTask {
@@ -33,5 +34,6 @@ export function tabularStrategies(task: CatalogueTask): Strategy[] {
     ...featureStrategies(task),
     ...rowStrategies(task),
     ternaryPivot(task),
+    varyStrategy(task),
   ];
 }
