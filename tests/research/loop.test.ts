@@ -331,6 +331,60 @@ describe("openings", () => {
     expect(searched(events)[0]).toBe(RECALL);
   });
 
+  describe("where trials are counted", () => {
+    const varied: number[] = [];
+    /** Steps from the best trial so far. */
+    const own: Strategy = {
+      ...{ id: "own", family: "own", targets: [], share: 0.75, summary: "Goes on from the best." },
+      sweep: ({ best, counted }) =>
+        counted
+          ? {
+              ...{ base: best.spec.configuration, space: {}, first: [], trials_max: 40 },
+              propose: (trials, random) => {
+                varied.push(trials.length);
+                const top = trials.reduce((a, b) => (b.outcome!.score > a.outcome!.score ? b : a));
+                return { ...top.spec.configuration, b: Number(random.next().toFixed(6)) };
+              },
+            }
+          : null,
+    };
+    const ran = async (trials: number) => {
+      const plain = syntheticDomain();
+      const domain = { ...plain, strategies: [...plain.strategies, portfolio, own] };
+      const runner = localRunner({ domain, clock: systemClock });
+      varied.length = 0;
+      return run({ domain, runner, budget: { trials } });
+    };
+
+    test("nothing is planned around a model that the openings have left behind", async () => {
+      const { events, result } = await ran(60);
+      const [first, second] = result.versions;
+      expect(new Set(searched(events).slice(0, 2))).toEqual(new Set(["guesses"]));
+      const ids = first!.strategies.map((s) => s.strategy).filter((id) => id !== "merge");
+      expect(ids.sort()).toEqual(["guesses", "own"]);
+      expect(second!.strategies.length).toBeGreaterThan(2);
+    });
+
+    test("a strategy with a share has it in every version and sees each batch's trials", async () => {
+      const { result } = await ran(60);
+      for (const { strategies } of result.versions.slice(1)) {
+        const planned = strategies.filter((s) => s.strategy !== "merge");
+        const all = planned.reduce((sum, s) => sum + s.trials, 0);
+        const share = planned.find((s) => s.strategy === "own")!.trials;
+        expect(share).toBeGreaterThanOrEqual(0.75 * all - 1);
+        expect(share).toBeLessThan(all);
+      }
+      expect(new Set(varied).size).toBeGreaterThan(result.versions.length);
+    });
+
+    test("few trials are planned as ever", async () => {
+      const { result } = await ran(LOOP_LIMITS.counted_trials_min - 1);
+      const ids = result.versions.flatMap((v) => v.strategies.map((s) => s.strategy));
+      expect(ids).not.toContain("own");
+      expect(ids.some((id) => id.startsWith("mend"))).toBe(true);
+    });
+  });
+
   test("take no more than their share of a small budget", async () => {
     const many = [0.1, 0.2, 0.3, 0.4].map((b) => ({ ...guess, b }));
     const { events } = await run({ budget: { trials: 14 }, knowledge: knowing(many) });

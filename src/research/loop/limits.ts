@@ -34,8 +34,8 @@ export const LOOP_LIMITS = {
   /** A version takes this share of what the budget still allows, within the bounds in trials. */
   version_share: 0.2,
   version_trials_min: 8,
-  /** Where trials are counted a version's confirmation is a larger part of what it takes. */
-  version_counted_min: 12,
+  /** Where trials are counted and a strategy goes on from batch to batch: fewer confirmations. */
+  version_counted_min: 14,
   version_trials_max: 48,
   /** Trials of each strategy before the best ones get the rest of the version. */
   opening_trials: 2,

@@ -18,7 +18,7 @@ import { chooseFinal, settle } from "./final.ts";
 import { type Judgement, judge } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { polish } from "./polish.ts";
-import type { Model, RunState } from "./run-state.ts";
+import { type Model, NOTHING_MORE, type RunState } from "./run-state.ts";
 import { noiseFloor } from "./statistics.ts";
 import { askSealed, askSpent, type Part, record, tell } from "./steps.ts";
 import { choiceOf, type Explored, explore } from "./version.ts";
@@ -84,25 +84,32 @@ function* startFromBaseline(run: RunState): Part<void> {
     baseline: configuration,
   });
   run.budget.begin(yield* askSpent());
-  const none = { trials: 0, confirm_s: 0, gate_s: 0, fit_s: 0 };
   const first = proposalsAt(run, configuration, "baseline", [run.options.seed]);
-  const [trial] = yield* run.run(first, none);
+  const [trial] = yield* run.run(first, NOTHING_MORE);
   if (!trial?.outcome)
     throw new MagnetError("BASELINE_FAILED", `the baseline's trial failed: ${trial?.error}`, {
       hint: "nothing can be compared without it; check the task's data and budget",
     });
   run.baseline = { configuration, version: 0, strategy: "baseline", trials: [trial] };
   run.incumbent = run.leader = run.baseline;
-  const seeds = moreSeeds(run, trial);
+  // Where trials are counted nothing is decided before the first version has run.
+  if (!run.budget.counted) yield* measureNoise(run);
+}
+
+/** What another seed makes of the baseline: before the first decision. */
+function* measureNoise(run: RunState): Part<void> {
+  const { configuration, trials } = run.baseline;
+  const seeds = moreSeeds(run, trials[0]!);
   const rest: Trial[] = [];
   for (let i = 0; i < seeds.length; i += run.options.batch) {
     const part = seeds.slice(i, i + run.options.batch);
-    rest.push(...(yield* run.run(proposalsAt(run, configuration, "noise", part), none)));
+    rest.push(...(yield* run.run(proposalsAt(run, configuration, "noise", part), NOTHING_MORE)));
   }
-  const done = [trial, ...rest.filter((t) => t.outcome)];
+  const done = [...trials, ...rest.filter((t) => t.outcome)];
   yield* run.vouch(done);
   run.baseline = { ...run.baseline, trials: done };
   run.incumbent = run.leader = run.baseline;
+  run.measured = true;
   run.noise = noiseFloor(done.map((t) => t.outcome!.score));
   yield* tell({ kind: "noise_floor", ...run.noise });
 }
@@ -111,9 +118,10 @@ function* startFromBaseline(run: RunState): Part<void> {
 function moreSeeds(run: RunState, baseline: Trial): number[] {
   const cost = baseline.outcome!.cpu_s;
   const ahead = 1 + run.budget.trialsAhead(cost, run.reserve(false));
-  const count = [LOOP_LIMITS.noise_seeds, LOOP_LIMITS.noise_seeds_few, 2].find(
-    (n) => n <= ahead * (n === LOOP_LIMITS.noise_seeds ? LOOP_LIMITS.noise_share : 0.5),
-  );
+  const { noise_seeds: many, noise_seeds_few: few, noise_share } = LOOP_LIMITS;
+  // After the first version: what it had to leave over is for these and a confirmation.
+  const share = run.budget.counted ? few / (2 * few - 1) : 0.5;
+  const count = [many, few, 2].find((n) => n <= ahead * (n === many ? noise_share : share));
   return Array.from({ length: (count ?? 1) - 1 }, (_, i) => run.options.seed + 1 + i);
 }
 
@@ -133,7 +141,8 @@ function versionTrials(run: RunState): number {
   const left = Math.floor(run.budget.trialsAhead(run.typicalCost(), run.reserve(true)) + 0.5);
   const share = Math.round(left * LOOP_LIMITS.version_share);
   const { version_trials_max: max } = LOOP_LIMITS;
-  const min = LOOP_LIMITS[run.budget.counted ? "version_counted_min" : "version_trials_min"];
+  const onGoing = run.budget.counted && run.domain.strategies.some((s) => s.share !== undefined);
+  const min = LOOP_LIMITS[onGoing ? "version_counted_min" : "version_trials_min"];
   const wanted = Math.max(min, Math.min(max, share));
   // No crumbs: what would be left for a last version of a few trials goes into this one.
   return left - wanted < min ? left : wanted;
@@ -145,13 +154,17 @@ function* runVersion(
   trials: number,
 ): Part<{ gain: number; trials: number }> {
   const started_from = run.candidate(run.leader);
-  const start = run.leader;
+  let start = run.leader;
   yield* tell({ kind: "version", version, best: started_from });
   const last = run.versions.at(-1);
   // Error analysis that would eat what is left is not repeated.
   const cheap = run.budget.analysis_s <= LOOP_LIMITS.analysis_share * leftSeconds(run);
   const known = last && !cheap ? last.failures : null;
   const explored = yield* explore(run, version, trials, known);
+  if (!run.measured) {
+    yield* measureNoise(run);
+    start = run.leader;
+  }
   const judgement = explored.best ? yield* judge(run, version, explored.best) : null;
   const results = explored.arms.map((arm) => resultOf(run, start, arm, judgement));
   for (const [i, result] of results.entries()) {

@@ -66,6 +66,8 @@ export class RunState {
   readonly experience: Experience[] = [];
   /** Best full-fidelity score at the task's seed after each trial. */
   readonly bestSoFar: (number | null)[] = [];
+  /** The noise floor has been measured: nothing is decided before. */
+  measured = false;
   noise: NoiseFloor = { seeds: 0, mean: 0, deviation: 0, floor: 0 };
   baseline!: Model;
   /** The last accepted model: what a claim of the run rests on. */
@@ -198,10 +200,12 @@ export class RunState {
   reserve(confirm: boolean): Reserve {
     if (this.settled) return { ...NOTHING_MORE, vouch_s: this.typicalCost() };
     const cost = Math.max(costOf(this.leader), this.typicalCost(), this.#waitingCost());
-    const extra = confirm ? this.confirmSeeds().length : 0;
+    const seeds = this.measured ? this.confirmSeeds().length : LOOP_LIMITS.noise_seeds_few - 1;
+    const extra = confirm ? seeds : 0;
+    const noise = confirm && !this.measured ? seeds : 0;
     const both_s = cost + costOf(this.baseline);
     return {
-      trials: extra,
+      trials: extra + noise,
       confirm_s: extra * cost,
       vouch_s: confirm ? (1 + extra) * cost : 0,
       gate_s: confirm ? both_s : 0,
@@ -287,4 +291,4 @@ export function freshCost({ outcome }: Trial): number {
 /** CPU seconds of a model's dearest trial. */
 export const costOf = (model: Model): number => Math.max(...model.trials.map(freshCost));
 
-const NOTHING_MORE: Reserve = { trials: 0, confirm_s: 0, gate_s: 0, fit_s: 0 };
+export const NOTHING_MORE: Reserve = { trials: 0, confirm_s: 0, gate_s: 0, fit_s: 0 };

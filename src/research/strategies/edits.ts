@@ -101,3 +101,8 @@ export const inherited = (best: TabularConfiguration) => {
 
 /** Rows in the search part, about: shares of the default split. */
 export const searchRows = (facts: TaskFacts): number => Math.max(1, Math.round(facts.rows * 0.65));
+
+/** The rarest class over its share if all were as frequent. */
+const evenness = ({ minority, classes }: TaskFacts): number => minority * classes;
+export const isEven = (facts: TaskFacts): boolean => evenness(facts) >= 0.85;
+export const isRare = (facts: TaskFacts): boolean => evenness(facts) <= 0.5;

@@ -12,7 +12,7 @@ import type { LearnerName } from "../../native/learner-types.ts";
 import type { Member, TabularConfiguration } from "../tabular/configuration.ts";
 import type { Strategy, TaskFacts } from "../types.ts";
 import type { CatalogueTask } from "./catalogue.ts";
-import { bestOf, inherited, sweepOf } from "./edits.ts";
+import { bestOf, inherited, isEven, isRare, sweepOf } from "./edits.ts";
 import { guessOf, type Rest } from "./learner-spaces.ts";
 
 /** Members by learner, with settings that differ from the learner's first guess. */
@@ -20,7 +20,8 @@ interface Entry {
   readonly members: readonly (readonly [LearnerName, { readonly [name: string]: number }])[];
   /** Weight of the rare classes in training. */
   readonly balance: number;
-  readonly rule: "argmax" | "tuned";
+  /** Where classes are about as frequent, a fitted rule has more to lose than to gain. */
+  readonly rule: "argmax" | "tuned" | "tuned_if_uneven" | "tuned_if_rare";
 }
 
 /** Every class the same weight in training, and the threshold fitted to the score. */
@@ -52,24 +53,27 @@ const DEEP = { learning_rate: 0.05, trees: 400, leaves_max: 32, leaf_rows_min: 3
  * The best of so many on other sets, chosen by a greedy selection, did worse on the one left out.
  */
 const WIDE: readonly Entry[] = [
-  { ...cheap("boosting", "extra_trees", "logistic"), balance: 0.5 },
+  {
+    ...cheap("boosting", "extra_trees", "logistic"),
+    ...{ balance: 0.5, rule: "tuned_if_uneven" },
+  },
   {
     members: [
       ["extra_trees", {}],
       ["logistic", { penalty: STRONG_PENALTY, l1_share: 0.3 }],
     ],
-    ...{ balance: 0.5, rule: "tuned" },
+    ...{ balance: 0.5, rule: "tuned_if_uneven" },
   },
   {
     members: [["logistic", { penalty: WEAK_PENALTY, l1_share: 0.3 }]],
-    ...{ balance: 0.3, rule: "argmax" },
+    ...{ balance: 0.3, rule: "tuned_if_rare" },
   },
   {
     members: [
       ["boosting", SLOW],
       ["logistic", { penalty: STRONG_PENALTY, l1_share: 0.3 }],
     ],
-    ...{ balance: 0.5, rule: "tuned" },
+    ...{ balance: 0.5, rule: "tuned_if_uneven" },
   },
   {
     members: [
@@ -77,13 +81,20 @@ const WIDE: readonly Entry[] = [
       ["extra_trees", { trees: 400, leaf_rows_min: 1, column_share: 0.5 }],
       ["logistic", {}],
     ],
-    ...{ balance: 0.3, rule: "tuned" },
+    ...{ balance: 0.3, rule: "tuned_if_uneven" },
   },
   {
     members: [["logistic", { penalty: STRONG_PENALTY, l1_share: 0 }]],
-    ...{ balance: 0.4, rule: "tuned" },
+    ...{ balance: 0.4, rule: "tuned_if_uneven" },
   },
 ];
+
+/** Of the task's classes: what is fitted to their frequencies, see Entry. */
+function ruleOf({ rule }: Entry, facts: TaskFacts): "argmax" | "tuned" {
+  if (rule === "tuned_if_uneven") return isEven(facts) ? "argmax" : "tuned";
+  if (rule === "tuned_if_rare") return isRare(facts) ? "tuned" : "argmax";
+  return rule;
+}
 
 function memberOf(
   [learner, params]: Entry["members"][number],
@@ -106,11 +117,13 @@ export const portfolioStrategy = ({ facts, contexts_known }: CatalogueTask): Str
     // Naming a column as the context must not cost what it tells as a feature.
     const features = { ...own.features, context: own.features.context || contexts_known === true };
     const first = (state.counted ? WIDE : CHEAP).map(
-      ({ members, balance, rule }): TabularConfiguration => ({
+      (entry): TabularConfiguration => ({
         ...best,
-        members: members.map((member) => memberOf(member, facts, { ...own, features, balance })),
+        members: entry.members.map((member) =>
+          memberOf(member, facts, { ...own, features, balance: entry.balance }),
+        ),
         combination: "weighted",
-        decision: { ...best.decision, rule },
+        decision: { ...best.decision, rule: ruleOf(entry, facts) },
       }),
     );
     return sweepOf(first[0]!, {}, first, first.length);

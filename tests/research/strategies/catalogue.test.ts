@@ -4,6 +4,7 @@
  * a column is missing or where they have nothing left to offer.
  */
 import { describe, expect, test } from "bun:test";
+import { seededRandom } from "../../../src/core/random.ts";
 import { tabularStrategies } from "../../../src/research/strategies/catalogue.ts";
 import {
   asConfiguration,
@@ -180,6 +181,51 @@ describe("the catalogue", () => {
     };
     expect(new Set(shown(true))).toEqual(new Set([true]));
     expect(new Set(shown())).toEqual(new Set([false]));
+  });
+
+  describe("where trials are counted", () => {
+    const counted = (best: Configuration) => ({ ...state(best), counted: true });
+    const find = (id: string, offers = ALL, more: Partial<TaskFacts> = {}) =>
+      tabularStrategies({ facts: facts(more), offers }).find((s) => s.id === id)!;
+    const proposals = (best: Configuration, seed: number, offers = ALL, more = {}) => {
+      const now = counted(best);
+      const { propose } = find("vary", offers, more).sweep(now)!;
+      const random = seededRandom(seed);
+      return Array.from({ length: 40 }, () => propose!(now.trials, random));
+    };
+    const members = (c: Configuration) => c.members as { learner: string }[];
+
+    test("the portfolio is wider, and all of it parses", () => {
+      const few = find("portfolio").sweep(state(BESTS.boosting!))!;
+      const many = find("portfolio", NONE, { classes: 5 }).sweep(counted(BESTS.logistic!))!;
+      expect(many.first.length).toBeGreaterThan(few.first.length);
+      for (const c of many.first) expect(parseTabular(c, NONE) as unknown).toEqual(c as unknown);
+    });
+
+    test.each(Object.keys(BESTS))("variations of %s parse; few are alike", (name) => {
+      const drawn = proposals(BESTS[name]!, 5);
+      for (const c of drawn) expect(parseTabular(c, ALL) as unknown).toEqual(c as unknown);
+      expect(new Set(drawn.map((c) => JSON.stringify(c))).size).toBeGreaterThan(30);
+    });
+
+    test("variations ask for no column that is not there", () => {
+      const small = { contexts: 0, has_pipeline: false, features: 3, rows: 60, classes: 4 };
+      for (const c of proposals(BESTS.forest!, 6, NONE, small)) parseTabular(c, NONE);
+    });
+
+    test("variations are of the best trials: moved, joined, and some drawn afresh", () => {
+      const drawn = proposals(BESTS.blend!, 7);
+      // Joined: the blend of two with the members of another trial.
+      expect(drawn.some((c) => members(c).length > 2)).toBe(true);
+      const rows = drawn.map((c) => (c.rows as { rows_max: number }).rows_max);
+      expect(rows.filter((n) => n === 200).length).toBeGreaterThan(drawn.length / 2);
+      const again = proposals(BESTS.blend!, 7);
+      expect(again).toEqual(drawn);
+    });
+
+    test("elsewhere they are not offered: a budget of time buys several cheaper trials", () => {
+      expect(find("vary").sweep(state(BESTS.boosting!))).toBeNull();
+    });
   });
 
   test("ensembles are made of the run's own trials, best first", () => {
