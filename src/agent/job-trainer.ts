@@ -6,7 +6,8 @@
 import { formatBytes } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import { paramCount } from "../model/config.ts";
-import { Trainer, type TrainerOptions } from "../model/trainer.ts";
+import { Trainer } from "../model/trainer.ts";
+import type { TrainerOptions } from "../model/trainer-types.ts";
 import { compressedBytes } from "../native/codec.ts";
 import { type ChosenDevice, chooseDevice } from "../native/device.ts";
 import type { JobSpec } from "./job.ts";

@@ -26,7 +26,8 @@ import type { OrpoResult, PairTokens } from "./orpo.ts";
 import { PairReader } from "./pair-batch.ts";
 import { requireUnused, takeOut } from "./run-folder.ts";
 import { rate, StepSpeed } from "./step-speed.ts";
-import { Trainer, type TrainerOptions } from "./trainer.ts";
+import { Trainer } from "./trainer.ts";
+import type { TrainerOptions } from "./trainer-types.ts";
 import { hyperparametersOf, innerStateOf, trainerOptions } from "./training-config.ts";
 
 /** A cancelled call of an aborted run gives null; anything else is thrown on. */

@@ -8,7 +8,8 @@ import type { MachineLimits } from "../native/machine.ts";
 import { kernelWork, roofOf } from "./bench-roofline.ts";
 import { type BenchShape, flopsPerToken } from "./bench-shapes.ts";
 import { type BenchOptions, benchMachine, timeSteps } from "./bench-train.ts";
-import type { StepProfile, Trainer } from "./trainer.ts";
+import type { Trainer } from "./trainer.ts";
+import type { StepProfile } from "./trainer-types.ts";
 
 /** A result of the suite "kernel". */
 export type KernelResult = BenchResult & {

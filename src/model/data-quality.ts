@@ -16,7 +16,8 @@ import { BatchOrder } from "./batch-order.ts";
 import type { ModelConfig } from "./config.ts";
 import { InnerLoop } from "./inner-loop.ts";
 import { sharedShare } from "./shared-text.ts";
-import { IGNORED_TARGET, Trainer } from "./trainer.ts";
+import { Trainer } from "./trainer.ts";
+import { IGNORED_TARGET } from "./trainer-types.ts";
 import { hyperparametersOf, parseTrainingConfig, type TrainingConfig } from "./training-config.ts";
 
 /** Named in every result: another model, step count or split is another recipe. */

@@ -10,7 +10,8 @@ import { seededRandom } from "../core/random.ts";
 import { compareDeltas, makeDelta } from "../native/codec.ts";
 import { CPU, type Device } from "../native/device.ts";
 import type { ModelConfig } from "./config.ts";
-import { Trainer, type TrainerOptions } from "./trainer.ts";
+import { Trainer } from "./trainer.ts";
+import type { TrainerOptions } from "./trainer-types.ts";
 import { judgeUpdate } from "./update-limits.ts";
 
 /** A model with known weights and tokens. */

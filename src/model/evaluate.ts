@@ -7,7 +7,8 @@
 import { invariant, MagnetError } from "../core/errors.ts";
 import type { TokenFile } from "./token-file.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-import { IGNORED_TARGET, type Trainer } from "./trainer.ts";
+import type { Trainer } from "./trainer.ts";
+import { IGNORED_TARGET } from "./trainer-types.ts";
 
 export interface Evaluation {
   /** Mean negative log-likelihood, nats per token. */

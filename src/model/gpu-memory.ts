@@ -1,7 +1,8 @@
 /** What training takes of a GPU's memory, and what would fit where that is more than it has. */
 import { type Gpu, requireGpuMemory } from "../native/device.ts";
 import type { ModelConfig } from "./config.ts";
-import { Trainer, type TrainerOptions } from "./trainer.ts";
+import { Trainer } from "./trainer.ts";
+import type { TrainerOptions } from "./trainer-types.ts";
 
 const needs = (model: ModelConfig, options: TrainerOptions) => Trainer.bytesNeeded(model, options);
 

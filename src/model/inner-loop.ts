@@ -8,7 +8,7 @@ import { toMagnetError } from "../core/errors.ts";
 import { diverged, smoothLoss } from "./divergence.ts";
 import type { OptimizerKind, OptimizerStep } from "./optimizer.ts";
 import { type DecaySchedule, learningRate, type Schedule, weightDecay } from "./schedule.ts";
-import type { StepResult } from "./trainer.ts";
+import type { StepResult } from "./trainer-types.ts";
 
 /** How weights are updated; all of it enters the checkpoint hash. */
 export interface Hyperparameters {

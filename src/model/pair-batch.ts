@@ -3,7 +3,7 @@ import { invariant } from "../core/errors.ts";
 import { BatchOrder } from "./batch-order.ts";
 import type { LabelledTokens, PairTokens } from "./orpo.ts";
 import type { EncodedPair } from "./pair-data.ts";
-import { IGNORED_TARGET } from "./trainer.ts";
+import { IGNORED_TARGET } from "./trainer-types.ts";
 
 /** Tokens of the longer of a pair's two sequences. */
 export const pairWidth = ({ prompt, chosen, rejected }: EncodedPair): number =>

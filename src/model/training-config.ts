@@ -13,7 +13,7 @@ import { type ModelConfig, modelConfigSchema, parseModelConfig } from "./config.
 import type { Hyperparameters, InnerState } from "./inner-loop.ts";
 import { OPTIMIZERS } from "./optimizer.ts";
 import { DECAY_SCHEDULES, SCHEDULES } from "./schedule.ts";
-import type { TrainerOptions } from "./trainer.ts";
+import type { TrainerOptions } from "./trainer-types.ts";
 
 /**
  * Peak learning rate unless given. AdamW: BitNet's for 700M parameters. Muon: between the best of a

@@ -24,7 +24,8 @@ import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { requireUnused, takeOut } from "./run-folder.ts";
 import { rate, StepSpeed } from "./step-speed.ts";
-import { Trainer, type TrainerOptions } from "./trainer.ts";
+import { Trainer } from "./trainer.ts";
+import type { TrainerOptions } from "./trainer-types.ts";
 import {
   checkpointState,
   hyperparametersOf,

@@ -3,7 +3,7 @@
  * tests/golden/bitnet/README.md.
  */
 import { describe, expect, test } from "bun:test";
-import { IGNORED_TARGET } from "../../src/model/trainer.ts";
+import { IGNORED_TARGET } from "../../src/model/trainer-types.ts";
 import { worstTensor } from "./golden-file.ts";
 import { describeOrpo, OrpoGolden } from "./orpo-golden.ts";
 

@@ -4,7 +4,8 @@
  */
 import { describe, expect, test } from "bun:test";
 import type { PairTokens } from "../../src/model/orpo.ts";
-import { IGNORED_TARGET, Trainer } from "../../src/model/trainer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
+import { IGNORED_TARGET } from "../../src/model/trainer-types.ts";
 import { GoldenFile, relativeL2, worstTensor } from "./golden-file.ts";
 import type { Backend } from "./train-golden.ts";
 

@@ -5,7 +5,8 @@
  */
 import { describe, expect, test } from "bun:test";
 import type { OptimizerStep } from "../../src/model/optimizer.ts";
-import { Trainer, type TrainerOptions } from "../../src/model/trainer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
+import type { TrainerOptions } from "../../src/model/trainer-types.ts";
 import { difference, type GoldenFile, relativeL2, worstTensor } from "./golden-file.ts";
 
 export interface Tolerances {

@@ -11,7 +11,8 @@ import type { Hash } from "../../src/core/types.ts";
 import { Checkpoint, saveCheckpoint } from "../../src/model/checkpoint.ts";
 import { type ModelConfig, PRESETS, tensorInfos } from "../../src/model/config.ts";
 import { INITIAL_STATE, InnerLoop } from "../../src/model/inner-loop.ts";
-import { IGNORED_TARGET, Trainer } from "../../src/model/trainer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
+import { IGNORED_TARGET } from "../../src/model/trainer-types.ts";
 import {
   checkpointState,
   hyperparametersOf,

@@ -4,7 +4,8 @@
  */
 import fs from "node:fs";
 import type { ModelConfig } from "../../src/model/config.ts";
-import { Trainer, type TrainerOptions } from "../../src/model/trainer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
+import type { TrainerOptions } from "../../src/model/trainer-types.ts";
 
 const kilobytes = (key: string) =>
   Number(

@@ -5,7 +5,8 @@
 import { describe, expect, test } from "bun:test";
 import path from "node:path";
 import { type ModelConfig, PRESETS } from "../../src/model/config.ts";
-import { Trainer, type TrainerOptions } from "../../src/model/trainer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
+import type { TrainerOptions } from "../../src/model/trainer-types.ts";
 
 const MODEL: ModelConfig = {
   ...PRESETS.small!,

@@ -2,7 +2,8 @@
 import { expect, test } from "bun:test";
 import { seededRandom } from "../../src/core/random.ts";
 import { PRESETS, tensorInfos } from "../../src/model/config.ts";
-import { IGNORED_TARGET, Trainer } from "../../src/model/trainer.ts";
+import { Trainer } from "../../src/model/trainer.ts";
+import { IGNORED_TARGET } from "../../src/model/trainer-types.ts";
 
 const model = PRESETS.tiny!;
 const OPTIONS = { batch: 2, context: 16, threads: 1 };

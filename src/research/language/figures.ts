@@ -2,7 +2,7 @@
  * What a trial leaves behind for error analysis: the curve of the loss, gradients, weights and
  * activations, and the loss by domain, position and class of token. Plain JSON, a few kilobytes.
  */
-import type { StreamStats, TensorStats } from "../../model/trainer.ts";
+import type { StreamStats, TensorStats } from "../../model/trainer-types.ts";
 import type { Json } from "../types.ts";
 import { bitsPerByte } from "./bootstrap.ts";
 import type { LanguageConfiguration } from "./configuration.ts";

@@ -5,7 +5,8 @@
  * all trained contexts are of the same bytes.
  */
 import type { ModelConfig } from "../../model/config.ts";
-import { type StreamStats, Trainer } from "../../model/trainer.ts";
+import { Trainer } from "../../model/trainer.ts";
+import type { StreamStats } from "../../model/trainer-types.ts";
 import type { Excerpt } from "./excerpts.ts";
 import type { MeasuringVocabulary } from "./text-data.ts";
 import { TOKEN_CLASSES, tokenClasses } from "./token-classes.ts";

@@ -5,7 +5,8 @@
  */
 import { toMagnetError } from "../../core/errors.ts";
 import type { DataSource } from "../../model/batch-reader.ts";
-import type { TensorStats, Trainer } from "../../model/trainer.ts";
+import type { Trainer } from "../../model/trainer.ts";
+import type { TensorStats } from "../../model/trainer-types.ts";
 import type { TrialOutcome } from "../types.ts";
 import { bitsPerByte } from "./bootstrap.ts";
 import type { LanguageConfiguration } from "./configuration.ts";

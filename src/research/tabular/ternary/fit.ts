@@ -7,7 +7,8 @@
  */
 import { seededRandom } from "../../../core/random.ts";
 import { learningRate } from "../../../model/schedule.ts";
-import { IGNORED_TARGET, Trainer } from "../../../model/trainer.ts";
+import { Trainer } from "../../../model/trainer.ts";
+import { IGNORED_TARGET } from "../../../model/trainer-types.ts";
 import type { LearnerMatrix } from "../../../native/learner-types.ts";
 import { TernaryModel, ternaryConfig } from "./model.ts";
 import { fitTokens, inputLength, labelToken, tokenise } from "./tokens.ts";

@@ -6,7 +6,8 @@
 import { z } from "zod";
 import { MagnetError } from "../../../core/errors.ts";
 import { type ModelConfig, paramCount, parseModelConfig } from "../../../model/config.ts";
-import { IGNORED_TARGET, Trainer } from "../../../model/trainer.ts";
+import { Trainer } from "../../../model/trainer.ts";
+import { IGNORED_TARGET } from "../../../model/trainer-types.ts";
 import type { BinnedData, LearnerMatrix } from "../../../native/learner-types.ts";
 import { exactExp } from "../exact-math.ts";
 import {
