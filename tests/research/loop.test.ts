@@ -10,7 +10,14 @@ import type { ResearchEvent, ResearchResult } from "../../src/research/loop/even
 import { type Insight, RECALL, type TrialRunner } from "../../src/research/loop/faces.ts";
 import { LOOP_LIMITS } from "../../src/research/loop/limits.ts";
 import { type ResearchOptions, runResearch } from "../../src/research/loop/run.ts";
-import type { Configuration, Strategy, Trial } from "../../src/research/types.ts";
+import type {
+  Configuration,
+  PairedDifference,
+  ResearchDomain,
+  Strategy,
+  Trial,
+  TrialSpec,
+} from "../../src/research/types.ts";
 import { localRunner } from "./local-runner.ts";
 import { type SyntheticOptions, syntheticDomain } from "./synthetic.ts";
 
@@ -348,9 +355,9 @@ describe("openings", () => {
             }
           : null,
     };
-    const ran = async (trials: number) => {
+    const ran = async (trials: number, more: Partial<ResearchDomain> = {}) => {
       const plain = syntheticDomain();
-      const domain = { ...plain, strategies: [...plain.strategies, portfolio, own] };
+      const domain = { ...plain, ...more, strategies: [...plain.strategies, portfolio, own] };
       const runner = localRunner({ domain, clock: systemClock });
       varied.length = 0;
       return run({ domain, runner, budget: { trials } });
@@ -375,6 +382,22 @@ describe("openings", () => {
         expect(share).toBeLessThan(all);
       }
       expect(new Set(varied).size).toBeGreaterThan(result.versions.length);
+    });
+
+    test("where the gate objects to the best of many, the best opening may be final", async () => {
+      const objected: PairedDifference = {
+        ...{ difference: -0.2, standard_error: 0.01, level: 0.95, low: -0.22, high: -0.18 },
+      };
+      const { gateScores } = syntheticDomain();
+      const isOpening = ({ configuration: c }: TrialSpec) => c.b === guess.b;
+      const { events, result } = await ran(30, {
+        gateScores: async (a, b) => (isOpening(b) ? await gateScores(a, b) : { gate: objected }),
+      });
+      const confirmed = events.filter(
+        (e) => e.kind === "trial" && e.seed !== 1 && e.place.strategy === "guesses",
+      );
+      expect(confirmed.length).toBeGreaterThan(0);
+      expect(result.final.candidate.strategy).toBe("guesses");
     });
 
     test("few trials are planned as ever", async () => {

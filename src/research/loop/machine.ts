@@ -165,7 +165,7 @@ function* runVersion(
     yield* measureNoise(run);
     start = run.leader;
   }
-  const judgement = explored.best ? yield* judge(run, version, explored.best) : null;
+  const judgement = yield* judged(run, version, explored);
   const results = explored.arms.map((arm) => resultOf(run, start, arm, judgement));
   for (const [i, result] of results.entries()) {
     yield* tell({ kind: "strategy_result", version, result });
@@ -185,6 +185,20 @@ function* runVersion(
   const count = explored.arms.reduce((sum, arm) => sum + arm.trials.length, 0);
   if (count > 0) run.versions.push(done);
   return { gain: done.gain, trials: count };
+}
+
+/**
+ * The best of a version. Where trials are counted it is the best of many, and at further seeds the
+ * best opening may beat it, or the gate object to it alone: that one is judged first.
+ */
+function* judged(run: RunState, version: number, explored: Explored): Part<Judgement | null> {
+  const { best, opening } = explored;
+  if (!best) return null;
+  if (!run.budget.counted || !opening || opening === best) return yield* judge(run, version, best);
+  const first = yield* judge(run, version, opening);
+  const second = yield* judge(run, version, best);
+  const told = run.leader === first.contender ? first : second;
+  return { ...told, gain: first.gain + second.gain };
 }
 
 const leftSeconds = (run: RunState) => run.budget.left_s(run.reserve(true));

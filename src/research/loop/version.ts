@@ -31,6 +31,8 @@ export interface Explored {
   readonly teacher: { offered: number; refused: number };
   /** The best of all arms at full fidelity, null when nothing ran. */
   readonly best: Trial | null;
+  /** The best opening: of a few, where the best of all may be the luckiest of many. */
+  readonly opening: Trial | null;
 }
 
 /** Runs a version's sweeps; `trials` is its allotment. */
@@ -79,9 +81,12 @@ export function* explore(
   yield* finish(run, version, arms);
   const merge = yield* mergeWinners(run, version, arms);
   if (merge) arms.push(merge);
-  const bests = arms.flatMap((arm) => (arm.best ? [arm.best] : []));
-  return { failures, signature, arms, teacher, best: bestOf(bests) };
+  const best = bestOfArms(arms);
+  return { failures, signature, arms, teacher, best, opening: bestOfArms(opened) };
 }
+
+const bestOfArms = (arms: readonly Arm[]): Trial | null =>
+  bestOf(arms.flatMap((arm) => (arm.best ? [arm.best] : [])));
 
 const recalls = (priors: Priors) => (priors[RECALL]?.configurations ?? []).length > 0;
 const isRecalled = (arm: Arm) => arm.ranked.strategy.id === RECALL;
