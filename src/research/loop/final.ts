@@ -5,7 +5,7 @@
 import type { FinalReason } from "./events.ts";
 import { askTheGate, gateAnswer, signed } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
-import { costOf, type Model, meanScore, type RunState } from "./run-state.ts";
+import { costOf, type Model, type RunState } from "./run-state.ts";
 import { lowerBound } from "./statistics.ts";
 import { askFit, askSpent, type Part } from "./steps.ts";
 
@@ -37,21 +37,7 @@ export const isRefused = (run: RunState, model: Model): boolean =>
  * held on folds drawn anew and the gate does not object. The report says that it is a tie.
  */
 export function* chooseFinal(run: RunState): Part<Choice> {
-  const choice = yield* chooseBetween(run, run.leader);
-  // A read of the gate takes time, but no trial: the next best may hold where the best did not.
-  if (run.budget.timed || choice.model !== run.baseline) return choice;
-  const others = run.confirmed
-    .filter((model) => model !== run.leader && !isRefused(run, model))
-    .sort((a, b) => meanScore(b) - meanScore(a) || a.version - b.version);
-  for (const other of others) {
-    const next = yield* chooseBetween(run, other);
-    if (next.model === other) return next;
-  }
-  return choice;
-}
-
-function* chooseBetween(run: RunState, leader: Model): Part<Choice> {
-  const { incumbent } = run;
+  const { incumbent, leader } = run;
   const accepted = incumbent === run.baseline ? ("baseline" as const) : ("accepted" as const);
   const keep = (words: string) => ({ model: incumbent, reason: accepted, words });
   if (leader === incumbent)
