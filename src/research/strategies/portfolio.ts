@@ -78,7 +78,7 @@ const WIDE: readonly Entry[] = [
   {
     members: [
       ["boosting", DEEP],
-      ["forest", {}],
+      ["extra_trees", { trees: 400, leaf_rows_min: 1, column_share: 0.5 }],
       ["logistic", {}],
     ],
     ...{ balance: 0.3, rule: "tuned_if_uneven" },

@@ -55,12 +55,11 @@ const OPTION_RATE = 0.3;
 
 /** What fresh blends are of, and how often: those that led on most sets come most often. */
 const BLENDS: readonly (readonly [number, readonly LearnerName[]])[] = [
-  [3, ["boosting", "extra_trees", "logistic"]],
+  [4, ["boosting", "extra_trees", "logistic"]],
   [3, ["extra_trees", "logistic"]],
-  [3, ["boosting", "forest", "logistic"]],
   [2, ["boosting", "logistic"]],
-  [1.5, ["forest", "logistic"]],
-  [1, ["boosting", "extra_trees", "forest"]],
+  [1, ["forest", "logistic"]],
+  [1, ["boosting", "extra_trees"]],
   [1, ["logistic"]],
   [0.7, ["boosting"]],
   [0.7, ["extra_trees"]],
