@@ -390,7 +390,7 @@ describe("openings", () => {
       };
       const { gateScores } = syntheticDomain();
       const isOpening = ({ configuration: c }: TrialSpec) => c.b === guess.b;
-      const { events, result } = await ran(30, {
+      const { events, result } = await ran(60, {
         gateScores: async (a, b) => (isOpening(b) ? await gateScores(a, b) : { gate: objected }),
       });
       const confirmed = events.filter(

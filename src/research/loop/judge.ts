@@ -17,9 +17,17 @@ export interface Judgement {
   readonly gain: number;
 }
 
-/** Judges the best trial of a version and moves leader and incumbent accordingly. */
-export function* judge(run: RunState, version: number, best: Trial): Part<Judgement> {
-  const contender = yield* confirm(run, best);
+/**
+ * Judges the best trial of a version and moves leader and incumbent accordingly. One that is not
+ * above `than` is not worth a confirmation.
+ */
+export function* judge(
+  run: RunState,
+  version: number,
+  best: Trial,
+  than: Model = run.leader,
+): Part<Judgement> {
+  const contender = yield* confirm(run, best, than);
   yield* run.vouch(contender.trials);
   const gain =
     contender.trials.length > 1 || run.confirmSeeds().length === 0
@@ -39,12 +47,11 @@ export function* judge(run: RunState, version: number, best: Trial): Part<Judgem
  * The best trial's configuration at further seeds, as many as the budget allows: fewer of them make
  * the noise floor of the difference higher, but what is far above it is not lost.
  */
-function* confirm(run: RunState, best: Trial): Part<Model> {
+function* confirm(run: RunState, best: Trial, than: Model): Part<Model> {
   const { configuration } = best.spec;
   const { version, strategy, proposer } = best.place;
   const model = { configuration, version, strategy };
-  const lead = run.leader.trials[0]!.outcome!.score;
-  if (best.outcome!.score <= lead) return { ...model, trials: [best] };
+  if (best.outcome!.score <= than.trials[0]!.outcome!.score) return { ...model, trials: [best] };
   const wanted = run.confirmSeeds();
   const cost = Math.max(freshCost(best), run.settled ? 0 : run.typicalCost());
   const batch = wanted.map((seed) => ({

@@ -14,7 +14,7 @@ import type {
   VersionResult,
 } from "./events.ts";
 import { RECALL } from "./faces.ts";
-import { chooseFinal, settle } from "./final.ts";
+import { chooseFinal, isRefused, settle } from "./final.ts";
 import { type Judgement, judge } from "./judge.ts";
 import { LOOP_LIMITS } from "./limits.ts";
 import { polish } from "./polish.ts";
@@ -188,17 +188,18 @@ function* runVersion(
 }
 
 /**
- * The best of a version. Where trials are counted it is the best of many, and at further seeds the
- * best opening may beat it, or the gate object to it alone: that one is judged first.
+ * The best of a version. Where trials are counted it is the best of many, the luckiest maybe: where
+ * the gate objects to it, the best opening is judged too.
  */
 function* judged(run: RunState, version: number, explored: Explored): Part<Judgement | null> {
   const { best, opening } = explored;
   if (!best) return null;
-  if (!run.budget.counted || !opening || opening === best) return yield* judge(run, version, best);
-  const first = yield* judge(run, version, opening);
-  const second = yield* judge(run, version, best);
-  const told = run.leader === first.contender ? first : second;
-  return { ...told, gain: first.gain + second.gain };
+  const start = run.leader;
+  const first = yield* judge(run, version, best);
+  const stands = !isRefused(run, first.contender);
+  if (stands || !run.budget.counted || !opening || opening === best) return first;
+  const second = yield* judge(run, version, opening, start);
+  return second.verdict.accepted ? second : first;
 }
 
 const leftSeconds = (run: RunState) => run.budget.left_s(run.reserve(true));
