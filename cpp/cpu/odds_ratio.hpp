@@ -13,12 +13,12 @@ struct OddsRatio {
 };
 
 /** log(1 - e^p) for p < 0. */
-inline double log_one_minus_exp(double p) {
+MG_ALSO_ON_GPU inline double log_one_minus_exp(double p) {
   constexpr double LN2 = 0.69314718055994531;
   return p > -LN2 ? log_fixed(-expm1_fixed(p)) : log1p_fixed(-exp_fixed(p));
 }
 
-inline OddsRatio odds_ratio(double logp_chosen, double logp_rejected) {
+MG_ALSO_ON_GPU inline OddsRatio odds_ratio(double logp_chosen, double logp_rejected) {
   // Odds are infinite at probability 1. A float32 softmax resolves no smaller loss than 2^-24, so a
   // mean log-prob above -2^-24 counts as that: all results stay finite.
   constexpr double LOGP_MAX = -0x1p-24;

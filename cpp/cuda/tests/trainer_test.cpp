@@ -40,10 +40,26 @@ std::vector<int32_t> tokens_of(unsigned step, uint32_t micro_batches) {
   return tokens;
 }
 
+/** One pair a micro-batch, of a batch of two sequences. */
+struct Pairs {
+  std::vector<int32_t> tokens, labels;
+  uint32_t width, count;
+
+  Pairs(unsigned seed, uint32_t width_, uint32_t count_) : width(width_), count(count_) {
+    Random random(seed);
+    for (uint32_t i = 0; i < 2 * count; i++)
+      for (uint32_t t = 0; t < width; t++) {
+        tokens.push_back(static_cast<int32_t>(random.below(VOCAB)));
+        labels.push_back(t >= width / 2 ? tokens.back() : -100);
+      }
+  }
+};
+
 class Model {
  public:
-  explicit Model(uint32_t kind = MG_OPTIMIZER_ADAMW) : kind_(kind) {
-    const mg_trainer_options options = options_of(kind);
+  explicit Model(uint32_t kind = MG_OPTIMIZER_ADAMW, uint32_t batch = BATCH) : kind_(kind) {
+    mg_trainer_options options = options_of(kind);
+    options.batch = batch;
     require_ok(mg_trainer_create(&MODEL, &options, &handle_), "create");
     require_ok(mg_model_param_count(&MODEL, &count_), "count");
     require_ok(mg_model_init(&MODEL, 7, arena(PARAMS), count_), "init");
@@ -66,6 +82,14 @@ class Model {
     mg_step_result result;
     require_ok(step(number, micro_batches, result), "step");
     return result.loss;
+  }
+  mg_orpo_result aligned(const Pairs& pairs, bool updates) {
+    const mg_optimizer optimizer = optimizer_at(++aligned_, kind_);
+    mg_orpo_result result;
+    require_ok(mg_trainer_orpo(handle_, pairs.tokens.data(), pairs.labels.data(), 1, pairs.width,
+                               pairs.count, 0.1f, updates ? &optimizer : nullptr, nullptr, &result),
+               "orpo");
+    return result;
   }
   float* arena(Arena which) {
     float* out = nullptr;
@@ -91,6 +115,7 @@ class Model {
 
  private:
   uint32_t kind_;
+  uint64_t aligned_ = 0;
   void* handle_ = nullptr;
   uint64_t count_ = 0;
 };
@@ -116,6 +141,30 @@ void test_steps(uint32_t kind, uint32_t micro_batches) {
   check(late.first == at_once.first, name + ": losses do not depend on when the stream works");
   check(same(late.second, at_once.second), name + ": nor do parameters and moments");
   check(std::isfinite(late.first[1]) && late.first[1] != late.first[0], name + ": it trains");
+}
+
+/** More micro-batches than the ring has slots, and another width in the second step. */
+void test_preferences() {
+  const auto run = [&](const char* order) {
+    setenv("MAGNET_EMULATION_ORDER", order, 1);
+    Model model(MG_OPTIMIZER_ADAMW, 2);
+    std::vector<double> figures;
+    for (const Pairs& pairs : {Pairs(5, 7, 5), Pairs(6, 4, 1)}) {
+      const mg_orpo_result result = model.aligned(pairs, true);
+      for (const double x : {result.loss, result.odds_loss, result.logp_chosen, result.grad_norm})
+        figures.push_back(x);
+      check(std::isfinite(result.loss) && result.loss > result.nll, "orpo: a loss of both parts");
+    }
+    return std::pair(figures, model.state());
+  };
+  const auto late = run("reverse");
+  const auto at_once = run("forward");
+  check(late.first == at_once.first, "orpo: figures do not depend on when the stream works");
+  check(same(late.second, at_once.second), "orpo: nor do parameters and moments");
+  Model model(MG_OPTIMIZER_ADAMW, 2);
+  const std::vector<float> before = model.state();
+  model.aligned(Pairs(5, 7, 5), false);
+  check(same(model.state(), before), "orpo without an optimizer changes nothing");
 }
 
 void test_snapshot() {
@@ -187,6 +236,7 @@ void test_memory(uint32_t kind) {
 int main() {
   test_steps(MG_OPTIMIZER_ADAMW, 5);
   test_steps(MG_OPTIMIZER_MUON, 1);
+  test_preferences();
   setenv("MAGNET_EMULATION_ORDER", "reverse", 1);
   test_snapshot();
   test_cancel();

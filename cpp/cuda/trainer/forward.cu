@@ -134,21 +134,24 @@ void TrainerOf<T>::forward(const Pass& pass) {
 }
 
 template <class T>
-void TrainerOf<T>::head(int64_t rows, bool gradient, bool scaled_rows) {
+void TrainerOf<T>::head(int64_t rows, HeadPass what) {
   const Workspace<T>& work = storage_.work;
   const int64_t chunk = work.logits.rows;
+  const bool by_row = what == HeadPass::gradient_by_row;
+  const bool has_logits = by_row && rows <= chunk;  // of the losses' pass
   const Matrix<const T> embedding = work.embedding;
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = rows - first < chunk ? rows - first : chunk;
     const Matrix<T> logits = work.logits.part(0, count);
     const Matrix<const T> hidden = work.hidden.part(first, count);
     timed_as(Kernel::gemm_forward, Site::head);
-    gemm<T, T>(stream_, hidden, Layout::plain, embedding, Layout::transposed, {}, logits);
+    if (!has_logits)
+      gemm<T, T>(stream_, hidden, Layout::plain, embedding, Layout::transposed, {}, logits);
     timed_as(Kernel::cross_entropy);
     cross_entropy<T>(stream_, logits, work.targets + first,
-                     gradient ? work.gradient_scale : nullptr,
-                     scaled_rows ? work.row_scales + first : nullptr, work.nll + first);
-    if (!gradient) continue;
+                     what == HeadPass::losses ? nullptr : work.gradient_scale,
+                     by_row ? work.row_scales + first : nullptr, work.nll + first);
+    if (what == HeadPass::losses) continue;
     const Matrix<const T> d_logits = logits;
     timed_as(Kernel::gemm_dx, Site::head);
     gemm<T, T>(stream_, d_logits, Layout::plain, embedding, Layout::plain, {},
@@ -167,7 +170,7 @@ void TrainerOf<T>::head(int64_t rows, bool gradient, bool scaled_rows) {
   template void TrainerOf<T>::forward_attention(size_t, const Pass&);                  \
   template void TrainerOf<T>::forward_ffn(size_t, const Pass&, Matrix<float>);         \
   template void TrainerOf<T>::rotate(Matrix<T>, const JoinedWeight<T>&, const Pass&, bool); \
-  template void TrainerOf<T>::head(int64_t, bool, bool)
+  template void TrainerOf<T>::head(int64_t, HeadPass)
 INSTANTIATE(float);
 INSTANTIATE(bf16);
 #undef INSTANTIATE

@@ -1,10 +1,8 @@
 // ORPO, twin of cpp/cpu/trainer_orpo.cpp. Each micro-batch takes one forward pass, a pass over its
-// logits for the log-probs of the responses, the odds ratios on the host, then a second pass over the
-// logits with a gradient scale for every row, and one backward pass.
-#include <algorithm>
+// logits for the log-probs of the responses, the odds ratios, then a second pass over the logits with a
+// gradient scale for every row, and one backward pass; all in the stream as a step of training is.
 #include <cmath>
 
-#include "../../cpu/odds_ratio.hpp"
 #include "trainer_of.hpp"
 
 namespace magnet::gpu {
@@ -15,47 +13,6 @@ uint64_t labels_counted(const int32_t* labels, int64_t width) {
   uint64_t count = 0;
   for (int64_t t = 1; t < width; t++) count += labels[t] != IGNORED;
   return count;
-}
-
-/** What the means of a step divide by. */
-struct Scales {
-  double chosen_token;  // 1 / labels of all chosen sequences
-  double pair;          // 1 / pairs
-  double beta;
-};
-
-/** Adds the figures of a micro-batch to `total` and writes its rows' gradient scales. */
-void weigh_pairs(const LabelledTokens& batch, const float* nll, const Scales& scales,
-                 float* row_scales, mg_orpo_result& total) {
-  const int64_t context = batch.width - 1;
-  for (int64_t s = 0; s < batch.sequences; s += 2) {
-    double sums[2];
-    uint64_t counts[2];
-    for (int64_t i = 0; i < 2; i++) {
-      counts[i] = labels_counted(batch.labels + (s + i) * batch.width, batch.width);
-      sums[i] = 0.0;
-      // Where no label counts, the loss is 0.
-      for (int64_t t = 0; t < context; t++)
-        sums[i] -= static_cast<double>(nll[(s + i) * context + t]);
-    }
-    const auto chosen_count = static_cast<double>(counts[0]);
-    const auto rejected_count = static_cast<double>(counts[1]);
-    const double chosen = sums[0] / chosen_count;
-    const double rejected = sums[1] / rejected_count;
-    const OddsRatio odds = odds_ratio(chosen, rejected);
-    const double weight = scales.beta * scales.pair;
-    const double scale = scales.chosen_token - weight * odds.d_chosen / chosen_count;
-    const double other = -weight * odds.d_rejected / rejected_count;
-    std::fill_n(row_scales + s * context, context, static_cast<float>(scale));
-    std::fill_n(row_scales + (s + 1) * context, context, static_cast<float>(other));
-    total.nll -= sums[0] * scales.chosen_token;
-    total.odds_loss += odds.loss * scales.pair;
-    total.log_odds += odds.log_odds * scales.pair;
-    total.logp_chosen += chosen * scales.pair;
-    total.logp_rejected += rejected * scales.pair;
-    total.wins += chosen > rejected;
-    total.tokens += counts[0] + counts[1];
-  }
 }
 
 }  // namespace
@@ -94,7 +51,7 @@ void TrainerOf<T>::log_probs(const LabelledTokens& batch, const int32_t* cancel,
   send_tokens(slot, pass);
   prepare_weights();
   forward(pass);
-  head(pass.rows(), false, false);
+  head(pass.rows(), HeadPass::losses);
   copy_out(stream_, pinned_nll_.data(), storage_.work.nll,
            static_cast<uint64_t>(pass.rows()) * sizeof(float));
   stream_.wait();
@@ -107,12 +64,24 @@ void TrainerOf<T>::log_probs(const LabelledTokens& batch, const int32_t* cancel,
   }
 }
 
+// Not captured: batches are as wide as their longest pair, hardly two steps' alike.
+template <class T>
+void TrainerOf<T>::pair_micro_batch(const Pass& pass) {
+  const Workspace<T>& w = storage_.work;
+  forward(pass);
+  head(pass.rows(), HeadPass::losses);
+  timed_as(Kernel::cross_entropy);
+  weigh_pairs(stream_, w.nll, w.targets, pass.sequences / 2, pass.context, w.pair_scales,
+              w.row_scales, w.pairs, w.loss);
+  head(pass.rows(), HeadPass::gradient_by_row);
+  backward(pass);
+}
+
 template <class T>
 mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_optimizer* optimizer,
                                   const int32_t* cancel) {
   const Pass pass{2 * pairs.pairs, pairs.width - 1};
   const int64_t stride = pass.sequences * pairs.width;
-  const auto row_bytes = static_cast<uint64_t>(pass.rows()) * sizeof(float);
   const Workspace<T>& w = storage_.work;
   require(optimizer == nullptr || optimizer->kind == options_.optimizer, MG_E_INVALID,
           "trainer: it was made for the other optimizer");
@@ -121,45 +90,44 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
     return LabelledTokens{pairs.tokens + a * stride, pairs.labels + a * stride, pass.sequences,
                           pairs.width};
   };
-  for (uint32_t a = 0; a < pairs.accumulate; a++) load_labelled(micro_batch_at(a), free_slot());
+  mg_orpo_result total{};
   uint64_t chosen_tokens = 0;
-  for (int64_t s = 0; s < pass.sequences * pairs.accumulate; s += 2)
-    chosen_tokens += labels_counted(pairs.labels + s * pairs.width, pairs.width);
+  for (uint32_t a = 0; a < pairs.accumulate; a++) load_labelled(micro_batch_at(a), free_slot());
+  for (int64_t s = 0; s < pass.sequences * pairs.accumulate; s++) {
+    const uint64_t counted = labels_counted(pairs.labels + s * pairs.width, pairs.width);
+    total.tokens += counted;
+    if (s % 2 == 0) chosen_tokens += counted;
+  }
   require(chosen_tokens > 0, MG_E_INVALID, "trainer: no label is counted");
-  const Scales scales{1.0 / static_cast<double>(chosen_tokens),
-                      1.0 / (static_cast<double>(pairs.pairs) * pairs.accumulate),
-                      static_cast<double>(beta)};
+  pinned_pair_scales_[0] = {1.0 / static_cast<double>(chosen_tokens),
+                            1.0 / (static_cast<double>(pairs.pairs) * pairs.accumulate),
+                            static_cast<double>(beta)};
+  copy_in(stream_, w.pair_scales, pinned_pair_scales_.data(), sizeof(PairScales));
+  fill_bytes(stream_, w.pairs, 0, sizeof(PairTotals));
   fill_bytes(stream_, storage_.grad, 0, layout_.count * sizeof(float));
   set_gradient_scale(1.0);
   prepare_weights();
-  mg_orpo_result total{};
   for (uint32_t a = 0; a < pairs.accumulate; a++) {
-    stop_if_cancelled(cancel);
-    const LabelledTokens batch = micro_batch_at(a);
-    // While the device is still in the backward pass of the micro-batch before.
     TokenSlot& slot = free_slot();
-    load_labelled(batch, slot);
+    stop_if_cancelled(cancel);
+    load_labelled(micro_batch_at(a), slot);
     send_tokens(slot, pass);
-    forward(pass);
-    head(pass.rows(), false, false);
-    copy_out(stream_, pinned_nll_.data(), w.nll, row_bytes);
-    stream_.wait();
-    weigh_pairs(batch, pinned_nll_.data(), scales, pinned_scales_.data(), total);
-    copy_in(stream_, w.row_scales, pinned_scales_.data(), row_bytes);
-    head(pass.rows(), true, true);
-    backward(pass);
+    pair_micro_batch(pass);
   }
-  total.loss = total.nll + scales.beta * total.odds_loss;
-  // The update's kernels look at the loss on the device.
-  pinned_loss_[0] = total.loss;
-  copy_in(stream_, w.loss, pinned_loss_.data(), sizeof(double));
   measure_gradient();
   if (optimizer != nullptr) {
     stop_if_cancelled(cancel);
     update(*optimizer);
   }
-  double loss = 0.0;
-  total.grad_norm = read_state(&loss).norm;
+  copy_out(stream_, pinned_pairs_.data(), w.pairs, sizeof(PairTotals));
+  total.grad_norm = read_state(&total.loss).norm;
+  const PairTotals& found = pinned_pairs_[0];
+  total.nll = found.nll;
+  total.odds_loss = found.odds_loss;
+  total.log_odds = found.log_odds;
+  total.logp_chosen = found.logp_chosen;
+  total.logp_rejected = found.logp_rejected;
+  total.wins = found.wins;
   if (optimizer == nullptr) return total;
   // As the device has decided by itself.
   if (!std::isfinite(total.loss)) fail(MG_E_NUMERIC, "the loss is not finite; nothing was changed");
@@ -172,6 +140,7 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
   template void TrainerOf<T>::load_labelled(const LabelledTokens&, TokenSlot&) const;         \
   template void TrainerOf<T>::log_probs(const LabelledTokens&, const int32_t*, double*,       \
                                         uint64_t*);                                           \
+  template void TrainerOf<T>::pair_micro_batch(const Pass&);                                  \
   template mg_orpo_result TrainerOf<T>::orpo(const PairBatch&, float, const mg_optimizer*,    \
                                              const int32_t*)
 INSTANTIATE(float);

@@ -37,8 +37,9 @@ TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options&
   const auto rows = static_cast<uint64_t>(whole().rows());
   for (size_t i = 0; i < SLOTS; i++) slots_.emplace_back(whole().rows());
   pinned_nll_ = PinnedArray<float>(rows);
-  pinned_scales_ = PinnedArray<float>(rows);
   pinned_weights_ = PinnedArray<float>(1);
+  pinned_pair_scales_ = PinnedArray<PairScales>(1);
+  pinned_pairs_ = PinnedArray<PairTotals>(1);
   pinned_loss_ = PinnedArray<double>(1);
   pinned_numbers_ = PinnedArray<StepNumbers>(1);
   pinned_state_ = PinnedArray<StepState>(1);
@@ -132,7 +133,7 @@ template <class T>
 void TrainerOf<T>::micro_batch(const Pass& pass) {
   run_captured(micro_batches_, pass, [&] {
     forward(pass);
-    head(pass.rows(), true, false);
+    head(pass.rows(), HeadPass::gradient);
     timed_as(Kernel::cross_entropy);
     add_losses(stream_, storage_.work.nll, pass.rows(), storage_.work.loss);
     backward(pass);
@@ -272,7 +273,7 @@ void TrainerOf<T>::evaluate(const int32_t* tokens, uint32_t rows, const int32_t*
   fill_bytes(stream_, storage_.work.loss, 0, sizeof(double));
   prepare_weights();
   forward(pass);
-  head(pass.rows(), false, false);
+  head(pass.rows(), HeadPass::losses);
   add_losses(stream_, storage_.work.nll, pass.rows(), storage_.work.loss);
   double sum = 0.0;
   read_state(&sum);

@@ -167,6 +167,8 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
   work.row_scales = from.take<float>(rows);
   work.gradient_scale = from.take<float>(1);
   work.loss = from.take<double>(1);
+  work.pair_scales = from.take<PairScales>(1);
+  work.pairs = from.take<PairTotals>(1);
   work.numbers = from.take<StepNumbers>(1);
   work.state = from.take<StepState>(1);
   part(s.parts.workspace);

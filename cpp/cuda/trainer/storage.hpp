@@ -9,6 +9,7 @@
 #include "../kernels/head.hpp"
 #include "../kernels/norm.hpp"
 #include "../kernels/optimizer.hpp"
+#include "../kernels/preference.hpp"
 
 namespace magnet::gpu {
 
@@ -102,6 +103,8 @@ struct Workspace {
   float* row_scales;       // (rows) of the head's gradient
   float* gradient_scale;
   double* loss;  // sum over the micro-batches
+  PairScales* pair_scales;
+  PairTotals* pairs;
   StepNumbers* numbers;
   StepState* state;
 };

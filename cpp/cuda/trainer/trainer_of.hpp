@@ -88,8 +88,10 @@ class TrainerOf final : public Trainer {
   AttentionShape attention_shape(const Pass& pass) const {
     return {pass.sequences, pass.context, config_.n_heads, config_.n_kv_heads, config_.head_dim};
   }
-  /** Losses of the hidden rows; with a gradient, d_hidden and the embedding's gradient too. */
-  void head(int64_t rows, bool gradient, bool scaled_rows);
+  /** What the head's pass over the logits is for: losses of the hidden rows; with a gradient, d_hidden
+   * and the embedding's gradient too; that after `losses` of the same rows, scaled by row. */
+  enum class HeadPass { losses, gradient, gradient_by_row };
+  void head(int64_t rows, HeadPass what);
   void backward(const Pass& pass);
   void backward_ffn(size_t layer, const Pass& pass);
   void backward_attention(size_t layer, const Pass& pass);
@@ -103,6 +105,8 @@ class TrainerOf final : public Trainer {
   }
   /** Forward, head and backward of the tokens on the device. */
   void micro_batch(const Pass& pass);
+  /** The same of preference pairs. */
+  void pair_micro_batch(const Pass& pass);
   /** Everything up to the gradient's norm, without waiting for it; returns the counted targets. */
   uint64_t start_gradient(const int32_t* tokens, uint32_t accumulate, const int32_t* cancel);
   /** Waits for what was started, so that a cancelled call leaves nothing behind. */
@@ -139,8 +143,10 @@ class TrainerOf final : public Trainer {
   Rounds rounds_;
   std::deque<TokenSlot> slots_;
   size_t next_slot_ = 0;
-  PinnedArray<float> pinned_nll_, pinned_scales_;
+  PinnedArray<float> pinned_nll_;
   PinnedArray<float> pinned_weights_;  // inverse scales, and one gradient scale behind them
+  PinnedArray<PairScales> pinned_pair_scales_;
+  PinnedArray<PairTotals> pinned_pairs_;
   PinnedArray<double> pinned_loss_;
   PinnedArray<StepNumbers> pinned_numbers_;
   PinnedArray<StepState> pinned_state_;
