@@ -245,6 +245,7 @@ async function buildBinary(target: Target): Promise<void> {
       path.join(root, "src/main.ts"),
       path.join(root, "src/native/worker.ts"),
       path.join(root, "src/research/table/parquet-worker.ts"),
+      path.join(root, "src/agent/trail/point-worker.ts"),
     ],
     root: path.join(root, "src"),
     compile: {
