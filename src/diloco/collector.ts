@@ -74,23 +74,28 @@ export class Collector {
     if (commit?.commitment === commitment) this.#reveals.set(from, reveal);
   }
 
-  /** The commitments to propose now; null while it is right to wait. */
+  /**
+   * The commitments to propose now; null while it is right to wait. Those of wrong contributors are left
+   * out, unless nobody else has committed: then the round would stand still.
+   */
   collection(
     since: { step_ms: number; view_ms: number },
-    isDead: (key: PublicKey) => boolean,
+    { isGone, isWrong }: Record<"isGone" | "isWrong", (key: PublicKey) => boolean>,
     now_ms: number,
   ): Commit[] | null {
     if (!this.#announced || this.#commits.size === 0) return null;
     const { slices, deadline_ms } = this.#announced.value;
     const { grace_ms } = this.#patience;
     const missing = slices.some(
-      (key) => !this.#commits.has(key) && !this.#abstained.has(key) && !isDead(key),
+      (key) => !this.#commits.has(key) && !this.#abstained.has(key) && !isGone(key),
     );
     const quorum_at = Math.max(this.#quorum_ms, since.view_ms) + grace_ms;
     // A new leader first gives everyone the time to send the commitment again.
     const deadline_at = Math.max(since.step_ms + deadline_ms, since.view_ms + grace_ms);
     if (missing && now_ms < quorum_at && now_ms < deadline_at) return null;
-    return [...this.#commits.values()].sort((a, b) => (a.public_key < b.public_key ? -1 : 1));
+    const all = [...this.#commits.values()].sort((a, b) => (a.public_key < b.public_key ? -1 : 1));
+    const right = all.filter(({ public_key }) => !isWrong(public_key));
+    return right.length > 0 ? right : all;
   }
 
   /** Reveals whose bytes the leader should have before it proposes the merge. */

@@ -44,6 +44,8 @@ export class RoundParts {
   readonly serve_ms: number;
   /** Why the pending proposal is not acknowledged; empty if it is, or nothing is wrong. */
   refusal = "";
+  /** Contributors that audits found wrong, by job: this node leaves them out where it leads. */
+  readonly #left_out = new Map<Hash, Set<PublicKey>>();
 
   constructor(
     readonly params: RoundParams,
@@ -57,6 +59,16 @@ export class RoundParts {
     this.collector = new Collector(patience, params.verifier);
     this.merger = new Merger(this.blobs);
     this.promotion = new Promotion(this.merger, this.jobs);
+  }
+
+  /** For the rest of the job; the runtime says so again after a restart. */
+  leaveOut(job_id: Hash, public_key: PublicKey): void {
+    const keys = this.#left_out.get(job_id) ?? new Set();
+    this.#left_out.set(job_id, keys.add(public_key));
+  }
+
+  isLeftOut(job_id: Hash, public_key: PublicKey): boolean {
+    return this.#left_out.get(job_id)?.has(public_key) ?? false;
   }
 
   /** The certified announcement of this round; null before it. */

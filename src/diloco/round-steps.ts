@@ -89,7 +89,9 @@ export class RoundSteps {
     if (!job) this.#askSomeone(now_ms, out);
     if (!job || (job.state !== "ready" && !running)) return;
     const { members } = election.ballots;
-    const able = members.filter((key) => this.#trains(key));
+    const able = members.filter(
+      (key) => this.#trains(key) && !this.#parts.isLeftOut(next.job_id, key),
+    );
     const content = announcement(election.round, next, job.offer, able.length > 0 ? able : members);
     election.propose(canonicalJson(content), now_ms, out);
   }
@@ -117,8 +119,10 @@ export class RoundSteps {
     else if (reason !== null)
       this.#say({ type: "round.abstain", body: { announce_hash, reason } }, now_ms, out);
     if (election.mayPropose) {
-      const commits = collector.collection(this.#since(), (key) => peers.dead(key), now_ms);
-      const { round } = election;
+      const { job_id, round } = announced.value;
+      const isWrong = (key: PublicKey) => this.#parts.isLeftOut(job_id, key);
+      const isGone = (key: PublicKey) => peers.dead(key) || isWrong(key);
+      const commits = collector.collection(this.#since(), { isGone, isWrong }, now_ms);
       if (commits) election.propose(canonicalJson({ round, announce_hash, commits }), now_ms, out);
     }
   }

@@ -65,7 +65,9 @@ export type RoundEvent =
   | { type: "checkpoint_fetched"; state_hash: Hash }
   | { type: "checkpoint_failed"; state_hash: Hash; reason: string }
   /** The state is the node's current one, durably. */
-  | { type: "adopted"; state_hash: Hash };
+  | { type: "adopted"; state_hash: Hash }
+  /** An audit, confirmed by a second one, found what this member contributed wrong. */
+  | { type: "contributor_wrong"; job_id: Hash; public_key: PublicKey };
 
 /** Work outside the machine. Each `fetch`, `train`, `merge`, `adopt` is answered by one event. */
 export type WorkEffect =

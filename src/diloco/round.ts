@@ -96,6 +96,9 @@ export class RoundMachine {
       case "adopted":
         promotion.adoptedState(event.state_hash, election.head, out);
         break;
+      case "contributor_wrong":
+        this.parts.leaveOut(event.job_id, event.public_key);
+        break;
     }
   }
 

@@ -75,6 +75,40 @@ test("a reveal that does not open its commitment is left out", () => {
   expect(merges(cluster.members[0]!)[0]!.contributors.length).toBe(2);
 });
 
+test("a contributor that was found wrong is left out by those who know, for the rest of the job", () => {
+  const cluster = new Cluster(4);
+  const cheat = cluster.members[3]!;
+  const job = jobOffer(6);
+  const knows = cluster.members.slice(0, 2);
+  cluster.step(cluster.members[0]!, { type: "job_started", job });
+  const { job_id } = job;
+  // Told in the middle of a round that has a slice for it; members 0 and 1 lead rounds 4, 5.
+  cluster.run(20_000, () => cluster.members[0]!.machine!.view().round === 4);
+  const tell = (member: Member) =>
+    cluster.step(member, { type: "contributor_wrong", job_id, public_key: cheat.key });
+  for (const member of knows) tell(member);
+  expect(cluster.run(20_000, () => cluster.settled(6))).toBe(true);
+  const withCheat = merges(cluster.members[2]!).map(({ contributors }) =>
+    contributors.some((entry) => entry.public_key === cheat.key),
+  );
+  expect(withCheat).toEqual([true, true, true, true, false, false]);
+  // In another job it starts anew; where nobody else has committed, the round goes on with it.
+  const next = jobOffer(1, "next");
+  cluster.step(cluster.members[0]!, { type: "job_started", job: next });
+  expect(cluster.run(20_000, () => cluster.settled(7))).toBe(true);
+  expect(merges(cluster.members[2]!).at(-1)!.contributors.length).toBe(4);
+  const last = jobOffer(1, "last");
+  for (const member of cluster.members)
+    for (const { key } of cluster.members)
+      cluster.step(member, {
+        type: "contributor_wrong",
+        ...{ job_id: last.job_id, public_key: key },
+      });
+  cluster.step(cluster.members[0]!, { type: "job_started", job: last });
+  expect(cluster.run(20_000, () => cluster.settled(8))).toBe(true);
+  expect(merges(cluster.members[2]!).at(-1)!.contributors.length).toBeGreaterThan(0);
+});
+
 test("nothing is published or revealed before the collected set is certified", () => {
   const cluster = new Cluster(4);
   const stuck = (effect: NodeEffect) =>
