@@ -158,6 +158,7 @@ export class JobRunner {
       tokens,
       loss_before: before.loss,
       loss_after: after.loss,
+      trail_hash: null,
     };
   }
 

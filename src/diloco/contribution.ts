@@ -12,24 +12,37 @@ import type { Sink } from "../network/effects.ts";
 import type { Signer } from "../network/signer.ts";
 import { hashSchema } from "../network/wire-types.ts";
 import { type Content, commitmentOf, signCommit } from "./round-contents.ts";
-import { type Announcement, type Commit, commitSchema, type Reveal } from "./round-messages.ts";
+import {
+  type Announcement,
+  type Commit,
+  commitSchema,
+  type MergePlan,
+  type Reveal,
+} from "./round-messages.ts";
 import type { RoundEffect, TrainedResult } from "./round-types.ts";
 
 /** Local training that failed is tried again after so long while the round is open. */
 const TRAIN_RETRY_MS = 10_000;
 
 const durableSchema = z.strictObject({
-  commit: commitSchema,
-  delta_hash: hashSchema,
-  salt: hashSchema,
-  size_bytes: z.int().min(1),
+  made: z
+    .strictObject({
+      commit: commitSchema,
+      delta_hash: hashSchema,
+      salt: hashSchema,
+      size_bytes: z.int().min(1),
+    })
+    .nullable(),
+  /** Trail of the last contribution that was merged, and its job. */
+  merged: z.strictObject({ job_id: hashSchema, trail_hash: hashSchema }).nullable(),
 });
 type Durable = z.infer<typeof durableSchema>;
 
 export class Contribution {
   readonly #signer: Signer;
   readonly #random: Random;
-  #made: Durable | null = null;
+  #made: Durable["made"] = null;
+  #merged: Durable["merged"] = null;
   #training: Hash | null = null;
   #failure: { announce_hash: Hash; reason: string; retry_ms: number } | null = null;
   #published: Hash | null = null;
@@ -42,7 +55,7 @@ export class Contribution {
   /** Reads the durable state back; an unreadable one only costs this round's contribution. */
   start(persisted: unknown): void {
     const parsed = durableSchema.safeParse(persisted);
-    if (parsed.success) this.#made = parsed.data;
+    if (parsed.success) ({ made: this.#made, merged: this.#merged } = parsed.data);
   }
 
   isTraining(announce_hash: Hash): boolean {
@@ -72,7 +85,8 @@ export class Contribution {
     this.#training = announce_hash;
     const job = { round, job_id, job_round, base_hash, inner_steps, data_seed, deadline_ms };
     const slice = { slice_index, slice_count: value.slices.length };
-    out.push({ type: "train", task: { announce_hash, ...job, ...slice } });
+    const previous_trail = this.#merged?.job_id === job_id ? this.#merged.trail_hash : null;
+    out.push({ type: "train", task: { announce_hash, ...job, ...slice, previous_trail } });
   }
 
   /** Ends training that no longer counts. */
@@ -84,18 +98,36 @@ export class Contribution {
 
   /** Makes the commitment durable; false if the result is of a round that is over. */
   trained(result: TrainedResult, round: number, out: Sink<RoundEffect>): boolean {
-    const { announce_hash, delta_hash, size_bytes, tokens, loss_before, loss_after } = result;
+    const { announce_hash, delta_hash, size_bytes, tokens } = result;
     if (this.#training !== announce_hash) return false;
     this.#training = null;
     this.#failure = null;
     const public_key = this.#signer.public_key;
     const salt = toHex(this.#random.bytes(32)) as Hash;
     const commitment = commitmentOf(round, public_key, delta_hash, salt);
-    const losses = { loss_before, loss_after };
-    const fields = { announce_hash, public_key, commitment, tokens, ...losses };
+    const { loss_before, loss_after, trail_hash } = result;
+    const claims = { tokens, loss_before, loss_after, trail_hash };
+    const fields = { announce_hash, public_key, commitment, ...claims };
     this.#made = { commit: signCommit(this.#signer, fields), delta_hash, salt, size_bytes };
-    out.push({ type: "persist", key: "contribution", value: this.#made });
+    this.#persist(out);
     return true;
+  }
+
+  #persist(out: Sink<RoundEffect>): void {
+    const value: Durable = { made: this.#made, merged: this.#merged };
+    out.push({ type: "persist", key: "contribution", value });
+  }
+
+  /** A round was promoted. If this node's contribution is in it, the next one goes on from there. */
+  promoted({ value }: Content<MergePlan>, out: Sink<RoundEffect>): void {
+    const made = this.#made;
+    if (!made?.commit.trail_hash || made.commit.announce_hash !== value.announce_hash) return;
+    const { public_key } = this.#signer;
+    if (!value.contributors.some((entry) => entry.public_key === public_key)) return;
+    const { trail_hash } = made.commit;
+    if (this.#merged?.trail_hash === trail_hash) return;
+    this.#merged = { job_id: value.job_id, trail_hash };
+    this.#persist(out);
   }
 
   trainFailed(announce_hash: Hash, reason: string, now_ms: number): boolean {

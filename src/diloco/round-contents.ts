@@ -108,9 +108,13 @@ export const commitmentOf = (
   sha256Hex(`magnet/commitment/1\n${round}\n${public_key}\n${delta_hash}\n${salt}`) as Hash;
 
 const commitDigest = (commit: Omit<Commit, "signature">): Uint8Array => {
-  const { announce_hash, public_key, commitment, tokens, loss_before, loss_after } = commit;
-  const fields = { announce_hash, public_key, commitment, tokens, loss_before, loss_after };
-  return sha256("magnet/commit/1\n", canonicalJson(fields));
+  const { announce_hash, public_key, commitment, tokens } = commit;
+  const { loss_before, loss_after, trail_hash } = commit;
+  const claims = { tokens, loss_before, loss_after, trail_hash };
+  return sha256(
+    "magnet/commit/2\n",
+    canonicalJson({ announce_hash, public_key, commitment, ...claims }),
+  );
 };
 
 export function signCommit(signer: Signer, fields: Omit<Commit, "signature">): Commit {

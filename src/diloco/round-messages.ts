@@ -82,6 +82,11 @@ export const commitSchema = z.strictObject({
   /** Mean held-out loss of the base and after local training. */
   loss_before: lossSchema,
   loss_after: lossSchema,
+  /**
+   * SHA-256 of the trail of its inner steps, by which they can be audited; null where the node had no
+   * room for what an audit needs.
+   */
+  trail_hash: hashSchema.nullable(),
   signature: signatureSchema,
 });
 export type Commit = z.infer<typeof commitSchema>;
@@ -164,7 +169,7 @@ export const commitMessage = defineMessage({
   type: "round.commit",
   schema: commitSchema,
   limit_bytes: 2048,
-  why: "two hashes, three numbers, a key and a signature",
+  why: "three hashes, three numbers, a key and a signature",
 });
 
 export const abstainMessage = defineMessage({

@@ -72,6 +72,7 @@ export class RoundSteps {
     const { election, contribution, blobs, jobs, last, running } = this.#parts;
     if (this.#blobs.round === election.round) return;
     contribution.stop(out);
+    if (last) contribution.promoted(last, out);
     const now = last ? last.value.contributors.map((entry) => entry.delta_hash) : [];
     const own = contribution.deltaHash;
     blobs.drop(

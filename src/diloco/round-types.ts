@@ -22,6 +22,11 @@ export interface TrainTask {
   slice_index: number;
   slice_count: number;
   deadline_ms: number;
+  /**
+   * Trail of this node's last contribution to the job that was merged: what the optimizer's moments and
+   * the residual go on from. Null: there is none.
+   */
+  previous_trail: Hash | null;
 }
 
 /** The outer step over the fetched pseudo-gradients, in the order given. */
@@ -45,6 +50,8 @@ export interface TrainedResult {
   /** Mean held-out loss of the base and after local training; null without held-out data. */
   loss_before: number | null;
   loss_after: number | null;
+  /** SHA-256 of the trail of the inner steps; null where there was no room for one. */
+  trail_hash: Hash | null;
 }
 
 export type RoundEvent =

@@ -23,8 +23,8 @@ import { Session } from "./envelope.ts";
 import type { Identity } from "./identity.ts";
 import { hashSchema, publicKeySchema, signatureSchema } from "./wire-types.ts";
 
-/** Raised with every change of frames or handshake; peers with another one are refused. */
-export const PROTOCOL_VERSION = 1;
+/** Raised with every change of frames, handshake or rounds; peers with another one are refused. */
+export const PROTOCOL_VERSION = 2;
 
 const bytes32 = z.string().regex(/^[0-9a-f]{64}$/);
 const greeting = {

@@ -153,7 +153,8 @@ export class SimNode {
       this.disk.blobs.add(delta_hash);
       const size = { size_bytes: 1000, tokens: 100 + this.index };
       const losses = { loss_before: 2, loss_after: 1.5 };
-      this.step({ type: "trained", announce_hash, delta_hash, ...size, ...losses });
+      const trail_hash = digest("trail", announce_hash, this.params.signer.public_key);
+      this.step({ type: "trained", announce_hash, delta_hash, ...size, ...losses, trail_hash });
     });
   }
 

@@ -51,6 +51,7 @@ const taskOf = (i: number): TrainTask => ({
   announce_hash: "a".repeat(64) as Hash,
   ...{ round: 0, job_id: jobId(prepared.job), job_round: 0, base_hash, inner_steps: STEPS },
   ...{ data_seed: 77, slice_index: i, slice_count: workers.length, deadline_ms: 60_000 },
+  previous_trail: null,
 });
 
 async function openWorker(device: ChosenDevice, i: number): Promise<Worker> {

@@ -175,7 +175,9 @@ export class Cluster {
         const { announce_hash } = effect.task;
         const delta_hash = digest("delta", announce_hash, member.key);
         const sizes = { size_bytes: 10, tokens: 100, loss_before: 2, loss_after: 1 };
-        const event = { type: "trained" as const, announce_hash, delta_hash, ...sizes };
+        const trail_hash = digest("trail", announce_hash, member.key);
+        const hashes = { announce_hash, delta_hash, trail_hash };
+        const event = { type: "trained" as const, ...hashes, ...sizes };
         this.#later(member, member.train_ms, event, () => member.blobs.add(delta_hash));
         break;
       }
