@@ -128,6 +128,36 @@ describe.each(Object.keys(CONFIGS))("inference on a GPU, %s", (name) => {
   );
 
   test(
+    "sessions decoded together, each in its own cache, get the bits that each gets alone",
+    () => {
+      const tokens = [3, 40, 17].map((n) => tokensOf(config, n + 3));
+      const sessions = tokens.map(({ length }, i) =>
+        gpu.session(model, { context: i === 1 ? config.context : length }),
+      );
+      const alone = tokens.map((one) => logitsOf(gpu, model, config, one));
+      for (const [i, session] of sessions.entries())
+        gpu.eval(session, tokens[i]!.subarray(0, -3), vocab, tokens[i]!.length - 4);
+      const handles = BigUint64Array.from(sessions, BigInt);
+      for (let step = 3; step >= 1; step--) {
+        const logits = new Float32Array(3 * vocab);
+        const next = Int32Array.from(tokens, (one) => one.at(-step)!);
+        gpu.call.mg_session_decode(handles, next, 3, logits);
+        for (const [i, { length }] of tokens.entries()) {
+          const expected = alone[i]!.slice((length - step) * vocab, (length - step + 1) * vocab);
+          expect(bits(logits.slice(i * vocab, (i + 1) * vocab))).toEqual(bits(expected));
+          expect(gpu.length(sessions[i]!)).toBe(length - step + 1);
+        }
+      }
+      // The first is full: nobody gets a token.
+      const none = new Float32Array(3 * vocab);
+      expect(() => gpu.call.mg_session_decode(handles, new Int32Array(3), 3, none)).toThrow();
+      expect(sessions.map((one) => gpu.length(one))).toEqual(tokens.map(({ length }) => length));
+      for (const session of sessions) gpu.call.mg_session_free(session);
+    },
+    TIMEOUT_MS,
+  );
+
+  test(
     "a batch gives the bits of each row alone, in blocks of any order, with states beside logits",
     () => {
       const sequences = [70, 3, 17, 1, 32].map((n) => tokensOf(config, n));

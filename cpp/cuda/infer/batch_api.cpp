@@ -10,15 +10,17 @@ namespace {
 
 struct CheckedBatch {
   std::shared_ptr<InferModel> model;
-  KvDevicePool* pool;
+  std::vector<fp16*> pools;  // the same for every sequence
   BatchOutputs outputs;
 };
 
 CheckedBatch check(void* model, void* pool, uint32_t rounding, const BatchCall& call) {
-  CheckedBatch batch = {infer_model_of(model), &device_pool_of(pool), {}};
+  const KvDevicePool& of = device_pool_of(pool);
+  CheckedBatch batch = {infer_model_of(model), {}, {}};
   check_infer_rounding(rounding);
-  batch.pool->check_fits(*batch.model);
-  batch.outputs = check_batch(call, batch.model->config, batch.pool->blocks());
+  of.check_fits(*batch.model);
+  batch.outputs = check_batch(call, batch.model->config, of.blocks());
+  batch.pools.assign(call.n_sequences, of.data());
   return batch;
 }
 
@@ -37,8 +39,9 @@ int32_t mg_batch_eval(void* model, void* pool, uint32_t rounding, const mg_batch
     require((batch.outputs.logits == 0 || out_logits != nullptr) &&
                 (batch.outputs.hidden == 0 || out_hidden != nullptr),
             MG_E_INVALID, "mg_batch_eval: no room for an output that a row asks for");
-    run_batch(*batch.model, *batch.pool,
-              {rows, static_cast<uint32_t>(n_rows), tables, starts, out_logits, out_hidden},
+    run_batch(*batch.model,
+              {rows, static_cast<uint32_t>(n_rows), tables, starts, batch.pools.data(),
+               out_logits, out_hidden},
               cancel);
     return int32_t{MG_OK};
   });
@@ -61,8 +64,9 @@ int32_t mg_batch_step(void* model, void* pool, uint32_t rounding, const mg_batch
     const uint32_t vocab = batch.model->config.vocab_size;
     check_samplers(samplers, n_outputs, batch.outputs.logits, vocab);
     const BatchDraws draws{samplers, out_tokens, out_logprobs, out_top_ids, out_top_logprobs};
-    run_batch(*batch.model, *batch.pool,
-              {rows, static_cast<uint32_t>(n_rows), tables, starts, nullptr, out_hidden, &draws},
+    run_batch(*batch.model,
+              {rows, static_cast<uint32_t>(n_rows), tables, starts, batch.pools.data(), nullptr,
+               out_hidden, &draws},
               cancel);
     return int32_t{MG_OK};
   });

@@ -18,10 +18,10 @@ constexpr uint32_t GRAPH_POSITIONS = 256;
 /** The kernels of one pass over rows whose inputs are on the device. */
 class Pass {
  public:
-  Pass(InferModel& model, const KvCache& cache, const AttentionWork& work, uint32_t rows)
+  Pass(InferModel& model, const AttentionWork& work, uint32_t rows)
       : m_(model),
         c_(model.config),
-        cache_(cache),
+        cache_(model.cache()),
         work_(work),
         rows_(rows),
         batch_(model.inputs.batch(rows)),
@@ -82,20 +82,19 @@ class Pass {
 
   InferModel& m_;
   const mg_model_config& c_;
-  const KvCache& cache_;
+  const KvCache cache_;
   const AttentionWork& work_;
   const uint32_t rows_;
   const KvBatch batch_;
   const Matrix<float> x_;
 };
 
-AttentionWork work_of(InferModel& model, const KvCache& cache, const PassInputs& in,
-                      uint32_t last_position) {
+AttentionWork work_of(InferModel& model, const PassInputs& in, uint32_t last_position) {
   const auto rows = static_cast<uint32_t>(in.rows.size());
   AttentionWork work = {model.inputs.tiles(rows), in.attention.prefill, in.single(), last_position,
                         nullptr};
   const uint64_t floats =
-      attention_work_scratch(cache, model.config.n_heads, work.single, last_position);
+      attention_work_scratch(model.cache(), model.config.n_heads, work.single, last_position);
   if (floats > 0)
     work.scratch = static_cast<float*>(model.stream.workspace(floats * sizeof(float)));
   return work;
@@ -149,19 +148,19 @@ void deliver(InferModel& model, const DeviceBatch& batch, uint64_t first, uint64
 /** A power of two that holds n. */
 uint32_t size_for(uint32_t n) { return std::bit_ceil(n); }
 
-void run_decode(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch, PassInputs& in) {
+void run_decode(InferModel& model, const DeviceBatch& batch, PassInputs& in) {
   const auto n = static_cast<uint32_t>(in.rows.size());
-  in.fill_up(size_for(n), pool.spare_block());
+  in.fill_up(size_for(n), model.spare_block.data());
   in.cut(model.config.n_heads, model.config.n_kv_heads);
   const auto rows = static_cast<uint32_t>(in.rows.size());
   const uint32_t reach = std::max(GRAPH_POSITIONS, size_for(in.attention.last_position + 1));
   const DecodeShape shape = {rows, reach - 1};
   model.inputs.send(model.stream, in);
-  std::unique_ptr<Graph>& graph = pool.graphs[shape];
+  std::unique_ptr<Graph>& graph = model.graphs[shape];
   if (graph == nullptr) {
-    const AttentionWork work = work_of(model, pool.cache(), in, shape.last_position);
+    const AttentionWork work = work_of(model, in, shape.last_position);
     graph = std::make_unique<Graph>(model.stream, [&] {
-      Pass pass(model, pool.cache(), work, rows);
+      Pass pass(model, work, rows);
       pass.layers();
       pass.head(0, rows);
     });
@@ -170,12 +169,11 @@ void run_decode(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch,
   deliver(model, batch, 0, n);
 }
 
-void run_rows(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch, PassInputs& in) {
+void run_rows(InferModel& model, const DeviceBatch& batch, PassInputs& in) {
   in.cut(model.config.n_heads, model.config.n_kv_heads);
   model.inputs.send(model.stream, in);
-  const AttentionWork work =
-      work_of(model, pool.cache(), in, in.attention.last_position);
-  Pass pass(model, pool.cache(), work, static_cast<uint32_t>(in.rows.size()));
+  const AttentionWork work = work_of(model, in, in.attention.last_position);
+  Pass pass(model, work, static_cast<uint32_t>(in.rows.size()));
   pass.layers();
   const auto hidden = static_cast<uint32_t>(in.chosen.size()) - in.logits;
   if (hidden > 0) {
@@ -193,17 +191,15 @@ void run_rows(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch, P
 
 }  // namespace
 
-void run_batch(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch,
-               const int32_t* cancel) {
+void run_batch(InferModel& model, const DeviceBatch& batch, const int32_t* cancel) {
   require(!is_cancelled(cancel), MG_E_CANCELLED, "cancelled");
   use_device(model.device);
   const std::lock_guard lock(model.mutex);
-  PassInputs in(batch.rows, batch.n, batch.tables, batch.starts);
-  // A graph is of the model that the pool was made for.
-  if (in.is_decode() && batch.n <= SKINNY_ROWS && &pool.model() == &model)
-    run_decode(model, pool, batch, in);
+  PassInputs in(batch.rows, batch.n, batch.tables, batch.starts, batch.pools);
+  if (in.is_decode() && batch.n <= SKINNY_ROWS)
+    run_decode(model, batch, in);
   else
-    run_rows(model, pool, batch, in);
+    run_rows(model, batch, in);
 }
 
 }  // namespace magnet::gpu

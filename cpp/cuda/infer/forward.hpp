@@ -13,6 +13,7 @@ struct DeviceBatch {
   uint32_t n;
   const uint32_t* tables;
   const uint32_t* starts;
+  fp16* const* pools;  // of each sequence
   float* logits;  // (rows with MG_OUTPUT_LOGITS, vocab); null: they are drawn from
   float* hidden;  // (rows with MG_OUTPUT_HIDDEN, d_model)
   /** Of outputs whose logits nobody takes. Greedy draws take theirs on the GPU. */
@@ -20,7 +21,6 @@ struct DeviceBatch {
 };
 
 /** Throws MG_E_CANCELLED before anything runs. */
-void run_batch(InferModel& model, KvDevicePool& pool, const DeviceBatch& batch,
-               const int32_t* cancel);
+void run_batch(InferModel& model, const DeviceBatch& batch, const int32_t* cancel);
 
 }  // namespace magnet::gpu

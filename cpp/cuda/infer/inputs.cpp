@@ -7,7 +7,7 @@
 namespace magnet::gpu {
 
 PassInputs::PassInputs(const mg_batch_row* from, uint32_t n, const uint32_t* from_tables,
-                       const uint32_t* from_starts)
+                       const uint32_t* from_starts, fp16* const* from_pools)
     : starts{0} {
   for (uint32_t i = 0; i < n; i++) {
     mg_batch_row row = from[i];
@@ -19,16 +19,18 @@ PassInputs::PassInputs(const mg_batch_row* from, uint32_t n, const uint32_t* fro
     const uint32_t* const table = from_tables + from_starts[from[i].sequence];
     tables.insert(tables.end(), table, table + row.position / MG_KV_BLOCK + 1);
     starts.push_back(static_cast<uint32_t>(tables.size()));
+    pools.push_back(from_pools[from[i].sequence]);
   }
   logits = static_cast<uint32_t>(chosen.size());
   for (uint32_t i = 0; i < n; i++)
     if (rows[i].output == MG_OUTPUT_HIDDEN) chosen.push_back(i);
 }
 
-void PassInputs::fill_up(uint32_t count, uint32_t spare_block) {
+void PassInputs::fill_up(uint32_t count, fp16* spare_block) {
   if (rows.size() >= count) return;
   const auto sequence = static_cast<uint32_t>(starts.size()) - 1;
-  tables.push_back(spare_block);
+  tables.push_back(0);
+  pools.push_back(spare_block);
   starts.push_back(static_cast<uint32_t>(tables.size()));
   while (rows.size() < count) {
     chosen.push_back(static_cast<uint32_t>(rows.size()));
@@ -56,6 +58,7 @@ void InputBuffers::send(const Stream& stream, const PassInputs& in) const {
     std::memcpy(pinned_.data() + offset, values.data(), values.size() * sizeof(values[0]));
   };
   put(0, in.rows);
+  put(layout.pools, in.pools);
   put(layout.tiles, in.attention.tiles);
   put(layout.chosen, in.chosen);
   put(layout.starts, in.starts);
@@ -65,7 +68,7 @@ void InputBuffers::send(const Stream& stream, const PassInputs& in) const {
 
 KvBatch InputBuffers::batch(uint32_t rows) const {
   const InputLayout layout(rows);
-  return {at<mg_batch_row>(0), at<uint32_t>(layout.tables), at<uint32_t>(layout.starts)};
+  return {at<mg_batch_row>(0), at<fp16*>(layout.pools), at<uint32_t>(layout.tables), at<uint32_t>(layout.starts)};
 }
 
 }  // namespace magnet::gpu

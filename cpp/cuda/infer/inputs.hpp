@@ -11,16 +11,18 @@ namespace magnet::gpu {
 /** A batch in the order of the device, with the blocks that its rows reach. */
 struct PassInputs {
   std::vector<mg_batch_row> rows;  // sequences numbered from 0
+  std::vector<fp16*> pools;        // of each
   std::vector<uint32_t> tables;
   std::vector<uint32_t> starts;
   std::vector<uint32_t> chosen;  // rows with logits, then those with hidden states
   uint32_t logits = 0;
   AttentionTiles attention;
 
+  /** from_pools: of each of the caller's sequences. */
   PassInputs(const mg_batch_row* from, uint32_t n, const uint32_t* from_tables,
-             const uint32_t* from_starts);
-  /** Rows of token 0 in the spare block up to `count`, with logits that nobody reads. */
-  void fill_up(uint32_t count, uint32_t spare_block);
+             const uint32_t* from_starts, fp16* const* from_pools);
+  /** Rows of token 0 in a spare block up to `count`, with logits that nobody reads. */
+  void fill_up(uint32_t count, fp16* spare_block);
   void cut(uint32_t heads, uint32_t kv_heads);
   uint32_t single() const {
     return static_cast<uint32_t>(attention.tiles.size()) - attention.prefill;
@@ -32,11 +34,12 @@ struct PassInputs {
 /** Where they lie from a base on, for `rows` rows. */
 struct InputLayout {
   explicit InputLayout(uint32_t rows)
-      : tiles(uint64_t{rows} * sizeof(mg_batch_row)),
+      : pools(uint64_t{rows} * sizeof(mg_batch_row)),
+        tiles(pools + uint64_t{rows} * sizeof(fp16*)),
         chosen(tiles + uint64_t{rows} * sizeof(AttentionTile)),
         starts(chosen + uint64_t{rows} * 4),
         tables(starts + (uint64_t{rows} + 1) * 4) {}
-  uint64_t tiles, chosen, starts, tables;  // bytes; rows come first
+  uint64_t pools, tiles, chosen, starts, tables;  // bytes; rows come first
   /** Of a batch of the most rows in sequences of the longest context. */
   static uint64_t most_bytes(uint32_t context);
 };

@@ -56,7 +56,7 @@ int64_t widest(const mg_model_config& c) {
 }
 
 int64_t query_width(const mg_model_config& c) {
-  return int64_t{c.n_heads} * KvCache{nullptr, c.n_layers, c.n_kv_heads, c.head_dim}.width();
+  return int64_t{c.n_heads} * KvCache{c.n_layers, c.n_kv_heads, c.head_dim}.width();
 }
 
 }  // namespace
@@ -92,6 +92,7 @@ InferModel::InferModel(const Model& host, int on_device, uint32_t head)
       own_head(upload_own_head(stream, host, head)),
       buffers(stream, config, this->head().weight),
       inputs(config.context),
+      spare_block(cache().block()),
       pinned_largest(SKINNY_ROWS) {
   const RopeTables tables(config.context, config.head_dim, static_cast<double>(config.rope_theta));
   cosines = upload_floats(stream, tables.cos);
@@ -122,26 +123,22 @@ void check_infer_rounding(uint32_t rounding) {
 }
 
 KvDevicePool::KvDevicePool(std::shared_ptr<InferModel> model, uint32_t blocks, uint32_t kv_bits)
-    : model_(std::move(model)), blocks_(blocks) {
+    : model_(std::move(model)), blocks_(blocks), cache_(model_->cache()) {
   require(kv_bits == 16, MG_E_UNSUPPORTED,
           "a GPU keeps keys and values in 16 bits; 32 are the CPU's");
   require(blocks >= 1, MG_E_INVALID, "a KV pool has at least one block");
-  const mg_model_config& c = model_->config;
-  cache_ = {nullptr, c.n_layers, c.n_kv_heads, c.head_dim};
-  memory_ = DeviceArray<fp16>((uint64_t{blocks} + 1) * cache_.block());
-  cache_.data = memory_.data();
+  memory_ = DeviceArray<fp16>(uint64_t{blocks} * cache_.block());
 }
 
 KvDevicePool::~KvDevicePool() {
   const std::lock_guard lock(model_->mutex);
-  graphs.clear();
   memory_ = {};
 }
 
 void KvDevicePool::check_fits(const InferModel& model) const {
-  const mg_model_config& c = model.config;
-  require(c.n_layers == cache_.layers && c.n_kv_heads == cache_.kv_heads &&
-              c.head_dim == cache_.head_dim && model.device == model_->device,
+  const KvCache own = model.cache();
+  require(own.layers == cache_.layers && own.kv_heads == cache_.kv_heads &&
+              own.head_dim == cache_.head_dim && model.device == model_->device,
           MG_E_INVALID, "the KV pool was made for a model of another shape or GPU");
 }
 

@@ -35,6 +35,13 @@ struct PassBuffers {
   CodeTarget target(int64_t rows, int64_t columns) const;
 };
 
+/** What a captured decode step is good for. */
+struct DecodeShape {
+  uint32_t rows;
+  uint32_t last_position;
+  auto operator<=>(const DecodeShape&) const = default;
+};
+
 struct InferModel : LiveHandle {
   /** Of a model on the host, which may go afterwards, on the calling thread's device. */
   InferModel(const Model& host, int device, uint32_t head);
@@ -51,9 +58,14 @@ struct InferModel : LiveHandle {
   DeviceArray<float> cosines, sines;
   PassBuffers buffers;
   InputBuffers inputs;
+  DeviceArray<fp16> spare_block;  // rows that only fill up a batch write it
   PinnedArray<float> pinned_logits;  // made when they are first asked for
   PinnedArray<Largest> pinned_largest;
 
+  /** Decode steps, whatever pools their sequences lie in. */
+  std::map<DecodeShape, std::unique_ptr<Graph>> graphs;
+
+  KvCache cache() const { return {config.n_layers, config.n_kv_heads, config.head_dim}; }
   const DeviceHead& head() const { return own_head.weight.rows == 0 ? embedding : own_head; }
   /** Read for one decoded token. */
   uint64_t bytes_weights() const;
@@ -64,13 +76,6 @@ const std::shared_ptr<InferModel>& infer_model_of(void* handle);
 /** Throws MG_E_UNSUPPORTED for what only the CPU computes. */
 void check_infer_rounding(uint32_t rounding);
 
-/** What a captured decode step is good for. */
-struct DecodeShape {
-  uint32_t rows;
-  uint32_t last_position;
-  auto operator<=>(const DecodeShape&) const = default;
-};
-
 class KvDevicePool : public LiveHandle {
  public:
   KvDevicePool(std::shared_ptr<InferModel> model, uint32_t blocks, uint32_t kv_bits);
@@ -80,22 +85,17 @@ class KvDevicePool : public LiveHandle {
   KvDevicePool& operator=(const KvDevicePool&) = delete;
 
   uint32_t blocks() const { return blocks_; }
-  /** A block beyond the caller's, which rows that only fill up a batch write. */
-  uint32_t spare_block() const { return blocks_; }
-  const KvCache& cache() const { return cache_; }
+  fp16* data() const { return memory_.data(); }
   uint64_t block_bytes() const { return cache_.block() * sizeof(fp16); }
   InferModel& model() const { return *model_; }
   /** Throws MG_E_INVALID where the pool was made for a model of another shape or device. */
   void check_fits(const InferModel& model) const;
 
-  /** Decode steps of the pool's model over it. */
-  std::map<DecodeShape, std::unique_ptr<Graph>> graphs;
-
  private:
   std::shared_ptr<InferModel> model_;
   uint32_t blocks_;
-  DeviceArray<fp16> memory_;
   KvCache cache_;
+  DeviceArray<fp16> memory_;
 };
 
 KvDevicePool& device_pool_of(void* handle);

@@ -40,9 +40,10 @@ void check_more(const Session& s, const int32_t* tokens, uint64_t n) {
 void run_session(Session& s, const std::vector<mg_batch_row>& rows, float* logits,
                  const int32_t* cancel) {
   const uint32_t starts[2] = {0, static_cast<uint32_t>(s.table.size())};
-  run_batch(*s.model, s.pool,
-            {rows.data(), static_cast<uint32_t>(rows.size()), s.table.data(), starts, logits,
-             nullptr},
+  fp16* const pool = s.pool.data();
+  run_batch(*s.model,
+            {rows.data(), static_cast<uint32_t>(rows.size()), s.table.data(), starts, &pool,
+             logits, nullptr},
             cancel);
 }
 
@@ -95,7 +96,6 @@ int32_t mg_session_eval(void* session, const int32_t* tokens, uint64_t n, uint64
   });
 }
 
-/** One after the other: each has a pool of its own. Servers run batches over one pool. */
 int32_t mg_session_decode(void* const* sessions, const int32_t* tokens, uint64_t n,
                           float* out_logits, const int32_t* cancel) {
   return guard([&] {
@@ -112,11 +112,21 @@ int32_t mg_session_decode(void* const* sessions, const int32_t* tokens, uint64_t
       require(std::find(sessions, sessions + i, sessions[i]) == sessions + i, MG_E_INVALID,
               "mg_session_decode: a session appears twice");
     }
-    const uint64_t vocab = first.model->config.vocab_size;
+    std::vector<mg_batch_row> rows;
+    std::vector<uint32_t> tables;
+    std::vector<uint32_t> starts{0};
+    std::vector<fp16*> pools;
     for (uint64_t i = 0; i < n; i++) {
-      Session& s = session_of(sessions[i]);
-      run_session(s, {{tokens[i], s.length, 0, MG_OUTPUT_LOGITS}}, out_logits + i * vocab, cancel);
+      const Session& s = session_of(sessions[i]);
+      rows.push_back({tokens[i], s.length, static_cast<uint32_t>(i), MG_OUTPUT_LOGITS});
+      tables.insert(tables.end(), s.table.begin(), s.table.end());
+      starts.push_back(static_cast<uint32_t>(tables.size()));
+      pools.push_back(s.pool.data());
     }
+    run_batch(*first.model,
+              {rows.data(), static_cast<uint32_t>(n), tables.data(), starts.data(), pools.data(),
+               out_logits, nullptr},
+              cancel);
     for (uint64_t i = 0; i < n; i++) session_of(sessions[i]).length++;
     return int32_t{MG_OK};
   });

@@ -44,6 +44,7 @@ __global__ void __launch_bounds__(CACHE_THREADS) cache_rows_kernel(CacheArgument
   const int width = static_cast<int>(x.cache.width());
   const int kv_heads = static_cast<int>(x.cache.kv_heads);
   const int heads = static_cast<int>(x.heads);
+  fp16* const pool = x.batch.pools[row.sequence];
   const uint32_t block =
       x.batch.tables[x.batch.starts[row.sequence] + row.position / MG_KV_BLOCK];
   const uint32_t within = row.position % MG_KV_BLOCK * x.cache.width();
@@ -63,12 +64,12 @@ __global__ void __launch_bounds__(CACHE_THREADS) cache_rows_kernel(CacheArgument
     const auto kv_head = static_cast<uint32_t>(head % kv_heads);
     if (head < kv_heads) {
       rotate_pair(x.k.row(r) + head * 2 * half, cosines[j], sines[j], j, half, width,
-                  x.cache.keys(block, x.layer, kv_head) + within);
+                  x.cache.keys(pool, block, x.layer, kv_head) + within);
       continue;
     }
     // A value is not turned.
     rotate_pair(x.v.row(r) + (head - kv_heads) * 2 * half, 1.0f, 0.0f, j, half, width,
-                x.cache.values(block, x.layer, kv_head) + within);
+                x.cache.values(pool, block, x.layer, kv_head) + within);
   }
 }
 

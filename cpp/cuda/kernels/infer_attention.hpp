@@ -9,10 +9,9 @@
 
 namespace magnet::gpu {
 
-/** Blocks of MG_KV_BLOCK positions, all layers and kv heads of a position in one. A slice, of one layer
- * and kv head, holds the keys (16, width), rotated, and then the values (16, width). */
+/** The shape of blocks of MG_KV_BLOCK positions, all layers and kv heads of a position in one. A slice, of
+ * one layer and kv head, holds the keys (16, width), rotated, and then the values (16, width). */
 struct KvCache {
-  fp16* data;  // 16-byte aligned
   uint32_t layers;
   uint32_t kv_heads;
   uint32_t head_dim;
@@ -21,17 +20,21 @@ struct KvCache {
   __host__ __device__ uint32_t width() const { return (head_dim + 7) / 8 * 8; }
   __host__ __device__ uint64_t slice() const { return uint64_t{2} * MG_KV_BLOCK * width(); }
   __host__ __device__ uint64_t block() const { return slice() * kv_heads * layers; }
-  __host__ __device__ fp16* keys(uint32_t number, uint32_t layer, uint32_t kv_head) const {
-    return data + number * block() + (uint64_t{layer} * kv_heads + kv_head) * slice();
+  /** Of block `number` of a pool, whose memory is 16-byte aligned. */
+  __host__ __device__ fp16* keys(fp16* pool, uint32_t number, uint32_t layer,
+                                 uint32_t kv_head) const {
+    return pool + number * block() + (uint64_t{layer} * kv_heads + kv_head) * slice();
   }
-  __host__ __device__ fp16* values(uint32_t number, uint32_t layer, uint32_t kv_head) const {
-    return keys(number, layer, kv_head) + MG_KV_BLOCK * width();
+  __host__ __device__ fp16* values(fp16* pool, uint32_t number, uint32_t layer,
+                                   uint32_t kv_head) const {
+    return keys(pool, number, layer, kv_head) + MG_KV_BLOCK * width();
   }
 };
 
-/** A batch on the device. */
+/** A batch on the device. Its sequences may lie in different pools: a captured graph knows of none. */
 struct KvBatch {
   const mg_batch_row* rows;
+  fp16* const* pools;  // of each sequence
   const uint32_t* tables;
   const uint32_t* starts;
 };

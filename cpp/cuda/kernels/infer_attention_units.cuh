@@ -59,6 +59,7 @@ struct InferPlace {
   int heads;            // of this piece
   int position;         // of the tile's first row
   const uint32_t* table;
+  fp16* pool;
 };
 __device__ __forceinline__ InferPlace infer_place(const InferArguments& x, const GroupCut& cut) {
   const uint32_t per_tile = x.cache.kv_heads * static_cast<uint32_t>(cut.pieces);
@@ -74,6 +75,7 @@ __device__ __forceinline__ InferPlace infer_place(const InferArguments& x, const
   const mg_batch_row row = x.batch.rows[at.tile.row];
   at.position = static_cast<int>(row.position);
   at.table = x.batch.tables + x.batch.starts[row.sequence];
+  at.pool = x.batch.pools[row.sequence];
   return at;
 }
 
@@ -90,18 +92,18 @@ __device__ __forceinline__ void load_unit(HalfTile<HD> to, const InferArguments&
   for (int r = index / SPREAD; r < UNIT; r += step / SPREAD) {
     const int position = unit * UNIT + r;
     const bool inside = position < end;
-    const fp16* source = x.cache.data;
+    const fp16* source = at.pool;
     if (inside) {
       const uint32_t number = at.table[position / MG_KV_BLOCK];
-      source = values ? x.cache.values(number, x.layer, at.kv_head)
-                      : x.cache.keys(number, x.layer, at.kv_head);
+      source = values ? x.cache.values(at.pool, number, x.layer, at.kv_head)
+                      : x.cache.keys(at.pool, number, x.layer, at.kv_head);
       source += r % MG_KV_BLOCK * width + first * 8;
     }
     fp16* const target = to.at(r, first);
 #pragma unroll
     for (int chunk = 0; chunk < CHUNKS; chunk += SPREAD) {
       const bool real = inside && (first + chunk) * 8 < width;
-      cp_async_16(target + chunk * 8, real ? source + chunk * 8 : x.cache.data, real);
+      cp_async_16(target + chunk * 8, real ? source + chunk * 8 : at.pool, real);
     }
   }
 }

@@ -58,7 +58,8 @@ class Case {
     const DeviceMatrix<float> dev_v = upload_matrix<float>(stream_, n, width(shape_.kv_heads), v);
     const DeviceMatrix<fp16> queries(stream_, n, int64_t{shape_.heads} * cache_.width());
     const DeviceMatrix<float> out(stream_, n, width(shape_.heads));
-    const KvBatch batch = {dev_rows.data(), dev_tables_.data(), dev_starts_.data()};
+    const KvBatch batch = {dev_rows.data(), dev_pools_.data(), dev_tables_.data(),
+                           dev_starts_.data()};
     cache_rows(stream_, cache_, LAYER, batch, dev_q.view(), dev_k.view(), dev_v.view(),
                dev_cosines_.data(), dev_sines_.data(), queries.view());
     const AttentionTiles tiles =
@@ -136,10 +137,14 @@ class Case {
   }
   /** The cache is full of NaN but for what rows write. */
   void upload_all() {
-    cache_ = {nullptr, LAYERS, shape_.kv_heads, shape_.head_dim};
-    memory_ = DeviceArray<fp16>(cache_.block() * tables_.size());
-    fill_bytes(stream_, memory_.data(), 0xff, memory_.size() * sizeof(fp16));
-    cache_.data = memory_.data();
+    cache_ = {LAYERS, shape_.kv_heads, shape_.head_dim};
+    for (DeviceArray<fp16>& memory : memory_) {
+      memory = DeviceArray<fp16>(cache_.block() * tables_.size());
+      fill_bytes(stream_, memory.data(), 0xff, memory.size() * sizeof(fp16));
+    }
+    std::vector<fp16*> pools;
+    for (size_t s = 0; s < lengths_.size(); s++) pools.push_back(memory_[s % 2].data());
+    dev_pools_ = upload(stream_, pools);
     dev_tables_ = upload(stream_, tables_);
     dev_starts_ = upload(stream_, starts_);
     dev_cosines_ = upload_reals<float>(stream_, cosines_);
@@ -152,7 +157,8 @@ class Case {
   std::vector<mg_batch_row> rows_;
   Reals q_, k_, v_, cosines_, sines_;
   KvCache cache_{};
-  DeviceArray<fp16> memory_;
+  DeviceArray<fp16> memory_[2];  // of even sequences, and of odd ones
+  DeviceArray<fp16*> dev_pools_;
   DeviceArray<uint32_t> dev_tables_, dev_starts_;
   DeviceArray<float> dev_cosines_, dev_sines_;
 };
