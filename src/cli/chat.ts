@@ -5,6 +5,7 @@
 import path from "node:path";
 import { ENGINES } from "../model/engine/open-text-model.ts";
 import { HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
+import { onDevice } from "../native/device.ts";
 import type { AnswerSource } from "./chat/answer-source.ts";
 import { Conversation } from "./chat/conversation.ts";
 import { costText } from "./chat/cost-text.ts";
@@ -120,8 +121,12 @@ async function sourceOf(
   if (model === undefined)
     throw usageError("MISSING_ARGUMENT", "magnet chat needs MODEL", "name a model, or --url URL");
   const given = tokenizer === undefined ? {} : { tokenizer };
-  const { device } = deviceOf(flags);
-  return localSource(model, settings, { engine, device, threads, head, ...given });
+  const { out } = context;
+  return onDevice(
+    deviceOf(out, flags),
+    (line) => out.note(line),
+    ({ device }) => localSource(model, settings, { engine, device, threads, head, ...given }),
+  );
 }
 
 export const chat = defineCommand({

@@ -1,5 +1,6 @@
 /** `--device` of the commands that run a model. */
 import { type ChosenDevice, chooseInferenceDevice, parseDevice } from "../native/device.ts";
+import type { Output } from "./frame/output.ts";
 
 export const DEVICE_FLAG = {
   type: "string",
@@ -16,16 +17,18 @@ export const MEASURED_DEVICE_FLAG = {
 } as const;
 
 /** The device of a model that is opened with these flags. Throws CPU_ONLY, NO_CUDA, NO_SUCH_GPU. */
-export function deviceOf(flags: {
-  device: string;
-  engine?: string;
-  rounding?: string;
-  head?: string;
-}): ChosenDevice {
+export function deviceOf(
+  out: Output,
+  flags: { device: string; engine?: string; rounding?: string; head?: string },
+): ChosenDevice {
   const { device, engine, rounding, head } = flags;
-  const wish = parseDevice(device);
-  if (engine === "bitnet.cpp") return chooseInferenceDevice(wish, "--engine bitnet.cpp");
-  if (rounding === "llamacpp") return chooseInferenceDevice(wish, "--rounding llamacpp");
-  if (head === "int4") return chooseInferenceDevice(wish, "--head int4");
-  return chooseInferenceDevice(wish, null);
+  const cpu_only =
+    engine === "bitnet.cpp"
+      ? "--engine bitnet.cpp"
+      : rounding === "llamacpp"
+        ? "--rounding llamacpp"
+        : head === "int4"
+          ? "--head int4"
+          : null;
+  return chooseInferenceDevice(parseDevice(device), cpu_only, (line) => out.note(line));
 }

@@ -4,6 +4,7 @@ import { evaluateCheckpoint } from "../model/evaluate-checkpoint.ts";
 import { evalLogits, HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
 import { loadModel } from "../model/load-model.ts";
 import { PAIR_FORMATS } from "../model/preference-pairs.ts";
+import { type ChosenDevice, onDevice } from "../native/device.ts";
 import { DEVICE_FLAG, deviceOf } from "./device-flag.ts";
 import { type Context, defineCommand, defineGroup, type FlagValues } from "./frame/command.ts";
 import type { Output } from "./frame/output.ts";
@@ -66,17 +67,17 @@ function progressOf(out: Output, unit: string) {
   return { onProgress, end: () => progress?.end() };
 }
 
+const noteTo = (out: Output) => (line: string) => out.note(line);
+
 const onText: Evaluating = async ({ out, signal }, model, flags) => {
   const { onProgress, end } = progressOf(out, "windows");
-  const result = await evaluateCheckpoint({
-    model,
-    data: flags.data!,
-    device: deviceOf(flags),
-    ...(flags.threads === undefined ? {} : { threads: flags.threads }),
-    ...(flags.tokens_max === undefined ? {} : { tokens_max: flags.tokens_max }),
-    signal,
-    onProgress,
-  });
+  const result = await onDevice(deviceOf(out, flags), noteTo(out), (device) =>
+    evaluateCheckpoint({
+      ...{ model, data: flags.data!, device, signal, onProgress },
+      ...(flags.threads === undefined ? {} : { threads: flags.threads }),
+      ...(flags.tokens_max === undefined ? {} : { tokens_max: flags.tokens_max }),
+    }),
+  );
   end();
   const { loss, perplexity, bits_per_byte, tokens } = result;
   const rows = [
@@ -91,9 +92,10 @@ const onText: Evaluating = async ({ out, signal }, model, flags) => {
 const onPairs: Evaluating = async ({ out, signal }, model, flags) => {
   const { onProgress, end } = progressOf(out, "pairs");
   const { pairs, format, threads } = flags;
-  const device = deviceOf(flags);
-  const options = { model, pairs, format, device, threads, signal, onProgress };
-  const result = await evaluatePairsOfModel(options);
+  const options = { model, pairs, format, threads, signal, onProgress };
+  const result = await onDevice(deviceOf(out, flags), noteTo(out), (device) =>
+    evaluatePairsOfModel({ ...options, device }),
+  );
   end();
   const { win_rate, win_rate_error, margin, margin_error, chosen_nll } = result;
   const rows = [
@@ -125,22 +127,25 @@ const logits = defineCommand({
   },
   async run({ out, signal }, { args, flags }) {
     const { threads, head } = flags;
-    const loaded = await loadModel(args.model, { threads, head, device: deviceOf(flags).device });
-    try {
-      const { vocab_size } = loaded.config;
-      const tokens = parseIds(flags.tokens, vocab_size);
-      requireFit(tokens.length, loaded.config.context);
-      const flat = await evalLogits(loaded.model, tokens, flags.rounding, signal);
-      const rows = Array.from(tokens, (_, i) =>
-        flat.subarray(i * vocab_size, (i + 1) * vocab_size),
-      );
-      const data = { rounding: flags.rounding, vocab_size, tokens: [...tokens] };
-      out.result("eval_logits", { ...data, logits: rows.map((row) => [...row]) }, () =>
-        rows.map((row, i) => topText(i, row)).join("\n"),
-      );
-    } finally {
-      loaded.close();
-    }
+    const evaluated = async ({ device }: ChosenDevice) => {
+      const loaded = await loadModel(args.model, { threads, head, device });
+      try {
+        const { vocab_size, context } = loaded.config;
+        const tokens = parseIds(flags.tokens, vocab_size);
+        requireFit(tokens.length, context);
+        const flat = await evalLogits(loaded.model, tokens, flags.rounding, signal);
+        return { vocab_size, tokens, flat };
+      } finally {
+        loaded.close();
+      }
+    };
+    const evaluation = await onDevice(deviceOf(out, flags), noteTo(out), evaluated);
+    const { vocab_size, tokens, flat } = evaluation;
+    const rows = Array.from(tokens, (_, i) => flat.subarray(i * vocab_size, (i + 1) * vocab_size));
+    const data = { rounding: flags.rounding, vocab_size, tokens: [...tokens] };
+    out.result("eval_logits", { ...data, logits: rows.map((row) => [...row]) }, () =>
+      rows.map((row, i) => topText(i, row)).join("\n"),
+    );
   },
 });
 

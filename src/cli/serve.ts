@@ -15,9 +15,10 @@ import { type RunningServer, startServer } from "../http/serve/start-server.ts";
 import { ENGINES } from "../model/engine/open-text-model.ts";
 import type { EngineOptions } from "../model/engine/types.ts";
 import { HEAD_FORMATS, ROUNDINGS } from "../model/inference.ts";
-import type { Device } from "../native/device.ts";
+import { type ChosenDevice, onDevice } from "../native/device.ts";
 import { DEVICE_FLAG, deviceOf } from "./device-flag.ts";
 import { type Context, defineCommand, type FlagValues } from "./frame/command.ts";
+import type { Output } from "./frame/output.ts";
 import { usageError } from "./frame/strict.ts";
 import { stdinClosed, writeReadyFile } from "./ready-file.ts";
 import { serveBanner, serveDocument } from "./serve/banner.ts";
@@ -112,11 +113,16 @@ function engineOptions({
   };
 }
 
+interface Loaded {
+  model: ServedModel;
+  on: ChosenDevice;
+}
+
 /** The models as the server loads them; `loaded` gets each one that is there, for the banner. */
 function sourcesOf(
   paths: string[],
   flags: ServeFlags,
-  { device, loaded }: { device: Device; loaded: ServedModel[] },
+  { out, device, loaded }: { out: Output; device: ChosenDevice; loaded: Loaded[] },
 ): ModelSource[] {
   const { name: names, engine, threads, head, tokenizer } = flags;
   if (names.length > paths.length)
@@ -132,18 +138,22 @@ function sourcesOf(
       throw new MagnetError("NOT_FOUND", `${place}: no such file or folder`, {
         hint: "MODEL is a .gguf file, a run folder, a checkpoint or a Hugging Face folder",
       });
-    const { id, load } = modelSource(place, {
-      ...{ engine, device, threads, head, ...options, version: packageJson.version },
-      id: names[i] ?? nameOf(place),
-      ...(tokenizer === undefined ? {} : { tokenizer_path: tokenizer }),
-    });
+    const id = names[i] ?? nameOf(place);
+    const say = (line: string) => out.note(`${id}: ${line}`);
+    const source = (on: ChosenDevice) =>
+      modelSource(place, {
+        ...{ engine, device: on.device, threads, head, ...options, version: packageJson.version },
+        ...(tokenizer === undefined ? {} : { tokenizer_path: tokenizer }),
+        id,
+      });
     return {
       id,
-      async load() {
-        const model = await load();
-        loaded.push(model);
-        return model;
-      },
+      load: () =>
+        onDevice(device, say, async (on) => {
+          const model = await source(on).load();
+          loaded.push({ model, on });
+          return model;
+        }),
     };
   });
 }
@@ -246,14 +256,17 @@ export const serve = defineCommand({
       "network.file": flags.network,
     });
     checkPaidFlags(flags);
-    const models: ServedModel[] = [];
-    const device = deviceOf(flags);
-    const sources = sourcesOf(args.models, flags, { device: device.device, loaded: models });
+    const loaded: Loaded[] = [];
+    const wanted = deviceOf(out, flags);
+    const sources = sourcesOf(args.models, flags, { out, device: wanted, loaded });
     const { server, keys, paid } = await open(config, sources, flags);
     const { url } = server;
     const announce = () => {
       const threads = flags.threads === 0 ? os.availableParallelism() : flags.threads;
       const { engine } = flags;
+      const models = loaded.map(({ model }) => model);
+      // A GPU where it has one of them.
+      const device = (loaded.find(({ on }) => on.gpu) ?? loaded[0])?.on ?? wanted;
       const facts = { url, models, keys, device, threads, engine, paid: paid?.offer };
       const names = models.map(({ id }) => id);
       if (flags.ready_file !== undefined) writeReadyFile(flags.ready_file, { url, models: names });

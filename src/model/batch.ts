@@ -3,6 +3,7 @@
  * sequence owns which blocks is the caller's business (src/model/engine).
  */
 import { invariant, MagnetError } from "../core/errors.ts";
+import { asRefusal } from "../native/device.ts";
 import { type Address, addressSlot, NULL, takeAddress } from "../native/ffi.ts";
 import { type InferLibrary, requireLibrary } from "../native/infer.ts";
 import { TOP_LOGPROBS_MAX } from "../native/sample.ts";
@@ -29,7 +30,11 @@ export class KvPool {
   constructor(model: InferenceModel, blocks: number, kv_bits: 16 | 32 = 16) {
     const slot = addressSlot();
     const { library } = model;
-    library.mg_kv_create(model.handleOf(library), blocks, kv_bits, slot);
+    try {
+      library.mg_kv_create(model.handleOf(library), blocks, kv_bits, slot);
+    } catch (error) {
+      throw asRefusal(error, model.device);
+    }
     this.library = library;
     this.#handle = takeAddress(slot);
     this.blocks = blocks;

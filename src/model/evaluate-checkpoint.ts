@@ -3,7 +3,7 @@
  * text.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
-import { type ChosenDevice, CPU, requireGpuMemory } from "../native/device.ts";
+import { asRefusal, type ChosenDevice, CPU, requireGpuMemory } from "../native/device.ts";
 import { resolveCheckpoint } from "./checkpoint-store.ts";
 import { type ModelConfig, tensorInfos } from "./config.ts";
 import { readParts } from "./data.ts";
@@ -53,7 +53,11 @@ export function openEvaluator(
       what: "the evaluation needs",
       hint: "end other programs on the GPU, or take --device cpu",
     });
-  return Trainer.create(model, options);
+  try {
+    return Trainer.create(model, options);
+  } catch (error) {
+    throw asRefusal(error, device);
+  }
 }
 
 /** What to evaluate, as the held-out parts of sources. */

@@ -5,7 +5,7 @@
  * not the CPU's. All arithmetic is native.
  */
 import { invariant, MagnetError } from "../core/errors.ts";
-import { CPU, type Device } from "../native/device.ts";
+import { asRefusal, CPU, type Device } from "../native/device.ts";
 import { type Address, addressSlot, NULL, takeAddress } from "../native/ffi.ts";
 import { type InferLibrary, inferLibrary, requireLibrary } from "../native/infer.ts";
 import { type ModelConfig, packModelConfig } from "./config.ts";
@@ -57,18 +57,6 @@ function unpackConfig(bytes: Uint8Array): ModelConfig {
 const placeOf = (device: Device, threads: number): number =>
   device.kind === "cuda" ? device.index : threads;
 
-/** What a GPU alone does not do, or has no room for, with what helps; else null. */
-function deviceError(error: unknown, { kind }: Device): MagnetError | null {
-  if (kind === "cpu" || !(error instanceof MagnetError)) return null;
-  const { code, message } = error;
-  if (code !== "UNSUPPORTED" && code !== "OUT_OF_MEMORY") return null;
-  return new MagnetError(code, message, {
-    hint: "take --device cpu",
-    exit: "hardware",
-    cause: error,
-  });
-}
-
 export class InferenceModel {
   readonly config: ModelConfig;
   /** Bytes of weights read for one decoded token. */
@@ -107,7 +95,7 @@ export class InferenceModel {
     try {
       await library.async.mg_infer_from_params(undefined, packed, params, length, where, slot);
     } catch (error) {
-      throw deviceError(error, device) ?? error;
+      throw asRefusal(error, device);
     }
     return new InferenceModel(device, library, takeAddress(slot));
   }
@@ -130,9 +118,8 @@ export class InferenceModel {
       const where = placeOf(device, threads);
       await library.async.mg_infer_from_gguf(undefined, handle, where, format, slot);
     } catch (error) {
-      if (!(error instanceof MagnetError)) throw error;
-      const of_device = deviceError(error, device);
-      if (of_device) throw of_device;
+      const refusal = asRefusal(error, device);
+      if (refusal !== error || !(error instanceof MagnetError)) throw refusal;
       throw new MagnetError(error.code, `${file.name}: ${error.message}`, {
         hint: "magnet runs GGUF models of arch llama or bitnet with ternary or F16/F32 weights",
         exit: "verification",
@@ -182,7 +169,11 @@ export class InferenceSession {
       0,
     ]);
     const slot = addressSlot();
-    library.mg_session_create(model.handleOf(library), packed, slot);
+    try {
+      library.mg_session_create(model.handleOf(library), packed, slot);
+    } catch (error) {
+      throw asRefusal(error, model.device);
+    }
     this.#handle = takeAddress(slot);
   }
 

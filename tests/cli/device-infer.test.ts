@@ -6,13 +6,17 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import fs from "node:fs";
 import path from "node:path";
 import type { ModelConfig } from "../../src/model/config.ts";
-import { randomModelFile } from "../../src/model/random-model.ts";
+import { exportGguf } from "../../src/model/export-gguf.ts";
+import { randomModelFile, syntheticTokenizer } from "../../src/model/random-model.ts";
+import { randomParams } from "../model/small-models.ts";
 import { BUILD_TIMEOUT_MS, build, emulatedFile } from "../native/emulated.ts";
 import { errorDocument, MAIN, magnet, makeHome, oneDocument } from "./magnet.ts";
 
 const home = makeHome();
 const GPU = { MAGNET_CUDA_LIBRARY: emulatedFile };
 const NO_DRIVER = { ...GPU, MAGNET_EMULATION_DEVICES: "0" };
+/** Enough for the file, not for what a pass takes. */
+const SMALL_GPU = { ...GPU, MAGNET_EMULATION_MEMORY: "1" };
 /** As small as packed ternary weights in a file may be: the emulation takes its time. */
 const CONFIG: ModelConfig = {
   variant: "bitnet",
@@ -27,6 +31,11 @@ beforeAll(async () => {
   const types = { matrices: "I2_S", embedding: "F16" } as const;
   const file = await randomModelFile({ config: CONFIG, folder: home, ...types });
   fs.renameSync(file, path.join(home, "model.gguf"));
+  const config: ModelConfig = { ...CONFIG, quant: "none" };
+  await exportGguf({
+    ...{ config, params: await randomParams(config), type: "F16", name: "dense" },
+    ...{ tokenizer: syntheticTokenizer(config.vocab_size), path: path.join(home, "dense.gguf") },
+  });
   fs.writeFileSync(path.join(home, "config.json"), JSON.stringify(CONFIG));
 }, BUILD_TIMEOUT_MS);
 afterAll(() => fs.rmSync(home, { recursive: true, force: true }));
@@ -142,6 +151,70 @@ describe("on a GPU", () => {
   );
 });
 
+const TIMES = ["first_token_ms", "tokens_per_s"];
+describe("a GPU that cannot", () => {
+  const commands: [string, string[]][] = [
+    ["chat", ["chat", "MODEL", "--complete", "--prompt", "ab", "--max-tokens", "2"]],
+    ["eval logits", ["eval", "logits", "MODEL", "--tokens", "5,6"]],
+  ];
+  const on = (model: string, args: string[]) => [
+    ...args.map((arg) => (arg === "MODEL" ? model : arg)),
+    "--json",
+  ];
+  const expectBoth = async (
+    env: Record<string, string>,
+    { args, code, why }: { args: string[]; code: string; why: RegExp },
+  ) => {
+    const outcome = await run(env, ...args);
+    expect([outcome.code, outcome.stderr]).toEqual([0, expect.stringMatching(why)]);
+    expect(outcome.stderr).toMatch(/^on the CPU, not on cuda:0 \(emulated device\): /m);
+    const on_cpu = await run(GPU, ...args, "--device", "cpu");
+    const answers = [outcome, on_cpu].map(({ stdout }) => JSON.parse(stdout));
+    for (const answer of answers) for (const time of TIMES) delete answer[time];
+    expect(answers[0]).toEqual(answers[1]);
+    const refused = await run(env, ...args, "--device", "cuda");
+    const error = errorDocument(refused);
+    expect([refused.code, error.code]).toEqual([7, code]);
+    expect(error.message).toMatch(why);
+    expect(error.hint).toContain("--device cpu");
+  };
+
+  test.each(commands)(
+    "%s: auto goes on on the CPU and says why, cuda is an error",
+    async (_name, args) => {
+      const why = /no room for \d+ bytes of device memory/;
+      await expectBoth(SMALL_GPU, { args: on("model.gguf", args), code: "OUT_OF_MEMORY", why });
+      const not_ternary = { args: on("dense.gguf", args), code: "UNSUPPORTED", why: /ternary/ };
+      await expectBoth(GPU, not_ternary);
+    },
+    RUN_TIMEOUT_MS,
+  );
+
+  test(
+    "a server starts on the CPU, says so, and answers",
+    async () => {
+      const { url, device } = await serve(SMALL_GPU);
+      expect(device).toMatch(/^CPU \(no room for \d+ bytes of device memory\)$/);
+      expect((await complete(url, "ab", 1)).choices).toHaveLength(1);
+      server!.kill("SIGTERM");
+      expect(await server!.exited).toBe(0);
+      const said = await new Response(server!.stderr).text();
+      expect(said).toMatch(/^model: on the CPU, not on cuda:0 \(emulated device\): no room/m);
+      const refused = await run(
+        SMALL_GPU,
+        "serve",
+        "model.gguf",
+        "--port",
+        "0",
+        "--device",
+        "cuda",
+      );
+      expect(refused.code).toBe(7);
+    },
+    RUN_TIMEOUT_MS,
+  );
+});
+
 describe("refused", () => {
   const refusal = async (env: Record<string, string>, ...args: string[]) => {
     const outcome = await run(env, ...args, "--json");
@@ -167,7 +240,7 @@ describe("refused", () => {
   ])("what only the CPU computes: %p", async (flags, what) => {
     const on = ["chat", "model.gguf", "--prompt", "a", "--device", "cuda:0"];
     const { exit, code, message, hint } = await refusal(GPU, ...on, ...flags);
-    expect([exit, code]).toEqual([2, "CPU_ONLY"]);
+    expect([exit, code]).toEqual([7, "CPU_ONLY"]);
     expect(message).toBe(`${what} runs on the CPU alone, not on a GPU`);
     expect(hint).toContain("--device cpu");
   });
@@ -176,6 +249,10 @@ describe("refused", () => {
     const { device } = await serve(NO_DRIVER);
     expect(device).toBe("CPU (no NVIDIA driver is installed)");
     const args = ["model.gguf", "--tokens", "1", "--head", "int4", "--json"];
-    expect((await run(GPU, "eval", "logits", ...args)).code).toBe(0);
+    const outcome = await run(GPU, "eval", "logits", ...args);
+    expect(outcome.code).toBe(0);
+    expect(outcome.stderr).toContain(
+      "on the CPU, not on cuda:0 (emulated device): --head int4 runs on the CPU alone",
+    );
   });
 });

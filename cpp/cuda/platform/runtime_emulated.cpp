@@ -1,8 +1,8 @@
 // The runtime's twin on the host: device memory is the host's, a graph keeps its work. A stream does
 // its work when somebody waits for it, as late as a device may, so that a wait that is missing shows;
 // with MAGNET_EMULATION_ORDER=forward at once, as early as a device may. MAGNET_EMULATION_DEVICES=0 is
-// a machine without a driver; MAGNET_EMULATION_CAPABILITY (90) and MAGNET_EMULATION_MULTIPROCESSORS
-// choose the device.
+// a machine without a driver; MAGNET_EMULATION_CAPABILITY (90), MAGNET_EMULATION_MULTIPROCESSORS and
+// MAGNET_EMULATION_MEMORY (4096 MiB) choose the device.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -117,10 +117,6 @@ DriverStatus driver_status() noexcept {
   return status;
 }
 
-DeviceInfo device_info(int index) {
-  use_device(index);
-  return {"emulated device", 9, 0, 2, uint64_t{4} << 30, uint64_t{4} << 30, 1 << 20, 227 * 1024};
-}
 
 void use_device(int index) {
   const DriverStatus status = driver_status();
@@ -134,7 +130,19 @@ int number(const char* variable, int otherwise) {
   const char* const value = std::getenv(variable);
   return value == nullptr ? otherwise : std::atoi(value);
 }
+uint64_t memory_bytes() {
+  return static_cast<uint64_t>(number("MAGNET_EMULATION_MEMORY", 4096)) << 20;
+}
+uint64_t memory_left() {
+  const uint64_t taken = device_bytes_allocated();
+  return taken < memory_bytes() ? memory_bytes() - taken : 0;
+}
 }  // namespace
+
+DeviceInfo device_info(int index) {
+  use_device(index);
+  return {"emulated device", 9, 0, 2, memory_bytes(), memory_left(), 1 << 20, 227 * 1024};
+}
 
 const Capability& capability() {
   static const Capability emulated = [] {
@@ -199,7 +207,12 @@ double Event::seconds_since(const Event& earlier) const {
   return std::chrono::duration<double>(of(*this)->time - of(earlier)->time).count();
 }
 
-void* allocate_uncounted(uint64_t bytes) { return allocate(bytes, "device memory"); }
+void* allocate_uncounted(uint64_t bytes) {
+  if (bytes > memory_left())
+    fail(MG_E_MEMORY, "no room for %llu bytes of device memory",
+         static_cast<unsigned long long>(bytes));
+  return allocate(bytes, "device memory");
+}
 void* allocate_device_uncaptured(uint64_t bytes) { return allocate_device(bytes); }
 void free_uncounted(void* p) noexcept {
   const Lock lock(everything());

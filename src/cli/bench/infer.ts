@@ -73,7 +73,7 @@ export const infer = defineCommand({
   flags: FLAGS,
   async run({ out }, { flags }) {
     const { prompt, decode, repeat, engine, head } = flags;
-    const device = deviceOf(flags);
+    const device = deviceOf(out, flags);
     const usual = device.gpu ? [8, 64] : [4];
     const parallel = flags.parallel === undefined ? usual : [flags.parallel];
     const threads = flags.threads === 0 ? navigator.hardwareConcurrency : flags.threads;

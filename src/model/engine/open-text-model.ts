@@ -40,7 +40,13 @@ export async function openTextModel(
 /** A loaded model with an engine of magnet's own; both are closed together. */
 export function ownTextModel(loaded: LoadedModel, options: EngineOptions = {}): TextModel {
   const { model, ...about } = loaded;
-  const { engine } = openEngine({ model, tokenizer: loaded.tokenizer }, options);
+  let engine: Engine;
+  try {
+    ({ engine } = openEngine({ model, tokenizer: loaded.tokenizer }, options));
+  } catch (error) {
+    loaded.close();
+    throw error;
+  }
   return {
     ...about,
     engine,
