@@ -43,10 +43,13 @@ async function inParallel<T>(items: T[], limit: number, job: (item: T) => Promis
   );
 }
 
-export async function compile({ compiler, compilerPackage }: Compiler, args: string[]) {
+/** Returns what the compiler says. */
+export async function compile(by: Compiler, args: string[]): Promise<string> {
+  const { compiler, compilerPackage } = by;
   try {
     // Relative names: what the compiler writes down holds wherever the folder lies.
-    await run(compiler, args, { maxBuffer: 1 << 26, cwd: root });
+    const { stdout, stderr } = await run(compiler, args, { maxBuffer: 1 << 26, cwd: root });
+    return stderr + stdout;
   } catch (error) {
     const failure = error as { stdout?: string; stderr?: string; code?: string };
     if (failure.code === "ENOENT")
@@ -56,6 +59,9 @@ export async function compile({ compiler, compilerPackage }: Compiler, args: str
     throw new Error(`${compiler} ${args.join(" ")}\n${said}`);
   }
 }
+
+/** What the compiler said of an object, where that is kept. */
+export const reportOf = (object: string) => `${object}.said`;
 
 /** Whether a file that went into the object (as the compiler wrote down) is newer, or gone. */
 function isStale(object: string): boolean {
@@ -78,6 +84,8 @@ export interface Objects {
   files: string[];
   flags: string[];
   linkFlags: string[];
+  /** Whether what the compiler says of each stays beside its object. */
+  reports?: boolean;
   /** "C++ files for build". */
   what: string;
 }
@@ -89,18 +97,22 @@ export async function compileFiles(by: Compiler, o: Objects): Promise<string[]> 
   const flagsFile = path.join(folder, "flags");
   const flags = [by.compiler, ...o.flags, ...o.linkFlags].join(" ");
   const sameFlags = fs.existsSync(flagsFile) && fs.readFileSync(flagsFile, "utf8") === flags;
-  const stale = files.filter((f) => !sameFlags || isStale(objectOf(folder, f)));
+  const said = (object: string) => !o.reports || fs.existsSync(reportOf(object));
+  const fresh = (object: string) => sameFlags && said(object) && !isStale(object);
+  const stale = files.filter((file) => !fresh(objectOf(folder, file)));
   const objects = files.map((file) => objectOf(folder, file));
   const current = new Set(objects);
   for (const f of fs.readdirSync(folder))
-    if (/\.o(\.d)?$/.test(f) && !current.has(path.join(folder, f.replace(/\.d$/, ""))))
+    if (/\.o(\.\w+)?$/.test(f) && !current.has(path.join(folder, f.replace(/\.o\.\w+$/, ".o"))))
       fs.rmSync(path.join(folder, f));
   if (stale.length > 0) say(`compiling ${stale.length} of ${files.length} ${o.what}`);
   await inParallel(stale, os.availableParallelism(), async (file) => {
     const object = objectOf(folder, file);
     const dependencies = ["-MMD", "-MF", `${object}.d`];
     const source = path.relative(root, file);
-    await compile(by, [...o.flags, ...dependencies, "-c", source, "-o", `${object}.tmp`]);
+    const args = [...o.flags, ...dependencies, "-c", source, "-o", `${object}.tmp`];
+    const report = await compile(by, args);
+    if (o.reports) fs.writeFileSync(reportOf(object), report);
     fs.renameSync(`${object}.tmp`, object);
   });
   fs.writeFileSync(flagsFile, flags);

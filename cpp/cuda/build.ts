@@ -3,7 +3,7 @@
  * in CUDA_HOME, PATH and /usr/local/cuda; NVCC="" goes without) it becomes build/libmagnet_cuda.so,
  * which the executable embeds; where there is none an empty file takes its place, and magnet says "not in
  * this build". By g++, with the emulation of a device, it becomes build/emulated/libmagnet_cuda.so and
- * the test programs of cpp/cuda/tests: for tests, never embedded. Flags of nvcc that do not depend on
+ * the programs of cpp/cuda/tests: for tests, never embedded. Flags of nvcc that do not depend on
  * the GPU are in cpp/cuda/nvcc.options, and what is taken from the CPU's library in host.sources, which
  * tests/gpu/run.sh reads too; -fmad=false: the bits are those of the operations as they are written.
  */
@@ -101,8 +101,9 @@ export async function buildCudaLibrary(host: Compiler & { folder: string }): Pro
   const objects = await compileFiles(by, {
     folder: path.join(host.folder, "cuda"),
     files: kernels(ONLY_EMULATED),
-    flags: [ccbin, ...linesOf("cpp/cuda/nvcc.options"), ...gencodes],
+    flags: [ccbin, ...linesOf("cpp/cuda/nvcc.options"), "-Xptxas=-v", ...gencodes],
     linkFlags: LINK_FLAGS,
+    reports: true,
     what: "CUDA files, which takes minutes the first time",
   });
   const own = HOST_SOURCES.map((source) => objectOf(path.join(host.folder, "obj"), source));
@@ -124,9 +125,9 @@ export async function buildEmulated(host: Compiler & { folder: string }): Promis
   await link(host, objects, library, [...link_flags, "-lpthread"]);
   const tests = fs
     .readdirSync(path.join(root, "cpp/cuda/tests"))
-    .filter((name) => name.endsWith("_test.cpp"))
+    .filter((name) => /_(test|bench)\.cpp$/.test(name))
     .map((name) => path.join(root, "cpp/cuda/tests", name));
-  const programs = await of("test-obj", tests, "tests of the kernels");
+  const programs = await of("test-obj", tests, "tests and benches of the kernels");
   for (const [i, test] of tests.entries()) {
     const program = path.join(host.folder, path.basename(test, ".cpp"));
     await link(host, [programs[i]!, ...objects], program, ["-lpthread"]);

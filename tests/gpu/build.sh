@@ -3,7 +3,6 @@
 # rest is built and tested all the same. An object is as good as the digest of what went into it, since
 # times of files mean nothing on a machine that they were copied to.
 
-cuda_flags="$(tr '\n' ' ' < cpp/cuda/nvcc.options) -lineinfo -gencode=arch=compute_$arch,code=sm_$arch"
 cpu_flags="-std=c++20 -O3 -fPIC -ffp-contract=off -fno-math-errno -fvisibility=hidden"
 
 object_of() { echo "$made/$1/$(echo "$2" | tr / _).o"; }
@@ -31,7 +30,8 @@ compile() {
 
 # The largest files first: the last one decides when all are done.
 compile_all() {
-  local jobs="$made/jobs"
+  local jobs="$made/jobs" cuda_flags="-lineinfo -gencode=arch=compute_$arch,code=sm_$arch"
+  cuda_flags="$(tr '\n' ' ' < cpp/cuda/nvcc.options) $cuda_flags"
   {
     cuda_sources | xargs ls -S | sed "s|^|cuda |; s|$| $nvcc $cuda_flags|"
     programs | sed "s|^|tests |; s|$| $nvcc $cuda_flags|"
@@ -42,21 +42,28 @@ compile_all() {
   export -f compile object_of
   mkdir -p "$made/cuda" "$made/tests" "$made/cpu"
   # No warnings of nvcc's host compiler here: the build of the project has them.
-  xargs -d '\n' -P "$cores" -I{} bash -c 'compile {}' < "$jobs"
+  timeout -k 5 "$1" xargs -d '\n' -P "$cores" -I{} bash -c 'compile {}' < "$jobs" 2>&1 | log
+  return "${PIPESTATUS[0]}"
 }
 
 # Links a file from objects: the file, then the command. An old one does not stay where that fails.
 link() {
   rm -f "$1"
-  "${@:2}" -o "$1" && return 0
+  "${@:2}" -o "$1" 2>&1 | log
+  [ "${PIPESTATUS[0]}" = 0 ] && return 0
   row "linking of $(basename "$1")" "" "failed" false
   return 1
 }
 
+# Seconds. In a rehearsal without nvcc there is nothing to rehearse.
 build() {
   say "building for sm_$arch with $cores jobs"
   local started=$SECONDS all=true device="" host="" f
-  compile_all || all=false
+  if ! "$nvcc" --version > /dev/null 2>&1; then
+    row "build for sm_$arch" "" "$nvcc does not run" "$([ -n "$rehearse" ] && echo null || echo false)"
+    return
+  fi
+  compile_all "$(allowed "$1")" || all=false
   for f in $(cuda_sources); do device="$device $(object_of cuda "$f")"; done
   while read -r f; do host="$host $(object_of cpu "$f")"; done < cpp/cuda/host.sources
   local cuda_link="$nvcc -cudart=static --no-device-link -Xlinker=--no-undefined"
@@ -68,4 +75,14 @@ build() {
     link "$made/$(basename "$f" .cpp)" $cuda_link "$(object_of tests "$f")" $device $host -ldl || all=false
   done
   row "build for sm_$arch" "" "$((SECONDS - started)) s" "$all"
+}
+
+# For a rehearsal: the emulated library and programs (build.ts makes them) beside the CPU's library.
+emulated_folder() {
+  local folder="$made/rehearsal"
+  rm -rf "$folder" && mkdir -p "$folder"
+  ln -s "$PWD"/build/emulated/{libmagnet_cuda.so,*_test,*_bench} "$PWD/build/libmagnet_cpu.so" "$folder"
+  [ -f "$folder/libmagnet_cuda.so" ] ||
+    echo "run.sh: no emulation to rehearse with: npm run build -- --target emulated" >&2
+  echo "$folder"
 }

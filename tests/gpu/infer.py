@@ -7,7 +7,7 @@ import time
 
 import numpy
 
-from magnet_abi import MADE, Library, address, pack_model, row
+from magnet_abi import MADE, REHEARSAL, Library, address, pack_model, row, speed_row
 from shapes import MODEL_618M
 
 SMALL = {
@@ -15,8 +15,15 @@ SMALL = {
     **{"n_kv_heads": 2, "head_dim": 64, "d_ff": 768, "context": 256},
     **{"rope_theta": 10000.0, "norm_eps": 1e-5},
 }
+if REHEARSAL:
+    SMALL = {**SMALL, "vocab_size": 300, "d_model": 128, "n_layers": 1, "n_heads": 2, "d_ff": 256}
+# What speed is measured with.
+LARGE, NAME = (SMALL, "tiny") if REHEARSAL else (MODEL_618M, "618M")
 BLOCK, MOST_ROWS, TOPS = 16, 512, 20
-PROMPT, STEPS, REPEATS = 128, 128, 3
+LENGTH = 24 if REHEARSAL else 200
+PROMPT, STEPS, REPEATS = (4, 2, 1) if REHEARSAL else (128, 128, 3)
+PREFILL = 40 if REHEARSAL else MOST_ROWS
+BATCHES = (1, 2, 5) if REHEARSAL else (1, 8, 64)
 
 
 def u64(n):
@@ -126,7 +133,7 @@ def check_logits(cuda, cpu):
     params = initial(cpu, SMALL)
     embedding = params[: SMALL["vocab_size"] * SMALL["d_model"]]
     embedding[:] = embedding.astype(numpy.float16)
-    tokens = numpy.random.default_rng(5).integers(0, SMALL["vocab_size"], 200).astype(numpy.int32)
+    tokens = numpy.random.default_rng(5).integers(0, SMALL["vocab_size"], LENGTH).astype(numpy.int32)
     found = []
     for library in (cuda, cpu):
         model = Model(library, SMALL, params)
@@ -160,32 +167,35 @@ def decode_rate(model, size):
 
 def prefill_rate(model):
     random, best = numpy.random.default_rng(5), 0.0
-    prompt = random.integers(0, model.config["vocab_size"], (1, MOST_ROWS)).astype(numpy.int32)
-    batch = Batch(model, 1, MOST_ROWS)
+    prompt = random.integers(0, model.config["vocab_size"], (1, PREFILL)).astype(numpy.int32)
+    batch = Batch(model, 1, PREFILL)
     for repeat in range(REPEATS + 2):
         started = time.perf_counter()
         batch.prefill(prompt)
-        rate = MOST_ROWS / (time.perf_counter() - started)
+        rate = PREFILL / (time.perf_counter() - started)
         best = max(best, rate) if repeat > 0 else 0.0
     batch.close()
     return best
 
 
 def measure(cuda, cpu):
-    model = Model(cuda, MODEL_618M, initial(cpu, MODEL_618M))
+    model = Model(cuda, LARGE, initial(cpu, LARGE))
     read = ctypes.c_double()
     cuda("mg_gpu_read_rate", 0, ctypes.byref(read))
     limit = read.value / model.bytes_per_token
     value = f"{read.value / 1e9:,.0f} GB/s; {model.bytes_per_token / 1e6:.0f} MB a token"
     row("memory read", "", value, None)
-    rates = {size: decode_rate(model, size) for size in (1, 8, 64)}
-    share = rates[1] / limit
-    value = f"{rates[1]:,.0f} tokens/s, {share:.2f} of the bandwidth"
-    row("decode 618M, batch 1", ">= 0.6 of the bandwidth", value, share >= 0.6)
-    row("decode 618M, batch 8", "", f"{rates[8]:,.0f} tokens/s, {rates[8] / rates[1]:.1f}x", None)
-    times = rates[64] / rates[1]
-    row("decode 618M, batch 64", ">= 20x batch 1", f"{rates[64]:,.0f} tokens/s, {times:.1f}x", times >= 20)
-    row("prefill 618M, 512 tokens", "", f"{prefill_rate(model):,.0f} tokens/s", None)
+    single, middle, large = BATCHES
+    one = decode_rate(model, single)
+    value = f"{one:,.0f} tokens/s, {one / limit:.2f} of the bandwidth"
+    what = f"decode {NAME}, batch"
+    speed_row(f"{what} {single}", ">= 0.6 of the bandwidth", value, one / limit >= 0.6)
+    some = decode_rate(model, middle)
+    row(f"{what} {middle}", "", f"{some:,.0f} tokens/s, {some / one:.1f}x", None)
+    most = decode_rate(model, large)
+    value = f"{most:,.0f} tokens/s, {most / one:.1f}x"
+    speed_row(f"{what} {large}", ">= 20x batch 1", value, most / one >= 20)
+    row(f"prefill {NAME}, {PREFILL} tokens", "", f"{prefill_rate(model):,.0f} tokens/s", None)
     model.close()
 
 

@@ -1,19 +1,19 @@
 """Training on the GPU, measured: `speed` (618M parameters, context 1024), `torch` (the same model in
-PyTorch, bfloat16 with torch.compile, behind magnet in one process so that both see the same machine)
-and `curve` (200 steps of shape a on the GPU and on the CPU)."""
-import gc
+PyTorch, torch_twin.py, behind magnet in one process so that both see the same machine) and `curve`
+(200 steps of shape a on the GPU and on the CPU)."""
 import math
 import sys
 import time
 
 import numpy
 
-from magnet_abi import Library, Trainer, pack_adamw, row
-from shapes import MODEL_618M, SHAPE_A
+from magnet_abi import PARAMS, REHEARSAL, Library, Trainer, pack_adamw, row, speed_row
+from shapes import LARGE, MODEL_618M, NAME, SMALL
 
 ADAMW = {"lr": 1e-3, "beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "clip": 1.0}
-BATCHES = (32, 16, 8, 4)
-WARM_STEPS, STEPS, REPEATS = 3, 10, 3
+BATCHES = (2,) if REHEARSAL else (32, 16, 8, 4)
+WARM_STEPS, STEPS, REPEATS = (1, 1, 2) if REHEARSAL else (3, 10, 3)
+CURVE_STEPS = 20 if REHEARSAL else 200
 
 
 def tokens_of(model, batch, context, seed=618):
@@ -57,11 +57,12 @@ def measure_magnet(library, model, batch):
     print("magnet", batch, [round(r) for r in found], "profile", trainer.profile(), flush=True)
     print("losses", [round(x, 4) for x in losses], flush=True)
     trainer.close()
-    return found
+    return found, losses
 
 
-def first_that_fits(attempt):
-    for batch in BATCHES:
+def first_that_fits(attempt, most=BATCHES[0]):
+    """(batch, what the attempt returns)."""
+    for batch in (n for n in BATCHES if n <= most):
         try:
             return batch, attempt(batch)
         except RuntimeError as error:  # of magnet and of PyTorch alike
@@ -70,132 +71,64 @@ def first_that_fits(attempt):
 
 
 def speed(library):
-    model = MODEL_618M
-    batch, found = first_that_fits(lambda batch: measure_magnet(library, model, batch))
+    if REHEARSAL:  # of what does not fit
+        try:
+            measure_magnet(library, MODEL_618M, 32)
+        except RuntimeError as error:
+            print(f"does not fit, as it should: {error}", flush=True)
+    batch, (found, _) = first_that_fits(lambda n: measure_magnet(library, LARGE, n))
     best = max(found)
     value = f"{best:,.0f} tokens/s, batch {batch} (worst repeat {min(found):,.0f})"
-    row("618M training, context 1024", ">= 100,000 tokens/s", value, best >= 100_000)
-    tflops = best * flops_per_token(model, model["context"]) / 1e12
-    row("618M training, model's operations", "", f"{tflops:.0f} TFLOP/s", None)
-    bytes_needed = Trainer.bytes_needed(library, model, batch, model["context"])
-    row("618M training, memory of a step", "", f"{bytes_needed / 2**30:.1f} GiB", None)
-    return batch, best
+    what = f"{NAME} training"
+    speed_row(f"{what}, context {LARGE['context']}", ">= 100,000 tokens/s", value, best >= 100_000)
+    tflops = best * flops_per_token(LARGE, LARGE["context"]) / 1e12
+    row(f"{what}, model's operations", "", f"{tflops:.3g} TFLOP/s", None)
+    bytes_needed = Trainer.bytes_needed(library, LARGE, batch, LARGE["context"])
+    row(f"{what}, memory of a step", "", f"{bytes_needed / 2**30:.1f} GiB", None)
 
 
-def torch_twin(model, batch):
-    """One step of the same model in PyTorch; formulas: tests/golden/bitnet/README.md."""
-    import torch
-    from torch.nn import functional
-
-    torch.manual_seed(1)
-    torch.set_float32_matmul_precision("high")
-    d, head = model["d_model"], model["head_dim"]
-    query, key, ff = model["n_heads"] * head, model["n_kv_heads"] * head, model["d_ff"]
-    context, eps = model["context"], model["norm_eps"]
-
-    def matrix(rows, columns):
-        return torch.nn.Parameter(0.02 * torch.randn(rows, columns, device="cuda"))
-
-    def ones(n):
-        return torch.nn.Parameter(torch.ones(n, device="cuda"))
-
-    def block():
-        return {
-            **{"n1": ones(d), "q": matrix(query, d), "k": matrix(key, d), "v": matrix(key, d)},
-            **{"na": ones(query), "o": matrix(d, query), "n2": ones(d), "g": matrix(ff, d)},
-            **{"u": matrix(ff, d), "nf": ones(ff), "w": matrix(d, ff)},
-        }
-
-    embedding, blocks, last = matrix(model["vocab_size"], d), [], ones(d)
-    blocks = [block() for _ in range(model["n_layers"])]
-    half = torch.arange(head // 2, device="cuda") / (head // 2)
-    angle = torch.outer(torch.arange(context, device="cuda").float(), 10000.0**-half)
-    cos, sin = angle.cos(), angle.sin()
-
-    def norm(x, w):
-        return functional.rms_norm(x.float(), (x.shape[-1],), w, eps)
-
-    def linear(x, w):
-        scale = 127.0 / x.abs().amax(-1, keepdim=True).clamp(min=1e-5)
-        rows = x + ((x * scale).round().clamp(-128, 127) / scale - x).detach()
-        size = w.abs().mean().clamp(min=1e-5)
-        ternary = w + ((w / size).round().clamp(-1, 1) * size - w).detach()
-        return functional.linear(rows.bfloat16(), ternary.bfloat16())
-
-    def heads(x, count):
-        return x.view(batch, context, count, head).transpose(1, 2)
-
-    def rotate(x):
-        a, b = x.float().chunk(2, -1)
-        return torch.cat((a * cos - b * sin, b * cos + a * sin), -1).bfloat16()
-
-    def layer(x, b):
-        h = norm(x, b["n1"])
-        q = rotate(heads(linear(h, b["q"]), model["n_heads"]))
-        k = rotate(heads(linear(h, b["k"]), model["n_kv_heads"]))
-        v = heads(linear(h, b["v"]), model["n_kv_heads"])
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        mixed = mixed.transpose(1, 2).reshape(batch, context, query)
-        x = x + linear(norm(mixed, b["na"]), b["o"])
-        h = norm(x, b["n2"])
-        hidden = functional.silu(linear(h, b["g"])) * linear(h, b["u"])
-        return x + linear(norm(hidden, b["nf"]), b["w"])
-
-    @torch.compile
-    def loss_of(tokens):
-        x = functional.embedding(tokens[:, :-1], embedding)
-        for b in blocks:
-            x = layer(x, b)
-        hidden = norm(x, last).bfloat16().flatten(0, 1)
-        logits = functional.linear(hidden, embedding.bfloat16())
-        return functional.cross_entropy(logits.float(), tokens[:, 1:].flatten())
-
-    parameters = [embedding, last, *(p for b in blocks for p in b.values())]
-    groups = [
-        {"params": [p for p in parameters if p.dim() == 2], "weight_decay": 0.1},
-        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
-    ]
-    adamw = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8, fused=True)
-    tokens = torch.from_numpy(tokens_of(model, batch, context)).long().cuda()
-
-    def step():
-        adamw.zero_grad(set_to_none=True)
-        loss = loss_of(tokens)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0, foreach=True)
-        adamw.step()
-        return loss.item()
-
-    return step
-
-
-def measure_torch(model, batch):
-    import torch
-
-    try:
-        return rates(torch_twin(model, batch), batch * model["context"])
-    finally:
-        # What was compiled for one batch keeps its tensors from the next.
-        torch._dynamo.reset()
-        gc.collect()
-        torch.cuda.empty_cache()
+def initial_tensors(library):
+    """Of `LARGE` by name, as measure_magnet starts from."""
+    trainer = Trainer(library, LARGE, 1, LARGE["context"])
+    trainer.initialise(1)
+    params, found = trainer.arena(PARAMS), {}
+    for name, at, rows, columns in trainer.tensors():
+        found[name] = params[at : at + rows * columns].reshape(rows, columns).copy()
+    trainer.close()
+    return found
 
 
 def compare(library):
     """In turns, magnet before and after PyTorch."""
+    what, goal = f"{NAME} training against PyTorch", ">= 1.2x"
     try:
-        import torch
-    except ImportError:
-        row("618M training against PyTorch", ">= 1.2x", "PyTorch is not installed", None)
+        import torch_twin
+    except ImportError as error:
+        row(what, goal, f"no PyTorch: {error}", None)
         return
-    model = MODEL_618M
-    batch, before = first_that_fits(lambda batch: measure_magnet(library, model, batch))
-    their_batch, theirs = first_that_fits(lambda batch: measure_torch(model, batch))
-    after = measure_magnet(library, model, batch)
+    if torch_twin.missing():
+        row(what, goal, torch_twin.missing(), None)
+        return
+    batch, (before, losses) = first_that_fits(lambda n: measure_magnet(library, LARGE, n))
+    start = initial_tensors(library)
+
+    def measure_twin(n):
+        with torch_twin.Twin(LARGE, n, start, ADAMW) as twin:
+            tokens, found = twin.tokens(tokens_of(LARGE, n, LARGE["context"])), []
+            return rates(lambda: found.append(twin.step(tokens)), n * LARGE["context"]), found
+
+    their_batch, (theirs, their_losses) = first_that_fits(measure_twin, torch_twin.most_sequences())
+    print(torch_twin.VERSION, [round(r) for r in theirs], "losses", their_losses, flush=True)
+    ratio = max(before) / max(theirs)
+    print(f"{ratio:.2f}x before magnet's second turn", flush=True)
+    if their_batch == batch:
+        off = abs(their_losses[0] / losses[0] - 1), abs(their_losses[-1] / losses[-1] - 1)
+        value = f"loss {100 * off[0]:.3f}% off at first, {100 * off[1]:.3f}% at last"
+        row("PyTorch's model is the same", "within 0.5% at first", value, off[0] <= 0.005)
+    after, _ = measure_magnet(library, LARGE, batch)
     ours, other = max(before + after), max(theirs)
-    print("torch", torch.__version__, [round(r) for r in theirs], flush=True)
     value = f"{ours / other:.2f}x ({ours:,.0f} at batch {batch}, {other:,.0f} at {their_batch})"
-    row("618M training against PyTorch", ">= 1.2x", value, ours / other >= 1.2)
+    speed_row(what, goal, value, ours / other >= 1.2)
 
 
 def text_like(model, batch, steps):
@@ -213,7 +146,7 @@ def text_like(model, batch, steps):
 
 
 def curve(library):
-    model, batch, steps = SHAPE_A, 8, 200
+    model, batch, steps = SMALL, 8, CURVE_STEPS
     tokens = text_like(model, batch, steps)
 
     def losses_of(one):
@@ -230,7 +163,7 @@ def curve(library):
     value = f"{100 * smooth:.3f}% at most, single steps {100 * off.max():.3f}%"
     print(f"loss {cpu[0]:.4f} -> {cpu[-1]:.4f} on the CPU, {gpu[-1]:.4f} on the GPU", flush=True)
     ends = math.isfinite(smooth) and smooth <= 0.005
-    row("loss curve against the CPU, 200 steps", "within 0.5%", value, bool(ends))
+    row(f"loss curve against the CPU, {steps} steps", "within 0.5%", value, bool(ends))
 
 
 library = Library("libmagnet_cuda.so")
