@@ -18,6 +18,7 @@ import type { DurableState } from "./durable-state.ts";
 import type { JobRegistry } from "./job-registry.ts";
 import type { NodeEffect, NodeEvent } from "./node-types.ts";
 import type { PublishedBlobs } from "./published-blobs.ts";
+import type { TrailStore } from "./trail/trail-store.ts";
 
 export interface EffectContext {
   data_dir: string;
@@ -26,6 +27,7 @@ export interface EffectContext {
   blobs: BlobStore;
   published: PublishedBlobs;
   jobs: JobRegistry;
+  trails: TrailStore;
   current: CurrentState;
   log: Log;
   feed(event: NodeEvent): void;
@@ -153,6 +155,7 @@ export function createEffects(context: EffectContext): Effects {
         return;
       case "publish_blob":
         published.publish(effect.hash);
+        context.trails.openFor(effect.hash);
         return;
       case "fetch_blob": {
         const { hash, sources, size_bytes } = effect;

@@ -21,10 +21,12 @@ export interface InnerSteps {
   train_file: TokenFile;
   trainer: Pick<Trainer, "step">;
   task: StepsTask;
-  /** Steps that the trainer's moments have seen before. */
+  /** Steps that the trainer's moments have seen before the task's first one. */
   optimizer_steps: number;
-  /** After each step. */
-  onStep?: (progress: { step: number; steps: number; loss: number }) => void;
+  /** Which of the task's steps, the last one excluded; all unless given. */
+  only?: { from: number; to: number };
+  /** After each step; the next one waits for it. */
+  onStep?: (progress: { step: number; steps: number; loss: number }) => void | Promise<void>;
   signal?: AbortSignal | undefined;
 }
 
@@ -41,8 +43,9 @@ export async function doInnerSteps(options: InnerSteps): Promise<number> {
   });
   const batches = new BatchReader(train_file, order);
   const total_steps = job.rounds * job.inner_steps;
+  const { from, to } = options.only ?? { from: 0, to: task.inner_steps };
   let tokens = 0;
-  for (let i = 0; i < task.inner_steps; i++) {
+  for (let i = from; i < to; i++) {
     const scheduled = task.job_round * job.inner_steps + i + 1;
     const lr = learningRate(job.inner.schedule, scheduled, total_steps, job.inner.lr);
     const step = optimizer_steps + i + 1;
@@ -50,7 +53,7 @@ export async function doInnerSteps(options: InnerSteps): Promise<number> {
     const sequences = batches.read(i * job.batch, job.batch);
     const result = await trainer.step(sequences, 1, adamw, signal);
     tokens += result.tokens;
-    options.onStep?.({ step: i + 1, steps: task.inner_steps, loss: result.loss });
+    await options.onStep?.({ step: i + 1, steps: task.inner_steps, loss: result.loss });
   }
   return tokens;
 }

@@ -13,6 +13,7 @@ import type { BlobStore } from "../storage/blobs.ts";
 import { type JobSpec, jobSpecSchema } from "./job.ts";
 import { JobRunner } from "./job-runner.ts";
 import type { PublishedBlobs } from "./published-blobs.ts";
+import type { TrailStore } from "./trail/trail-store.ts";
 
 export interface RegistryOptions {
   blobs: BlobStore;
@@ -20,6 +21,7 @@ export interface RegistryOptions {
   threads: number;
   /** Where jobs are trained. */
   device: ChosenDevice;
+  trails?: TrailStore;
   /** Brings a blob here, verified; throws where no source has it. */
   fetchBlob(hash: Hash, sources: readonly PublicKey[]): Promise<void>;
   onStep(job_id: Hash, progress: { step: number; steps: number; loss: number }): void;
@@ -135,13 +137,14 @@ export class JobRegistry {
   }
 
   #openRunner(job_id: Hash, job: JobSpec): Promise<JobRunner> {
-    const { blobs, threads, device, onStep } = this.#options;
+    const { blobs, threads, device, trails, onStep } = this.#options;
     return JobRunner.open({
       job_id,
       job,
       blobs,
       threads,
       device,
+      trails,
       onStep: (progress) => onStep(job_id, progress),
     });
   }

@@ -10,6 +10,7 @@ import type { Hash } from "../core/types.ts";
 import type { MergeTask, TrainedResult, TrainTask } from "../diloco/round-types.ts";
 import { paramCount } from "../model/config.ts";
 import { type Evaluation, evaluateTokens, tokenByteLengths } from "../model/evaluate.ts";
+import { keepingState } from "../model/keep-state.ts";
 import { TokenFile } from "../model/token-file.ts";
 import { Tokenizer } from "../model/tokenizer.ts";
 import type { Trainer } from "../model/trainer.ts";
@@ -20,6 +21,10 @@ import type { JobSpec } from "./job.ts";
 import { openJobTrainer } from "./job-trainer.ts";
 import { mergeRound } from "./merge-round.ts";
 import { decodeState, encodeState, type ModelState } from "./model-state.ts";
+import { type AuditedStretch, type AuditVerdict, auditStretch } from "./trail/audit-stretch.ts";
+import { OptimizerChain } from "./trail/optimizer-chain.ts";
+import { TrailRecorder, trailBytes } from "./trail/trail-recorder.ts";
+import type { TrailStore } from "./trail/trail-store.ts";
 
 const log = roomLog("agent");
 
@@ -36,6 +41,8 @@ export interface RunnerOptions {
   threads: number;
   /** Where it is trained, evaluated and merged; the merge has the same bits everywhere. */
   device: ChosenDevice;
+  /** Where the trails of its rounds are kept; without it there are none. */
+  trails?: TrailStore | undefined;
   onStep?: (progress: { step: number; steps: number; loss: number }) => void;
 }
 
@@ -45,8 +52,7 @@ export class JobRunner {
   readonly #train_file: TokenFile;
   readonly #heldout_file: TokenFile;
   readonly #byte_lengths: Uint16Array;
-  /** Inner steps that this node's AdamW moments have seen. */
-  #optimizer_steps = 0;
+  readonly #chain: OptimizerChain;
   #base: { hash: Hash; state: ModelState } | undefined;
   readonly #losses = new Map<Hash, Evaluation>();
 
@@ -61,6 +67,7 @@ export class JobRunner {
     this.#train_file = files.train;
     this.#heldout_file = files.heldout;
     this.#byte_lengths = tokenByteLengths(tokenizer);
+    this.#chain = new OptimizerChain(trainer, options.trails);
   }
 
   /**
@@ -93,7 +100,7 @@ export class JobRunner {
   async initialState(): Promise<Hash> {
     const { job, job_id } = this.#options;
     await this.#trainer.initialise(BigInt(job.seed));
-    this.#optimizer_steps = 0;
+    await this.#chain.clear();
     const params = new Float32Array(await this.#trainer.currentParams());
     const momentum = new Float32Array(params.length);
     return this.#keep({ job_id, rounds_done: 0, params, momentum });
@@ -137,41 +144,65 @@ export class JobRunner {
     });
   }
 
-  /** H inner steps on this node's slice, then the encoded pseudo-gradient as a blob. */
+  /** H inner steps on this node's slice, then the encoded pseudo-gradient as a blob, and its trail. */
   async train(task: TrainTask, signal: AbortSignal): Promise<TrainedResult> {
-    const { job, blobs } = this.#options;
     const before = await this.evaluateState(task.base_hash);
     const base = await this.#load(task.base_hash);
     const trainer = this.#trainer;
     trainer.arena("base").set(base.params);
     await trainer.push("base");
     await trainer.round.copy("base", "params");
-    const tokens = await this.#innerSteps(task, signal);
+    const recorder = await this.#record(task, base.params);
+    try {
+      const done = await this.#contribute(task, recorder, signal);
+      return { ...done, announce_hash: task.announce_hash, loss_before: before.loss };
+    } catch (error) {
+      await recorder?.abandon();
+      throw error;
+    }
+  }
+
+  /** Begins the round's trail, where there is room for it. */
+  async #record(task: TrainTask, base: Float32Array): Promise<TrailRecorder | null> {
+    const { job, trails: store, device } = this.#options;
+    const { previous_trail } = task;
+    const bytes = trailBytes(job, base.length, previous_trail !== null);
+    if (!store || !(await store.makeRoom(bytes, previous_trail))) return null;
+    const previous = await this.#chain.goOnFrom(previous_trail, job);
+    const { optimizer_steps } = this.#chain;
+    const round = { store, trainer: this.#trainer, job, task, previous, optimizer_steps };
+    return TrailRecorder.start({ ...round, device: device.device.kind }, base);
+  }
+
+  async #contribute(task: TrainTask, recorder: TrailRecorder | null, signal: AbortSignal) {
+    const { job, blobs, onStep } = this.#options;
+    const trainer = this.#trainer;
+    const tokens = await doInnerSteps({
+      ...{ job, task, signal, train_file: this.#train_file, trainer },
+      optimizer_steps: this.#chain.optimizer_steps,
+      onStep: async (progress) => {
+        this.#chain.stepped();
+        onStep?.(progress);
+        await recorder?.stepDone(progress.step);
+      },
+    });
     const after = await this.#evaluate(signal);
+    await recorder?.settled();
     // What compression loses stays in the trainer, for the next pseudo-gradient (error feedback).
     const encoded = await trainer.round.compress(job.compression, { feedback: true, signal });
     const { hash } = await blobs.put(encoded);
-    return {
-      announce_hash: task.announce_hash,
-      delta_hash: hash,
-      size_bytes: encoded.length,
-      tokens,
-      loss_before: before.loss,
-      loss_after: after.loss,
-      trail_hash: null,
-    };
+    const ended = await recorder?.end(hash);
+    if (ended) this.#chain.endsWith(ended.trail);
+    const made = { delta_hash: hash, size_bytes: encoded.length, trail_hash: ended?.hash ?? null };
+    return { ...made, tokens, loss_after: after.loss };
   }
 
-  async #innerSteps(task: TrainTask, signal: AbortSignal): Promise<number> {
-    const { job, onStep } = this.#options;
-    return doInnerSteps({
-      ...{ job, task, signal, train_file: this.#train_file, trainer: this.#trainer },
-      optimizer_steps: this.#optimizer_steps,
-      onStep: (progress) => {
-        this.#optimizer_steps++; // a cancelled round leaves the moments where they are
-        onStep?.(progress);
-      },
-    });
+  /** Does a stretch of another node's steps again; this node's own training is as before afterwards. */
+  async audit(work: AuditedStretch, signal?: AbortSignal): Promise<AuditVerdict> {
+    const { job } = this.#options;
+    const trainer = this.#trainer;
+    const tools = { job, trainer, train_file: this.#train_file, signal };
+    return keepingState(trainer, () => auditStretch(work, tools));
   }
 
   /** The outer step over the contributors in the order given; keeps the merged state. */

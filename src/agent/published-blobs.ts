@@ -4,7 +4,7 @@
  * things.
  */
 import { MagnetError } from "../core/errors.ts";
-import type { Hash } from "../core/types.ts";
+import type { Hash, PublicKey } from "../core/types.ts";
 import type { BlobSource, BlobStore } from "../storage/blobs.ts";
 
 export class PublishedBlobs implements BlobSource {
@@ -34,9 +34,22 @@ export class PublishedBlobs implements BlobSource {
   }
 }
 
-/** Two stores as one: peers name a blob by its hash alone. */
-export const firstOf = (first: BlobSource, second: BlobSource): BlobSource => ({
-  size: (hash) => first.size(hash) ?? second.size(hash),
-  read: (hash, offset, length) =>
-    (first.size(hash) === null ? second : first).read(hash, offset, length),
+/** What peers are served from; without `to` this node itself asks. */
+interface Served extends BlobSource {
+  size(hash: Hash, to?: PublicKey): number | null;
+}
+
+/** Stores as one: peers name a blob by its hash alone. */
+export const firstOf = (...sources: [Served, ...Served[]]): Served => ({
+  size(hash, to) {
+    for (const source of sources) {
+      const size = source.size(hash, to);
+      if (size !== null) return size;
+    }
+    return null;
+  },
+  read(hash, offset, length) {
+    const source = sources.find((one) => one.size(hash) !== null) ?? sources[0];
+    return source.read(hash, offset, length);
+  },
 });

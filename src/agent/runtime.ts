@@ -35,6 +35,7 @@ import { firstOf, PublishedBlobs } from "./published-blobs.ts";
 import { NO_RESEARCH, ResearchPart } from "./research/research-part.ts";
 import type { ResearchOffer } from "./research/trial-executor.ts";
 import { RoundHistory } from "./round-history.ts";
+import { TrailStore } from "./trail/trail-store.ts";
 
 export interface NodeOptions {
   data_dir: string;
@@ -77,6 +78,7 @@ export interface RunningNode {
   readonly blobs: BlobStore;
   readonly published: PublishedBlobs;
   readonly jobs: JobRegistry;
+  readonly trails: TrailStore;
   readonly history: RoundHistory;
   readonly checkpoints: CheckpointKeeper;
   /** Null in a network without a ledger. */
@@ -93,6 +95,8 @@ export interface RunningNode {
   close(): Promise<void>;
 }
 
+/** Of the node's disk: points of its rounds, for audits and for going on after a restart. */
+const TRAIL_SHARE = 0.5;
 /** Ticks per heartbeat: the machine asks for at least two. */
 const TICKS_PER_HEARTBEAT = 4;
 
@@ -132,7 +136,13 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     offer: options.research ?? NO_RESEARCH,
   });
   closers.push(() => research.close());
-  serveBlobs(transport, firstOf(published, research.published));
+  const trails = await TrailStore.open({
+    folder: path.join(data_dir, "trails"),
+    quota_bytes: Math.floor(max_disk_bytes * TRAIL_SHARE),
+    public_key: options.identity.public_key,
+    isMember: (key) => network.roster.includes(key),
+  });
+  serveBlobs(transport, firstOf(published, research.published, trails));
   const machine = makeMachine(options, transport);
   const history = new RoundHistory();
   const current = new CurrentState(data_dir, blobs);
@@ -146,6 +156,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     published,
     threads,
     device,
+    trails,
     fetchBlob,
     onStep: (job_id, step) => {
       progress = { job_id, ...step };
@@ -207,6 +218,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     blobs,
     published,
     jobs,
+    trails,
     current,
     log,
     feed,
@@ -252,6 +264,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     blobs,
     published,
     jobs,
+    trails,
     history,
     checkpoints,
     ledger,

@@ -14,17 +14,17 @@ import type { Transport } from "./transport-types.ts";
 
 /** Where served blobs come from. */
 export interface BlobSource {
-  /** Size in bytes, or null where the blob is not served. */
-  size(hash: Hash): number | null | Promise<number | null>;
+  /** Size in bytes, or null where the blob is not served to this peer. */
+  size(hash: Hash, to: PublicKey): number | null | Promise<number | null>;
   /** Exactly `length` bytes from `offset`. */
   read(hash: Hash, offset: number, length: number): Promise<Uint8Array>;
 }
 
 /** Answers `blob.get` from `source`. */
 export function serveBlobs(transport: Transport, source: BlobSource): void {
-  transport.handle(blobGet.request.type, async (_from, body) => {
+  transport.handle(blobGet.request.type, async (from, body) => {
     const { hash, offset, length } = blobGet.request.schema.parse(body);
-    const size_bytes = await source.size(hash);
+    const size_bytes = await source.size(hash, from);
     if (size_bytes === null)
       throw new MagnetError("BLOB_NOT_FOUND", "this blob is not served here");
     if (offset + length > size_bytes)

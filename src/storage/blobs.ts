@@ -192,6 +192,25 @@ export class BlobStore implements BlobSource {
     };
   }
 
+  /**
+   * Takes the file that `make` writes (it is given the path, which does not exist yet) and hashes itself.
+   * Throws what it throws, and DISK_FULL before where `size_bytes` are more than the quota leaves.
+   */
+  async take(size_bytes: number, make: (file: string) => Promise<Hash>): Promise<BlobInfo> {
+    const file = path.join(this.#folder, "tmp", String(this.#temporary++));
+    this.#reserve(size_bytes);
+    try {
+      const hash = await make(file);
+      await this.#publish(file, hash, size_bytes).catch(rethrow);
+      return { hash, size_bytes };
+    } catch (error) {
+      await this.#disk.remove(file).catch(() => undefined); // else removed at the next open
+      throw error;
+    } finally {
+      this.#pending_bytes -= size_bytes;
+    }
+  }
+
   /** Removes a blob; one that is not here is fine. */
   async delete(hash: Hash): Promise<void> {
     const size = this.#sizes.get(hash);
