@@ -1,6 +1,7 @@
 /** Rounds as the network lives them: stragglers, missing reveals, dead leaders, late joiners. */
 import { describe, expect, test } from "bun:test";
 import type { NodeEffect } from "../../src/agent/node-types.ts";
+import { sha256Hex } from "../../src/core/bytes.ts";
 import type { MergeTask } from "../../src/diloco/round-types.ts";
 import { Cluster, jobOffer, type Member } from "./cluster.ts";
 
@@ -182,6 +183,63 @@ test("failed training is reported, waited for no longer, and tried again", () =>
   expect(cluster.run(10_000, () => cluster.settled(2))).toBe(true);
   const counts = merges(cluster.members[0]!).map((task) => task.contributors.length);
   expect(counts).toEqual([2, 3]);
+});
+
+describe("the trail that a round goes on from", () => {
+  const trailsOf = (member: Member) => member.effects.filter((effect) => effect.type === "train");
+  const named = (member: Member) => trailsOf(member).map(({ task }) => task.previous_trail);
+  const trailOf = (member: Member, announce_hash: string) =>
+    sha256Hex(["trail", announce_hash, member.key].join("\n"));
+  const made = (member: Member) =>
+    trailsOf(member).map(({ task }) => trailOf(member, task.announce_hash));
+
+  test("is that of the last contribution that was merged, also after a restart", () => {
+    const cluster = new Cluster(4);
+    const away = cluster.members[3]!;
+    cluster.step(cluster.members[0]!, { type: "job_started", job: jobOffer(6) });
+    const promoted = () => cluster.members[0]!.machine!.view().promoted?.round ?? -1;
+    cluster.run(20_000, () => promoted() >= 1);
+    // It trains and commits, and nobody hears of it: its third round is not merged.
+    cluster.intercept = (member, effect) =>
+      member === away && (isReveal(effect) || effect.type === "publish_blob");
+    cluster.run(20_000, () => promoted() >= 2);
+    cluster.intercept = () => false;
+    cluster.run(20_000, () => promoted() >= 3);
+    cluster.kill(away);
+    cluster.start(away);
+    expect(cluster.run(60_000, () => cluster.settled(6))).toBe(true);
+    for (const member of cluster.members) {
+      const isMerged = (round: number) =>
+        merges(cluster.members[0]!)[round]!.contributors.some(
+          ({ public_key }) => public_key === member.key,
+        );
+      for (const { task } of trailsOf(member)) {
+        const before = trailsOf(member).findLast(
+          (one) => one.task.job_round < task.job_round && isMerged(one.task.job_round),
+        );
+        const expected = before ? trailOf(member, before.task.announce_hash) : null;
+        expect([task.job_round, task.previous_trail as string | null]).toEqual([
+          task.job_round,
+          expected,
+        ]);
+      }
+    }
+    const [, , third, fourth] = named(away);
+    expect(fourth!).toBe(third!);
+  });
+
+  test("is none for the first round of another job", () => {
+    const cluster = new Cluster(3);
+    cluster.step(cluster.members[0]!, { type: "job_started", job: jobOffer(2, "one") });
+    expect(cluster.run(20_000, () => cluster.settled(2))).toBe(true);
+    cluster.step(cluster.members[0]!, { type: "job_started", job: jobOffer(2, "two") });
+    expect(cluster.run(20_000, () => cluster.settled(4))).toBe(true);
+    for (const member of cluster.members) {
+      const [first, second, third, fourth] = named(member);
+      expect([first, third]).toEqual([null, null]);
+      expect([second, fourth] as string[]).toEqual([made(member)[0]!, made(member)[2]!]);
+    }
+  });
 });
 
 describe("the death of the leader at every one of its effects", () => {
