@@ -160,7 +160,7 @@ mg_trainer_memory Trainer::memory_needed(const mg_model_config& c,
   const uint64_t untouched =
       options.optimizer == MG_OPTIMIZER_MUON ? in_blocks * sizeof(float) : 0;
   return {4 * arena_bytes(layout.count) - untouched, codes, activations,
-          logits + scratch_bytes(c, options)};
+          logits + scratch_bytes(c, options), 0, 0};
 }
 
 Trainer::Trainer(const mg_model_config& config, const mg_trainer_options& options)

@@ -67,11 +67,13 @@ typedef struct mg_tensor_stats { /* 32 bytes */
  * the optimizer and the logits of one chunk. (More is mapped, but never touched.) */
 MG_API int32_t mg_trainer_bytes(const mg_model_config* config, const mg_trainer_options* options,
                                 uint64_t* out_bytes);
-typedef struct mg_trainer_memory { /* 32 bytes: parts of mg_trainer_bytes */
+typedef struct mg_trainer_memory { /* 48 bytes: the first four are the parts of mg_trainer_bytes */
   uint64_t arenas;                 /*  0: parameters, moments, gradient */
   uint64_t weights;                /*  8: what products take of the parameters */
   uint64_t activations;            /* 16: what forward keeps for backward */
   uint64_t workspace;              /* 24: all else: gradients of activations, logits, sums */
+  uint64_t host_steps;             /* 32: of a GPU's host, page-locked: what goes to and fro in a step */
+  uint64_t host_copies;            /* 40: the same: params, m and v, for checkpoints and snapshots */
 } mg_trainer_memory;
 MG_API int32_t mg_trainer_memory_parts(const mg_model_config* config,
                                        const mg_trainer_options* options, mg_trainer_memory* out);

@@ -4,6 +4,7 @@
  */
 import { formatBytes } from "../core/bytes.ts";
 import { residentBytes } from "../core/process-memory.ts";
+import type { TrainingMemory } from "../model/gpu-memory.ts";
 import { LossHistory } from "../model/loss-history.ts";
 import type { TrainingEvent } from "../model/training-types.ts";
 import { areaChart, hasBlocks } from "./chart.ts";
@@ -117,10 +118,16 @@ export class TrainScreen {
   }
 }
 
-function memoryLine({ params, device, ...memory }: Of<"started">): string {
+function memoryText(
+  memory: Pick<TrainingMemory, "memory_bytes" | "memory_available_bytes">,
+): string {
   const there = memory.memory_available_bytes;
   const available = there === null ? "" : ` of ${formatBytes(there)} available`;
-  return `${params} parameters on ${device}; memory: ${formatBytes(memory.memory_bytes)}${available}`;
+  return `${formatBytes(memory.memory_bytes)}${available}`;
+}
+function memoryLine({ params, device, host, ...memory }: Of<"started">): string {
+  const beside = host ? `, of the host's ${memoryText(host)}` : "";
+  return `${params} parameters on ${device}; memory: ${memoryText(memory)}${beside}`;
 }
 
 /** Shows the events of a run: on a terminal as a screen, elsewhere as lines. */

@@ -5,7 +5,7 @@
  */
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../core/errors.ts";
-import { ON_CPU, requireGpuMemory } from "../native/device.ts";
+import { ON_CPU } from "../native/device.ts";
 import { alignmentState, requireAlignContinuation } from "./align-config.ts";
 import { evaluatePairs } from "./align-evaluate.ts";
 import {
@@ -19,8 +19,8 @@ import { CheckpointWriter } from "./checkpoint-writer.ts";
 import { tensorInfos } from "./config.ts";
 import type { Evaluation } from "./evaluate.ts";
 import { evaluateSources } from "./evaluate-sources.ts";
+import { requireTrainingFits, type TrainingMemory } from "./gpu-memory.ts";
 import { INITIAL_STATE, InnerLoop } from "./inner-loop.ts";
-import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import type { OrpoResult, PairTokens } from "./orpo.ts";
 import { PairReader } from "./pair-batch.ts";
@@ -203,13 +203,13 @@ const pairTrainerOptions = ({ config, device = ON_CPU }: AlignOptions): TrainerO
   device: device.device,
 });
 
-/** Bytes that the run will take of its device's memory. Throws NOT_ENOUGH_MEMORY. */
-function requireRoom(options: AlignOptions): number {
-  const bytes = Trainer.bytesNeeded(options.config.training.model, pairTrainerOptions(options));
-  const { device = ON_CPU, memory_available_bytes: given } = options;
-  if (device.gpu) requireGpuMemory(bytes, device.gpu);
-  else requireMemory(bytes, given === undefined ? availableMemoryBytes() : given);
-  return bytes;
+/** What the run will take. Throws NOT_ENOUGH_MEMORY. */
+function requireRoom(options: AlignOptions): TrainingMemory {
+  const { device = ON_CPU, memory_available_bytes: host_bytes } = options;
+  return requireTrainingFits(options.config.training.model, pairTrainerOptions(options), {
+    ...{ gpu: device.gpu, host_bytes },
+    hint: "choose a smaller --batch (of pairs; --accumulate makes up for it), or --device cpu",
+  });
 }
 
 /** A trainer with the base's weights, or all of the checkpoint's. The caller closes it. */
@@ -245,7 +245,7 @@ export async function runAlignment(options: AlignOptions): Promise<AlignResult> 
   const hashes = { train_hash: pairs.train_hash, tokenizer_hash: tokenizer.hash };
   if (resume) requireAlignContinuation(resume.manifest, config, hashes);
   else await requireUnused(out_dir);
-  const memory_bytes = requireRoom(options);
+  const memory = requireRoom(options);
   const taken = await takeOut(out_dir, !resume);
   let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
@@ -258,7 +258,7 @@ export async function runAlignment(options: AlignOptions): Promise<AlignResult> 
     const { truncated } = pairs;
     const counts = { pairs: pairs.train.length, heldout_pairs: pairs.heldout.length, truncated };
     const about = { params: trainer.param_count, device: (options.device ?? ON_CPU).text };
-    options.onEvent?.({ type: "started", step, steps, ...about, memory_bytes, ...counts });
+    options.onEvent?.({ type: "started", step, steps, ...about, ...memory, ...counts });
     return await new AlignRun(options, trainer, metrics, baseline).run();
   } catch (error) {
     throw toMagnetError(error);

@@ -8,6 +8,7 @@ import type { PairEvaluation } from "./align-evaluate.ts";
 import type { DataSource } from "./batch-reader.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Evaluation } from "./evaluate.ts";
+import type { TrainingMemory } from "./gpu-memory.ts";
 import type { StepReport } from "./inner-loop.ts";
 import type { OrpoResult } from "./orpo.ts";
 import type { PairData } from "./pair-data.ts";
@@ -19,18 +20,17 @@ export interface AlignEvaluation {
 }
 
 export type AlignEvent =
-  | {
+  | ({
       type: "started";
       step: number;
       steps: number;
       params: number;
       /** "CPU", "cuda:0 (NVIDIA H200)". */
       device: string;
-      memory_bytes: number;
       pairs: number;
       heldout_pairs: number;
       truncated: number;
-    }
+    } & TrainingMemory)
   | ({ type: "step"; steps: number; tokens_per_s: number; eta_ms: number; win_rate: number } & Omit<
       OrpoResult & StepReport,
       "wins"

@@ -17,9 +17,8 @@ import {
 } from "./bench-shapes.ts";
 import { paramCount } from "./config.ts";
 import { requireTrainingFits } from "./gpu-memory.ts";
-import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { Trainer } from "./trainer.ts";
-import type { MemoryParts } from "./trainer-memory.ts";
+import { type HostParts, type MemoryParts, totalBytes } from "./trainer-memory.ts";
 
 export interface BenchOptions {
   shape: BenchShape;
@@ -54,7 +53,7 @@ export interface TimedSteps {
   peak_bytes: number | null;
   /** Of the device's memory. */
   estimate_bytes: number;
-  parts: MemoryParts;
+  parts: { device: MemoryParts; host: HostParts };
 }
 
 /** Limits at 1 and at `threads` threads, and the machine itself. */
@@ -71,10 +70,8 @@ export async function timeSteps(options: BenchOptions): Promise<TimedSteps> {
   const { model, batch, context } = shape;
   const trainer_options = { batch, context, threads, device: options.device?.device ?? CPU };
   const parts = Trainer.memoryParts(model, trainer_options);
-  const estimate_bytes = Trainer.bytesNeeded(model, trainer_options);
-  const gpu = options.device?.gpu;
-  if (gpu) requireTrainingFits(model, trainer_options, gpu);
-  else requireMemory(estimate_bytes, availableMemoryBytes());
+  const gpu = options.device?.gpu ?? null;
+  const { memory_bytes: estimate_bytes } = requireTrainingFits(model, trainer_options, { gpu });
   resetPeakResident();
   const before_bytes = residentBytes();
   const trainer = Trainer.create(model, trainer_options);
@@ -155,8 +152,9 @@ export async function benchTrain(options: BenchOptions) {
   if (gpu) {
     const whole = { value: gpu.memory_bytes / 2 ** 20, name: "the GPU's" };
     results.push(benchResult("train_gpu_mib", "MiB", [estimate.value], whole));
-    for (const [part, bytes] of Object.entries(timed.parts))
+    for (const [part, bytes] of Object.entries(timed.parts.device))
       results.push(benchResult(`train_gpu_${part}_mib`, "MiB", [bytes / 2 ** 20], estimate));
+    results.push(benchResult("train_host_mib", "MiB", [totalBytes(timed.parts.host) / 2 ** 20]));
   } else if (timed.peak_bytes !== null) {
     results.push(benchResult("train_peak_mib", "MiB", [timed.peak_bytes / 2 ** 20], estimate));
   }

@@ -20,7 +20,7 @@ import {
   type PairTokens,
   unpackOrpoResult,
 } from "./orpo.ts";
-import { type MemoryParts, memoryParts, totalBytes } from "./trainer-memory.ts";
+import { memoryParts, totalBytes } from "./trainer-memory.ts";
 import { ARENAS, type Arena, TrainerRound } from "./trainer-round.ts";
 import { type Snapshot, Snapshots } from "./trainer-snapshot.ts";
 import {
@@ -99,13 +99,18 @@ export class Trainer {
     return new Trainer(config, { ...options }, native, takeAddress(slot));
   }
 
-  /** The device's memory that training will take, for the estimate before a run. */
-  static memoryParts(config: ModelConfig, options: TrainerOptions): MemoryParts {
+  /** The memory that training will take, for the estimate before a run. */
+  static memoryParts(config: ModelConfig, options: TrainerOptions) {
     const native = trainerBindings(options.device ?? CPU);
     return memoryParts(native, packModelConfig(config), packOptions(options));
   }
+  /** Of the device. */
   static bytesNeeded(config: ModelConfig, options: TrainerOptions): number {
-    return totalBytes(Trainer.memoryParts(config, options));
+    return totalBytes(Trainer.memoryParts(config, options).device);
+  }
+  /** Of a GPU's host; 0 on the CPU. */
+  static hostBytesNeeded(config: ModelConfig, options: TrainerOptions): number {
+    return totalBytes(Trainer.memoryParts(config, options).host);
   }
 
   /**

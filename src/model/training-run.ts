@@ -20,7 +20,6 @@ import { hashParams } from "./init-weights.ts";
 import { INITIAL_STATE, InnerLoop } from "./inner-loop.ts";
 import type { MetricsLine } from "./loss-history.ts";
 import { LossPlot } from "./loss-page.ts";
-import { availableMemoryBytes, requireMemory } from "./memory.ts";
 import { MetricsFile } from "./metrics-file.ts";
 import { requireUnused, takeOut } from "./run-folder.ts";
 import { rate, StepSpeed } from "./step-speed.ts";
@@ -254,12 +253,9 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     resume && path.resolve(resume.folder).startsWith(path.resolve(out_dir) + path.sep);
   if (!goes_on) await requireUnused(out_dir, disk);
   const device = options.device ?? chooseDevice(CPU);
-  const memory_bytes = Trainer.bytesNeeded(model, optionsOn(options));
+  const { gpu } = device;
   const host_bytes = options.memory_available_bytes;
-  const memory_available_bytes =
-    device.gpu?.free_bytes ?? (host_bytes === undefined ? availableMemoryBytes() : host_bytes);
-  if (device.gpu) requireTrainingFits(model, optionsOn(options), device.gpu);
-  else requireMemory(memory_bytes, memory_available_bytes);
+  const memory = requireTrainingFits(model, optionsOn(options), { gpu, host_bytes });
   const taken = options.taken ?? (await takeOut(out_dir, !goes_on, disk));
   let trainer: Trainer | undefined;
   let metrics: MetricsFile | undefined;
@@ -267,7 +263,7 @@ export async function runTraining(options: TrainingOptions): Promise<TrainingRes
     const step = resume?.manifest.step ?? 0;
     options.onEvent?.({
       ...{ type: "started", step, steps: config.steps, params: paramCount(model) },
-      ...{ device: device.text, memory_bytes, memory_available_bytes },
+      ...{ device: device.text, ...memory },
       tokens: sources.reduce((sum, { train }) => sum + train.token_count, 0),
       ...(sources.length > 1 ? { sources: batches.use(0).map(shareOf) } : {}),
     });

@@ -6,6 +6,7 @@ import type { DataSource, SourceUse } from "./batch-reader.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { HeldoutEvaluation } from "./evaluate-sources.ts";
 import type { FileSystem } from "./file-system.ts";
+import type { TrainingMemory } from "./gpu-memory.ts";
 import type { InitSource } from "./init-weights.ts";
 import type { StepReport } from "./inner-loop.ts";
 import type { TakenOut } from "./run-folder.ts";
@@ -13,21 +14,17 @@ import type { TrainingConfig } from "./training-config.ts";
 
 /** What happens during a run, in order. */
 export type TrainingEvent =
-  | {
+  | ({
       type: "started";
       step: number;
       steps: number;
       params: number;
       /** Where it trains, for people. */
       device: string;
-      /** What the run will take of the device's memory, as estimated. */
-      memory_bytes: number;
-      /** What there is for it; null = unknown. */
-      memory_available_bytes: number | null;
       tokens: number;
       /** Where there is more than one. */
       sources?: { name: string; share: number; tokens: number }[];
-    }
+    } & TrainingMemory)
   | ({ type: "step"; steps: number; tokens_per_s: number; eta_ms: number } & StepReport)
   | ({ type: "evaluated"; step: number } & HeldoutEvaluation)
   | { type: "checkpoint"; step: number; folder: string; checkpoint_hash: string };

@@ -13,7 +13,7 @@ import type { PreparedJob } from "../../src/agent/prepare-job.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import type { Hash, PublicKey } from "../../src/core/types.ts";
 import type { TrainedResult, TrainTask } from "../../src/diloco/round-types.ts";
-import { PRESETS } from "../../src/model/config.ts";
+import { PRESETS, paramCount } from "../../src/model/config.ts";
 import { measureDevice } from "../../src/model/device-measurement.ts";
 import { TokenFile } from "../../src/model/token-file.ts";
 import { Trainer } from "../../src/model/trainer.ts";
@@ -110,13 +110,17 @@ test(
   TIMEOUT_MS,
 );
 
-test("a job that the GPU's memory does not hold is refused with both numbers", async () => {
+test("a job that the GPU's memory does not hold is refused with both numbers, and one that its host's does not", async () => {
   const job = { ...prepared.job, model: PRESETS["genkidama-618m"]!, batch: 8 };
   const open = () => openJobTrainer(job, 1, chooseDevice(GPU));
   expect(open).toThrow(/the job needs .* GiB on the GPU, 4\.0 GiB of 4\.0 GiB are free on cuda:0/);
   // Where it does not fit as it is, it is tried with less.
   const options = { batch: 8, context: job.model.context, threads: 1, device: GPU };
   expect(jobBytes(job, { ...options, recompute: true })).toBeLessThan(jobBytes(job, options));
+  // The host's too: copies of five arenas.
+  const few_bytes = 20 * paramCount(prepared.job.model) - 1;
+  const short = () => openJobTrainer(prepared.job, 1, chooseDevice(GPU), few_bytes);
+  expect(short).toThrow(/the job needs of the host's memory .* MiB, .* are available/);
 });
 
 describe("audits of contributions", () => {

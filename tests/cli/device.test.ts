@@ -5,6 +5,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
+import { paramCount, parseModelConfig } from "../../src/model/config.ts";
+import type { TrainingEvent } from "../../src/model/training-types.ts";
 import { BUILD_TIMEOUT_MS, build, emulatedFile } from "../native/emulated.ts";
 import { errorDocument, MAIN, magnet, makeHome } from "./magnet.ts";
 
@@ -32,6 +34,8 @@ const documents = (stdout: string): Document[] =>
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line));
+type Started = TrainingEvent & { type: "started" };
+const COPIES_BYTES = 12 * paramCount(parseModelConfig(MODEL));
 const startedIn = (stdout: string) =>
   documents(stdout).find(({ schema }) => schema === "magnet.train_started/1");
 
@@ -48,7 +52,12 @@ describe("training on a GPU", () => {
     async () => {
       const straight = await train(GPU, "straight", "--steps", "4");
       expect([straight.code, straight.stderr]).toEqual([0, straight.stderr]);
-      expect(startedIn(straight.stdout)!.device).toBe("cuda:0 (emulated device)");
+      const { device, memory_bytes, host } = startedIn(straight.stdout) as unknown as Started;
+      expect(device).toBe("cuda:0 (emulated device)");
+      // At least the arenas there, and copies of three of them here.
+      expect(memory_bytes).toBeGreaterThan((4 / 3) * COPIES_BYTES);
+      expect(host!.memory_bytes).toBeGreaterThan(COPIES_BYTES);
+      expect(host!.memory_available_bytes).toBeGreaterThan(host!.memory_bytes);
       const half = ["--steps", "4", "--checkpoint-every", "2"];
       expect((await train(GPU, "again", ...half)).code).toBe(0);
       // As if the run had ended between the two checkpoints.

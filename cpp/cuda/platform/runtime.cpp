@@ -7,30 +7,57 @@
 namespace magnet::gpu {
 
 namespace {
-std::mutex allocated_mutex;
-std::map<void*, uint64_t> allocated;
+
+/** Pieces of one kind of memory, and how large they are. */
+class Allocations {
+ public:
+  void add(void* p, uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    pieces_[p] = bytes;
+  }
+  void remove(void* p) {
+    const std::lock_guard lock(mutex_);
+    pieces_.erase(p);
+  }
+  uint64_t bytes() {
+    const std::lock_guard lock(mutex_);
+    uint64_t sum = 0;
+    for (const auto& [p, bytes] : pieces_) sum += bytes;
+    return sum;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<void*, uint64_t> pieces_;
+};
+Allocations on_device;
+Allocations pinned;
+
 }  // namespace
 
 void* allocate_device(uint64_t bytes) {
   void* const p = allocate_uncounted(bytes);
-  const std::lock_guard lock(allocated_mutex);
-  allocated[p] = bytes;
+  on_device.add(p, bytes);
   return p;
 }
 void free_device(void* p) noexcept {
   if (p == nullptr) return;
-  {
-    const std::lock_guard lock(allocated_mutex);
-    allocated.erase(p);
-  }
+  on_device.remove(p);
   free_uncounted(p);
 }
-uint64_t device_bytes_allocated() {
-  const std::lock_guard lock(allocated_mutex);
-  uint64_t sum = 0;
-  for (const auto& [p, bytes] : allocated) sum += bytes;
-  return sum;
+uint64_t device_bytes_allocated() { return on_device.bytes(); }
+
+void* allocate_pinned(uint64_t bytes) {
+  void* const p = allocate_pinned_uncounted(bytes);
+  pinned.add(p, bytes);
+  return p;
 }
+void free_pinned(void* p) noexcept {
+  if (p == nullptr) return;
+  pinned.remove(p);
+  free_pinned_uncounted(p);
+}
+uint64_t pinned_bytes_allocated() { return pinned.bytes(); }
 
 void* Stream::workspace(uint64_t bytes) const {
   if (workspaces_.empty() || workspaces_.back().second < bytes)

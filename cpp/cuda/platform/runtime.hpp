@@ -100,9 +100,12 @@ void free_uncounted(void* p) noexcept;
 /** The same while a stream is captured for a graph. */
 void* allocate_device_uncaptured(uint64_t bytes);
 void free_device(void* p) noexcept;
-/** Page-locked memory of the host. */
+/** Page-locked memory of the host; counted as that of devices is. */
 void* allocate_pinned(uint64_t bytes);
 void free_pinned(void* p) noexcept;
+uint64_t pinned_bytes_allocated();
+void* allocate_pinned_uncounted(uint64_t bytes);
+void free_pinned_uncounted(void* p) noexcept;
 /** In the order of the stream; host memory should be pinned, and must stay until then. */
 void copy_in(const Stream& stream, void* device, const void* host, uint64_t bytes);
 void copy_out(const Stream& stream, void* host, const void* device, uint64_t bytes);

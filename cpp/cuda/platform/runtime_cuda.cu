@@ -164,12 +164,18 @@ void* allocate_device_uncaptured(uint64_t bytes) {
   return p;
 }
 void free_uncounted(void* p) noexcept { cudaFree(p); }
-void* allocate_pinned(uint64_t bytes) {
+void* allocate_pinned_uncounted(uint64_t bytes) {
   void* p = nullptr;
-  check(cudaMallocHost(&p, bytes), "cudaMallocHost");
+  const cudaError_t error = cudaMallocHost(&p, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    fail(MG_E_MEMORY, "no room for %.2f GB of page-locked memory on the host",
+         static_cast<double>(bytes) / 1e9);
+  }
+  check(error, "cudaMallocHost");
   return p;
 }
-void free_pinned(void* p) noexcept { cudaFreeHost(p); }
+void free_pinned_uncounted(void* p) noexcept { cudaFreeHost(p); }
 
 void copy_in(const Stream& stream, void* device, const void* host, uint64_t bytes) {
   check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, of(stream)), "copy to GPU");

@@ -219,15 +219,15 @@ void free_uncounted(void* p) noexcept {
   if (p != nullptr) finish_all();
   std::free(p);
 }
-void* allocate_pinned(uint64_t bytes) {
+void* allocate_pinned_uncounted(uint64_t bytes) {
   void* const p = allocate(bytes, "pinned memory");
   const Lock lock(everything());
   pinned()[p] = static_cast<unsigned char*>(p) + bytes;
   return p;
 }
-void free_pinned(void* p) noexcept {
+void free_pinned_uncounted(void* p) noexcept {
   const Lock lock(everything());
-  if (p != nullptr) finish_all();
+  finish_all();
   pinned().erase(p);
   std::free(p);
 }

@@ -50,13 +50,17 @@ struct Node {
   Stream stream;
   Floats base, params, momentum, residual, sum, delta;
   DeviceArray<float> device_params;
+  PinnedArray<unsigned char> pieces;
+  Relay relay;
   Rounds rounds;
 
   explicit Node(uint64_t count)
       : n(count),
         base(count), params(count), momentum(count), residual(count), sum(count), delta(count),
         device_params(count),
-        rounds(stream, device_params.data(), count) {}
+        pieces(Relay::BYTES),
+        relay(stream, pieces.data()),
+        rounds(relay, device_params.data(), count) {}
 
   void write(float* device, const Floats& values) {
     copy_in(stream, device, values.data(), n * sizeof(float));

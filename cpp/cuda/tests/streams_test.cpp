@@ -1,6 +1,7 @@
 // Streams, events and graphs: copies between two streams in the order that events give them, graphs
 // that see what their pointers hold when they start, work that grows a workspace while it is captured.
 // In the emulation also that a wait which is missing shows.
+#include "../trainer/relay.hpp"
 #include "check.hpp"
 
 using namespace magnet::gpu;
@@ -100,6 +101,33 @@ void test_host_memory() {
   check(refused, "a wait while the stream is captured is refused");
 }
 
+/** There and back through the pieces, whole ones and parts of one, one copy behind the other. */
+void test_relay() {
+  const Stream stream;
+  const PinnedArray<unsigned char> pieces(Relay::BYTES);
+  Relay relay(stream, pieces.data());
+  Random random(3);
+  for (const uint64_t size : {uint64_t{1}, Relay::PIECE, 3 * Relay::PIECE + 5}) {
+    std::vector<unsigned char> sent[2];
+    const DeviceArray<unsigned char> there[2] = {DeviceArray<unsigned char>(size),
+                                                 DeviceArray<unsigned char>(size)};
+    for (int i = 0; i < 2; i++) {
+      for (uint64_t at = 0; at < size; at++)
+        sent[i].push_back(static_cast<unsigned char>(random.below(256)));
+      std::vector<unsigned char> given = sent[i];
+      relay.to_device(there[i].data(), given.data(), size);
+      given.assign(size, 0);  // read by then
+    }
+    for (int i = 0; i < 2; i++) {
+      std::vector<unsigned char> back(size);
+      relay.from_device(back.data(), there[i].data(), size);
+      check(back == sent[i], "relay: " + std::to_string(size) + " bytes there and back");
+    }
+  }
+  relay.to_device(nullptr, nullptr, 0);
+  relay.from_device(nullptr, nullptr, 0);
+}
+
 }  // namespace
 
 int main() {
@@ -107,6 +135,7 @@ int main() {
     setenv("MAGNET_EMULATION_ORDER", order, 1);
     test_two_streams();
     test_graph();
+    test_relay();
   }
   test_host_memory();
   return finish("streams");

@@ -219,7 +219,10 @@ void test_refusal() {
 
 void test_memory(uint32_t kind) {
   const uint64_t before = device_bytes_allocated();
+  const uint64_t host_before = pinned_bytes_allocated();
   const mg_trainer_options options = Model::options_of(kind);
+  mg_trainer_memory parts{};
+  require_ok(mg_trainer_memory_parts(&MODEL, &options, &parts), "memory_parts");
   uint64_t said = 0;
   require_ok(mg_trainer_bytes(&MODEL, &options, &said), "bytes");
   Model model(kind);
@@ -229,6 +232,12 @@ void test_memory(uint32_t kind) {
   const uint64_t taken = device_bytes_allocated() - before;
   check(taken == said, "training takes " + std::to_string(taken) + " bytes of the device, said were " +
                            std::to_string(said));
+  check(parts.arenas + parts.weights + parts.activations + parts.workspace == said,
+        "the parts add up");
+  const uint64_t host = pinned_bytes_allocated() - host_before;
+  const uint64_t host_said = parts.host_steps + parts.host_copies;
+  check(host == host_said, "and " + std::to_string(host) + " of the host, said were " +
+                               std::to_string(host_said));
 }
 
 }  // namespace

@@ -14,7 +14,7 @@ using namespace magnet::gpu;
 static_assert(sizeof(mg_trainer_options) == 32);
 static_assert(sizeof(mg_step_result) == 32);
 static_assert(sizeof(mg_orpo_result) == 72);
-static_assert(sizeof(mg_trainer_memory) == 32);
+static_assert(sizeof(mg_trainer_memory) == 48);
 
 namespace {
 

@@ -83,10 +83,10 @@ void TrainerOf<T>::token_losses(const int32_t* tokens, uint32_t rows, const int3
   uint64_t count = 0;
   evaluate(tokens, rows, cancel, &sum, &count);
   const int64_t positions = int64_t{rows} * options_.context;
-  copy_out(stream_, pinned_nll_.data(), storage_.work.nll,
+  copy_out(stream_, host_.nll, storage_.work.nll,
            static_cast<uint64_t>(positions) * sizeof(float));
   stream_.wait();
-  std::copy_n(pinned_nll_.data(), positions, out);
+  std::copy_n(host_.nll, positions, out);
   if (streams == nullptr) return;
   // Padding is zero: it adds nothing to the squares, but must not count.
   const auto stats = [&](const Matrix<float>& x) {
@@ -135,8 +135,8 @@ void TrainerOf<T>::logits(const int32_t* tokens, uint32_t count, float* out) {
   for (uint32_t i = 0; i < count; i++) {
     if (tokens[i] < 0 || tokens[i] >= vocab)
       fail(MG_E_INVALID, "token %d is outside the vocabulary of %d", tokens[i], vocab);
-    slot.inputs[i] = tokens[i];
-    slot.targets[i] = IGNORED;
+    slot.at.inputs[i] = tokens[i];
+    slot.at.targets[i] = IGNORED;
   }
   send_tokens(slot, pass);
   prepare_weights();

@@ -29,12 +29,12 @@ void TrainerOf<T>::load_labelled(const LabelledTokens& batch, TokenSlot& slot) c
         fail(MG_E_INVALID, "token %d of sequence %lld is outside the vocabulary of %d", tokens[t],
              static_cast<long long>(s), vocab);
       const auto at = static_cast<uint64_t>(s * context + t);
-      if (t < context) slot.inputs[at] = tokens[t];
+      if (t < context) slot.at.inputs[at] = tokens[t];
       if (t == 0) continue;
       if (labels[t] != IGNORED && labels[t] != tokens[t])
         fail(MG_E_INVALID, "label %d of sequence %lld is neither its token nor -100", labels[t],
              static_cast<long long>(s));
-      slot.targets[at - 1] = labels[t];
+      slot.at.targets[at - 1] = labels[t];
     }
     if (labels_counted(labels, batch.width) == 0)
       fail(MG_E_INVALID, "sequence %lld counts no label", static_cast<long long>(s));
@@ -52,14 +52,14 @@ void TrainerOf<T>::log_probs(const LabelledTokens& batch, const int32_t* cancel,
   prepare_weights();
   forward(pass);
   head(pass.rows(), HeadPass::losses);
-  copy_out(stream_, pinned_nll_.data(), storage_.work.nll,
+  copy_out(stream_, host_.nll, storage_.work.nll,
            static_cast<uint64_t>(pass.rows()) * sizeof(float));
   stream_.wait();
   for (int64_t s = 0; s < batch.sequences; s++) {
     counts[s] = labels_counted(batch.labels + s * batch.width, batch.width);
     sums[s] = 0.0;
     for (int64_t t = 0; t < pass.context; t++)
-      sums[s] -= static_cast<double>(pinned_nll_[static_cast<uint64_t>(s * pass.context + t)]);
+      sums[s] -= static_cast<double>(host_.nll[s * pass.context + t]);
     if (!std::isfinite(sums[s])) fail(MG_E_NUMERIC, "a log-probability is not finite");
   }
 }
@@ -99,10 +99,10 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
     if (s % 2 == 0) chosen_tokens += counted;
   }
   require(chosen_tokens > 0, MG_E_INVALID, "trainer: no label is counted");
-  pinned_pair_scales_[0] = {1.0 / static_cast<double>(chosen_tokens),
+  *host_.pair_scales = {1.0 / static_cast<double>(chosen_tokens),
                             1.0 / (static_cast<double>(pairs.pairs) * pairs.accumulate),
                             static_cast<double>(beta)};
-  copy_in(stream_, w.pair_scales, pinned_pair_scales_.data(), sizeof(PairScales));
+  copy_in(stream_, w.pair_scales, host_.pair_scales, sizeof(PairScales));
   fill_bytes(stream_, w.pairs, 0, sizeof(PairTotals));
   fill_bytes(stream_, storage_.grad, 0, layout_.count * sizeof(float));
   set_gradient_scale(1.0);
@@ -119,9 +119,9 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
     stop_if_cancelled(cancel);
     update(*optimizer);
   }
-  copy_out(stream_, pinned_pairs_.data(), w.pairs, sizeof(PairTotals));
+  copy_out(stream_, host_.pairs, w.pairs, sizeof(PairTotals));
   total.grad_norm = read_state(&total.loss).norm;
-  const PairTotals& found = pinned_pairs_[0];
+  const PairTotals& found = *host_.pairs;
   total.nll = found.nll;
   total.odds_loss = found.odds_loss;
   total.log_odds = found.log_odds;

@@ -33,33 +33,31 @@ class Found {
 /** A compressed pseudo-gradient in device memory. */
 class Staged {
  public:
-  Staged(const Stream& stream, uint32_t kind, uint64_t n)
-      : stream_(stream),
+  Staged(Relay& relay, uint32_t kind, uint64_t n)
+      : relay_(relay),
         value_bytes_(codec::value_bytes(kind, n)),
         scale_bytes_(codec::is_blocked(kind) ? codec::block_count(n) * sizeof(float) : 0),
         memory_(room() + scale_bytes_),
         view_{kind, n, reinterpret_cast<float*>(memory_.data() + room()), memory_.data()} {}
   /** From the host, with every value checked. */
-  Staged(const Stream& stream, const codec::DeltaPayload& from)
-      : Staged(stream, from.kind, from.n) {
-    copy_in(stream, view_.scales, from.scales, scale_bytes_);
-    copy_in(stream, view_.values, from.values, value_bytes_);
-    const Found bad(stream);
-    delta_check(stream, view_, bad.device());
+  Staged(Relay& relay, const codec::DeltaPayload& from) : Staged(relay, from.kind, from.n) {
+    relay.to_device(view_.scales, from.scales, scale_bytes_);
+    relay.to_device(view_.values, from.values, value_bytes_);
+    const Found bad(relay.stream());
+    delta_check(relay.stream(), view_, bad.device());
     require(bad.read() == 0, MG_E_FORMAT, codec::BAD_DELTA);
   }
   const PackedDelta& view() const { return view_; }
   /** Behind the header. */
   void read(uint8_t* out) const {
-    copy_out(stream_, out, view_.scales, scale_bytes_);
-    copy_out(stream_, out + scale_bytes_, view_.values, value_bytes_);
-    stream_.wait();
+    relay_.from_device(out, view_.scales, scale_bytes_);
+    relay_.from_device(out + scale_bytes_, view_.values, value_bytes_);
   }
 
  private:
   uint64_t room() const { return (value_bytes_ + 15) / 16 * 16; }
 
-  const Stream& stream_;
+  Relay& relay_;
   uint64_t value_bytes_;
   uint64_t scale_bytes_;
   DeviceArray<uint8_t> memory_;
@@ -99,7 +97,7 @@ void Rounds::compress(uint32_t kind, bool feedback, uint8_t* out, uint64_t out_b
           "mg_trainer_delta_compress: out_bytes is not what mg_delta_bytes says");
   check_cancel(cancel);
   const DeltaSource source{arena(BASE), params_, feedback ? arena(RESIDUAL) : nullptr, n_};
-  const Staged staged(stream_, kind, n_);
+  const Staged staged(relay_, kind, n_);
   const Found worst(stream_);
   delta_worst(stream_, source, worst.device());
   codec::check_magnitude(kind, worst.read());
@@ -114,14 +112,14 @@ void Rounds::check(const uint8_t* bytes, uint64_t length, const int32_t* cancel)
   require(bytes != nullptr || length == 0, MG_E_INVALID, "mg_trainer_delta_check: bytes is null");
   const codec::DeltaPayload payload = codec::parse_delta(bytes, length, n_);
   check_cancel(cancel);
-  const Staged staged(stream_, payload);
+  const Staged staged(relay_, payload);
 }
 
 void Rounds::add(const uint8_t* bytes, uint64_t length, float weight, const int32_t* cancel) {
   require(bytes != nullptr || length == 0, MG_E_INVALID, "mg_trainer_outer_add: bytes is null");
   const codec::DeltaPayload payload = codec::parse_delta(bytes, length, n_);
   check_cancel(cancel);
-  const Staged staged(stream_, payload);
+  const Staged staged(relay_, payload);
   require(std::isfinite(weight), MG_E_NUMERIC, "mg_trainer_outer_add: the weight is not finite");
   check_cancel(cancel);
   const Found worst(stream_);

@@ -2,6 +2,7 @@
 // sum in device memory, made when they are first used, and the pseudo-gradients that come and go.
 #pragma once
 #include "../kernels/delta.hpp"
+#include "relay.hpp"
 
 namespace magnet::gpu {
 
@@ -9,9 +10,9 @@ class Rounds {
  public:
   enum : uint32_t { BASE = 4, MOMENTUM = 5, RESIDUAL = 6, SUM = 7 };
 
-  /** Of a trainer with these parameters, which outlive it as the stream does. */
-  Rounds(const Stream& stream, const float* params, uint64_t n)
-      : stream_(stream), params_(params), n_(n) {}
+  /** Of a trainer with these parameters, which outlive it as the relay does. */
+  Rounds(Relay& relay, const float* params, uint64_t n)
+      : relay_(relay), stream_(relay.stream()), params_(params), n_(n) {}
 
   /** Of these numbers; zeros when it is made. */
   float* arena(uint32_t which);
@@ -25,6 +26,7 @@ class Rounds {
   void outer_step(float lr, float mu, const int32_t* cancel);
 
  private:
+  Relay& relay_;
   const Stream& stream_;
   const float* params_;
   uint64_t n_;

@@ -11,18 +11,6 @@
 
 namespace magnet::gpu {
 
-namespace {
-/** Micro-batches in the stream: one that the device runs, one behind it while the host prepares the next
- * would do; one more is for a host that is busy elsewhere. */
-constexpr size_t SLOTS = 3;
-}  // namespace
-
-template <class T>
-TrainerOf<T>::TokenSlot::TokenSlot(int64_t rows)
-    : inputs(static_cast<uint64_t>(rows)),
-      targets(static_cast<uint64_t>(rows)),
-      order(token_order_size(rows)) {}
-
 template <class T>
 TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options& options)
     : Trainer(options),
@@ -30,19 +18,14 @@ TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options&
       layout_(model_layout(config)),
       area_(carve<T>(config, options, nullptr).bytes()),
       storage_(carve<T>(config, options, area_.data())),
-      rounds_(stream_, storage_.params, layout_.count) {
+      host_area_(carve_host(options, nullptr).bytes),
+      host_(carve_host(options, host_area_.data())),
+      relay_(stream_, host_.relay),
+      rounds_(relay_, storage_.params, layout_.count) {
   // Zeros: the padding that products count on, moments, and an arena as the CPU's.
   fill_bytes(stream_, area_.data(), 0, area_.size());
   stream_.workspace(workspace_of<T>());
-  const auto rows = static_cast<uint64_t>(whole().rows());
-  for (size_t i = 0; i < SLOTS; i++) slots_.emplace_back(whole().rows());
-  pinned_nll_ = PinnedArray<float>(rows);
-  pinned_weights_ = PinnedArray<float>(1);
-  pinned_pair_scales_ = PinnedArray<PairScales>(1);
-  pinned_pairs_ = PinnedArray<PairTotals>(1);
-  pinned_loss_ = PinnedArray<double>(1);
-  pinned_numbers_ = PinnedArray<StepNumbers>(1);
-  pinned_state_ = PinnedArray<StepState>(1);
+  for (const TokenPlaces& places : host_.slots) slots_.emplace_back(places);
   const RopeTables tables(options.context, config.head_dim, config.rope_theta);
   const uint64_t bytes = tables.cos.size() * sizeof(float);
   copy_in(stream_, storage_.work.cosines, tables.cos.data(), bytes);
@@ -80,9 +63,9 @@ uint64_t TrainerOf<T>::load_tokens(const int32_t* tokens, const Pass& pass,
         fail(MG_E_INVALID, "token %d of sequence %lld is outside the vocabulary of %d", id,
              static_cast<long long>(s), vocab);
       const auto at = static_cast<uint64_t>(s * pass.context + t);
-      if (t < pass.context) slot.inputs[at] = id;
+      if (t < pass.context) slot.at.inputs[at] = id;
       if (t == 0) continue;
-      slot.targets[at - 1] = id;
+      slot.at.targets[at - 1] = id;
       if (id != IGNORED) counted++;
     }
   }
@@ -93,18 +76,18 @@ template <class T>
 void TrainerOf<T>::send_tokens(TokenSlot& slot, const Pass& pass) {
   const Workspace<T>& w = storage_.work;
   const auto rows = static_cast<uint64_t>(pass.rows());
-  token_order(slot.inputs.data(), pass.rows(), config_.vocab_size, slot.order.data());
+  token_order(slot.at.inputs, pass.rows(), config_.vocab_size, slot.at.order);
   // In the stream of the passes: microseconds beside a pass of milliseconds.
-  copy_in(stream_, w.inputs, slot.inputs.data(), rows * sizeof(int32_t));
-  copy_in(stream_, w.targets, slot.targets.data(), rows * sizeof(int32_t));
-  copy_in(stream_, w.order, slot.order.data(), token_order_size(pass.rows()) * sizeof(int32_t));
+  copy_in(stream_, w.inputs, slot.at.inputs, rows * sizeof(int32_t));
+  copy_in(stream_, w.targets, slot.at.targets, rows * sizeof(int32_t));
+  copy_in(stream_, w.order, slot.at.order, token_order_size(pass.rows()) * sizeof(int32_t));
   slot.sent.record(stream_);
 }
 
 template <class T>
 void TrainerOf<T>::set_gradient_scale(double scale) {
-  pinned_weights_[0] = static_cast<float>(scale);
-  copy_in(stream_, storage_.work.gradient_scale, pinned_weights_.data(), sizeof(float));
+  *host_.gradient_scale = static_cast<float>(scale);
+  copy_in(stream_, storage_.work.gradient_scale, host_.gradient_scale, sizeof(float));
 }
 
 template <class T>
@@ -149,11 +132,11 @@ void TrainerOf<T>::measure_gradient() {
 
 template <class T>
 StepState TrainerOf<T>::read_state(double* loss) {
-  copy_out(stream_, pinned_loss_.data(), storage_.work.loss, sizeof(double));
-  copy_out(stream_, pinned_state_.data(), storage_.work.state, sizeof(StepState));
+  copy_out(stream_, host_.loss, storage_.work.loss, sizeof(double));
+  copy_out(stream_, host_.state, storage_.work.state, sizeof(StepState));
   stream_.wait();
-  *loss = pinned_loss_[0];
-  return pinned_state_[0];
+  *loss = *host_.loss;
+  return *host_.state;
 }
 
 template <class T>
@@ -200,9 +183,9 @@ void TrainerOf<T>::check_scales() {
   for (size_t i = 0; i < storage_.weights.size(); i++) {
     const std::array<uint64_t, 7> offsets = weight_offsets(layout_.layers[i]);
     storage_.weights[i].for_each([&](const QuantisedWeight<T>& w, int index) {
-      copy_out(stream_, pinned_weights_.data(), w.inverse, sizeof(float));
+      copy_out(stream_, host_.inverse, w.inverse, sizeof(float));
       stream_.wait();
-      if (std::isfinite(pinned_weights_[0])) return;
+      if (std::isfinite(*host_.inverse)) return;
       for (const Tensor& t : layout_.tensors)
         if (t.offset == offsets[static_cast<size_t>(index)])
           fail(MG_E_NUMERIC, "%s holds NaN or infinity", t.name.c_str());
@@ -212,8 +195,8 @@ void TrainerOf<T>::check_scales() {
 
 template <class T>
 void TrainerOf<T>::update(const mg_optimizer& optimizer) {
-  pinned_numbers_[0] = step_numbers(optimizer);
-  copy_in(stream_, storage_.work.numbers, pinned_numbers_.data(), sizeof(StepNumbers));
+  *host_.numbers = step_numbers(optimizer);
+  copy_in(stream_, storage_.work.numbers, host_.numbers, sizeof(StepNumbers));
   after_snapshot();
   const auto work = [&] {
     const Workspace<T>& w = storage_.work;
@@ -333,11 +316,10 @@ void TrainerOf<T>::release(uint32_t which) {
 // memory of the device.
 template <class T>
 void TrainerOf<T>::start_snapshot() {
-  constexpr uint32_t STATE = 3;
-  for (uint32_t which = 0; which < STATE; which++) arena(which);
+  for (uint32_t which = 0; which < STATE_ARENAS; which++) arena(which);
   boundary_.record(stream_);
   copies_.wait_for(boundary_);
-  for (uint32_t which = 0; which < STATE; which++)
+  for (uint32_t which = 0; which < STATE_ARENAS; which++)
     copy_out(copies_, arena(which), device_arena(which), layout_.count * sizeof(float));
   copied_.record(copies_);
 }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <initializer_list>
 
+#include "relay.hpp"
 #include "trainer.hpp"
 
 namespace magnet::gpu {
@@ -175,6 +176,27 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
   return s;
 }
 
+HostStorage carve_host(const mg_trainer_options& o, void* base) {
+  Carver from(base);
+  const int64_t count = int64_t{o.batch} * o.context;
+  const auto rows = static_cast<uint64_t>(count);
+  HostStorage s{};
+  for (TokenPlaces& slot : s.slots)
+    slot = {from.take<int32_t>(rows), from.take<int32_t>(rows),
+            from.take<int32_t>(token_order_size(count))};
+  s.nll = from.take<float>(rows);
+  s.gradient_scale = from.take<float>(1);
+  s.inverse = from.take<float>(1);
+  s.pair_scales = from.take<PairScales>(1);
+  s.pairs = from.take<PairTotals>(1);
+  s.loss = from.take<double>(1);
+  s.numbers = from.take<StepNumbers>(1);
+  s.state = from.take<StepState>(1);
+  s.relay = from.take<unsigned char>(Relay::BYTES);
+  s.bytes = from.used();
+  return s;
+}
+
 template Storage<float> carve(const mg_model_config&, const mg_trainer_options&, void*);
 template Storage<bf16> carve(const mg_model_config&, const mg_trainer_options&, void*);
 
@@ -198,6 +220,8 @@ template <class T>
 mg_trainer_memory memory_of(const mg_model_config& config, const mg_trainer_options& options) {
   mg_trainer_memory parts = carve<T>(config, options, nullptr).parts;
   parts.workspace += workspace_of<T>();
+  parts.host_steps = carve_host(options, nullptr).bytes;
+  parts.host_copies = STATE_ARENAS * model_layout(config).count * sizeof(float);
   return parts;
 }
 }  // namespace

@@ -125,6 +125,32 @@ struct Storage {
 template <class T>
 Storage<T> carve(const mg_model_config& config, const mg_trainer_options& options, void* base);
 
+/** Micro-batches in the stream: one that the device runs, one behind it while the host prepares the next
+ * would do; one more is for a host that is busy elsewhere. */
+constexpr size_t TOKEN_SLOTS = 3;
+
+/** Tokens of a micro-batch on their way to the device: inputs, targets (rows), token_order of the rows. */
+struct TokenPlaces {
+  int32_t *inputs, *targets, *order;
+};
+
+/** The host's page-locked memory of a trainer's steps, what comes and goes between two waits. */
+struct HostStorage {
+  TokenPlaces slots[TOKEN_SLOTS];
+  float* nll;  // (rows)
+  float* gradient_scale;
+  float* inverse;  // of a weight that is looked at
+  PairScales* pair_scales;
+  PairTotals* pairs;
+  double* loss;
+  StepNumbers* numbers;
+  StepState* state;
+  unsigned char* relay;  // see relay.hpp
+  uint64_t bytes;
+};
+/** As carve. */
+HostStorage carve_host(const mg_trainer_options& options, void* base);
+
 /** What the stream's products take besides. */
 template <class T>
 uint64_t workspace_of() {

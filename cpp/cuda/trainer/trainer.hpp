@@ -29,6 +29,9 @@ struct PairBatch {
   uint32_t accumulate;
 };
 
+/** params, m and v: what a checkpoint holds. */
+constexpr uint32_t STATE_ARENAS = 3;
+
 class Rounds;
 
 /** See magnet_train.h for every call. */

@@ -51,10 +51,9 @@ class TrainerOf final : public Trainer {
     auto operator<=>(const Pass&) const = default;
   };
 
-  /** Tokens of a micro-batch on their way to the device. */
   struct TokenSlot {
-    explicit TokenSlot(int64_t rows);
-    PinnedArray<int32_t> inputs, targets, order;
+    explicit TokenSlot(const TokenPlaces& places) : at(places) {}
+    TokenPlaces at;
     Event sent;
   };
 
@@ -140,16 +139,12 @@ class TrainerOf final : public Trainer {
   Stream copies_;  // of snapshots, beside the other
   DeviceArray<unsigned char> area_;
   Storage<T> storage_;
+  PinnedArray<unsigned char> host_area_;
+  HostStorage host_;
+  Relay relay_;
   Rounds rounds_;
   std::deque<TokenSlot> slots_;
   size_t next_slot_ = 0;
-  PinnedArray<float> pinned_nll_;
-  PinnedArray<float> pinned_weights_;  // inverse scales, and one gradient scale behind them
-  PinnedArray<PairScales> pinned_pair_scales_;
-  PinnedArray<PairTotals> pinned_pairs_;
-  PinnedArray<double> pinned_loss_;
-  PinnedArray<StepNumbers> pinned_numbers_;
-  PinnedArray<StepState> pinned_state_;
   PinnedArray<float> arenas_[8];  // made when they are first asked for
   std::map<Pass, std::unique_ptr<Graph>> micro_batches_;
   std::unique_ptr<Graph> update_graph_;
