@@ -6,6 +6,7 @@ import { benchKernels, type KernelReport } from "../model/bench-kernels.ts";
 import { type BenchShape, benchShape, SHAPE_NAMES, type ShapeName } from "../model/bench-shapes.ts";
 import { type BenchOptions, benchTrain, type TrainReport } from "../model/bench-train.ts";
 import { chooseDevice, parseDevice } from "../native/device.ts";
+import { account } from "./bench/account.ts";
 import { chain } from "./bench/chain.ts";
 import { infer } from "./bench/infer.ts";
 import { COMPARE_FLAGS, limitsText, measure, percent, resultsTable } from "./bench/output.ts";
@@ -142,5 +143,5 @@ const kernel = defineCommand({
 });
 
 export const bench = defineGroup("Measures this machine", {
-  ...{ train, kernel, product, infer, chain, research },
+  ...{ train, kernel, account, product, infer, chain, research },
 });

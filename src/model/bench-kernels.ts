@@ -5,6 +5,7 @@
  */
 import { type BenchResult, benchResult, machineOf } from "../core/bench-report.ts";
 import type { MachineLimits } from "../native/machine.ts";
+import { type AccountPart, accountOf, hasAccount } from "./bench-account.ts";
 import { kernelWork, roofOf } from "./bench-roofline.ts";
 import { type BenchShape, flopsPerToken } from "./bench-shapes.ts";
 import { type BenchOptions, benchMachine, timeSteps } from "./bench-train.ts";
@@ -44,22 +45,37 @@ function measuredKernels(profiles: readonly StepProfile[]): Measured[] {
   return [...found.values()];
 }
 
+/** On a GPU, beside what the sizes let one expect of an H200. */
+function gpuKernelResult(
+  measured: Measured,
+  account: AccountPart[],
+  step_ms: number,
+): KernelResult {
+  const { name, kernel, site, ms } = measured;
+  const ms_per_step = Math.min(...ms);
+  const share = ms_per_step / step_ms;
+  const part = account.find((p) => p.kernel === kernel && p.site === site);
+  if (part === undefined)
+    return { ...benchResult(name, "ms", ms), share, ms_per_step, ms_at_limit: null };
+  const [amount, unit] = part.operations > 0 ? [part.operations, "GFLOP/s"] : [part.bytes, "GB/s"];
+  const rates = ms.map((t) => amount / t / 1e6);
+  const roof = { value: amount / part.ms / 1e6, name: "account of an H200" };
+  return { ...benchResult(name, unit, rates, roof), share, ms_per_step, ms_at_limit: part.ms };
+}
+
 function kernelResult(
   { name, kernel, site, ms, calls_per_step }: Measured,
   shape: BenchShape,
-  limits: MachineLimits | null,
+  limits: MachineLimits,
   step_ms: number,
 ): KernelResult {
   const ms_per_step = Math.min(...ms);
   const share = ms_per_step / step_ms;
   const work = kernelWork(kernel, site, shape);
-  // Bytes are those of a CPU's operands.
-  if (work === undefined || (limits === null && work.unit === "GB/s"))
+  if (work === undefined)
     return { ...benchResult(name, "ms", ms), share, ms_per_step, ms_at_limit: null };
   const amount = work.unit === "GB/s" ? work.bytes : work.operations;
   const rates = ms.map((t) => amount / t / 1e6);
-  if (limits === null)
-    return { ...benchResult(name, work.unit, rates), share, ms_per_step, ms_at_limit: null };
   const roof = roofOf(work, limits, work.bytes / Math.max(1, calls_per_step));
   const ms_at_limit = amount / roof.value / 1e6;
   return { ...benchResult(name, work.unit, rates, roof), share, ms_per_step, ms_at_limit };
@@ -90,8 +106,13 @@ export async function benchKernels(options: BenchOptions) {
   await timeSteps({ ...options, by_part: true, onRepeat });
   const measured = measuredKernels(profiles);
   const step_ms = measured.reduce((sum, { ms }) => sum + Math.min(...ms), 0);
+  const account = limits || !hasAccount(shape) ? [] : accountOf(shape);
   const results = measured
-    .map((kernel) => kernelResult(kernel, shape, limits, step_ms))
+    .map((kernel) =>
+      limits
+        ? kernelResult(kernel, shape, limits, step_ms)
+        : gpuKernelResult(kernel, account, step_ms),
+    )
     .sort((x, y) => y.ms_per_step - x.ms_per_step);
   const at_limit_ms = results.reduce((sum, r) => sum + (r.ms_at_limit ?? 0), 0);
   const { model, batch, context } = shape;

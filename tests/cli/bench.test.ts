@@ -156,3 +156,13 @@ test("research: the learners' CPU seconds and the workers' trials on a small tab
     expect(value).toBeGreaterThan(0);
   }
 });
+
+test("account: computed from sizes, without a GPU, and says so", async () => {
+  const report = oneDocument(await run("account", "--shape", "a", "--batch", "8", "--json"));
+  const parts = report.parts as { kernel: string; site: string; ms: number }[];
+  const total = report.total as { ms: number; tokens_per_s: number };
+  expect(parts.reduce((sum, { ms }) => sum + ms, 0)).toBeCloseTo(total.ms, 9);
+  expect(total.tokens_per_s).toBeCloseTo((8 * 256 * 1000) / total.ms, 3);
+  const { stdout } = await run("account", "--shape", "a", "--tflops", "100");
+  expect(stdout).toContain("computed, not measured: products at 100 TFLOP/s");
+});
