@@ -3,7 +3,9 @@
  * steps on a GPU (or its emulation) and on the CPU, compared as an audit compares them. Prints the table of
  * docs/gpu-nodes.md, "Audits".
  *
- *   bun tests/agent/audit-tolerance.ts [small|wide]
+ *   bun tests/agent/audit-tolerance.ts [small|wide|deep] [all|STEPS,...] [seed]
+ *
+ * With numbers of steps before the stretch: honest ones only, from there.
  */
 import fs from "node:fs";
 import os from "node:os";
@@ -15,9 +17,9 @@ import { embeddedCorpus } from "../../src/cli/demo/corpus.ts";
 import { seededRandom } from "../../src/core/random.ts";
 import { BatchOrder } from "../../src/model/batch-order.ts";
 import { BatchReader } from "../../src/model/batch-reader.ts";
+import { judgeStretch } from "../../src/model/stretch-limits.ts";
 import { TokenFile } from "../../src/model/token-file.ts";
 import { Trainer } from "../../src/model/trainer.ts";
-import { compareStretch } from "../../src/model/update-limits.ts";
 import type { Device } from "../../src/native/device.ts";
 import { useEmulation } from "../native/emulated.ts";
 
@@ -40,10 +42,19 @@ const SHAPES = {
     d_ff: 128,
     context: 32,
   },
+  deep: {
+    d_model: 64,
+    n_layers: 6,
+    n_heads: 2,
+    n_kv_heads: 2,
+    head_dim: 32,
+    d_ff: 128,
+    context: 32,
+  },
 };
 const say = (line: string) => process.stdout.write(`${line}\n`);
 const STEPS = 20;
-const BEFORE = 100;
+const upTo = (count: number) => Array.from({ length: count }, (_, i) => i);
 
 interface How {
   /** Which of the stretch's steps; all unless given. */
@@ -80,7 +91,7 @@ async function run(
   trainer.v.set(from.v);
   await trainer.push("params", "m", "v");
   let done = 0;
-  for (const i of how.steps ?? Array.from({ length: STEPS }, (_, at) => at)) {
+  for (const i of how.steps ?? upTo(STEPS)) {
     const step = first + ++done;
     const tokens = batches.read((first + i) * job.batch, job.batch);
     const kept = (tokens.length / job.batch) * sequences;
@@ -173,9 +184,7 @@ async function cheatsOf(
   return cheats;
 }
 
-async function main(shape: keyof typeof SHAPES): Promise<void> {
-  if (process.env.MAGNET_CUDA_LIBRARY === undefined) useEmulation();
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-tolerance-"));
+async function openBench(shape: keyof typeof SHAPES, folder: string): Promise<Bench> {
   const decoder = new TextDecoder();
   const text = path.join(folder, "text.jsonl");
   const lines = (await embeddedCorpus()).map(({ bytes }) =>
@@ -189,64 +198,65 @@ async function main(shape: keyof typeof SHAPES): Promise<void> {
       ...SHAPES[shape],
     },
     settings: {
-      ...{
-        name: "tolerance",
-        rounds: 10,
-        inner_steps: STEPS,
-        batch: 4,
-        compression: "int4",
-        seed: 1,
-      },
+      ...{ name: "tolerance", rounds: 10, inner_steps: STEPS, batch: 4, compression: "int4" },
       inner: {
         ...{ lr: 2e-3, schedule: "constant", beta1: 0.9, beta2: 0.98, eps: 1e-8 },
         ...{ weight_decay: 0.1, clip: 1 },
       },
       ...{ outer: { lr: 0.7, momentum: 0.5 }, round_deadline_ms: 60_000, heldout_sequences: 2 },
+      seed: 1,
     },
     folder: path.join(folder, "job"),
   });
-  const bench = { job, file: await TokenFile.open(files[job.train_hash]!) };
-  const open = (device: Device) =>
-    Trainer.create(job.model, { batch: job.batch, context: job.model.context, threads: 1, device });
-  const [cpu, gpu] = [open({ kind: "cpu" }), open({ kind: "cuda", index: 0 })];
-  await cpu.initialise(1n);
-  const zeros = copyOf(cpu);
-  const steps = Array.from({ length: BEFORE }, (_, i) => i);
-  const trained = await run(bench, cpu, zeros, 0, { steps });
-  const cell = ({ length, cosine }: { length: number; cosine: number }) =>
-    `${length.toFixed(4)} / ${cosine.toFixed(4)}`;
-  say("| stretch | update | m | v | caught |\n|---|---|---|---|---|");
-  for (const [when, start, first] of [
-    ["after 100", trained, BEFORE],
-    ["at the start", zeros, 0],
-  ] as const) {
-    const row = async (name: string, theirs: PointArrays, ours: PointArrays, count = STEPS) => {
-      const { beta1, beta2 } = job.inner;
-      const decay = { m: beta1 ** count, v: beta2 ** count };
-      const compared = await compareStretch({
-        start,
-        theirs: copyOf(theirs),
-        ours: copyOf(ours),
-        decay,
-      });
-      const { update, m, v, wrong } = compared;
-      say(`| ${name}, ${when} | ${cell(update)} | ${cell(m)} | ${cell(v)} | ${wrong ?? "-"} |`);
-    };
-    for (const count of [3, 10]) {
-      const how = { steps: Array.from({ length: count }, (_, i) => i) };
-      const theirs = await run(bench, gpu, start, first, how);
-      await row(`honest, ${count} steps`, theirs, await run(bench, cpu, start, first, how), count);
-    }
-    const ours = await run(bench, gpu, start, first, {});
-    const honest = await run(bench, cpu, start, first, {});
-    await row("honest, 20 steps", ours, honest);
+  return { job, file: await TokenFile.open(files[job.train_hash]!) };
+}
+
+const cell = ({ length, cosine }: { length: number; cosine: number }) =>
+  `${length.toFixed(4)} / ${cosine.toFixed(4)}`;
+
+/** The rows of one start: `first` steps after zeros. */
+async function rows(bench: Bench, cpu: Trainer, gpu: Trainer, first: number, cheats: boolean) {
+  const { job } = bench;
+  await cpu.initialise(BigInt(process.argv[4] ?? 1));
+  const steps = upTo(first);
+  const start = await run(bench, cpu, copyOf(cpu), 0, { steps });
+  const row = async (name: string, theirs: PointArrays, ours: PointArrays, count = STEPS) => {
+    const { beta1, beta2 } = job.inner;
+    const ends = { theirs: copyOf(theirs), ours: copyOf(ours) };
+    const how = { beta1, beta2, steps: count, seen: first };
+    const { compared, wrong } = await judgeStretch({ start, ...ends, ...how });
+    const { params, m, v } = compared;
+    const figures = [cell(params), cell(m), cell(v), wrong ? "yes" : "-"];
+    say(`| ${first} | ${name} | ${figures.join(" | ")} |`);
+  };
+  for (const count of cheats ? [3, 10] : []) {
+    const how = { steps: upTo(count) };
+    const theirs = await run(bench, gpu, start, first, how);
+    await row(`honest, ${count} steps`, theirs, await run(bench, cpu, start, first, how), count);
+  }
+  const ours = await run(bench, gpu, start, first, {});
+  const honest = await run(bench, cpu, start, first, {});
+  await row("honest, 20 steps", ours, honest);
+  if (cheats)
     for (const [name, end] of await cheatsOf(bench, cpu, start, first, honest))
       await row(name, end, ours);
-  }
+}
+
+async function main(shape: keyof typeof SHAPES, what: string): Promise<void> {
+  if (process.env.MAGNET_CUDA_LIBRARY === undefined) useEmulation();
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-tolerance-"));
+  const bench = await openBench(shape, folder);
+  const { batch, model } = bench.job;
+  const open = (device: Device) =>
+    Trainer.create(model, { batch, context: model.context, threads: 1, device });
+  const [cpu, gpu] = [open({ kind: "cpu" }), open({ kind: "cuda", index: 0 })];
+  say("| steps before | stretch | update | m | v | caught |\n|---|---|---|---|---|---|");
+  const starts = what === "all" ? [100, 0] : what.split(",").map(Number);
+  for (const first of starts) await rows(bench, cpu, gpu, first, what === "all");
   cpu.close();
   gpu.close();
   bench.file.close();
   fs.rmSync(folder, { recursive: true });
 }
 
-await main((process.argv[2] ?? "small") as keyof typeof SHAPES);
+await main((process.argv[2] ?? "small") as keyof typeof SHAPES, process.argv[3] ?? "all");

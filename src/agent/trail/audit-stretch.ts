@@ -2,13 +2,13 @@
  * The audit of one stretch of a trail: the auditor does the author's inner steps again, from the weights and
  * moments of the stretch's first point, and compares both with those of its last. Between CPUs training is
  * bit-reproducible and the hashes must be equal; where one of the two trained on a GPU, directions and
- * lengths are judged (src/model/update-limits.ts). It decides nothing for the network: a verdict is a reason
+ * lengths are judged (src/model/stretch-limits.ts). It decides nothing for the network: a verdict is a reason
  * to have a third node look.
  */
 import { MagnetError } from "../../core/errors.ts";
+import { COMPARED_STEPS_MAX, judgeStretch } from "../../model/stretch-limits.ts";
 import type { TokenFile } from "../../model/token-file.ts";
 import type { Trainer } from "../../model/trainer.ts";
-import { compareStretch, UPDATE_LIMITS } from "../../model/update-limits.ts";
 import type { Device } from "../../native/device.ts";
 import { doInnerSteps, type StepsTask } from "../inner-steps.ts";
 import type { JobSpec } from "../job.ts";
@@ -50,7 +50,7 @@ export function comparison(
 ): AuditVerdict["by"] | null {
   if (trail.device === "cpu" && device === "cpu") return "bits";
   const steps = stepOfPoint(job, stretch + 1) - stepOfPoint(job, stretch);
-  return steps <= UPDATE_LIMITS.steps_max ? "tolerance" : null;
+  return steps <= COMPARED_STEPS_MAX ? "tolerance" : null;
 }
 
 export interface AuditTools {
@@ -91,19 +91,21 @@ async function sameBits(work: AuditedStretch, trainer: Trainer): Promise<string 
 }
 
 async function withinTolerance(
-  { stretch, start }: AuditedStretch,
+  { trail, stretch, start }: AuditedStretch,
   theirs: PointArrays,
   { job, trainer, signal }: AuditTools,
 ): Promise<string | null> {
+  const from = stepOfPoint(job, stretch);
+  const steps = stepOfPoint(job, stretch + 1) - from;
   const { params, m, v } = trainer;
-  const steps = stepOfPoint(job, stretch + 1) - stepOfPoint(job, stretch);
-  const decay = { m: job.inner.beta1 ** steps, v: job.inner.beta2 ** steps };
-  const ends = { start, theirs, ours: { params, m, v }, decay };
+  const { beta1, beta2 } = job.inner;
+  const seen = trail.optimizer_steps + from;
+  const ends = { start, theirs, ours: { params, m, v }, beta1, beta2, steps, seen };
   try {
-    return (await compareStretch(ends, signal ? { signal } : {})).wrong;
+    return (await judgeStretch(ends, signal ? { signal } : {})).wrong;
   } catch (error) {
     if (error instanceof MagnetError && error.code === "NOT_A_NUMBER")
-      return "its end is no numbers";
+      return "it does not end in numbers";
     throw error;
   }
 }
