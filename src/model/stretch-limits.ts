@@ -67,9 +67,10 @@ export async function judgeStretch(
   const compared: Partial<StretchVerdict["compared"]> = {};
   let wrong: string | null = null;
   for (const part of PARTS) {
-    for (const end of [theirs, ours])
-      await accumulateDelta(end[part], start[part], -kept[part], options);
-    compared[part] = await compareArrays(theirs[part], ours[part], options);
+    const ends = [theirs[part], ours[part]] as const;
+    const from = ends.includes(start[part]) ? start[part].slice() : start[part];
+    for (const end of ends) await accumulateDelta(end, from, -kept[part], options);
+    compared[part] = await compareArrays(...ends, options);
     const reason = exceeds(compared[part], limits[part]);
     wrong ??= reason && `the ${NAMES[part]} ${reason}`;
   }
