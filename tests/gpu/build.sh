@@ -55,26 +55,44 @@ link() {
   return 1
 }
 
+# Objects of the sources on stdin: the list of them, into `objects`, or a row that says which failed.
+objects_of() { # folder, what they are for
+  local source lost=""
+  objects=""
+  while read -r source; do
+    objects="$objects $(object_of "$1" "$source")"
+    [ -f "$(object_of "$1" "$source")" ] || lost="$lost $(basename "$source")"
+  done
+  [ -z "$lost" ] && return 0
+  row "$2" "" "did not compile:$(plain <<< "$lost")" false
+  return 1
+}
+
 # Seconds. In a rehearsal without nvcc there is nothing to rehearse.
 build() {
+  local started=$SECONDS all=true device f objects
+  local cuda_link="$nvcc -cudart=static --no-device-link -Xlinker=--no-undefined"
+  local exports="--version-script=cpp/exports.map"
   say "building for sm_$arch with $cores jobs"
-  local started=$SECONDS all=true device="" host="" f
   if ! "$nvcc" --version > /dev/null 2>&1; then
     row "build for sm_$arch" "" "$nvcc does not run" "$([ -n "$rehearse" ] && echo null || echo false)"
     return
   fi
   compile_all "$(allowed "$1")" || all=false
-  for f in $(cuda_sources); do device="$device $(object_of cuda "$f")"; done
-  while read -r f; do host="$host $(object_of cpu "$f")"; done < cpp/cuda/host.sources
-  local cuda_link="$nvcc -cudart=static --no-device-link -Xlinker=--no-undefined"
-  local exports="--version-script=cpp/exports.map"
-  link "$made/libmagnet_cuda.so" $cuda_link -shared "-Xlinker=$exports" $device $host -ldl || all=false
-  link "$made/libmagnet_cpu.so" g++ -shared "-Wl,$exports" \
-    $(for f in $(cpu_sources); do object_of cpu "$f"; done) -lpthread -ldl || all=false
-  for f in $(programs); do
-    link "$made/$(basename "$f" .cpp)" $cuda_link "$(object_of tests "$f")" $device $host -ldl || all=false
-  done
-  row "build for sm_$arch" "" "$((SECONDS - started)) s" "$all"
+  if objects_of cpu libmagnet_cpu.so < <(cpu_sources); then
+    link "$made/libmagnet_cpu.so" g++ -shared "-Wl,$exports" $objects -lpthread -ldl || all=false
+  fi
+  if objects_of cuda libmagnet_cuda.so < <(cuda_sources); then
+    device="$objects"
+    objects_of cpu "the host's part of libmagnet_cuda.so" < cpp/cuda/host.sources || all=false
+    device="$device $objects"
+    link "$made/libmagnet_cuda.so" $cuda_link -shared "-Xlinker=$exports" $device -ldl || all=false
+    for f in $(programs); do
+      objects_of tests "$(basename "$f" .cpp)" <<< "$f" || continue
+      link "$made/$(basename "$f" .cpp)" $cuda_link $objects $device -ldl || all=false
+    done
+  fi
+  row "build for sm_$arch" "" "$((SECONDS - started)) s with $cores jobs" "$all"
 }
 
 # For a rehearsal: the emulated library and programs (build.ts makes them) beside the CPU's library.

@@ -1,23 +1,23 @@
 #!/bin/bash
 # Everything that wants a GPU, on a machine with one: builds cpp/cuda with nvcc, runs the tests of the
-# kernels, the golden files, the benches and compute-sanitizer, and ends with a table.
+# kernels, the golden files, the benches, the executable and compute-sanitizer, and ends with a table.
 # Needs nvcc, g++ and python3 with numpy; PyTorch for the comparison; no npm and no network.
 #   tests/gpu/run.sh [--rehearse] [--within SECONDS] [stage...]     all of them unless named:
-#     build load tests golden speed infer torch curve gemm delta memcheck racecheck
+#     build load tests golden speed infer torch curve gemm delta product memcheck racecheck
 # --within: when the table is to be there; what has no time left then is a row that says so. Each stage
 # has a limit of its own besides, and one that fails hides no row of another: rows are written as
 # soon as they are known, to build/gpu/rows.jsonl (beside log.txt) and to the folder that OUT names.
 # --rehearse: the same on a machine without a GPU, with the emulation at tiny sizes and a build by nvcc
 # where that is installed. It says whether the scripts work, and nothing of speed.
 # TESTS names tests of the kernels (default: all), PYTHON an interpreter, NVCC and JOBS the compiler, MADE
-# a folder in the place of build/gpu.
+# a folder in the place of build/gpu, PRODUCT parts of the stage product.
 # What to run in which order where time is short: docs/gpu-nodes.md, "On a machine with a GPU".
 set -u
 cd "$(dirname "$0")/../.."
 . tests/gpu/stages.sh
 . tests/gpu/build.sh
 
-every="build load tests golden speed infer torch curve gemm delta memcheck racecheck"
+every="build load tests golden speed infer torch curve gemm delta product memcheck racecheck"
 rehearse="" within=""
 while [[ "${1:-}" == --* ]]; do
   case "$1" in
@@ -74,7 +74,7 @@ for stage in $stages; do
     continue
   fi
   case "$stage" in
-    build) build 400 ;;
+    build) build $((rehearse ? 3600 : 400)) ;;
     load) script "the library" 60 numpy load.py ;;
     tests) kernel_tests none 400 ;;
     golden) script "golden files" 300 numpy golden.py ;;
@@ -84,6 +84,7 @@ for stage in $stages; do
     curve) script "training: curve" 400 numpy train.py curve ;;
     gemm) script "matrix products" 300 numpy bench.py gemm ;;
     delta) script "pseudo-gradients and the outer step" 100 numpy bench.py delta ;;
+    product) script "the executable" 550 numpy product.py run ;;
     memcheck | racecheck) kernel_tests "$stage" 550 ;;
   esac
 done

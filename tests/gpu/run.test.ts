@@ -60,9 +60,10 @@ describe.skipIf(!hasNumpy)("a rehearsal", () => {
   test(
     "all scripts but the longest come to their end, and the table says what it was",
     async () => {
-      const stages = ["load", "golden", "speed", "infer", "gemm", "delta", "tests", "memcheck"];
-      const tests = { TESTS: "streams_test gemm_schedule_test" };
-      const { code, said, rows } = await run(tests, "--rehearse", ...stages);
+      const checks = ["load", "golden", "tests", "memcheck"];
+      const stages = [...checks, "speed", "infer", "gemm", "delta", "product"];
+      const parts = { TESTS: "streams_test gemm_schedule_test", PRODUCT: "doctor train" };
+      const { code, said, rows } = await run(parts, "--rehearse", ...stages);
       expect({ code, failed: rows.filter(({ holds }) => holds === false), said }).toMatchObject({
         code: 0,
         failed: [],
@@ -74,6 +75,8 @@ describe.skipIf(!hasNumpy)("a rehearsal", () => {
         "inference: all logits against the CPU's",
         "streams_test on the GPU",
         "memcheck, gemm_schedule_test",
+        "magnet doctor",
+        "magnet train --device cuda",
       ])
         expect(rowOf(rows, what)?.holds).toBe(true);
       // No speed is judged.
