@@ -176,6 +176,8 @@ void check_launch(const char* kernel);
 #if MG_EMULATED
 /** Now, or into the graph that the stream is captured for. */
 void enqueue(const Stream& stream, std::function<void()> work);
+/** For the table of kernels (emulation_launches.cpp). */
+void note_launch(const void* kernel, const Geometry& geometry);
 #else
 void allow_shared(const void* kernel, uint64_t bytes);
 #endif
@@ -186,6 +188,7 @@ void launch(const char* name, void (*kernel)(P...), const Stream& stream, const 
             A... arguments) {
   check_geometry(geometry);
 #if MG_EMULATED
+  note_launch(reinterpret_cast<const void*>(kernel), geometry);
   enqueue(stream, [=] {
     try {
       ::magnet::emulation::run(geometry.grid, geometry.block, geometry.shared_bytes,
