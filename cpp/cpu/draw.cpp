@@ -21,10 +21,6 @@ constexpr int64_t FIRST_RANKS = 64;
 /** Tokens that are sorted to find where exactly top-p cuts. */
 constexpr double SORTED_MAX = 512;
 
-bool before(const RankedToken& a, const RankedToken& b) {
-  return a.value != b.value ? a.value > b.value : a.id < b.id;
-}
-
 /** SplitMix64 of (seed, step), as a uniform number in [0, 1). */
 double uniform(uint64_t seed, uint64_t step) {
   uint64_t z = seed + (step + 1) * 0x9e3779b97f4a7c15ull;
@@ -34,11 +30,6 @@ double uniform(uint64_t seed, uint64_t step) {
     z ^= z >> 31;
   }
   return static_cast<double>(z >> 11) * 0x1p-53;
-}
-
-/** 1/temperature, finite: a row whose second best differs at all is greedy long before. */
-float inverse_temperature(const mg_sampling& s) {
-  return std::min(1.0f / s.temperature, 1e30f);
 }
 
 /** The k-th largest block maximum; -Inf where there are not k blocks. */
@@ -63,7 +54,23 @@ void gather(const DrawRow& row, const float* maxima, float low, float high,
   }
 }
 
-/** Draws from candidates in order of rank; their values are logits. */
+}  // namespace
+
+bool is_before(const RankedToken& a, const RankedToken& b) {
+  return a.value != b.value ? a.value > b.value : a.id < b.id;
+}
+
+double draw_number(const mg_sampling& s, uint64_t step) { return uniform(s.seed, step); }
+
+/** Finite: a row whose second best differs at all is greedy long before. */
+float inverse_temperature(const mg_sampling& s) {
+  return std::min(1.0f / s.temperature, 1e30f);
+}
+
+void weigh_logits(const float* logits, int64_t n, float top, float inverse, float* weights) {
+  MAGNET_DISPATCH(weigh_row, logits, n, top, inverse, weights);
+}
+
 int32_t draw_ranked(std::vector<RankedToken>& c, const mg_sampling& s, double u) {
   thread_local AlignedBuffer<float> scratch;
   const auto n = static_cast<int64_t>(c.size());
@@ -92,6 +99,34 @@ int32_t draw_ranked(std::vector<RankedToken>& c, const mg_sampling& s, double u)
   return c[static_cast<size_t>(kept - 1)].id;
 }
 
+int32_t draw_weighed(const WeighedBlocks& w, int32_t fallback, double u) {
+  MAGNET_DISPATCH(block_sums, w.weights, w.blocks, w.sums);
+  double left = 0;
+  for (int64_t b = 0; b < w.blocks; b++) left += static_cast<double>(w.sums[b]);
+  left *= u;
+  for (int64_t b = 0; b < w.blocks; b++) {
+    const auto sum = static_cast<double>(w.sums[b]);
+    if (left >= sum) {
+      left -= sum;
+      continue;
+    }
+    const int64_t first = (w.numbers == nullptr ? b : w.numbers[b]) * DRAW_BLOCK;
+    const float* const weights = w.weights + b * DRAW_BLOCK;
+    int64_t last = fallback;
+    for (int64_t i = 0; i < DRAW_BLOCK; i++) {
+      if (weights[i] == 0) continue;
+      last = first + i;
+      left -= static_cast<double>(weights[i]);
+      if (left < 0) break;
+    }
+    // A block's sum is rounded: the draw may fall just behind its last token, which is meant then.
+    return static_cast<int32_t>(last);
+  }
+  return fallback;  // u is below 1, and rounding took the rest
+}
+
+namespace {
+
 /** Weights of a whole row, in the scratch of one draw. */
 struct Weights {
   float* values;
@@ -102,7 +137,7 @@ struct Weights {
 
 /** Walks `c` in order until `sum` reaches `target`; the others of `c` weigh nothing any more. */
 bool cut_within(const Weights& w, std::vector<RankedToken>& c, double sum, double target) {
-  std::sort(c.begin(), c.end(), before);
+  std::sort(c.begin(), c.end(), is_before);
   for (size_t i = 0; i < c.size(); i++) {
     sum += static_cast<double>(c[i].value);
     if (sum < target) continue;
@@ -160,27 +195,7 @@ int32_t draw_row(const DrawRow& row, const mg_sampling& s, double u) {
   if (s.top_p < 1.0f)
     keep_top_p(w, s.top_p, MAGNET_DISPATCH(sum_at_least, w.values, blocks, 0.0f));
   if (s.min_p > 0) MAGNET_DISPATCH(keep_at_least, w.values, blocks, s.min_p);
-  MAGNET_DISPATCH(block_sums, w.values, blocks, w.of_block);
-  double left = 0;
-  for (int64_t b = 0; b < blocks; b++) left += static_cast<double>(w.of_block[b]);
-  left *= u;
-  for (int64_t b = 0; b < blocks; b++) {
-    const auto sum = static_cast<double>(w.of_block[b]);
-    if (left >= sum) {
-      left -= sum;
-      continue;
-    }
-    int64_t last = row.argmax();
-    for (int64_t i = b * DRAW_BLOCK; i < (b + 1) * DRAW_BLOCK; i++) {
-      if (w.values[i] == 0) continue;
-      last = i;
-      left -= static_cast<double>(w.values[i]);
-      if (left < 0) break;
-    }
-    // A block's sum is rounded: the draw may fall just behind its last token, which is meant then.
-    return static_cast<int32_t>(last);
-  }
-  return row.argmax();  // u is below 1, and rounding took the rest
+  return draw_weighed({w.values, w.of_block, blocks}, row.argmax(), u);
 }
 
 }  // namespace
@@ -202,9 +217,9 @@ void DrawRow::most_likely(int64_t k, bool sorted, std::vector<RankedToken>& out)
   gather(*this, maxima_, std::max(low, -0x1.fffffep127f), HUGE_VALF, out);
   const auto wanted = std::min(k, static_cast<int64_t>(out.size()));
   if (wanted < static_cast<int64_t>(out.size()))
-    std::nth_element(out.begin(), out.begin() + wanted, out.end(), before);
+    std::nth_element(out.begin(), out.begin() + wanted, out.end(), is_before);
   out.resize(static_cast<size_t>(wanted));
-  if (sorted) std::sort(out.begin(), out.end(), before);
+  if (sorted) std::sort(out.begin(), out.end(), is_before);
 }
 
 double DrawRow::log_sum_exp() const {

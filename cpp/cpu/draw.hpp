@@ -12,6 +12,8 @@ namespace magnet {
 
 /** Elements whose maximum, or sum, is kept together. */
 constexpr int64_t DRAW_BLOCK = 64;
+/** Elements whose exponentials are summed before they are added to the row's. */
+constexpr int64_t DRAW_PART = 8192;
 
 struct RankedToken {
   float value;
@@ -42,9 +44,31 @@ class DrawRow {
   float top_;
 };
 
+/** By value, then by id. */
+bool is_before(const RankedToken& a, const RankedToken& b);
+
 /** Throws MG_E_INVALID naming the option that is out of range. */
 void check_sampling(const mg_sampling& sampling);
 /** Draws token number `step`: temperature, top-k, top-p, min-p. The row's top is finite. */
 int32_t draw_token(const DrawRow& row, const mg_sampling& sampling, uint64_t step);
+
+// The steps of a draw, which draws from a part of a row (draw_reduced.hpp) take too.
+
+/** Number `step` of the options' seed, in [0, 1). */
+double draw_number(const mg_sampling& sampling, uint64_t step);
+float inverse_temperature(const mg_sampling& sampling);
+/** weights = exp((logit - top) * inverse), and 0 up to a whole block. */
+void weigh_logits(const float* logits, int64_t n, float top, float inverse, float* weights);
+/** Of all candidates with top-k, in order; their values are logits. */
+int32_t draw_ranked(std::vector<RankedToken>& candidates, const mg_sampling& sampling, double u);
+/** Weights of whole blocks of a row, in order; `numbers`: which blocks, null: all. */
+struct WeighedBlocks {
+  const float* weights;
+  float* sums;  // room for one of each block
+  int64_t blocks;
+  const int32_t* numbers = nullptr;
+};
+/** By id; `last` where rounding leaves nothing. */
+int32_t draw_weighed(const WeighedBlocks& blocks, int32_t last, double u);
 
 }  // namespace magnet

@@ -51,6 +51,10 @@ Sampler::Sampler(uint64_t vocab, const mg_sampler_options& options, std::vector<
   require(grammar == nullptr || grammar->vocabulary().size() == vocab, MG_E_SHAPE,
           "the constraint is of another vocabulary");
   if (grammar != nullptr) constraint_.emplace(std::move(grammar));
+  std::vector<int32_t> ids;
+  for (const LogitBias& b : bias_) ids.push_back(b.id);
+  std::sort(ids.begin(), ids.end());
+  bias_has_twins_ = std::adjacent_find(ids.begin(), ids.end()) != ids.end();
   require(vocab > 0 && vocab < (1u << 31), MG_E_INVALID, "the vocabulary has 1 to 2^31 - 1 tokens");
   check_sampling(options.sampling);
   const auto penalty = [](float v) { return v >= -2 && v <= 2; };
@@ -86,25 +90,54 @@ bool Sampler::wants_largest() const {
   return greedy && options_.top_logprobs == 0 && !changes_logits();
 }
 
-void Sampler::adjust(float* logits) {
-  for (const LogitBias& b : bias_) logits[b.id] += b.value;
-  const float penalty = options_.sampling.repetition_penalty;
-  if (penalty != 1.0f) {
-    std::vector<int32_t> seen(recent_);  // each id is penalised once
-    std::sort(seen.begin(), seen.end());
-    seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
-    for (const int32_t id : seen) {
-      float& v = logits[id];
-      v = v > 0 ? v / penalty : v * penalty;
-    }
-  }
-  for (const auto& [id, count] : drawn_)
-    logits[id] -= options_.presence_penalty + static_cast<float>(count) * options_.frequency_penalty;
-  if (!constraint_.has_value()) return;
+std::shared_ptr<const TokenMask> Sampler::mask() const {
+  if (!constraint_.has_value()) return nullptr;
   const uint64_t drawn = step_ - options_.sampling.step;
   const uint64_t budget = options_.token_budget;
   const uint64_t left = budget > drawn ? budget - drawn : 0;
-  apply(*constraint_->mask(static_cast<uint32_t>(left)), logits, vocab_);
+  return constraint_->mask(static_cast<uint32_t>(left));
+}
+
+/** Each id is penalised once. */
+std::vector<int32_t> Sampler::repeated() const {
+  if (options_.sampling.repetition_penalty == 1.0f) return {};
+  std::vector<int32_t> seen(recent_);
+  std::sort(seen.begin(), seen.end());
+  seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
+  return seen;
+}
+
+float Sampler::drawn_penalty(uint32_t count) const {
+  return options_.presence_penalty + static_cast<float>(count) * options_.frequency_penalty;
+}
+
+void Sampler::adjust(float* logits) {
+  for (const LogitBias& b : bias_) logits[b.id] += b.value;
+  const float penalty = options_.sampling.repetition_penalty;
+  for (const int32_t id : repeated()) {
+    float& v = logits[id];
+    v = v > 0 ? v / penalty : v * penalty;
+  }
+  for (const auto& [id, count] : drawn_) logits[id] -= drawn_penalty(count);
+  if (const auto allowed = mask()) apply(*allowed, logits, vocab_);
+}
+
+std::optional<DrawPlan> Sampler::plan() const {
+  const mg_sampling& s = options_.sampling;
+  DrawPlan plan;
+  plan.need = need_of(s, static_cast<int64_t>(vocab_));
+  plan.alternatives = options_.top_logprobs > 0;
+  if (s.temperature != 0.0f) plan.inverse_temperature = inverse_temperature(s);
+  plan.number = draw_number(s, step_);
+  if (!changes_logits()) return plan;
+  if (bias_has_twins_) return std::nullopt;  // which are added one after the other
+  LogitChanges& changes = plan.changes.emplace();
+  changes.bias = bias_;
+  changes.repeated = repeated();
+  changes.penalty = s.repetition_penalty;
+  for (const auto& [id, count] : drawn_) changes.drawn.push_back({id, drawn_penalty(count)});
+  changes.mask = mask();
+  return plan;
 }
 
 void Sampler::accept(int32_t token) {
@@ -144,10 +177,34 @@ Sampler::Drawn Sampler::draw(const float* logits, int32_t* top_ids, float* top_l
       top_logprobs[i] = i < best.size() ? logprob(best[i].value) : 0.0f;
     }
   }
+  take(token);
+  return {token, logprob(logits[token])};
+}
+
+void Sampler::take(int32_t token) {
   if (constraint_.has_value() && !constraint_->accept(token))
     fail(MG_E_INTERNAL, "the constraint refuses a token that it allowed");
   accept(token);
-  return {token, logprob(logits[token])};
+}
+
+std::optional<Sampler::Drawn> Sampler::draw_reduced(const ReducedRow& row, int32_t* top_ids,
+                                                    float* top_logprobs) {
+  const double log_sum = reduced_log_sum(row);
+  if (!std::isfinite(row.top) || !std::isfinite(log_sum)) return std::nullopt;
+  const std::optional<ReducedDraw> drawn = magnet::draw_reduced(row, options_.sampling, step_);
+  if (!drawn.has_value()) return std::nullopt;
+  const auto logprob = [&](float logit) {
+    return static_cast<float>(static_cast<double>(logit) - log_sum);
+  };
+  if (top_ids != nullptr)
+    for (size_t i = 0; i < MG_TOP_LOGPROBS; i++) {
+      const bool is_wanted =
+          i < options_.top_logprobs && i < static_cast<size_t>(row.n_raw_tokens);
+      top_ids[i] = is_wanted ? row.raw_tokens[i].id : -1;
+      top_logprobs[i] = is_wanted ? logprob(row.raw_tokens[i].raw) : 0.0f;
+    }
+  take(drawn->id);
+  return Drawn{drawn->id, logprob(drawn->raw)};
 }
 
 int32_t Sampler::try_draw(const float* logits, float* logprob, int32_t* top_ids,
@@ -170,17 +227,31 @@ void BatchDraws::draw(uint64_t i, const float* logits) const noexcept {
                              top_ids == nullptr ? nullptr : top_logprobs + top);
 }
 
-bool BatchDraws::wants_largest(uint64_t i) const {
-  return static_cast<const Sampler*>(samplers[i])->wants_largest();
+std::optional<DrawPlan> BatchDraws::plan(uint64_t i) const noexcept {
+  std::optional<DrawPlan> plan;
+  // What fails here fails again with the whole row, and is reported then.
+  (void)guard([&] {
+    plan = sampler(i).plan();
+    return int32_t{MG_OK};
+  });
+  return plan;
 }
 
-void BatchDraws::take_largest(uint64_t i, int32_t token, float logprob) const {
-  static_cast<Sampler*>(samplers[i])->take_largest(token);
-  tokens[i] = token;
-  logprobs[i] = logprob;
-  if (top_ids == nullptr) return;
-  std::fill_n(top_ids + i * MG_TOP_LOGPROBS, MG_TOP_LOGPROBS, -1);
-  std::fill_n(top_logprobs + i * MG_TOP_LOGPROBS, MG_TOP_LOGPROBS, 0.0f);
+bool BatchDraws::draw_reduced(uint64_t i, const ReducedRow& row) const noexcept {
+  const uint64_t top = i * MG_TOP_LOGPROBS;
+  bool is_decided = false;
+  logprobs[i] = 0;
+  const int32_t status = guard([&] {
+    const auto drawn = sampler(i).draw_reduced(row, top_ids == nullptr ? nullptr : top_ids + top,
+                                               top_ids == nullptr ? nullptr : top_logprobs + top);
+    is_decided = drawn.has_value();
+    if (!is_decided) return int32_t{MG_OK};
+    tokens[i] = drawn->token;
+    logprobs[i] = drawn->logprob;
+    return int32_t{MG_OK};
+  });
+  if (status != MG_OK) tokens[i] = status;
+  return is_decided || status != MG_OK;
 }
 
 }  // namespace magnet

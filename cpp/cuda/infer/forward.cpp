@@ -43,7 +43,7 @@ class Pass {
               w.kind, b.planes.data(), stride, b.plane_scales.data());
     head_product(m_.stream, {b.planes.data(), stride, b.plane_scales.data(), n}, w,
                  b.logits.data());
-    find_largest(m_.stream, b.logits.data(), n, c_.vocab_size, b.largest);
+    find_tops(m_.stream, b.logits.data(), n, c_.vocab_size, b.tops.on_device());
   }
   /** Normed states of the chosen rows from `first` on. */
   void hidden(uint32_t first, uint32_t n) const {
@@ -109,31 +109,38 @@ void fetch_logits(InferModel& model, uint64_t row, uint64_t n) {
            n * vocab * sizeof(float));
 }
 
-/** Draws outputs first .. first + n. Logits of those that are not greedy go to the host. */
+/** Draws outputs first .. first + n, whose logits the stream is computing. While it does, samplers say what
+ * they need of them. Whole rows go to the host only where what they asked for does not decide. */
 void draw_rows(InferModel& model, const BatchDraws& draws, uint64_t first, uint64_t n) {
-  copy_out(model.stream, model.pinned_largest.data(), model.buffers.largest.found.data(),
-           n * sizeof(Largest));
+  PassBuffers& b = model.buffers;
+  b.wishes.plan(draws, first, n);
+  b.wishes.start(model.stream, b.logits.data(), b.tops.on_device());
+  b.tops.fetch(model.stream, n);
   model.stream.wait();
-  std::vector<uint64_t> left;
-  for (uint64_t i = 0; i < n; i++) {
-    const Largest found = model.pinned_largest[i];
-    // Where there is no largest, the sampler says why.
-    if (found.id >= 0 && draws.wants_largest(first + i))
-      draws.take_largest(first + i, found.id, found.logprob);
-    else
-      left.push_back(i);
-  }
-  if (left.empty()) return;
-  for (const uint64_t i : left) fetch_logits(model, i, 1);
+  std::vector<unsigned char> drawn(n);
+  const auto each = [&](auto draw) {
+    parallel_for(resolve_threads(0), static_cast<int64_t>(n),
+                 [&](int64_t begin, int64_t end, uint32_t) {
+                   for (auto i = static_cast<uint64_t>(begin); i < static_cast<uint64_t>(end); i++)
+                     if (drawn[i] == 0) draw(i);
+                 });
+  };
+  each([&](uint64_t i) {
+    ReducedRow row = b.tops.row(i);
+    const ReducedToken largest = {row.top, row.top, row.top_id};
+    if (!b.wishes.complete(i, row)) {
+      if (!draws.wants_largest(first + i)) return;
+      row.tokens = &largest;
+      row.n_tokens = 1;
+    }
+    drawn[i] = draws.draw_reduced(first + i, row) ? 1 : 0;
+  });
+  if (std::find(drawn.begin(), drawn.end(), 0) == drawn.end()) return;
+  for (uint64_t i = 0; i < n; i++)
+    if (drawn[i] == 0) fetch_logits(model, i, 1);
   model.stream.wait();
   const uint64_t vocab = model.config.vocab_size;
-  parallel_for(resolve_threads(0), static_cast<int64_t>(left.size()),
-               [&](int64_t begin, int64_t end, uint32_t) {
-                 for (int64_t i = begin; i < end; i++) {
-                   const uint64_t row = left[static_cast<size_t>(i)];
-                   draws.draw(first + row, model.pinned_logits.data() + row * vocab);
-                 }
-               });
+  each([&](uint64_t i) { draws.draw(first + i, model.pinned_logits.data() + i * vocab); });
 }
 
 /** What becomes of outputs first .. first + n, whose logits the stream is computing. */

@@ -74,7 +74,8 @@ PassBuffers::PassBuffers(const Stream& stream, const mg_model_config& c, const H
       plane_scales(SKINNY_ROWS),
       logits(uint64_t{SKINNY_ROWS} * c.vocab_size),
       hidden(uint64_t{MG_BATCH_ROWS} * c.d_model),
-      largest(SKINNY_ROWS) {}
+      tops(c.vocab_size),
+      wishes(c.vocab_size) {}
 
 CodeTarget PassBuffers::target(int64_t rows, int64_t columns) const {
   return {{codes.data(), rows, columns, chunks_of(columns) * CHUNK_BYTES}, inverse.data(),
@@ -92,8 +93,7 @@ InferModel::InferModel(const Model& host, int on_device, uint32_t head)
       own_head(upload_own_head(stream, host, head)),
       buffers(stream, config, this->head().weight),
       inputs(config.context),
-      spare_block(cache().block()),
-      pinned_largest(SKINNY_ROWS) {
+      spare_block(cache().block()) {
   const RopeTables tables(config.context, config.head_dim, static_cast<double>(config.rope_theta));
   cosines = upload_floats(stream, tables.cos);
   sines = upload_floats(stream, tables.sin);

@@ -8,7 +8,7 @@
 
 #include "../../cpu/infer_model.hpp"
 #include "../kernels/infer_fused.hpp"
-#include "../kernels/infer_largest.hpp"
+#include "draws.hpp"
 #include "inputs.hpp"
 #include "weights.hpp"
 
@@ -30,7 +30,8 @@ struct PassBuffers {
   DeviceArray<int32_t> sums;
   DeviceArray<unsigned char> planes;
   DeviceArray<float> plane_scales, logits, hidden;
-  LargestBuffers largest;  // of the logits
+  TopBuffers tops;  // of the logits
+  WishBuffers wishes;
   /** Codes of `rows` rows of an input of so many columns. */
   CodeTarget target(int64_t rows, int64_t columns) const;
 };
@@ -60,7 +61,6 @@ struct InferModel : LiveHandle {
   InputBuffers inputs;
   DeviceArray<fp16> spare_block;  // rows that only fill up a batch write it
   PinnedArray<float> pinned_logits;  // made when they are first asked for
-  PinnedArray<Largest> pinned_largest;
 
   /** Decode steps, whatever pools their sequences lie in. */
   std::map<DecodeShape, std::unique_ptr<Graph>> graphs;
