@@ -64,6 +64,11 @@ export const jobOfferOf = (job: JobSpec, base_hash: Hash): JobOffer => {
   return { job_id, rounds, inner_steps, round_deadline_ms, seed, base_hash, spec };
 };
 
+/** Freed jobs that are remembered: their specification alone. */
+const ENDED_MAX = 4;
+/** A node that is closing refuses what is queued, which is no news. */
+const unheard = () => undefined;
+
 interface KnownJob {
   job: JobSpec;
   base_hash: Hash;
@@ -76,6 +81,8 @@ const filesOf = (job: JobSpec): Hash[] =>
 export class JobRegistry {
   readonly #options: RegistryOptions;
   readonly #jobs = new Map<Hash, KnownJob>();
+  /** The last ones that were freed: an audit of their last round opens them once more. */
+  readonly #ended = new Map<Hash, JobSpec>();
   /** The one job whose trainer is in memory; another one is opened when it is its turn. */
   #open: { job_id: Hash; runner: JobRunner } | undefined;
   #tail: Promise<unknown> = Promise.resolve();
@@ -85,6 +92,11 @@ export class JobRegistry {
 
   constructor(options: RegistryOptions) {
     this.#options = options;
+  }
+
+  /** What a job is that is prepared here, or was until lately; undefined for any other. */
+  specOf(job_id: Hash): JobSpec | undefined {
+    return this.#jobs.get(job_id)?.job ?? this.#ended.get(job_id);
   }
 
   /** Initial states of the prepared jobs: kept on the disk as long as their job. */
@@ -120,18 +132,28 @@ export class JobRegistry {
     count(1);
     return this.#enqueue(async () => work(await this.#runner(job_id))).finally(() => {
       if (count(-1).get(job_id) === 0) this.#queued.delete(job_id);
+      if (this.#isOver(job_id)) this.#enqueue(async () => this.#closeIfOver(job_id)).catch(unheard);
     });
+  }
+
+  /** Nothing of the network's rounds needs it, nor work that waits. */
+  #isOver(job_id: Hash): boolean {
+    return this.#ended.has(job_id) && !this.#jobs.has(job_id) && !this.#queued.has(job_id);
+  }
+
+  #closeIfOver(job_id: Hash): void {
+    if (this.#open?.job_id === job_id && this.#isOver(job_id)) this.#close();
   }
 
   async #runner(job_id: Hash): Promise<JobRunner> {
     if (this.#open?.job_id === job_id) return this.#open.runner;
-    const known = this.#jobs.get(job_id);
-    if (!known)
+    const job = this.specOf(job_id);
+    if (!job)
       throw new MagnetError("JOB_UNKNOWN", `job ${job_id.slice(0, 12)} is not prepared here`, {
         retryable: true,
       });
     this.#close();
-    const runner = await this.#openRunner(job_id, known.job);
+    const runner = await this.#openRunner(job_id, job);
     this.#open = { job_id, runner };
     return runner;
   }
@@ -181,13 +203,18 @@ export class JobRegistry {
     });
   }
 
-  /** Frees the jobs that the network no longer runs, after the work queued for them. */
+  /**
+   * Forgets the jobs that the network no longer runs, and frees them once nothing is queued for them: the
+   * last evaluation, an audit of the last round.
+   */
   retire(isKnown: (job_id: Hash) => boolean): Promise<void> {
     return this.#enqueue(async () => {
-      for (const job_id of this.#jobs.keys()) {
-        if (isKnown(job_id) || this.#queued.has(job_id)) continue;
+      for (const [job_id, { job }] of this.#jobs) {
+        if (isKnown(job_id)) continue;
         this.#jobs.delete(job_id);
-        if (this.#open?.job_id === job_id) this.#close();
+        this.#ended.set(job_id, job);
+        if (this.#ended.size > ENDED_MAX) this.#ended.delete([...this.#ended.keys()][0]!);
+        this.#closeIfOver(job_id);
       }
     });
   }

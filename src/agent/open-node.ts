@@ -15,6 +15,7 @@ import { createNode, type NodeMachine } from "./node.ts";
 import { protocol } from "./protocol.ts";
 import { researchRequests } from "./research/messages.ts";
 import type { NodeOptions } from "./runtime.ts";
+import { trainingAuditRequests } from "./training-audits/messages.ts";
 
 /** Listens; the peer database is to be closed after the transport. Throws PORT_IN_USE. */
 export function openNetwork(options: NodeOptions): {
@@ -32,7 +33,7 @@ export function openNetwork(options: NodeOptions): {
       ...(options.advertise === null ? {} : { advertise: options.advertise }),
       tier: options.tier,
       specs: protocol,
-      requests: [blobGet, roundProofRequest, ...researchRequests],
+      requests: [blobGet, roundProofRequest, ...trainingAuditRequests, ...researchRequests],
       certificate,
       pins: new PinStore(database),
       clock,

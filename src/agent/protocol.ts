@@ -6,6 +6,7 @@ import { membershipMessages } from "../network/membership-messages.ts";
 import type { MessageSpec } from "../network/protocol.ts";
 import { storageMessages } from "../storage/messages.ts";
 import { auditReceiptMessage } from "./ledger/audit-receipts.ts";
+import { trainingAuditMessages } from "./training-audits/messages.ts";
 
 /** All message declarations of the node's machines; types are unique. */
 export const protocol: readonly MessageSpec[] = [
@@ -15,4 +16,5 @@ export const protocol: readonly MessageSpec[] = [
   ...storageMessages,
   ...ledgerMessages,
   auditReceiptMessage,
+  ...trainingAuditMessages,
 ];

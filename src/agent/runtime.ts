@@ -9,7 +9,7 @@ import { type MagnetError, toMagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
 import type { Random } from "../core/random.ts";
 import type { Tier } from "../core/tiers.ts";
-import type { Hash } from "../core/types.ts";
+import type { Hash, PublicKey } from "../core/types.ts";
 import { type ChosenDevice, ON_CPU } from "../native/device.ts";
 import { serveBlobs } from "../network/bulk.ts";
 import type { Identity } from "../network/identity.ts";
@@ -36,6 +36,8 @@ import { NO_RESEARCH, ResearchPart } from "./research/research-part.ts";
 import type { ResearchOffer } from "./research/trial-executor.ts";
 import { RoundHistory } from "./round-history.ts";
 import { TrailStore } from "./trail/trail-store.ts";
+import { AuditFiles } from "./training-audits/audit-files.ts";
+import { type AuditOptions, TrainingAudits } from "./training-audits/training-audits.ts";
 
 export interface NodeOptions {
   data_dir: string;
@@ -57,6 +59,8 @@ export interface NodeOptions {
   random: Random;
   /** How to take part in the network's ledger, where the network file names one. */
   ledger?: LedgerJoin;
+  /** Only tests set them. */
+  audits?: AuditOptions;
   /** Trials of research that this node runs for other members; none unless given. */
   research?: ResearchOffer;
 }
@@ -79,6 +83,7 @@ export interface RunningNode {
   readonly published: PublishedBlobs;
   readonly jobs: JobRegistry;
   readonly trails: TrailStore;
+  readonly audits: TrainingAudits;
   readonly history: RoundHistory;
   readonly checkpoints: CheckpointKeeper;
   /** Null in a network without a ledger. */
@@ -97,6 +102,8 @@ export interface RunningNode {
 
 /** Of the node's disk: points of its rounds, for audits and for going on after a restart. */
 const TRAIL_SHARE = 0.5;
+/** Of the node's disk: points of other nodes, while they are audited or as evidence. */
+const AUDIT_SHARE = 0.25;
 /** Ticks per heartbeat: the machine asks for at least two. */
 const TICKS_PER_HEARTBEAT = 4;
 
@@ -136,13 +143,18 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     offer: options.research ?? NO_RESEARCH,
   });
   closers.push(() => research.close());
+  const isMember = (key: PublicKey) => network.roster.includes(key);
   const trails = await TrailStore.open({
     folder: path.join(data_dir, "trails"),
     quota_bytes: Math.floor(max_disk_bytes * TRAIL_SHARE),
     public_key: options.identity.public_key,
-    isMember: (key) => network.roster.includes(key),
+    isMember,
   });
-  serveBlobs(transport, firstOf(published, research.published, trails));
+  const audit_files = await AuditFiles.open({
+    ...{ folder: path.join(data_dir, "audits"), transport, isMember },
+    quota_bytes: Math.floor(max_disk_bytes * AUDIT_SHARE),
+  });
+  serveBlobs(transport, firstOf(published, research.published, trails, audit_files));
   const machine = makeMachine(options, transport);
   const history = new RoundHistory();
   const current = new CurrentState(data_dir, blobs);
@@ -165,6 +177,13 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
   closers.push(() => jobs.close());
   const feed = (event: NodeEvent) => loop.feed(event);
   const needed = () => neededBlobs(machine, current, jobs);
+  const audits = new TrainingAudits({
+    ...{ data_dir, machine, transport, jobs, blobs, trails, clock, feed },
+    ...{ signer: options.identity, tier: options.tier, device: device.device.kind },
+    ...{ files: audit_files, audits: options.audits },
+  });
+  trails.isAudited = (hash) => audits.isAudited(hash);
+  closers.push(() => audits.close());
   const checkpoints = new CheckpointKeeper({
     data_dir,
     blobs,
@@ -182,7 +201,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
       ? new LedgerPart({
           ...{ data_dir, deployment: network.ledger, join: options.ledger },
           ...{ identity: options.identity, tier: options.tier, code: network.storage },
-          ...{ machine, transport, blobs, published, fetchBlob },
+          ...{ machine, transport, blobs, published, fetchBlob, training: audits.facts },
           checkpoints: () => checkpoints,
           ...{ clock, random: options.random },
         })
@@ -199,6 +218,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     const record = history.promoted(machine, clock.now_ms());
     if (!record) return;
     ledger?.promoted();
+    audits.promoted();
     log.info("round_promoted", { round: record.round, state_hash, view: record.view });
     const unheard = (event: string) => (error: unknown) =>
       log.debug(event, { reason: toMagnetError(error).message });
@@ -231,6 +251,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
       const todo = machine.step(event, now_ms);
       history.observe(machine, now_ms);
       ledger?.observe();
+      audits.observe();
       return todo;
     },
     perform: effects.perform,
@@ -252,6 +273,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
   feed({ type: "start", persisted, states: current.states.map(({ state_hash }) => state_hash) });
   await checkpoints.start();
   await ledger?.start();
+  audits.start();
   if (broken) throw broken;
   const tick_ms = network.timing.heartbeat_ms / TICKS_PER_HEARTBEAT;
   const timer = setInterval(() => feed({ type: "tick" }), tick_ms);
@@ -265,6 +287,7 @@ async function startParts(options: NodeOptions, closers: (() => unknown)[]): Pro
     published,
     jobs,
     trails,
+    audits,
     history,
     checkpoints,
     ledger,

@@ -35,6 +35,24 @@ interface Status {
   wire_bytes_in: number;
   wire_bytes_out: number;
   stored_bytes: number;
+  audits: Audits;
+}
+
+/** Audits of training: of other nodes by this one, and `asked`: of this one by others. */
+interface Audits {
+  due: number;
+  passed: number;
+  wrong: number;
+  not_served: number;
+  asked: number;
+  left_out: { job_id: string; node_id: string }[];
+}
+
+function auditsText({ due, passed, wrong, not_served, asked, left_out }: Audits): string {
+  const made = `${passed} passed, ${wrong} wrong, ${not_served} not served, ${due} due`;
+  const nodes = [...new Set(left_out.map(({ node_id }) => node_id))];
+  const out = nodes.length > 0 ? `; left out: ${nodes.join(", ")}` : "";
+  return `${made}; asked for its own ${asked} times${out}`;
 }
 
 const short = (hash: string | null) => (hash === null ? "none yet" : hash.slice(0, 16));
@@ -64,6 +82,7 @@ function statusText(s: Status): string {
     ["state", short(s.state_hash)],
     ["traffic", `${formatBytes(s.wire_bytes_in)} in, ${formatBytes(s.wire_bytes_out)} out`],
     ["stored", formatBytes(s.stored_bytes)],
+    ["audits", auditsText(s.audits)],
     ["hint", s.hint],
   ];
   return rows.map(([name, value]) => `${name!.padEnd(9)} ${value}`).join("\n");

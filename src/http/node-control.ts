@@ -91,6 +91,16 @@ async function restoreObject(node: RunningNode, request: unknown): Promise<objec
   return { content_hash: found.hash, file, size_bytes: (await fs.stat(file)).size };
 }
 
+/** Audits of training, with nodes by the names that people see. */
+function auditsOf({ audits }: RunningNode): object {
+  const { left_out, ...counts } = audits.status();
+  const named = left_out.map(({ job_id, public_key }) => ({
+    job_id,
+    node_id: nodeIdOf(public_key),
+  }));
+  return { ...counts, left_out: named };
+}
+
 function status(node: RunningNode, started_ms: number): object {
   const { options, transport, machine } = node;
   const { identity, clock } = options;
@@ -110,6 +120,7 @@ function status(node: RunningNode, started_ms: number): object {
     wire_bytes_in: traffic.bytes_in,
     wire_bytes_out: traffic.bytes_out,
     stored_bytes: node.blobs.used_bytes,
+    audits: auditsOf(node),
   };
 }
 

@@ -1,6 +1,7 @@
 /**
  * Real nodes, one of them on a GPU (the emulation of one): from a submitted job to the last certified state,
- * which is one for all, and to which every device has contributed with its weight.
+ * which is one for all, and to which every device has contributed with its weight. Every contribution is
+ * audited: by bits between the CPUs, by tolerance where the GPU is one of the two.
  */
 import { afterEach, beforeAll, expect, test } from "bun:test";
 import { chooseDevice, ON_CPU } from "../../src/native/device.ts";
@@ -30,8 +31,9 @@ test(
     network.network.timing.grace_ms = LIMIT_MS; // the emulation is a straggler, and is waited for
     const [gpu, ...cpus] = network.members;
     const device = chooseDevice({ kind: "cuda", index: 0 });
-    await gpu!.start([], { device, tier: "gpu_compute" });
-    for (const cpu of cpus) await cpu.start([gpu!]);
+    const audits = { share: 1, serve_ms: LIMIT_MS };
+    await gpu!.start([], { device, tier: "gpu_compute", audits });
+    for (const cpu of cpus) await cpu.start([gpu!], { audits });
     expect(network.members.map(({ running }) => running.device)).toEqual([device, ON_CPU, ON_CPU]);
     await until("everyone to be seen by everyone", () =>
       network!.members.every(({ running }) => running.transport.peers().length === 2),
@@ -51,6 +53,15 @@ test(
         const spread = Math.max(...losses) / Math.min(...losses) - 1;
         expect(spread).toBeLessThan(5e-3);
       }
+    const { members } = network;
+    const passed = () => members.flatMap(({ running }) => running.audits.book.done());
+    await until("all to be audited", () => passed().length === 3 * ROUNDS, LIMIT_MS);
+    expect(passed().map(({ state }) => state)).toEqual(Array(3 * ROUNDS).fill("passed"));
+    for (const { running } of members)
+      for (const { author, reason } of running.audits.book.done()) {
+        const has_gpu = [author, running.options.identity.public_key].includes(public_key);
+        expect(reason).toBe(has_gpu ? "tolerance" : "bits");
+      }
   },
-  LIMIT_MS + 60_000,
+  2 * LIMIT_MS + 60_000,
 );

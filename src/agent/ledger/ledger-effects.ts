@@ -15,7 +15,7 @@ import type {
 } from "../../chain/ledger/ledger-types.ts";
 import { toMagnetError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";
-import type { PublicKey } from "../../core/types.ts";
+import type { Hash, PublicKey } from "../../core/types.ts";
 import type { Transport } from "../../network/transport.ts";
 import type { ChainReader } from "./chain-reader.ts";
 import { encodeCall } from "./encode-call.ts";
@@ -95,7 +95,10 @@ export class LedgerEffects {
         );
         return;
       case "judge_dispute":
-        this.#judge(effect);
+        this.#start(
+          "judge_dispute",
+          this.#once(`judge/${effect.dispute.id}`, () => this.#judge(effect)),
+        );
         return;
       default:
         this.#record(effect);
@@ -180,12 +183,14 @@ export class LedgerEffects {
     }
   }
 
-  #judge({ dispute }: Of<"judge_dispute">): void {
-    const { facts, feed, log } = this.#context;
+  async #judge({ dispute }: Of<"judge_dispute">): Promise<void> {
+    const { facts, records, feed, log } = this.#context;
     const { id, offence } = dispute;
-    const verdict = judgeTier(facts, dispute);
+    const fetch = (evidence_hash: Hash) =>
+      records.fetch(evidence_hash, this.#sources([])).catch(() => null); // asked again later
+    const verdict = await judgeTier(facts, dispute, { fetch });
     if (verdict === null) {
-      log.warn("dispute_not_judged", { id, offence, reason: "this node cannot re-compute it" });
+      log.warn("dispute_not_judged", { id, offence, reason: "this node has not re-computed it" });
       return;
     }
     log.info("dispute_judged", { id, offence, ...verdict });

@@ -35,6 +35,7 @@ import { replaceFileSync } from "../durable-state.ts";
 import type { NodeMachine } from "../node.ts";
 import type { PublishedBlobs } from "../published-blobs.ts";
 import type { RoundRecord } from "../round-history.ts";
+import type { TrainingFacts } from "../training-audits/training-evidence.ts";
 import { AuditBook } from "./audit-book.ts";
 import { LedgerAudits } from "./audit-duty.ts";
 import { type AuditReceipt, auditReceiptMessage } from "./audit-receipts.ts";
@@ -70,6 +71,8 @@ export interface LedgerPartOptions {
   published: PublishedBlobs;
   fetchBlob: FetchBlob;
   checkpoints(): CheckpointKeeper;
+  /** Own audits of training. */
+  training: TrainingFacts;
   clock: Clock;
   random: Random;
 }
@@ -166,6 +169,7 @@ export class LedgerPart {
       self: { public_key, address: this.address },
       gatherer: this.gatherer,
       book,
+      training: options.training,
       serving: new ServingFacts({ ledger, place, data_dir }),
       nodeOf: (address) => this.#newestView?.nodes.find((node) => node.address === address),
     };

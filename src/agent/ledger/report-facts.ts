@@ -15,6 +15,7 @@ import {
   isReportable,
 } from "../../chain/ledger/report.ts";
 import type { PublicKey } from "../../core/types.ts";
+import type { TrainingFacts } from "../training-audits/training-evidence.ts";
 import type { AuditBook } from "./audit-book.ts";
 import { type AuditReceipt, auditorsOf, nodeIdHash } from "./audit-receipts.ts";
 import type { FactGatherer } from "./fact-gatherer.ts";
@@ -32,6 +33,8 @@ export interface FactContext {
   self: { public_key: PublicKey; address: Address };
   gatherer: FactGatherer;
   book: AuditBook;
+  /** Own audits of training. */
+  training: TrainingFacts | null;
   serving: ServingFacts;
   /** Of the newest view. */
   nodeOf(address: Address): LedgerNode | undefined;

@@ -80,6 +80,8 @@ export class TrailStore implements BlobSource {
   #trails: Kept[] = [];
   /** Files of the round in the making. */
   readonly #making = new Set<Hash>();
+  /** Trails that were drawn for an audit stay a while longer, where there is room. */
+  isAudited: (hash: Hash) => boolean = () => false;
   /** What the last round that found no room would have gone on from. */
   #crowded: Hash | null | undefined;
 
@@ -141,7 +143,11 @@ export class TrailStore implements BlobSource {
   async makeRoom(bytes: number, previous: Hash | null): Promise<boolean> {
     this.#making.clear();
     const needed = this.#trails.filter(({ hash }) => hash === previous);
-    const choices = [[...needed, ...this.#trails.slice(-1)], needed].map(filesOfAll);
+    const last = this.#trails.slice(-1);
+    const audited = this.#trails.filter(({ hash }) => this.isAudited(hash));
+    const choices = [[...needed, ...last, ...audited], [...needed, ...last], needed].map(
+      filesOfAll,
+    );
     // Its audits are over when a round without a trail has passed: then only its end is still needed.
     if (this.#crowded === previous) choices.push(needed.flatMap(({ trail }) => endOf(trail)));
     for (const kept of choices) {

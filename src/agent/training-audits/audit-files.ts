@@ -7,7 +7,7 @@ import fs from "node:fs/promises";
 import path from "node:path";
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { Hash, PublicKey } from "../../core/types.ts";
-import { fetchBlob } from "../../network/bulk.ts";
+import { type BlobSource, fetchBlob } from "../../network/bulk.ts";
 import type { Transport } from "../../network/transport.ts";
 import { BlobStore } from "../../storage/blobs.ts";
 import { hostDisk } from "../../storage/disk.ts";
@@ -22,10 +22,11 @@ export interface AuditFilesOptions {
   /** Most bytes of audits under way and of evidence together. */
   quota_bytes: number;
   transport: Transport;
+  /** Who may have them. */
+  isMember(key: PublicKey): boolean;
 }
 
-export class AuditFiles {
-  /** Served to peers. */
+export class AuditFiles implements BlobSource {
   readonly store: BlobStore;
   readonly #options: AuditFilesOptions;
   /** One fetch at a time for one file: points of several contributions may be the same. */
@@ -51,6 +52,15 @@ export class AuditFiles {
 
   get quota_bytes(): number {
     return this.#options.quota_bytes;
+  }
+
+  /** As peers see it: members only. */
+  size(hash: Hash, to?: PublicKey): number | null {
+    return to === undefined || this.#options.isMember(to) ? this.store.size(hash) : null;
+  }
+
+  read(hash: Hash, offset: number, length: number): Promise<Uint8Array> {
+    return this.store.read(hash, offset, length);
   }
 
   /** True if so many bytes more are within the quota. */
@@ -108,7 +118,7 @@ export class AuditFiles {
   }
 
   /** Fills the arrays from a file that is here. Throws BLOB_CORRUPT, BLOB_NOT_FOUND. */
-  async read(hash: Hash, ...arrays: Float32Array[]): Promise<void> {
+  async load(hash: Hash, ...arrays: Float32Array[]): Promise<void> {
     if ((await readArrays(this.store.pathOf(hash), ...arrays)) === hash) return;
     await this.store.delete(hash);
     throw new MagnetError("BLOB_CORRUPT", `file ${hash.slice(0, 12)} of an audit was damaged here`);

@@ -30,12 +30,11 @@ CREATE TABLE IF NOT EXISTS trails (
   author TEXT NOT NULL, trail_hash TEXT NOT NULL, round INTEGER NOT NULL,
   PRIMARY KEY (author, trail_hash)) STRICT;
 CREATE TABLE IF NOT EXISTS asked (
-  round INTEGER NOT NULL, auditor TEXT NOT NULL, PRIMARY KEY (round, auditor)) STRICT;
+  trail_hash TEXT NOT NULL, auditor TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  PRIMARY KEY (trail_hash, auditor)) STRICT;
 `;
 /** A week is for people, and for the ledger's epochs of days. */
 const KEPT_MS = 7 * 24 * 3_600_000;
-/** Rounds whose auditors are remembered. */
-const ASKED_ROUNDS = 1000;
 /** Trails of one author: a contribution builds on the one before it, or on one a few rounds back. */
 const TRAILS_KEPT = 16;
 const VERDICTS_KEPT = 4096;
@@ -91,7 +90,7 @@ export interface AuditCounts {
   confirmed: number;
   /** Claims of other nodes that this one could not confirm. */
   false_claims: number;
-  /** Times that auditors asked for this node's own trails. */
+  /** Own trails that others have asked for, each counted once for each of them. */
   asked: number;
 }
 
@@ -127,7 +126,7 @@ export class TrainingBook {
           .query("INSERT OR IGNORE INTO cases (round, author, json, noted_ms) VALUES (?, ?, ?, ?)")
           .run(value.round, value.author, JSON.stringify(value), now_ms);
       for (const { author, trail_hash } of trails) this.#addTrail(author, trail_hash, round);
-      this.#prune(round, now_ms);
+      this.#prune(now_ms);
     });
     add();
   }
@@ -144,11 +143,11 @@ export class TrainingBook {
       .run(author, author, TRAILS_KEPT);
   }
 
-  #prune(round: number, now_ms: number): void {
+  #prune(now_ms: number): void {
     for (const table of ["cases", "audits"])
       this.#database.query(`DELETE FROM ${table} WHERE noted_ms < ?`).run(now_ms - KEPT_MS);
-    this.#database.query("DELETE FROM claims WHERE at_ms < ?").run(now_ms - KEPT_MS);
-    this.#database.query("DELETE FROM asked WHERE round < ?").run(round - ASKED_ROUNDS);
+    for (const table of ["claims", "asked"])
+      this.#database.query(`DELETE FROM ${table} WHERE at_ms < ?`).run(now_ms - KEPT_MS);
   }
 
   case(round: number, author: PublicKey): NotedCase | undefined {
@@ -291,22 +290,11 @@ export class TrainingBook {
     return row?.round;
   }
 
-  /** When the newest case was noted that this node is an auditor of, by job. */
-  newestCase(job_id: Hash, auditor: PublicKey): number {
-    const row = this.#database
-      .query(
-        "SELECT max(noted_ms) AS newest_ms FROM cases " +
-          "WHERE json ->> 'job_id' = ? AND instr(json -> 'auditors', ?) > 0",
-      )
-      .get(job_id, auditor) as { newest_ms: number | null };
-    return row.newest_ms ?? 0;
-  }
-
   /** An auditor asked for a trail of this node's. */
-  addAsked(round: number, auditor: PublicKey): void {
+  addAsked(trail_hash: Hash, auditor: PublicKey, now_ms: number): void {
     this.#database
-      .query("INSERT OR IGNORE INTO asked (round, auditor) VALUES (?, ?)")
-      .run(round, auditor);
+      .query("INSERT OR IGNORE INTO asked (trail_hash, auditor, at_ms) VALUES (?, ?, ?)")
+      .run(trail_hash, auditor, now_ms);
   }
 
   counts(): AuditCounts {

@@ -1,0 +1,118 @@
+/**
+ * Liars around audits of training, among real nodes: authors that serve nothing, garbage, the wrong length
+ * or a trickle, and auditors that find fault with honest work. None of it stops the rounds, and nobody is
+ * left out for what only one says.
+ */
+import { afterEach, describe, expect, test } from "bun:test";
+import type { RunningNode } from "../../src/agent/runtime.ts";
+import { CHUNK_MAX } from "../../src/network/bulk-messages.ts";
+import { AUDIT_LIMIT_MS, auditedNetwork, countsOf, sumOf } from "./audited-network.ts";
+import { type Member, makeJob, type TestNetwork, until } from "./real-nodes.ts";
+
+let network: TestNetwork | undefined;
+afterEach(async () => {
+  await network?.stop();
+  network = undefined;
+}, 60_000);
+
+const never = new Promise<never>(() => undefined);
+
+/** What authors do instead of serving, by name. */
+const REFUSALS: Record<string, (node: RunningNode) => void> = {
+  "its trail": ({ trails }) => {
+    trails.textFor = () => null;
+  },
+  "another text for its trail": ({ trails }) => {
+    trails.textFor = () => '{"schema":"magnet.trail/1"}';
+  },
+  "no points": ({ trails }) => {
+    trails.size = () => null;
+  },
+  "garbage for points": ({ trails }) => {
+    trails.read = async (_hash, _offset, length) => new Uint8Array(length);
+  },
+  "points of another length": ({ trails }) => {
+    trails.size = () => CHUNK_MAX;
+  },
+  "points, but never": ({ trails }) => {
+    trails.read = () => never;
+  },
+};
+
+describe("an author that serves", () => {
+  for (const [i, [name, refuse]] of Object.entries(REFUSALS).entries())
+    test(
+      `${name === "its trail" ? "no trail" : name} has failed its audits, here and nowhere else`,
+      async () => {
+        network = await auditedNetwork(3, 50 + i, { serve_ms: 1500 });
+        const [author, ...others] = network.members;
+        refuse(author!.running);
+        await others[0]!.submit(await makeJob({ rounds: 400 }));
+        await until("audits to fail", () => sumOf(others, "not_served") >= 2, AUDIT_LIMIT_MS);
+        const failed = others.flatMap(({ running }) =>
+          running.audits.book.done().filter(({ state }) => state === "not_served"),
+        );
+        for (const audit of failed) expect(audit.author).toBe(author!.identity.public_key);
+        const { length } = others[0]!.states;
+        await until("rounds to go on", () => others[0]!.states.length > length, AUDIT_LIMIT_MS);
+        for (const member of others) {
+          expect(member.running.audits.status().left_out).toEqual([]);
+          expect(countsOf(member).wrong).toBe(0);
+        }
+      },
+      2 * AUDIT_LIMIT_MS,
+    );
+});
+
+/** All that this member audits is wrong, it says. */
+function findsFault({ running }: Member): void {
+  const { jobs } = running;
+  const run = jobs.run.bind(jobs);
+  jobs.run = async <T>(...[job_id, work]: Parameters<typeof run<T>>): Promise<T> => {
+    const result = await run(job_id, work);
+    const isVerdict = (result as { by?: string } | undefined)?.by !== undefined;
+    return isVerdict ? ({ by: "bits", wrong: "made up" } as T) : result;
+  };
+}
+
+test(
+  "false claims of one auditor are refuted, noted against it, and nobody is left out",
+  async () => {
+    network = await auditedNetwork(4, 60);
+    const [liar, ...honest] = network.members;
+    findsFault(liar!);
+    await honest[0]!.submit(await makeJob({ rounds: 400 }));
+    await until(
+      "three lies to be refuted",
+      () => sumOf(honest, "false_claims") >= 3,
+      AUDIT_LIMIT_MS,
+    );
+    for (const { running } of network.members) expect(running.audits.status().left_out).toEqual([]);
+    expect(countsOf(liar!).wrong).toBeGreaterThanOrEqual(3);
+    expect(sumOf(honest, "wrong")).toBe(0);
+    expect(liar!.running.audits.book.claims("denied").length).toBeGreaterThanOrEqual(3);
+  },
+  2 * AUDIT_LIMIT_MS,
+);
+
+test(
+  "an auditor that cannot hands over to the next; the last one says so",
+  async () => {
+    network = await auditedNetwork(4, 61);
+    const [unable, ...others] = network.members;
+    // As a node without room on its disk.
+    unable!.running.audits.files.hasRoom = () => false;
+    await others[0]!.submit(await makeJob({ rounds: 400 }));
+    const handed = () =>
+      unable!.running.audits.book.done().filter(({ state }) => state === "handed_over");
+    const taken = () =>
+      handed().filter(({ round, author }) =>
+        others.some(({ running }) => running.audits.book.audit(round, author)?.state === "passed"),
+      );
+    await until("others to do what it could not", () => taken().length >= 2, AUDIT_LIMIT_MS);
+    expect(handed()[0]!.reason).toBe("no room on the disk");
+    expect(countsOf(unable!).passed).toBe(0);
+    expect(sumOf(network.members, "wrong") + sumOf(network.members, "not_served")).toBe(0);
+  },
+  2 * AUDIT_LIMIT_MS,
+);
