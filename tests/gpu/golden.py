@@ -1,5 +1,5 @@
 """The golden files (tests/golden/bitnet/README.md) against libmagnet_cuda on the GPU, at both
-precisions: worst tensor's relative L2 of gradients against float64, losses, three AdamW steps; and
+precisions: relative L2 of gradients against float64 (whole, worst tensor), losses, three AdamW steps; and
 that a step gives the same bits twice."""
 import json
 import os
@@ -10,6 +10,8 @@ from magnet_abi import GRAD, PARAMS, Library, Trainer, pack_adamw, row
 
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../golden/bitnet")
 GRADIENT_GOAL = {"float32": 1e-5, "backend": 2e-2}
+# Of the file in which codes flip between float32 and float64.
+FLIPS_GOAL = 5e-3
 LOSS_GOAL = {"float32": 1e-5, "backend": 5e-3}
 NAMES = {"float32": "float32", "backend": "bfloat16"}
 
@@ -61,12 +63,12 @@ def worst(tensors, found, expected):
     return max(errors)
 
 
-def gradient_row(what, precision, tensors, found, expected):
-    """The whole gradient against the goal; the tensor that is furthest off beside it."""
-    error, goal = relative(found, expected), GRADIENT_GOAL[precision]
+def gradient_row(what, goal, tensors, found, expected):
+    """The whole gradient and the tensor that is furthest off, both against the goal."""
+    error = relative(found, expected)
     off, name = worst(tensors, found, expected)
-    value = f"{error:.2e}; {off:.2e} of {name}"
-    row(f"{what}: gradients", f"<= {goal:g}", value, error <= goal)
+    value = f"whole {error:.2e}; worst {off:.2e} of {name}"
+    row(f"{what}: gradients", f"<= {goal:g}", value, max(error, off) <= goal)
 
 
 def start(library, golden, batch, context, precision):
@@ -84,7 +86,9 @@ def check_training(library, name, precision):
     loss, _, _ = trainer.gradient(tokens[0])
     first = trainer.pull(GRAD).copy()
     what = f"{name}, {NAMES[precision]}"
-    gradient_row(what, precision, tensors, first, golden.arena("grad_f64", tensors))
+    flips = name.endswith("flips") and precision == "float32"
+    goal = FLIPS_GOAL if flips else GRADIENT_GOAL[precision]
+    gradient_row(what, goal, tensors, first, golden.arena("grad_f64", tensors))
     off = abs(loss - golden.json("loss_f64")[0])
     row(f"{what}: loss", f"<= {LOSS_GOAL[precision]:g}", f"{off:.1e} nats off", off <= LOSS_GOAL[precision])
     trainer.gradient(tokens[0])
@@ -97,8 +101,8 @@ def check_training(library, name, precision):
     w0 = golden.arena("w0", tensors)
     moved = golden.arena("w3_f32", tensors) - w0
     error, tensor = worst(tensors, trainer.pull(PARAMS) - w0, moved)
-    holds = error <= 1e-3 if precision == "float32" else None
-    row(f"{what}: three steps", "<= 1e-3 in float32", f"{error:.2e} ({tensor})", holds)
+    holds = error <= (2e-2 if flips else 1e-3) if precision == "float32" else None
+    row(f"{what}: three steps", f"<= {2e-2 if flips else 1e-3:g} in float32", f"{error:.2e} ({tensor})", holds)
     trainer.close()
 
 
@@ -110,7 +114,8 @@ def check_orpo(library, precision):
     both = [numpy.stack([t[f"{k}_chosen"], t[f"{k}_rejected"]], 1) for k in ("ids", "labels")]
     result = trainer.orpo_gradient(*both, pairs, width, golden.json("beta"))
     what = f"orpo_small, {NAMES[precision]}"
-    gradient_row(what, precision, tensors, trainer.pull(GRAD), golden.arena("grad_f64", tensors))
+    expected = golden.arena("grad_f64", tensors)
+    gradient_row(what, GRADIENT_GOAL[precision], tensors, trainer.pull(GRAD), expected)
     off = abs(result[0] - golden.json("loss_f64"))
     row(f"{what}: loss", f"<= {LOSS_GOAL[precision]:g}", f"{off:.1e} off", off <= LOSS_GOAL[precision])
     trainer.close()
@@ -119,7 +124,7 @@ def check_orpo(library, precision):
 def main():
     library = Library("libmagnet_cuda.so")
     for precision in ("float32", "backend"):
-        for name in ("train_tiny_subln", "train_small_llama"):
+        for name in ("train_tiny_subln", "train_tiny_subln_flips", "train_small_llama"):
             check_training(library, name, precision)
         check_orpo(library, precision)
 

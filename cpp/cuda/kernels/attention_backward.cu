@@ -219,7 +219,7 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
 
 template <>
 void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const bf16> q,
-                        Matrix<const bf16> k, Matrix<const bf16> v, Matrix<const fp16> o,
+                        Matrix<const bf16> k, Matrix<const bf16> v, Matrix<const float> o,
                         Matrix<const bf16> d_o, const float* log_sums, const float* weight_scales,
                         Matrix<bf16> dq, Matrix<bf16> dk, Matrix<bf16> dv, float* scratch) {
   check_attention(shape);

@@ -257,14 +257,13 @@ void with_columns(int64_t head_dim, const Run& run) {
 }  // namespace
 
 template <>
-void attention_forward(const Stream& stream, const AttentionShape& shape, Matrix<const float> q,
-                       Matrix<const float> k, Matrix<const float> v, Matrix<float> o,
-                       float* log_sums) {
+void attention_forward(const Stream& stream, const AttentionShape& shape,
+                       const AttentionInput<float>& in, Matrix<float> o, float* log_sums) {
   check_attention(shape);
   with_columns(shape.head_dim, [&](auto columns) {
     constexpr int C = decltype(columns)::value;
     const Geometry geometry = {places(shape, shape.heads, OWN), THREADS, shared_bytes<C>(1)};
-    MG_LAUNCH(attention_float_forward<C>, stream, geometry, shape, q, k, v, o, log_sums,
+    MG_LAUNCH(attention_float_forward<C>, stream, geometry, shape, in.q, in.k, in.v, o, log_sums,
               score_scale(shape));
   });
 }

@@ -13,9 +13,9 @@ struct __align__(2 * sizeof(E)) Pair {
   E first, second;
 };
 
-template <class A, class T>
+template <class T>
 __global__ void __launch_bounds__(WARPS* LANES)
-    attention_stats_kernel(AttentionShape shape, Matrix<const A> o, Matrix<const T> d_o,
+    attention_stats_kernel(AttentionShape shape, Matrix<const float> o, Matrix<const T> d_o,
                            const float* log_sums, float factor, float2* stats) {
   const int lane = static_cast<int>(threadIdx.x) % LANES;
   const int64_t i = int64_t{blockIdx.x} * WARPS + threadIdx.x / LANES;
@@ -27,15 +27,15 @@ __global__ void __launch_bounds__(WARPS* LANES)
   }
   const int64_t row = head / shape.heads * shape.context + position;
   const int64_t column = head % shape.heads * shape.head_dim;
-  const A* const a = o.row(row) + column;
+  const float* const a = o.row(row) + column;
   const T* const b = d_o.row(row) + column;
   float sum = 0;
   // Pairs: head_dim is even, rows are aligned.
   for (int j = 2 * lane; j < shape.head_dim; j += 2 * LANES) {
-    const Pair<A> x = *reinterpret_cast<const Pair<A>*>(a + j);
+    const float2 x = *reinterpret_cast<const float2*>(a + j);
     const Pair<T> y = *reinterpret_cast<const Pair<T>*>(b + j);
-    sum = __fmaf_rn(as_float(x.first), as_float(y.first), sum);
-    sum = __fmaf_rn(as_float(x.second), as_float(y.second), sum);
+    sum = __fmaf_rn(x.x, as_float(y.first), sum);
+    sum = __fmaf_rn(x.y, as_float(y.second), sum);
   }
   sum = warp_sum(sum);
   if (lane == 0) stats[i] = {log_sums[head * shape.context + position] * factor, sum};
@@ -82,12 +82,12 @@ Matrix<bf16> as_operand<bf16>(const Stream& stream, Matrix<fp16> x) {
 
 template <class T>
 const float2* attention_stats(const Stream& stream, const AttentionShape& shape,
-                              Matrix<const Activation<T>> o, Matrix<const T> d_o,
+                              Matrix<const float> o, Matrix<const T> d_o,
                               const float* log_sums, float factor, float* scratch) {
   auto* const stats = reinterpret_cast<float2*>(scratch);
   const int64_t rows = shape.sequences * shape.heads * stats_stride(shape);
   // stats_stride is a multiple of the warps of a block.
-  MG_LAUNCH((attention_stats_kernel<Activation<T>, T>), stream,
+  MG_LAUNCH(attention_stats_kernel<T>, stream,
             {static_cast<unsigned>(rows / WARPS), WARPS * LANES}, shape, o, d_o, log_sums, factor,
             stats);
   return stats;
@@ -96,7 +96,7 @@ template const float2* attention_stats<float>(const Stream&, const AttentionShap
                                               Matrix<const float>, Matrix<const float>,
                                               const float*, float, float*);
 template const float2* attention_stats<bf16>(const Stream&, const AttentionShape&,
-                                             Matrix<const fp16>, Matrix<const bf16>, const float*,
+                                             Matrix<const float>, Matrix<const bf16>, const float*,
                                              float, float*);
 
 }  // namespace magnet::gpu

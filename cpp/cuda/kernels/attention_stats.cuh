@@ -53,7 +53,7 @@ __host__ __device__ __forceinline__ int64_t stats_stride(const AttentionShape& s
  * the last position (infinity, 0), which makes every probability and gradient there 0. */
 template <class T>
 const float2* attention_stats(const Stream& stream, const AttentionShape& shape,
-                              Matrix<const Activation<T>> o, Matrix<const T> d_o,
+                              Matrix<const float> o, Matrix<const T> d_o,
                               const float* log_sums, float factor, float* scratch);
 
 }  // namespace magnet::gpu

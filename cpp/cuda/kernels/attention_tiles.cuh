@@ -208,6 +208,73 @@ __device__ __forceinline__ void add_mixed(Sums<M, C>& sums, const Sums<M, N>& we
   }
 }
 
+/** What fp16 loses of two values whose fp16 are `high`. */
+__device__ __forceinline__ uint32_t pack_lost(float a, float b, uint32_t high) {
+  const float2 kept = unpack_fp16(high);
+  return pack_fp16(a - kept.x, b - kept.y);
+}
+
+/** As add_products, of rows in two tiles each, whose sum they are; what both lost together is left out.
+ * Three times the products, but fragments are loaded once. */
+template <int M, int N, int HD>
+__device__ __forceinline__ void add_split_products(Sums<M, N>& sums, Tile<HD, fp16> a,
+                                                   Tile<HD, fp16> low_a, int a_row,
+                                                   Tile<HD, fp16> b, Tile<HD, fp16> low_b) {
+  using At = Cursor<HD, fp16>;
+  const int lane = lane_index();
+  const At left(a, a_row + lane % 16, lane / 16);
+  const At low_left(low_a, a_row + lane % 16, lane / 16);
+  const At right(b, lane % 8 + lane / 16 * 8, lane / 8 % 2);
+  const At low_right(low_b, lane % 8 + lane / 16 * 8, lane / 8 % 2);
+#pragma unroll
+  for (int k = 0; k < HD / 16; k++) {
+    uint32_t x[M][4], low_x[M][4];
+#pragma unroll
+    for (int m = 0; m < M; m++) {
+      ldmatrix_x4(x[m], left.at(16 * m, 2 * k));
+      ldmatrix_x4(low_x[m], low_left.at(16 * m, 2 * k));
+    }
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+      uint32_t y[4], low_y[4];
+      ldmatrix_x4(y, right.at(8 * n, 2 * k));
+      ldmatrix_x4(low_y, low_right.at(8 * n, 2 * k));
+      multiply<fp16>(sums, n, low_x, y);
+      multiply<fp16>(sums, n, x, low_y);
+      multiply<fp16>(sums, n, x, y);
+    }
+  }
+}
+
+/** As add_mixed, of weights as two fp16 and rows in two tiles. */
+template <int M, int N, int C, int HD>
+__device__ __forceinline__ void add_split_mixed(Sums<M, C>& sums, const Sums<M, N>& weights,
+                                                Tile<HD, fp16> b, Tile<HD, fp16> low_b) {
+  const Cursor<HD, fp16> right(b, lane_index() % 16, lane_index() / 16);
+  const Cursor<HD, fp16> low_right(low_b, lane_index() % 16, lane_index() / 16);
+#pragma unroll
+  for (int n = 0; n < N; n += 2) {
+    uint32_t x[M][4], low_x[M][4];
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const float* const two = weights.of[m][n + i / 2] + i % 2 * 2;
+        x[m][i] = pack_fp16(two[0], two[1]);
+        low_x[m][i] = pack_lost(two[0], two[1], x[m][i]);
+      }
+#pragma unroll
+    for (int c = 0; c < C; c += 2) {
+      uint32_t y[4], low_y[4];
+      ldmatrix_x4_transposed(y, right.at(8 * n, c));
+      ldmatrix_x4_transposed(low_y, low_right.at(8 * n, c));
+      multiply<fp16>(sums, c, low_x, y);
+      multiply<fp16>(sums, c, x, low_y);
+      multiply<fp16>(sums, c, x, y);
+    }
+  }
+}
+
 /** sums * factor, a factor for each of the thread's rows, to rows of a tile that only this warp uses, at
  * the chunks from `begin` on. */
 template <int M, int C, int HD, class E>
@@ -270,25 +337,32 @@ __device__ __forceinline__ void load_heads(Tile<HD, E> to, const QueryRows& own,
 
 /** Keys and values in two stages of tiles, for blocks that pass over them: the next ones are copied
  * while these are used. */
-template <int THREADS, int KEYS, int HD, class E>
+template <int THREADS, int KEYS, int HD, class E, bool SPLIT = false>
 struct KeyStages {
+  static constexpr int TILES = SPLIT ? 4 : 2;
   E* shared;
   Matrix<const E> k, v;
   int64_t base, column;
   int context, head_dim;
+  Matrix<const E> low_k = {}, low_v = {};
 
-  __device__ __forceinline__ Tile<HD, E> tile(int i) const {
-    return {shared + Tile<HD, E>::elements(i * KEYS)};
+  /** 0: keys, 1: values, 2 and 3: what is lost of them. */
+  __device__ __forceinline__ Tile<HD, E> tile(int key, int i) const {
+    return {shared + Tile<HD, E>::elements((key / KEYS % 2 * TILES + i) * KEYS)};
   }
-  __device__ __forceinline__ Tile<HD, E> keys(int key) const { return tile(key / KEYS % 2 * 2); }
-  __device__ __forceinline__ Tile<HD, E> values(int key) const {
-    return tile(key / KEYS % 2 * 2 + 1);
-  }
+  __device__ __forceinline__ Tile<HD, E> keys(int key) const { return tile(key, 0); }
+  __device__ __forceinline__ Tile<HD, E> values(int key) const { return tile(key, 1); }
   /** Starts the copies of the KEYS positions from `key` on, where there are some before `end`. */
   __device__ __forceinline__ void load(int key, int end) const {
     if (key < end) {
       load_rows<THREADS>(keys(key), 0, KEYS, k, base + key, column, context - key, head_dim);
       load_rows<THREADS>(values(key), 0, KEYS, v, base + key, column, context - key, head_dim);
+      if constexpr (SPLIT) {
+        load_rows<THREADS>(tile(key, 2), 0, KEYS, low_k, base + key, column, context - key,
+                           head_dim);
+        load_rows<THREADS>(tile(key, 3), 0, KEYS, low_v, base + key, column, context - key,
+                           head_dim);
+      }
     }
     cp_async_commit();
   }

@@ -43,6 +43,18 @@ void gemm_codes(const Stream& stream, Matrix<const int8_t> x, const float* x_inv
   run_tensor_cores(stream, Operands<int8_t>{x, w, false, false, x.columns}, out);
 }
 
+void gemm_sums(const Stream& stream, Matrix<const int8_t> x, Matrix<const int8_t> w,
+               Matrix<sum16> y) {
+  check_shape(x.rows == y.rows && w.rows == y.columns && x.columns == w.columns, y.rows, y.columns,
+              x.columns);
+  check_operand(x, "x");
+  check_operand(w, "w");
+  if (y.rows == 0 || y.columns == 0) return;
+  Output out = make_output(y);
+  out.inverse_step = 1.0f / sum_step(x.columns);
+  run_tensor_cores(stream, Operands<int8_t>{x, w, false, false, x.columns}, out);
+}
+
 template <class T, class C>
 void gemm(const Stream& stream, Matrix<const T> a, Layout a_layout, Matrix<const T> b,
           Layout b_layout, const Epilogue& epilogue, Matrix<C> c) {

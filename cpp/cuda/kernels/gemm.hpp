@@ -1,6 +1,6 @@
 // Matrix products of training. Everything is row-major; formulas in tests/golden/bitnet/README.md.
 #pragma once
-#include "matrix.hpp"
+#include "sums.cuh"
 
 namespace magnet::gpu {
 
@@ -18,6 +18,10 @@ template <class Y>
 void gemm_codes(const Stream& stream, Matrix<const int8_t> x, const float* x_inverse,
                 Matrix<const int8_t> w, const float* w_inverse, const Matrix<const float>* residual,
                 Matrix<Y> y, const Parts& parts = {});
+
+/** y = x w^T, the sums alone; see Product. */
+void gemm_sums(const Stream& stream, Matrix<const int8_t> x, Matrix<const int8_t> w,
+               Matrix<sum16> y);
 
 enum class Layout { plain, transposed };
 

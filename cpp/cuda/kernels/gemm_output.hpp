@@ -9,11 +9,12 @@
 
 namespace magnet::gpu {
 
-enum class Element : uint8_t { float32, bf16, fp16 };
+enum class Element : uint8_t { float32, bf16, fp16, sum16 };
 template <class C>
-constexpr Element ELEMENT = std::is_same_v<C, float>  ? Element::float32
-                            : std::is_same_v<C, fp16> ? Element::fp16
-                                                      : Element::bf16;
+constexpr Element ELEMENT = std::is_same_v<C, float>   ? Element::float32
+                            : std::is_same_v<C, fp16>  ? Element::fp16
+                            : std::is_same_v<C, sum16> ? Element::sum16
+                                                       : Element::bf16;
 
 /** p becomes p * row_scale[row] * scale[part] + addend, each where it is given, rounded after each. The
  * type of c is told at run time: it would only double the kernels. */
@@ -33,6 +34,7 @@ struct Output {
   int64_t addend_stride;
   bool sums_only;  // of a slot: without scales and addend
   bool vectors;  // four elements at a multiple of 4 are aligned to their size
+  float inverse_step;  // of sum16
 };
 
 template <class T>
@@ -59,7 +61,8 @@ Output make_output(Matrix<C> c) {
           nullptr,
           0,
           false,
-          takes_vectors(c.data, c.stride)};
+          takes_vectors(c.data, c.stride),
+          1.0f};
 }
 inline void set_parts(Output& out, const Parts& parts, bool of_rows) {
   out.second_part = static_cast<int>(std::min<int64_t>(parts.second, INT32_MAX));
@@ -76,11 +79,6 @@ __device__ __forceinline__ void load_four(const float* from, float (&x)[4]) {
   const float4 v = *reinterpret_cast<const float4*>(from);
   x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
 }
-/** What fp16 holds; NaN stays NaN. */
-__device__ __forceinline__ float saturated(float x) {
-  constexpr float MOST = 65504.0f;
-  return fabsf(x) > MOST ? copysignf(MOST, x) : x;
-}
 __device__ __forceinline__ void store_vector(const Output& out, int64_t at, const float (&x)[4]) {
   if (out.element == Element::float32)
     *reinterpret_cast<float4*>(static_cast<float*>(out.data) + at) =
@@ -88,6 +86,10 @@ __device__ __forceinline__ void store_vector(const Output& out, int64_t at, cons
   else if (out.element == Element::bf16)
     *reinterpret_cast<uint2*>(static_cast<bf16*>(out.data) + at) =
         make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
+  else if (out.element == Element::sum16)
+    *reinterpret_cast<uint2*>(static_cast<sum16*>(out.data) + at) =
+        make_uint2(pack_sums(x[0], x[1], out.inverse_step),
+                   pack_sums(x[2], x[3], out.inverse_step));
   else
     *reinterpret_cast<uint2*>(static_cast<fp16*>(out.data) + at) =
         make_uint2(pack_fp16(saturated(x[0]), saturated(x[1])),
@@ -98,6 +100,9 @@ __device__ __forceinline__ void store_one(const Output& out, int64_t at, float x
     static_cast<float*>(out.data)[at] = x;
   else if (out.element == Element::bf16)
     static_cast<bf16*>(out.data)[at] = to_bf16(x);
+  else if (out.element == Element::sum16)
+    static_cast<sum16*>(out.data)[at].code =
+        static_cast<int16_t>(to_sum_code(x, out.inverse_step));
   else
     static_cast<fp16*>(out.data)[at] = to_fp16(saturated(x));
 }

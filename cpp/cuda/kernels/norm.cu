@@ -17,20 +17,19 @@ struct RowShape {
   int64_t vectors;  // of four, padding included
 };
 
-template <class X>
 struct Plain {
-  Matrix<const X> x;
+  Matrix<const float> x;
   __device__ float4 at(int64_t row, int64_t c) const { return load4(x.row(row) + c); }
 };
 
 __device__ __forceinline__ float sigmoid(float g) { return 1.0f / (1.0f + expf(-g)); }
 
-template <class A>
+template <class T>
 struct Swiglu {
-  Matrix<const A> gate;
-  Matrix<const A> up;
+  Product<T> gate;
+  Product<T> up;
   __device__ float4 at(int64_t row, int64_t c) const {
-    return map4(load4(gate.row(row) + c), load4(up.row(row) + c),
+    return map4(gate.at(row, c), up.at(row, c),
                 [](float g, float u) { return g * sigmoid(g) * u; });
   }
 };
@@ -129,31 +128,24 @@ void launch_norm(const Stream& stream, const Source& source, int64_t rows, int64
 
 }  // namespace
 
-template <class X, class T>
-void norm_quantise(const Stream& stream, Matrix<const X> x, const float* w, float eps, bool quantise,
-                   float* r, QuantisedInput<T> out) {
-  launch_norm(stream, Plain<X>{x}, x.rows, x.columns, w, eps, quantise, r, out);
+template <class T>
+void norm_quantise(const Stream& stream, Matrix<const float> x, const float* w, float eps,
+                   bool quantise, float* r, QuantisedInput<T> out) {
+  launch_norm(stream, Plain{x}, x.rows, x.columns, w, eps, quantise, r, out);
 }
 
 template <class T>
-void swiglu_norm_quantise(const Stream& stream, Matrix<const Activation<T>> gate,
-                          Matrix<const Activation<T>> up, const float* w, float eps, bool quantise,
-                          float* r, QuantisedInput<T> out) {
-  launch_norm(stream, Swiglu<Activation<T>>{gate, up}, gate.rows, gate.columns, w, eps, quantise, r,
-              out);
+void swiglu_norm_quantise(const Stream& stream, const Product<T>& gate, const Product<T>& up,
+                          const float* w, float eps, bool quantise, float* r,
+                          QuantisedInput<T> out) {
+  launch_norm(stream, Swiglu<T>{gate, up}, gate.of.rows, gate.of.columns, w, eps, quantise, r, out);
 }
 
-#define INSTANTIATE(X, T)                                                                   \
-  template void norm_quantise<X, T>(const Stream&, Matrix<const X>, const float*, float, bool, \
-                                    float*, QuantisedInput<T>)
-INSTANTIATE(float, float);
-INSTANTIATE(float, bf16);
-INSTANTIATE(fp16, bf16);
-#undef INSTANTIATE
 #define INSTANTIATE(T)                                                                            \
-  template void swiglu_norm_quantise<T>(const Stream&, Matrix<const Activation<T>>,               \
-                                        Matrix<const Activation<T>>, const float*, float, bool,   \
-                                        float*, QuantisedInput<T>)
+  template void norm_quantise<T>(const Stream&, Matrix<const float>, const float*, float, bool,   \
+                                 float*, QuantisedInput<T>);                                      \
+  template void swiglu_norm_quantise<T>(const Stream&, const Product<T>&, const Product<T>&,      \
+                                        const float*, float, bool, float*, QuantisedInput<T>)
 INSTANTIATE(float);
 INSTANTIATE(bf16);
 #undef INSTANTIATE

@@ -21,9 +21,9 @@ struct RowShape {
 __device__ __forceinline__ float sigmoid(float g) { return 1.0f / (1.0f + expf(-g)); }
 
 /** Where a norm's gradient goes: dx, and once more as the operand of the next product. */
-template <class X, class G, class T>
+template <class G, class T>
 struct PlainBackward {
-  Matrix<const X> x;
+  Matrix<const float> x;
   Matrix<G> dx;
   Matrix<T> operand;
   bool accumulate;
@@ -39,19 +39,19 @@ struct PlainBackward {
 
 template <class T>
 struct SwigluBackward {
-  Matrix<const Activation<T>> gate;
-  Matrix<const Activation<T>> up;
+  Product<T> gate;
+  Product<T> up;
   const float* weight_scales;
   Matrix<T> dgate;
   Matrix<T> dup;
 
   __device__ float4 input(int64_t row, int64_t c) const {
-    return map4(load4(gate.row(row) + c), load4(up.row(row) + c),
+    return map4(gate.at(row, c), up.at(row, c),
                 [](float g, float u) { return g * sigmoid(g) * u; });
   }
   __device__ void output(int64_t row, int64_t c, float4 d) const {
-    const float4 g = load4(gate.row(row) + c);
-    const float4 u = load4(up.row(row) + c);
+    const float4 g = gate.at(row, c);
+    const float4 u = up.at(row, c);
     const float gate_scale = weight_scales == nullptr ? 1.0f : weight_scales[0];
     const float up_scale = weight_scales == nullptr ? 1.0f : weight_scales[1];
     store4(dup.row(row) + c, map4(d, g, [&](float dh, float x) {
@@ -142,37 +142,36 @@ void launch_backward(const Stream& stream, const Part& part, int64_t rows, const
 
 uint64_t norm_partials(int64_t columns) { return static_cast<uint64_t>(BLOCKS * columns); }
 
-template <class X, class D, class G, class T>
-void norm_backward(const Stream& stream, Matrix<const X> x, const float* w, Matrix<const D> dy,
+template <class D, class G, class T>
+void norm_backward(const Stream& stream, Matrix<const float> x, const float* w, Matrix<const D> dy,
                    const float* r, bool accumulate, Matrix<G> dx, Matrix<T> dx_operand, float* dw,
                    float* partial) {
-  launch_backward(stream, PlainBackward<X, G, T>{x, dx, dx_operand, accumulate}, x.rows, w, dy, r, dw,
+  launch_backward(stream, PlainBackward<G, T>{x, dx, dx_operand, accumulate}, x.rows, w, dy, r, dw,
                   partial);
 }
 
 template <class T>
-void swiglu_norm_backward(const Stream& stream, Matrix<const Activation<T>> gate,
-                          Matrix<const Activation<T>> up, const float* w, Matrix<const T> dh,
-                          const float* r, const float* weight_scales, Matrix<T> dgate,
-                          Matrix<T> dup, float* dw, float* partial) {
-  launch_backward(stream, SwigluBackward<T>{gate, up, weight_scales, dgate, dup}, gate.rows, w, dh,
-                  r, dw, partial);
+void swiglu_norm_backward(const Stream& stream, const Product<T>& gate, const Product<T>& up,
+                          const float* w, Matrix<const T> dh, const float* r,
+                          const float* weight_scales, Matrix<T> dgate, Matrix<T> dup, float* dw,
+                          float* partial) {
+  launch_backward(stream, SwigluBackward<T>{gate, up, weight_scales, dgate, dup}, dh.rows, w, dh, r,
+                  dw, partial);
 }
 
-#define INSTANTIATE(X, D, G, T)                                                                    \
-  template void norm_backward<X, D, G, T>(const Stream&, Matrix<const X>, const float*,              \
-                                          Matrix<const D>, const float*, bool, Matrix<G>, Matrix<T>, \
-                                          float*, float*)
-INSTANTIATE(float, float, float, float);
-INSTANTIATE(float, float, float, bf16);
-INSTANTIATE(float, bf16, float, bf16);
-INSTANTIATE(fp16, bf16, bf16, bf16);
+#define INSTANTIATE(D, G, T)                                                               \
+  template void norm_backward<D, G, T>(const Stream&, Matrix<const float>, const float*,   \
+                                       Matrix<const D>, const float*, bool, Matrix<G>,     \
+                                       Matrix<T>, float*, float*)
+INSTANTIATE(float, float, float);
+INSTANTIATE(float, float, bf16);
+INSTANTIATE(bf16, float, bf16);
+INSTANTIATE(bf16, bf16, bf16);
 #undef INSTANTIATE
 #define INSTANTIATE(T)                                                                            \
-  template void swiglu_norm_backward<T>(const Stream&, Matrix<const Activation<T>>,               \
-                                        Matrix<const Activation<T>>, const float*,                \
-                                        Matrix<const T>, const float*, const float*, Matrix<T>,   \
-                                        Matrix<T>, float*, float*)
+  template void swiglu_norm_backward<T>(const Stream&, const Product<T>&, const Product<T>&,      \
+                                        const float*, Matrix<const T>, const float*,              \
+                                        const float*, Matrix<T>, Matrix<T>, float*, float*)
 INSTANTIATE(float);
 INSTANTIATE(bf16);
 #undef INSTANTIATE

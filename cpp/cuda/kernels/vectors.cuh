@@ -27,6 +27,12 @@ __device__ __forceinline__ float4 load4_within(const float* p, int64_t at, int64
                      at + 2 < length ? p[at + 2] : 0.0f, at + 3 < length ? p[at + 3] : 0.0f);
 }
 
+/** What fp16 holds; NaN stays NaN. */
+__device__ __forceinline__ float saturated(float x) {
+  constexpr float MOST = 65504.0f;
+  return fabsf(x) > MOST ? copysignf(MOST, x) : x;
+}
+
 template <class F>
 __device__ __forceinline__ float4 map4(float4 a, F f) {
   return make_float4(f(a.x), f(a.y), f(a.z), f(a.w));

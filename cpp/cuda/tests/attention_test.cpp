@@ -126,8 +126,16 @@ Reals taken(const Stream& stream, const Matrix<T>& from) {
   return out;
 }
 
+/** What fp16 loses of x. */
+Reals lost(const Reals& x) {
+  Reals out;
+  for (const double e : x) out.push_back(e - real_of(element_of<fp16>(e)));
+  return out;
+}
+
 template <class T>
-Reference compute(const AttentionShape& a, const Inputs& in, bool scaled = false) {
+Reference compute(const AttentionShape& a, const Inputs& in, bool scaled = false,
+                  bool split = false) {
   using A = Activation<T>;
   const Stream stream;
   const int64_t rows = a.sequences * a.context;
@@ -138,15 +146,22 @@ Reference compute(const AttentionShape& a, const Inputs& in, bool scaled = false
   put(stream, qkv.part(1), in.k);
   put(stream, qkv.part(2), in.v);
   const DeviceMatrix<T> d_o = upload_matrix<T>(stream, rows, width, in.d_o);
-  const DeviceMatrix<A> o = unset_matrix<A>(stream, rows, width);
+  const Beside<A> low(stream, rows, width, kv_width);
+  AttentionInput<A> input{qkv.part(0), qkv.part(1), qkv.part(2)};
+  if (split) {
+    put(stream, low.part(0), lost(in.q));
+    put(stream, low.part(1), lost(in.k));
+    put(stream, low.part(2), lost(in.v));
+    input = {qkv.part(0), qkv.part(1), qkv.part(2), low.part(0), low.part(1), low.part(2)};
+  }
+  const DeviceMatrix<float> o = unset_matrix<float>(stream, rows, width);
   const Beside<T> gradients(stream, rows, width, kv_width);
   const Matrix<T> all = gradients.all.view();
   fill_bytes(stream, all.data, 0xff, static_cast<uint64_t>(rows * all.stride) * sizeof(T));
   const auto scales = upload<float>(stream, {SCALES[0], SCALES[1], SCALES[2]});
   const DeviceArray<float> log_sums(static_cast<uint64_t>(a.sequences * a.heads * a.context));
   const DeviceArray<float> scratch(attention_scratch(a));
-  attention_forward<A>(stream, a, qkv.part(0), qkv.part(1), qkv.part(2), o.view(),
-                       log_sums.data());
+  attention_forward<A>(stream, a, input, o.view(), log_sums.data());
   const Beside<T> kept(stream, 0, width, kv_width);  // for its parts
   const Matrix<T> operands = as_operand<T>(stream, qkv.all.view());
   attention_backward<T>(stream, a, kept.part(operands, 0), kept.part(operands, 1),
@@ -219,6 +234,22 @@ void test_attention(const char* precision, Random& random, const AttentionShape&
         of + "a sequence alone gives other bits");
 }
 
+/** Forward of values that fp16 does not hold, with what it loses beside. */
+void test_split(Random& random, const AttentionShape& a) {
+  Inputs in = random_inputs<float>(random, a);
+  const Reference got = compute<bf16>(a, in, false, true);
+  const Reference want = reference(a, in);
+  const std::string of = "split, " + std::to_string(a.context) + " positions, heads of " +
+                         std::to_string(a.head_dim) + ": ";
+  const bool fits = a.head_dim <= 128;  // else as without
+  std::printf("%so %.1e, log sums %.1e\n", of.c_str(), relative_l2(got.o, want.o),
+              relative_l2(got.log_sums, want.log_sums));
+  check_close(got.o, want.o, fits ? 2e-6 : 1e-3, of + "o");
+  check_close(got.log_sums, want.log_sums, fits ? 1e-6 : 1e-3, of + "log sums");
+  if (a.context <= 70)
+    check_same_in_all_orders([&] { return compute<bf16>(a, in, false, true).o; }, of + "o");
+}
+
 /** cos and sin of t * 10000^(-2j/head_dim), as float32 holds them. */
 void angles(int64_t positions, int64_t head_dim, Reals& cosines, Reals& sines) {
   for (int64_t i = 0; i < positions; i++)
@@ -260,6 +291,57 @@ void test_rope(const char* precision, Random& random, const AttentionShape& a, d
   }
 }
 
+/** From sums to two fp16: what rope gives of the values in double, to 21 bits. */
+void test_rope_split(Random& random, const AttentionShape& a) {
+  const Stream stream;
+  const int64_t rows = a.sequences * a.context;
+  const int64_t widths[] = {a.heads * a.head_dim, a.kv_heads * a.head_dim, a.kv_heads * a.head_dim};
+  Reals cosines, sines;
+  angles(a.context, a.head_dim, cosines, sines);
+  const auto dev_cosines = upload_reals<float>(stream, cosines);
+  const auto dev_sines = upload_reals<float>(stream, sines);
+  const auto scales = upload<float>(stream, {SCALES[0], SCALES[1], SCALES[2]});
+  const Reals row_scales = random.values<float>(rows, 1e-3);
+  const auto dev_rows = upload_reals<float>(stream, row_scales);
+  const Beside<int16_t> sums(stream, rows, widths[0], widths[1]);
+  const Beside<fp16> low(stream, rows, widths[0], widths[1]);
+  Reals want[3];
+  for (int part = 0; part < 3; part++) {
+    Reals codes;
+    for (int64_t i = 0; i < rows * widths[part]; i++)
+      codes.push_back(static_cast<double>(random.below(20001) - 10000));
+    put(stream, sums.part(part), codes);
+    for (size_t i = 0; i < codes.size(); i++)
+      want[part].push_back(codes[i] * row_scales[i / static_cast<size_t>(widths[part])] *
+                           static_cast<double>(SCALES[part]));
+    for (int64_t i = 0; part < 2 && i < rows * widths[part] / a.head_dim; i++)
+      for (int64_t j = 0; j < a.head_dim / 2; j++) {
+        double& x = want[part][static_cast<size_t>(i * a.head_dim + j)];
+        double& y = want[part][static_cast<size_t>(i * a.head_dim + a.head_dim / 2 + j)];
+        const auto at = static_cast<size_t>(
+            i / (widths[part] / a.head_dim) % a.context * (a.head_dim / 2) + j);
+        const double turned = x * cosines[at] - y * sines[at];
+        y = y * cosines[at] + x * sines[at];
+        x = turned;
+      }
+  }
+  const Matrix<int16_t> all = sums.all.view();
+  const Matrix<fp16> of{reinterpret_cast<fp16*>(all.data), all.rows, all.columns, all.stride};
+  const auto first = [&](int part) { return sums.part(part).data - all.data; };
+  rope_split(stream, a,
+             {of, low.all.view(), first(1), first(2), dev_rows.data(), scales.data(), 1.0f},
+             dev_cosines.data(), dev_sines.data());
+  for (int part = 0; part < 3; part++) {
+    const std::string what = "rope_split, part " + std::to_string(part) + ", heads of " +
+                             std::to_string(a.head_dim);
+    Reals got = taken(stream, low.part(of, part));
+    check_close(got, want[part], 4e-4, what + ", high");
+    const Reals lows = taken(stream, low.part(part));
+    for (size_t i = 0; i < got.size(); i++) got[i] += lows[i];
+    check_close(got, want[part], 3e-7, what);
+  }
+}
+
 template <class T>
 void test_all(const char* precision, double rope_limit, double limit) {
   Random random(7);
@@ -268,6 +350,9 @@ void test_all(const char* precision, double rope_limit, double limit) {
     test_rope<T>(precision, random, a, rope_limit);
     if (!std::is_same_v<T, float>) test_rope<Activation<T>>("fp16", random, a, rope_limit / 8);
   }
+  if (!std::is_same_v<T, float>)
+    for (const AttentionShape& a : {turned[1], turned[2], AttentionShape{3, 5, 6, 2, 48}})
+      test_rope_split(random, a);
   const AttentionShape shapes[] = {
       {1, 32, 4, 2, 16},  // golden
       {2, 24, 4, 2, 8},   // golden
@@ -275,7 +360,10 @@ void test_all(const char* precision, double rope_limit, double limit) {
       {1, 65, 8, 2, 64},  {2, 40, 2, 2, 128},  {1, 100, 6, 3, 80}, {1, 67, 2, 1, 256},
       {1, 49, 2, 1, 160}, {1, 200, 2, 1, 32},
   };
-  for (const AttentionShape& shape : shapes) test_attention<T>(precision, random, shape, limit);
+  for (const AttentionShape& shape : shapes) {
+    test_attention<T>(precision, random, shape, limit);
+    if (!std::is_same_v<T, float>) test_split(random, shape);
+  }
 }
 
 }  // namespace

@@ -178,6 +178,44 @@ void test_parts(const Shape& s, unsigned seed) {
               what + " of rows");
 }
 
+/** Sums in 16 bits: exact up to the knee, and no further off than half a step beyond it. */
+void test_sums(const Shape& s, unsigned seed) {
+  const Stream stream;
+  Random random(seed);
+  Reals x(static_cast<size_t>(s.m * s.k));
+  Reals w(static_cast<size_t>(s.n * s.k));
+  // Rows 1, 4, .. of both are as alike as they can be.
+  for (size_t i = 0; i < x.size(); i++)
+    x[i] = static_cast<int64_t>(i) / s.k % 3 == 1 ? 127.0
+                                                  : static_cast<double>(random.below(255) - 127);
+  for (size_t i = 0; i < w.size(); i++) {
+    const int64_t row = static_cast<int64_t>(i) / s.k;
+    w[i] = row % 3 == 1 ? (row % 2 == 0 ? 1.0 : -1.0) : static_cast<double>(random.below(3) - 1);
+  }
+  const auto dx = upload_matrix<int8_t>(stream, s.m, s.k, x);
+  const auto dw = upload_matrix<int8_t>(stream, s.n, s.k, w);
+  const DeviceMatrix<int16_t> y(stream, s.m, s.n);
+  const Matrix<int16_t> view = y.view();
+  gemm_sums(stream, dx.view(), dw.view(),
+            {reinterpret_cast<sum16*>(view.data), view.rows, view.columns, view.stride});
+  const Reals got = download_matrix(stream, view);
+  const Reals wanted = product(s, x, false, w, false);
+  const auto step = static_cast<double>(sum_step(s.k));
+  constexpr auto KNEE = static_cast<double>(SUM_KNEE);
+  bool exact = true;
+  bool near = true;
+  for (size_t i = 0; i < got.size(); i++) {
+    const double size = std::abs(got[i]);
+    const double sum = std::copysign(size <= KNEE ? size : KNEE + (size - KNEE) * step, got[i]);
+    exact = exact && (std::abs(wanted[i]) > KNEE || sum == wanted[i]);
+    near = near && std::abs(sum - wanted[i]) <= step / 2;
+  }
+  const std::string what = name_of("sums", s, false, false);
+  check(exact, what + ": a sum up to the knee is not exact");
+  check(near, what + ": a sum beyond the knee is off by more than half a step");
+  check(padding_is_zero(stream, view), what + ": padding");
+}
+
 /** fp16 has no infinity to give: what is beyond its range stays at its end, NaN stays NaN. */
 void test_saturation() {
   const Stream stream;
@@ -211,6 +249,7 @@ void test_all(const char* path) {
     test_codes<float>(s, i % 8 == 0, i);
     test_codes<bf16>(s, i % 8 != 0, i);
     test_parts(s, i);
+    test_sums(s, i);
   }
 }
 

@@ -54,18 +54,17 @@ void TrainerOf<T>::backward_ffn(size_t layer, const Pass& pass) {
   linear_backward(s.a_ffn, weights.down, w.dx_operand.part(0, rows), dh, grad + at.down,
                   Site::down);
   timed_as(Kernel::swiglu_backward, Site::ffn_hidden);
-  swiglu_norm_backward<T>(stream_, columns_of(gate_up, weights.gate_up, 0),
-                          columns_of(gate_up, weights.gate_up, 1), norm_weight(at.ffn_sub_norm), dh,
-                          s.norm_ffn, inverses(weights.gate_up),
+  swiglu_norm_backward<T>(stream_, product_of(gate_up, s.a_mid, weights.gate_up, 0),
+                          product_of(gate_up, s.a_mid, weights.gate_up, 1),
+                          norm_weight(at.ffn_sub_norm), dh, s.norm_ffn, inverses(weights.gate_up),
                           columns_of(d_gate_up, weights.gate_up, 0),
                           columns_of(d_gate_up, weights.gate_up, 1),
                           norm_gradient(at.ffn_sub_norm), w.norm_partials);
   linear_backward(s.a_mid, weights.gate_up, d_gate_up, d_norm, grad + at.gate, Site::gate_up);
   timed_as(Kernel::norm_backward, Site::ffn_input);
-  norm_backward<float, T, float, T>(stream_, s.x_mid.part(0, rows), norm_weight(at.post_norm),
-                                    d_norm, s.norm_mid, true, w.dx.part(0, rows),
-                                    w.dx_operand.part(0, rows), norm_gradient(at.post_norm),
-                                    w.norm_partials);
+  norm_backward<T, float, T>(stream_, s.x_mid.part(0, rows), norm_weight(at.post_norm), d_norm,
+                             s.norm_mid, true, w.dx.part(0, rows), w.dx_operand.part(0, rows),
+                             norm_gradient(at.post_norm), w.norm_partials);
 }
 
 template <class T>
@@ -76,7 +75,7 @@ void TrainerOf<T>::backward_attention(size_t layer, const Pass& pass) {
   const Workspace<T>& w = storage_.work;
   float* const grad = storage_.grad;
   const int64_t rows = pass.rows();
-  const Matrix<Activation<T>> o = s.o.part(0, rows);
+  const Matrix<float> o = s.o.part(0, rows);
   const Matrix<T> d_attn = w.d_attn.part(0, rows);
   const Matrix<T> dqkv = w.dqkv.part(0, rows);
   const Matrix<T> d_norm = w.d_norm.part(0, rows);
@@ -85,9 +84,8 @@ void TrainerOf<T>::backward_attention(size_t layer, const Pass& pass) {
                   Site::o);
   timed_as(Kernel::norm_backward, Site::attention_output);
   if (at.attn_sub_norm != LayerOffsets::NONE)
-    norm_backward<Activation<T>, T, T, T>(stream_, o, norm_weight(at.attn_sub_norm), d_attn,
-                                          s.norm_attn, false, d_attn, {},
-                                          norm_gradient(at.attn_sub_norm), w.norm_partials);
+    norm_backward<T, T, T>(stream_, o, norm_weight(at.attn_sub_norm), d_attn, s.norm_attn, false,
+                           d_attn, {}, norm_gradient(at.attn_sub_norm), w.norm_partials);
   timed_as(Kernel::attention_backward);
   const Matrix<T> qkv = as_operand<T>(stream_, s.qkv.part(0, rows));
   attention_backward<T>(stream_, attention_shape(pass), of(qkv, 0), of(qkv, 1), of(qkv, 2), o,
@@ -97,10 +95,9 @@ void TrainerOf<T>::backward_attention(size_t layer, const Pass& pass) {
   rotate(dqkv, weights.qkv, pass, true);
   linear_backward(s.a_in, weights.qkv, dqkv, d_norm, grad + at.q, Site::qkv);
   timed_as(Kernel::norm_backward, Site::attention_input);
-  norm_backward<float, T, float, T>(stream_, s.x_in.part(0, rows), norm_weight(at.input_norm),
-                                    d_norm, s.norm_in, true, w.dx.part(0, rows),
-                                    w.dx_operand.part(0, rows), norm_gradient(at.input_norm),
-                                    w.norm_partials);
+  norm_backward<T, float, T>(stream_, s.x_in.part(0, rows), norm_weight(at.input_norm), d_norm,
+                             s.norm_in, true, w.dx.part(0, rows), w.dx_operand.part(0, rows),
+                             norm_gradient(at.input_norm), w.norm_partials);
 }
 
 template <class T>
@@ -108,7 +105,7 @@ void TrainerOf<T>::backward(const Pass& pass) {
   const Workspace<T>& w = storage_.work;
   const int64_t rows = pass.rows();
   timed_as(Kernel::norm_backward);
-  norm_backward<float, T, float, T>(
+  norm_backward<T, float, T>(
       stream_, w.x_out.part(0, rows), storage_.params + layout_.final_norm,
       w.d_hidden.part(0, rows), w.norm_final, false, w.dx.part(0, rows),
       w.dx_operand.part(0, rows), storage_.grad + layout_.final_norm, w.norm_partials);

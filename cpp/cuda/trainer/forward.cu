@@ -47,6 +47,15 @@ void TrainerOf<T>::linear(const QuantisedInput<T>& x, const JoinedWeight<T>& joi
   gemm<T, Y>(stream_, in.values, Layout::plain, w.values, Layout::transposed, epilogue, y);
 }
 
+/** For a kernel that takes it as a Product. */
+template <class T>
+void TrainerOf<T>::linear_kept(const QuantisedInput<T>& x, const JoinedWeight<T>& w, int64_t rows,
+                               Matrix<Activation<T>> y) {
+  if (!keeps_sums()) return linear(x, w, rows, nullptr, y);
+  gemm_sums(stream_, first_rows(x, rows).codes, w.all.codes,
+            {reinterpret_cast<sum16*>(y.data), y.rows, y.columns, y.stride});
+}
+
 /** q and k by their positions, in place. */
 template <class T>
 template <class E>
@@ -64,6 +73,33 @@ void TrainerOf<T>::rotate(Matrix<E> qkv, const JoinedWeight<T>& w, const Pass& p
 }
 
 template <class T>
+AttentionInput<Activation<T>> TrainerOf<T>::rotated(size_t layer, const Pass& pass) {
+  const LayerState<T>& s = storage_.layers[layer];
+  const JoinedWeight<T>& w = storage_.weights[layer].qkv;
+  const Matrix<Activation<T>> qkv = s.qkv.part(0, pass.rows());
+  AttentionInput<Activation<T>> in{columns_of(qkv, w, 0), columns_of(qkv, w, 1),
+                                   columns_of(qkv, w, 2)};
+  if constexpr (!std::is_same_v<T, float>) {
+    if (keeps_sums()) {
+      // Needed until attention is done; the gradients of the same are made later.
+      const Matrix<T> free = storage_.work.dqkv.part(0, pass.rows());
+      const Matrix<fp16> low{reinterpret_cast<fp16*>(free.data), free.rows, free.columns,
+                             free.stride};
+      rope_split(stream_, attention_shape(pass),
+                 {qkv, low, w.first[1], w.first[2], s.a_in.inverse, w.all.inverse,
+                  sum_step(w.all.codes.columns)},
+                 storage_.work.cosines, storage_.work.sines);
+      in.low_q = columns_of(low, w, 0);
+      in.low_k = columns_of(low, w, 1);
+      in.low_v = columns_of(low, w, 2);
+      return in;
+    }
+  }
+  rotate(qkv, w, pass, false);
+  return in;
+}
+
+template <class T>
 void TrainerOf<T>::forward_attention(size_t layer, const Pass& pass) {
   const Kernel product = is_plain() ? Kernel::gemm_forward : Kernel::ternary_product;
   const LayerState<T>& s = storage_.layers[layer];
@@ -73,21 +109,19 @@ void TrainerOf<T>::forward_attention(size_t layer, const Pass& pass) {
   const Matrix<float> x_in = s.x_in.part(0, rows);
   const Matrix<float> x_mid = s.x_mid.part(0, rows);
   const Matrix<Activation<T>> qkv = s.qkv.part(0, rows);
-  const Matrix<Activation<T>> o = s.o.part(0, rows);
+  const Matrix<float> o = s.o.part(0, rows);
   timed_as(Kernel::norm_quantise, Site::attention_input);
-  norm_quantise<float, T>(stream_, x_in, norm_weight(at.input_norm), config_.norm_eps, !is_plain(),
-                          s.norm_in, first_rows(s.a_in, rows));
+  norm_quantise<T>(stream_, x_in, norm_weight(at.input_norm), config_.norm_eps, !is_plain(),
+                   s.norm_in, first_rows(s.a_in, rows));
   timed_as(product, Site::qkv);
-  linear(s.a_in, w.qkv, rows, nullptr, qkv);
+  linear_kept(s.a_in, w.qkv, rows, qkv);
   timed_as(Kernel::rope, Site::qkv);
-  rotate(qkv, w.qkv, pass, false);
+  const AttentionInput<Activation<T>> in = rotated(layer, pass);
   timed_as(Kernel::attention_forward);
-  attention_forward<Activation<T>>(stream_, attention_shape(pass), columns_of(qkv, w.qkv, 0),
-                                   columns_of(qkv, w.qkv, 1), columns_of(qkv, w.qkv, 2), o,
-                                   s.log_sums);
+  attention_forward<Activation<T>>(stream_, attention_shape(pass), in, o, s.log_sums);
   timed_as(Kernel::norm_quantise, Site::attention_output);
-  norm_quantise<Activation<T>, T>(stream_, o, norm_weight(at.attn_sub_norm), config_.norm_eps,
-                                  !is_plain(), s.norm_attn, first_rows(s.a_attn, rows));
+  norm_quantise<T>(stream_, o, norm_weight(at.attn_sub_norm), config_.norm_eps, !is_plain(),
+                   s.norm_attn, first_rows(s.a_attn, rows));
   timed_as(product, Site::o);
   linear(s.a_attn, w.o, rows, &x_in, x_mid);
 }
@@ -102,13 +136,13 @@ void TrainerOf<T>::forward_ffn(size_t layer, const Pass& pass, Matrix<float> out
   const Matrix<float> x_mid = s.x_mid.part(0, rows);
   const Matrix<Activation<T>> gate_up = s.gate_up.part(0, rows);
   timed_as(Kernel::norm_quantise, Site::ffn_input);
-  norm_quantise<float, T>(stream_, x_mid, norm_weight(at.post_norm), config_.norm_eps, !is_plain(),
-                          s.norm_mid, first_rows(s.a_mid, rows));
+  norm_quantise<T>(stream_, x_mid, norm_weight(at.post_norm), config_.norm_eps, !is_plain(),
+                   s.norm_mid, first_rows(s.a_mid, rows));
   timed_as(product, Site::gate_up);
-  linear(s.a_mid, w.gate_up, rows, nullptr, gate_up);
+  linear_kept(s.a_mid, w.gate_up, rows, gate_up);
   timed_as(Kernel::swiglu_norm_quantise, Site::ffn_hidden);
-  swiglu_norm_quantise<T>(stream_, columns_of(gate_up, w.gate_up, 0),
-                          columns_of(gate_up, w.gate_up, 1), norm_weight(at.ffn_sub_norm),
+  swiglu_norm_quantise<T>(stream_, product_of(gate_up, s.a_mid, w.gate_up, 0),
+                          product_of(gate_up, s.a_mid, w.gate_up, 1), norm_weight(at.ffn_sub_norm),
                           config_.norm_eps, !is_plain(), s.norm_ffn, first_rows(s.a_ffn, rows));
   if (out.data == nullptr) return;
   timed_as(product, Site::down);
@@ -128,9 +162,9 @@ void TrainerOf<T>::forward(const Pass& pass) {
     forward_ffn(i, pass, (last ? work.x_out : storage_.layers[i + 1].x_in).part(0, rows));
   }
   timed_as(Kernel::norm_forward);
-  norm_quantise<float, T>(stream_, work.x_out.part(0, rows), storage_.params + layout_.final_norm,
-                          config_.norm_eps, false, work.norm_final,
-                          {{}, nullptr, work.hidden.part(0, rows)});
+  norm_quantise<T>(stream_, work.x_out.part(0, rows), storage_.params + layout_.final_norm,
+                   config_.norm_eps, false, work.norm_final,
+                   {{}, nullptr, work.hidden.part(0, rows)});
 }
 
 template <class T>
@@ -167,6 +201,9 @@ void TrainerOf<T>::head(int64_t rows, HeadPass what) {
 #define INSTANTIATE(T)                                                                 \
   template void TrainerOf<T>::prepare_weights();                                       \
   template void TrainerOf<T>::forward(const Pass&);                                    \
+  template void TrainerOf<T>::linear_kept(const QuantisedInput<T>&, const JoinedWeight<T>&, int64_t, \
+                                          Matrix<Activation<T>>);                       \
+  template AttentionInput<Activation<T>> TrainerOf<T>::rotated(size_t, const Pass&);   \
   template void TrainerOf<T>::forward_attention(size_t, const Pass&);                  \
   template void TrainerOf<T>::forward_ffn(size_t, const Pass&, Matrix<float>);         \
   template void TrainerOf<T>::rotate(Matrix<T>, const JoinedWeight<T>&, const Pass&, bool); \

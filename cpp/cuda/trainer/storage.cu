@@ -69,7 +69,7 @@ void carve_block(Carver& from, const Widths& w, LayerState<T>& s) {
   s.a_in = from.input<T>(w.plain, w.rows, w.d);
   s.qkv = from.matrix<Activation<T>>(w.rows, padded(w.q) + 2 * padded(w.kv));
   s.log_sums = from.take<float>(rows * static_cast<uint64_t>(w.heads));
-  s.o = from.matrix<Activation<T>>(w.rows, w.q);
+  s.o = from.matrix<float>(w.rows, w.q);
   s.norm_attn = from.take<float>(rows);
   s.a_attn = from.input<T>(w.plain, w.rows, w.q);
   s.x_mid = from.matrix<float>(w.rows, w.d);

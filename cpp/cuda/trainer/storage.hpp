@@ -22,13 +22,13 @@ struct LayerState {
   QuantisedInput<T> a_in;   // of q, k, v
   Matrix<Activation<T>> qkv;  // beside each other as in JoinedWeight, q and k after RoPE
   float* log_sums;            // of the softmax, see attention.hpp
-  Matrix<Activation<T>> o;    // attention's output
+  Matrix<float> o;            // attention's output
   float* norm_attn;
   QuantisedInput<T> a_attn;  // of o_proj
   Matrix<float> x_mid;       // residual stream after attention
   float* norm_mid;
   QuantisedInput<T> a_mid;  // of gate and up
-  Matrix<Activation<T>> gate_up;  // backward overwrites them with their gradients
+  Matrix<Activation<T>> gate_up;  // as product_of reads it; backward overwrites it with gradients
   float* norm_ffn;
   QuantisedInput<T> a_ffn;  // of down_proj
 };

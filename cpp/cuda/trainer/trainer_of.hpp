@@ -77,6 +77,17 @@ class TrainerOf final : public Trainer {
   template <class Y>
   void linear(const QuantisedInput<T>& x, const JoinedWeight<T>& w, int64_t rows,
               const Matrix<float>* residual, Matrix<Y> y);
+  /** The same as product_of takes it. */
+  void linear_kept(const QuantisedInput<T>& x, const JoinedWeight<T>& w, int64_t rows,
+                   Matrix<Activation<T>> y);
+  bool keeps_sums() const { return !std::is_same_v<T, float> && !is_plain(); }
+  /** The i-th part of y = x w^T. */
+  Product<T> product_of(Matrix<Activation<T>> y, const QuantisedInput<T>& x,
+                        const JoinedWeight<T>& w, int i) const {
+    const Matrix<Activation<T>> part = columns_of(y, w, i);
+    if (!keeps_sums()) return {part};
+    return {part, x.inverse, w.all.inverse + i, sum_step(x.codes.columns)};
+  }
   /** Columns of the i-th of the joined weights. */
   template <class E>
   static Matrix<E> columns_of(Matrix<E> y, const JoinedWeight<T>& w, int i) {
@@ -84,6 +95,8 @@ class TrainerOf final : public Trainer {
   }
   template <class E>
   void rotate(Matrix<E> qkv, const JoinedWeight<T>& w, const Pass& pass, bool backward);
+  /** What a layer's attention takes: queries and keys by their positions, in place. */
+  AttentionInput<Activation<T>> rotated(size_t layer, const Pass& pass);
   AttentionShape attention_shape(const Pass& pass) const {
     return {pass.sequences, pass.context, config_.n_heads, config_.n_kv_heads, config_.head_dim};
   }
