@@ -38,7 +38,7 @@ describe("float32", () => {
 // (Activation in matrix.hpp). An update of AdamW is about the sign of a small gradient: no measure.
 describe("bfloat16", () => {
   const common = { on: { device }, timeout_ms: RUN_TIMEOUT_MS };
-  const tolerances = { loss: 1e-3, gradient: 8e-3, tensor: 1e-2, update: null, logits: 5e-3 };
+  const tolerances = { loss: 5e-3, gradient: 8e-3, tensor: 1e-2, update: null, logits: 5e-3 };
   describeGolden("train_tiny_subln", tiny, { ...common, tolerances });
   describeGolden("train_tiny_subln_flips", flips, { ...common, tolerances });
   describeGolden("train_small_llama", small, { ...common, tolerances });

@@ -1,6 +1,6 @@
 """The golden files (tests/golden/bitnet/README.md) against libmagnet_cuda on the GPU, at both
-precisions: relative L2 of gradients against float64 (whole, worst tensor), losses, three AdamW steps; and
-that a step gives the same bits twice."""
+precisions: relative L2 of gradients against float64 (whole, and of the worst tensor), losses, three
+AdamW steps; and that a step gives the same bits twice."""
 import json
 import os
 

@@ -3,7 +3,7 @@
 // online. A warp has 32 query rows (16 for wide heads): with 16 its loads of keys from shared memory
 // would take longer than the tensor cores need. Two blocks of 4 warps fit a multiprocessor. With low
 // parts of queries, keys and values all products are of 22 bits; their tiles lie beside the others, and
-// half as many keys come at a time, so that a block still fits the 99 KB that every device has.
+// fewer keys come at a time, so that a block still fits the 99 KB that every device has.
 #include "attention_tiles.cuh"
 
 namespace magnet::gpu {
@@ -14,8 +14,8 @@ constexpr int THREADS = WARPS * LANES;
 
 template <int HD, bool SPLIT>
 struct ForwardTile {
-  static constexpr int M = HD <= 128 ? 2 : 1;
-  static constexpr int KEYS = SPLIT ? (HD <= 32 ? 64 : HD <= 96 ? 32 : 16) : HD <= 96 ? 64 : 32;
+  static constexpr int M = HD <= (SPLIT ? 96 : 128) ? 2 : 1;
+  static constexpr int KEYS = HD <= (SPLIT ? 32 : 96) ? 64 : 32;
   static constexpr int ROWS = WARPS * 16 * M;
   static constexpr int PLANES = SPLIT ? 2 : 1;
   static constexpr uint64_t SHARED =

@@ -79,6 +79,8 @@ __device__ __forceinline__ void load_four(const float* from, float (&x)[4]) {
   const float4 v = *reinterpret_cast<const float4*>(from);
   x[0] = v.x, x[1] = v.y, x[2] = v.z, x[3] = v.w;
 }
+/** SUMS: c may be of sums; a product of bf16 has none, and no registers to spare. */
+template <bool SUMS>
 __device__ __forceinline__ void store_vector(const Output& out, int64_t at, const float (&x)[4]) {
   if (out.element == Element::float32)
     *reinterpret_cast<float4*>(static_cast<float*>(out.data) + at) =
@@ -86,7 +88,7 @@ __device__ __forceinline__ void store_vector(const Output& out, int64_t at, cons
   else if (out.element == Element::bf16)
     *reinterpret_cast<uint2*>(static_cast<bf16*>(out.data) + at) =
         make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]));
-  else if (out.element == Element::sum16)
+  else if (SUMS && out.element == Element::sum16)
     *reinterpret_cast<uint2*>(static_cast<sum16*>(out.data) + at) =
         make_uint2(pack_sums(x[0], x[1], out.inverse_step),
                    pack_sums(x[2], x[3], out.inverse_step));
@@ -95,12 +97,13 @@ __device__ __forceinline__ void store_vector(const Output& out, int64_t at, cons
         make_uint2(pack_fp16(saturated(x[0]), saturated(x[1])),
                    pack_fp16(saturated(x[2]), saturated(x[3])));
 }
+template <bool SUMS>
 __device__ __forceinline__ void store_one(const Output& out, int64_t at, float x) {
   if (out.element == Element::float32)
     static_cast<float*>(out.data)[at] = x;
   else if (out.element == Element::bf16)
     static_cast<bf16*>(out.data)[at] = to_bf16(x);
-  else if (out.element == Element::sum16)
+  else if (SUMS && out.element == Element::sum16)
     static_cast<sum16*>(out.data)[at].code =
         static_cast<int16_t>(to_sum_code(x, out.inverse_step));
   else
@@ -138,6 +141,7 @@ __device__ __forceinline__ Taken take_four(const Output& out, int64_t row, int64
 }
 
 /** Four sums at (row, column), a multiple of 4. */
+template <bool SUMS = true>
 __device__ __forceinline__ void finish_four(const Output& out, int64_t row, int64_t column,
                                             const Taken& taken, float (&x)[4]) {
   if (row >= out.rows || column >= out.written) return;
@@ -149,10 +153,10 @@ __device__ __forceinline__ void finish_four(const Output& out, int64_t row, int6
     if (column + i >= out.columns) x[i] = 0.0f;
   }
   const int64_t at = row * out.stride + column;
-  if (out.vectors && column + 4 <= out.written) return store_vector(out, at, x);
+  if (out.vectors && column + 4 <= out.written) return store_vector<SUMS>(out, at, x);
 #pragma unroll
   for (int i = 0; i < 4; i++)
-    if (column + i < out.written) store_one(out, at + i, x[i]);
+    if (column + i < out.written) store_one<SUMS>(out, at + i, x[i]);
 }
 
 constexpr int STRIP_ROWS = 16;
@@ -170,6 +174,7 @@ __device__ __forceinline__ int strip_place(int row, int piece) {
 template <class Sum>
 __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int64_t column,
                                             const Sum (&sums)[32], float* stage) {
+  constexpr bool SUMS = std::is_same_v<Sum, int32_t>;
   const int lane = static_cast<int>(threadIdx.x) % LANES;
   const int g = lane / 4;
   const int t = lane % 4;
@@ -214,7 +219,7 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
         x[e] = __fmul_rn(__fmul_rn(x[e], row_scale), column_scale);
         if (adds) x[e] = __fadd_rn(x[e], addend[i][e]);
       }
-      store_vector(out, (row + r) * out.stride + column + 4 * piece, x);
+      store_vector<SUMS>(out, (row + r) * out.stride + column + 4 * piece, x);
     }
   } else {
     // Small code instead of speed: this is there once for every strip of a tile.
@@ -222,8 +227,8 @@ __device__ __forceinline__ void store_strip(const Output& out, int64_t row, int6
     for (int r = first; r < STRIP_ROWS; r += 2) {
       float x[4];
       load_four(stage + strip_place(r, piece), x);
-      finish_four(out, row + r, column + 4 * piece,
-                  take_four(out, row + r, column + 4 * piece), x);
+      finish_four<SUMS>(out, row + r, column + 4 * piece,
+                        take_four(out, row + r, column + 4 * piece), x);
     }
   }
 }

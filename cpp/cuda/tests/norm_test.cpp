@@ -120,7 +120,7 @@ void test_not_finite() {
     const auto dx = upload_matrix<float>(stream, 3, 40, x);
     const DeviceArray<float> r(3);
     const Input<float> out(stream, s);
-    norm_quantise<float, float>(stream, dx.view(), nullptr, EPS, true, r.data(), out.view());
+    norm_quantise<float>(stream, dx.view(), nullptr, EPS, true, r.data(), out.view());
     const Reals inverse = download_reals(stream, out.inverse.data(), 3);
     check(std::isnan(inverse[1]) && std::isfinite(inverse[0]) && std::isfinite(inverse[2]),
           "norm_quantise: a row that is not finite");
