@@ -9,7 +9,8 @@
  * `bun build.ts --target sanitized` makes the fuzz driver build/sanitized/fuzz-gguf instead: the
  * library's code with the address and undefined-behaviour sanitizers. The GPU's library is built by
  * cpp/cuda/build.ts where nvcc is found, but not with --library-only (that takes what is there); `--target
- * cuda` builds it alone, `--target emulated` its emulation for tests.
+ * cuda` builds it alone, `--target emulated` its emulation for tests, `--target watched` and `--target
+ * emulated-sanitized` the tests of its kernels with what finds defects in them.
  */
 import fs from "node:fs";
 import path from "node:path";
@@ -26,7 +27,12 @@ import {
   say,
   sources,
 } from "./cpp/compile.ts";
-import { buildCudaLibrary, buildEmulated } from "./cpp/cuda/build.ts";
+import {
+  buildCudaLibrary,
+  buildEmulated,
+  buildEmulatedSanitized,
+  buildWatched,
+} from "./cpp/cuda/build.ts";
 import { bitnetCppFolder } from "./src/native/bitnet-cpp-folder.ts";
 
 const buildDir = path.join(root, "build");
@@ -78,6 +84,18 @@ const TARGETS = {
     compilerPackage: "g++",
     folder: path.join(buildDir, "emulated"),
     executable: path.join(buildDir, "emulated/libmagnet_cuda.so"),
+  },
+  watched: {
+    compiler: process.env.CXX ?? "g++",
+    compilerPackage: "g++",
+    folder: path.join(buildDir, "watched"),
+    executable: path.join(buildDir, "watched/gemm_test"),
+  },
+  "emulated-sanitized": {
+    compiler: process.env.CXX ?? "g++",
+    compilerPackage: "g++",
+    folder: path.join(buildDir, "emulated-sanitized"),
+    executable: path.join(buildDir, "emulated-sanitized/gemm_test"),
   },
 } satisfies Record<string, Target>;
 
@@ -295,6 +313,9 @@ try {
     await buildCudaLibrary(TARGETS.host);
   } else if (name === "sanitized") await buildProgram(TARGETS.sanitized);
   else if (name === "emulated") await buildEmulated(TARGETS.emulated);
+  else if (name === "watched") await buildWatched(TARGETS.watched);
+  else if (name === "emulated-sanitized")
+    await buildEmulatedSanitized(TARGETS["emulated-sanitized"]);
   else await buildAll(TARGETS[name], process.argv.includes("--library-only"));
 } catch (error) {
   say(error instanceof Error ? error.message : String(error));

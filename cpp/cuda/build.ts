@@ -3,7 +3,9 @@
  * in CUDA_HOME, PATH and /usr/local/cuda; NVCC="" goes without) it becomes build/libmagnet_cuda.so,
  * which the executable embeds; where there is none an empty file takes its place, and magnet says "not in
  * this build". By g++, with the emulation of a device, it becomes build/emulated/libmagnet_cuda.so and
- * the programs of cpp/cuda/tests: for tests, never embedded. Flags of nvcc that do not depend on
+ * the programs of cpp/cuda/tests: for tests, never embedded. The programs alone are also built with
+ * what finds defects: build/watched (cpp/cuda/platform/emulation_watch.hpp) and, with g++'s sanitizers of
+ * addresses and undefined behaviour, build/emulated-sanitized. Flags of nvcc that do not depend on
  * the GPU are in cpp/cuda/nvcc.options, and what is taken from the CPU's library in host.sources, which
  * tests/gpu/run.sh reads too; -fmad=false: the bits are those of the operations as they are written.
  */
@@ -54,6 +56,7 @@ const linesOf = (file: string) => fs.readFileSync(path.join(root, file), "utf8")
 const HOST_SOURCES = linesOf("cpp/cuda/host.sources").map((file) => path.join(root, file));
 const ONLY_ON_DEVICE = /runtime_cuda\.cu$/;
 const ONLY_EMULATED = /\/(emulation\w*|runtime_emulated)\.cpp$/;
+const ONLY_WATCHED = /\/emulation_watch\w*\.cpp$/;
 
 const kernels = (left_out: RegExp) =>
   sources("cpp/cuda", /\.(cu|cpp)$/).filter((file) => !left_out.test(file));
@@ -111,25 +114,73 @@ export async function buildCudaLibrary(host: Compiler & { folder: string }): Pro
 }
 const gencodes = GPUS.map((gpu) => `-gencode=${gpu}`);
 
+type Emulated = Compiler & { folder: string };
+
+function compileEmulated(host: Emulated, folder: string, files: string[], more: string[] = []) {
+  return compileFiles(host, {
+    folder: path.join(host.folder, folder),
+    ...{ files, flags: [...EMULATED_FLAGS, ...more], linkFlags: [] },
+    what: `C++ files for ${path.relative(root, host.folder)}`,
+  });
+}
+
+/** Of cpp/cuda/tests, each linked with the objects. */
+async function buildTests(host: Emulated, objects: string[], flags: string[] = []) {
+  const tests = fs
+    .readdirSync(path.join(root, "cpp/cuda/tests"))
+    .filter((name) => (flags.length === 0 ? /_(test|bench)\.cpp$/ : /_test\.cpp$/).test(name))
+    .map((name) => path.join(root, "cpp/cuda/tests", name));
+  const programs = await compileEmulated(host, "test-obj", tests, flags);
+  const sanitizers = flags.filter((flag) => !flag.includes("thread"));
+  for (const [i, test] of tests.entries()) {
+    const program = path.join(host.folder, path.basename(test, ".cpp"));
+    await link(host, [programs[i]!, ...objects], program, [...sanitizers, "-lpthread"]);
+  }
+}
+
 /** Both ways to run a kernel's test: by itself, and against the library. */
-export async function buildEmulated(host: Compiler & { folder: string }): Promise<void> {
-  const of = (folder: string, files: string[], what: string) =>
-    compileFiles(host, {
-      folder: path.join(host.folder, folder),
-      ...{ files, flags: EMULATED_FLAGS, linkFlags: [], what },
-    });
-  const files = [...kernels(ONLY_ON_DEVICE), ...HOST_SOURCES];
-  const objects = await of("obj", files, "C++ files of the emulated library");
+export async function buildEmulated(host: Emulated): Promise<void> {
+  const sourceFiles = [...kernels(ONLY_ON_DEVICE), ...HOST_SOURCES];
+  const objects = await compileEmulated(
+    host,
+    "obj",
+    sourceFiles.filter((file) => !ONLY_WATCHED.test(file)),
+  );
   const library = path.join(host.folder, "libmagnet_cuda.so");
   const link_flags = ["-shared", "-Wl,--no-undefined", "-Wl,--version-script=cpp/exports.map"];
   await link(host, objects, library, [...link_flags, "-lpthread"]);
-  const tests = fs
-    .readdirSync(path.join(root, "cpp/cuda/tests"))
-    .filter((name) => /_(test|bench)\.cpp$/.test(name))
-    .map((name) => path.join(root, "cpp/cuda/tests", name));
-  const programs = await of("test-obj", tests, "tests and benches of the kernels");
-  for (const [i, test] of tests.entries()) {
-    const program = path.join(host.folder, path.basename(test, ".cpp"));
-    await link(host, [programs[i]!, ...objects], program, ["-lpthread"]);
-  }
+  await buildTests(host, objects);
+}
+
+/**
+ * -O1: accesses are those of the source. Every one calls the watch, but those of the emulation itself and
+ * of the CPU's files.
+ */
+const WATCHED_FLAGS = ["-O1", "-DMG_WATCHED", "-fsanitize=thread"].concat(
+  ["tsan-instrument-func-entry-exit=0", "tsan-distinguish-volatile=0"].flatMap((parameter) => [
+    "--param",
+    parameter,
+  ]),
+);
+export async function buildWatched(host: Emulated): Promise<void> {
+  const all = kernels(ONLY_ON_DEVICE);
+  const own = all.filter((file) => ONLY_EMULATED.test(file));
+  const watched = all.filter((file) => !ONLY_EMULATED.test(file));
+  const objects = [
+    ...(await compileEmulated(host, "obj", watched, WATCHED_FLAGS)),
+    ...(await compileEmulated(host, "obj-own", [...own, ...HOST_SOURCES], ["-DMG_WATCHED"])),
+  ];
+  await buildTests(host, objects, WATCHED_FLAGS);
+}
+
+/** With sanitizers GCC 12 warns about its own intrinsics. */
+const SANITIZED_FLAGS = [
+  ...["-O1", "-Wno-error", "-w", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+  "-fno-omit-frame-pointer",
+];
+export async function buildEmulatedSanitized(host: Emulated): Promise<void> {
+  const all = [...kernels(ONLY_ON_DEVICE), ...HOST_SOURCES];
+  const files = all.filter((file) => !ONLY_WATCHED.test(file));
+  const objects = await compileEmulated(host, "obj", files, SANITIZED_FLAGS);
+  await buildTests(host, objects, SANITIZED_FLAGS);
 }

@@ -146,6 +146,8 @@ __host__ __device__ __forceinline__ float2 unpack_fp16(uint32_t two) {
 __device__ __forceinline__ void wait_for_previous() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;\n" ::: "memory");
+#elif MG_EMULATED
+  ::magnet::emulation::watch::previous_done();
 #endif
 }
 __device__ __forceinline__ void let_next_start() {

@@ -61,6 +61,7 @@ constexpr size_t SHARED_MAX = 227 * 1024;
 struct Barrier {
   unsigned arrived = 0;
   uint64_t generation = 0;
+  std::vector<unsigned> threads;  // that wait; filled where the watch is there to be told
 };
 
 struct Warp {
@@ -154,6 +155,7 @@ class Block {
     fibers_.assign(threads, {});
     warps_ = std::vector<Warp>((threads + LANES - 1) / LANES);
     shared_ = shared_memory_.take(shared_bytes);
+    const Watched watched(*this, threads, shared_bytes);
     for (unsigned i = 0; i < threads; i++) {
       fibers_[i].number = i;
       fibers_[i].index = {i % size.x, i / size.x % size.y, i / (size.x * size.y)};
@@ -194,7 +196,9 @@ class Block {
     std::abort();
   }
 
-  void meet(Barrier& barrier, unsigned expected) {
+  /** `orders`: memory, too. */
+  void meet(Barrier& barrier, unsigned expected, bool orders = true) {
+    if (watch::WATCHED && orders) barrier.threads.push_back(current_->number);
     if (++barrier.arrived >= expected) return open(barrier);
     current_->waits_for = &barrier;
     current_->since = barrier.generation;
@@ -206,17 +210,20 @@ class Block {
     if (id < 1 || id >= BARRIERS || threads % LANES != 0) refuse("a named barrier out of range");
     meet(named_[id], threads);
   }
-  void meet_warp() {
+  void meet_warp(bool orders) {
     Warp& w = warp();
     if (w.left > 0) refuse("a warp collective after a lane has returned");
     if (w.size != LANES) refuse("a warp collective in a warp of fewer than 32 threads");
-    meet(w.barrier, LANES);
+    meet(w.barrier, LANES, orders);
   }
 
  private:
   static void open(Barrier& barrier) {
     barrier.arrived = 0;
     barrier.generation++;
+    if (barrier.threads.empty()) return;
+    watch::meet(barrier.threads);
+    barrier.threads.clear();
   }
 
   static void enter() {
@@ -249,7 +256,9 @@ class Block {
   void resume(Fiber& fiber) {
     current_ = &fiber;
     now.thread = fiber.index;
+    watch::run_thread(fiber.number);
     magnet_fiber_switch(&scheduler_, fiber.stack_pointer);
+    watch::stop_thread();
   }
 
  public:
@@ -259,6 +268,20 @@ class Block {
   }
 
  private:
+  /** The watch looks at the block until it ends, well or not. */
+  struct Watched {
+    Watched(const Block& block, unsigned threads, size_t shared_bytes) {
+      const dim3& grid = now.grid_size;
+      const unsigned index = now.block.x + grid.x * (now.block.y + grid.y * now.block.z);
+      watch::place_stacks(block.stacks_.top(0) - STACK_BYTES, THREADS_MAX * STACK_BYTES);
+      watch::begin_block(threads, index, block.window(), SHARED_MAX + PAGE, block.shared_,
+                         shared_bytes);
+    }
+    ~Watched() { watch::end_block(); }
+    Watched(const Watched&) = delete;
+    Watched& operator=(const Watched&) = delete;
+  };
+
   Stacks stacks_;
   SharedMemory shared_memory_;
   unsigned char* shared_ = nullptr;
@@ -324,7 +347,7 @@ void sync_block() { Block::instance().meet_block(); }
 void sync_named(unsigned id, unsigned threads) { Block::instance().meet_named(id, threads); }
 void sync_warp(unsigned mask) {
   if (mask != 0xffffffffu) refuse("__syncwarp without all lanes");
-  Block::instance().meet_warp();
+  Block::instance().meet_warp(true);
 }
 unsigned shared_offset(const void* p) {
   const auto offset = static_cast<const unsigned char*>(p) - Block::instance().window();
@@ -344,16 +367,21 @@ const unsigned char* exchange_bytes(const void* value, size_t bytes) {
   Fiber& mine = block.current();
   unsigned char* const values = block.warp().values[mine.exchanges++ % 2];
   std::memcpy(values + mine.number % LANES * EXCHANGE_BYTES, value, bytes);
-  block.meet_warp();
+  block.meet_warp(false);
   return values;
 }
 
 void async_copy(void* to, const void* from, size_t bytes, bool zero) {
   Fiber& mine = Block::instance().current();
   mine.copies.push_back({to, from, bytes, zero, mine.groups});
+  watch::async_copy(to, from, bytes, zero, __builtin_return_address(0));
 }
-void async_commit() { Block::instance().current().groups++; }
+void async_commit() {
+  Block::instance().current().groups++;
+  watch::async_commit();
+}
 void async_wait(unsigned groups_left) {
+  watch::async_wait(groups_left);
   Fiber& mine = Block::instance().current();
   const unsigned done = mine.groups > groups_left ? mine.groups - groups_left : 0;
   for (const AsyncCopy& copy : mine.copies)

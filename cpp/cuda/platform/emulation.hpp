@@ -11,6 +11,8 @@
 #include <functional>
 #include <type_traits>
 
+#include "emulation_watch.hpp"
+
 #define __global__
 #define __device__
 #define __host__
@@ -95,7 +97,7 @@ class Exchanged {
   explicit Exchanged(const T& mine) : values_(exchange_bytes(&mine, sizeof(T))) {
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= EXCHANGE_BYTES);
   }
-  T of(unsigned source) const {
+  MG_UNWATCHED T of(unsigned source) const {
     T value;
     std::memcpy(&value, values_ + (source & 31) * EXCHANGE_BYTES, sizeof(T));
     return value;
@@ -173,19 +175,22 @@ inline int __all_sync(unsigned mask, int predicate) {
 
 // Blocks run one after the other, threads of a block never at the same time.
 template <class T>
-T atomicAdd(T* place, T value) {
+MG_UNWATCHED T atomicAdd(T* place, T value) {
+  ::magnet::emulation::watch::atomic(place, sizeof(T), __builtin_return_address(0));
   const T before = *place;
   *place = before + value;
   return before;
 }
 template <class T>
-T atomicMax(T* place, T value) {
+MG_UNWATCHED T atomicMax(T* place, T value) {
+  ::magnet::emulation::watch::atomic(place, sizeof(T), __builtin_return_address(0));
   const T before = *place;
   *place = before < value ? value : before;
   return before;
 }
 template <class T>
-T atomicCAS(T* place, T expected, T value) {
+MG_UNWATCHED T atomicCAS(T* place, T expected, T value) {
+  ::magnet::emulation::watch::atomic(place, sizeof(T), __builtin_return_address(0));
   const T before = *place;
   if (before == expected) *place = value;
   return before;

@@ -35,6 +35,7 @@ void write(uint64_t* barrier, State state) {
   if (state.pending == 0 && state.bytes() == 0) {
     state.pending = state.expected;
     state.packed = static_cast<int32_t>(state.parity() ^ 1u);
+    watch::mbarrier_phase(barrier);
   }
   std::memcpy(barrier, &state, sizeof(state));
 }
@@ -54,7 +55,10 @@ struct Copy {
 thread_local std::vector<Copy> copies;
 
 void complete(const Copy& copy) {
-  copy.work();
+  {
+    const watch::Paused paused;
+    copy.work();
+  }
   State state = read(copy.barrier);
   add_bytes(state, -static_cast<int>(copy.bytes));
   write(copy.barrier, state);
@@ -80,9 +84,11 @@ thread_local std::map<unsigned, Products> products;
 void mbarrier_init(uint64_t* barrier, unsigned arrivals) {
   const State state{static_cast<uint16_t>(arrivals), static_cast<uint16_t>(arrivals), 0};
   std::memcpy(barrier, &state, sizeof(state));
+  watch::mbarrier_init(barrier, __builtin_return_address(0));
 }
 
 void mbarrier_arrive(uint64_t* barrier, unsigned bytes) {
+  watch::mbarrier_arrive(barrier, __builtin_return_address(0));
   State state = read(barrier);
   if (state.pending == 0) refuse("more arrivals at an mbarrier than it expects");
   add_bytes(state, static_cast<int>(bytes));
@@ -102,6 +108,7 @@ void mbarrier_wait(uint64_t* barrier, unsigned parity) {
     }
     return read(barrier).parity() != parity;
   });
+  watch::mbarrier_waited(barrier, __builtin_return_address(0));
 }
 
 void bulk_copy(uint64_t* barrier, unsigned bytes, std::function<void()> copy) {
@@ -119,9 +126,12 @@ void warpgroup_commit() {
   Products& mine = products[thread_number()];
   mine.groups.push_back(std::move(mine.open));
   mine.open.clear();
+  watch::product_commit();
 }
 void warpgroup_wait(unsigned groups) {
   Products& mine = products[thread_number()];
+  watch::product_wait(groups);
+  const watch::Paused paused;
   while (mine.groups.size() > groups) {
     for (const auto& product : mine.groups.front()) product();
     mine.groups.erase(mine.groups.begin());

@@ -52,7 +52,9 @@ __device__ __forceinline__ void mbarrier_init(Mbarrier* barrier, unsigned arriva
 }
 /** After the inits, before the block's barrier: copies and other threads see them. */
 __device__ __forceinline__ void mbarrier_init_done() {
-#if !MG_EMULATED
+#if MG_EMULATED
+  ::magnet::emulation::watch::proxy_fence();
+#else
   asm volatile("fence.mbarrier_init.release.cluster;\n" ::: "memory");
   asm volatile("fence.proxy.async.shared::cta;\n" ::: "memory");
 #endif
@@ -119,6 +121,15 @@ __device__ __forceinline__ void copy_tile(void* to, const TensorMap* map, Mbarri
   const unsigned target = ::magnet::emulation::shared_offset(to);
   if (target % 1024 != 0) ::magnet::emulation::refuse("a tile that is not 1024-byte aligned");
   const TensorMap m = *map;
+  for (int64_t y = row; y < row + m.box_rows && y < m.rows; y++) {
+    const int64_t width = m.columns - column < 128 / m.element_bytes ? m.columns - column
+                                                                   : 128 / m.element_bytes;
+    if (width > 0)
+      ::magnet::emulation::watch::bulk_read(
+          m.data + y * m.stride_bytes + column * m.element_bytes,
+          static_cast<size_t>(width * m.element_bytes), barrier);
+  }
+  ::magnet::emulation::watch::bulk_write(to, static_cast<size_t>(m.box_rows) * 128, barrier);
   ::magnet::emulation::bulk_copy(
       &barrier->state, static_cast<unsigned>(m.box_rows) * 128u, [m, target, column, row] {
         for (int y = 0; y < m.box_rows; y++)

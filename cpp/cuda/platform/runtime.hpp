@@ -174,8 +174,13 @@ void check_geometry(const Geometry& geometry);
 /** After a launch; throws with the kernel's name. */
 void check_launch(const char* kernel);
 #if MG_EMULATED
+struct WorkKind {
+  const char* name = "copy";
+  bool is_kernel = false;
+  bool overlaps = false;
+};
 /** Now, or into the graph that the stream is captured for. */
-void enqueue(const Stream& stream, std::function<void()> work);
+void enqueue(const Stream& stream, std::function<void()> work, WorkKind kind = {});
 /** For the table of kernels (emulation_launches.cpp). */
 void note_launch(const void* kernel, const Geometry& geometry);
 #else
@@ -189,14 +194,15 @@ void launch(const char* name, void (*kernel)(P...), const Stream& stream, const 
   check_geometry(geometry);
 #if MG_EMULATED
   note_launch(reinterpret_cast<const void*>(kernel), geometry);
-  enqueue(stream, [=] {
+  const auto work = [=] {
     try {
       ::magnet::emulation::run(geometry.grid, geometry.block, geometry.shared_bytes,
                                [&] { kernel(static_cast<P>(arguments)...); });
     } catch (const Error& e) {
       fail(e.code, "%s: %s", name, e.what());
     }
-  });
+  };
+  enqueue(stream, work, {name, true, geometry.overlaps});
 #else
   // Without asking a block gets 48 KB, of which the kernel's own static arrays are part.
   if (geometry.shared_bytes > 32 * 1024)

@@ -18,8 +18,20 @@
 
 namespace magnet::gpu {
 
+namespace watch = ::magnet::emulation::watch;
+
 namespace {
-using Work = std::vector<std::function<void()>>;
+/** Something that a stream does; `watched`: as the watch numbers operations, 0 for events. */
+struct Task {
+  std::function<void()> work;
+  uint32_t watched = 0;
+};
+/** Of a graph. */
+struct Step {
+  std::function<void()> work;
+  WorkKind kind;
+};
+using Work = std::vector<Step>;
 using Clock = std::chrono::steady_clock;
 
 /** Of all that follows: work may be done by another thread's wait. */
@@ -31,18 +43,22 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 
 struct EmulatedStream {
   Work* capture = nullptr;
-  std::deque<std::function<void()>> queue;
+  std::deque<Task> queue;
   std::exception_ptr failed;  // of work that was done when nobody could be told
+  unsigned watched = watch::add_stream();
 
   void step() {
-    const std::function<void()> work = std::move(queue.front());
+    const Task task = std::move(queue.front());
     queue.pop_front();
     try {
-      work();
+      watch::begin(task.watched);
+      task.work();
     } catch (...) {
+      watch::begin(0);
       queue.clear();
       throw;
     }
+    watch::begin(0);
   }
   void finish() {
     if (failed) std::rethrow_exception(std::exchange(failed, nullptr));
@@ -63,7 +79,22 @@ void finish_all() noexcept {
     } catch (...) {
       stream->failed = std::current_exception();
     }
+    watch::host_waits(watch::moment(stream->watched));
   }
+}
+
+/** The stream that this thread captures, and whether that can still become a graph. */
+thread_local const EmulatedStream* capturing = nullptr;
+thread_local bool invalidated = false;
+constexpr int UNSUPPORTED = 900;  // CUDA's numbers
+constexpr int INVALIDATED = 901;
+constexpr int ISOLATION = 905;
+/** As a capture in CUDA's strictest mode, which other threads' captures of the process are in, too. */
+void refuse_in_capture(const char* what, int error = UNSUPPORTED) {
+  if (capturing == nullptr) return;
+  invalidated = true;
+  fail(MG_E_INTERNAL, "%s: operation not permitted when stream is capturing (CUDA error %d)", what,
+       error);
 }
 
 bool at_once() {
@@ -77,6 +108,7 @@ struct EventState {
   uint64_t recorded = 0;
   uint64_t happened = 0;
   Clock::time_point time;
+  watch::Moment moment;
 
   void until(uint64_t record) const {
     while (happened < record) {
@@ -99,12 +131,20 @@ bool is_pinned(const void* p) {
 }
 
 constexpr size_t ALIGNMENT = 256;
-void* allocate(uint64_t bytes, const char* what) {
-  void* p = nullptr;
-  if (posix_memalign(&p, ALIGNMENT, bytes) != 0)
+void* allocate(uint64_t bytes, const char* what, watch::Memory kind) {
+  void* p = watch::take(bytes, kind);
+  if (p == nullptr && posix_memalign(&p, ALIGNMENT, bytes) != 0)
     fail(MG_E_MEMORY, "no room for %llu bytes of %s", static_cast<unsigned long long>(bytes), what);
-  std::memset(p, 0xff, bytes);  // NaN: nothing may count on zeros
+  // NaN where nothing else is asked for: nothing may count on zeros.
+  const char* const poison = std::getenv("MAGNET_EMULATION_POISON");
+  std::memset(p, poison == nullptr ? 0xff : std::atoi(poison), bytes);
   return p;
+}
+void release(void* p) {
+  if constexpr (watch::WATCHED)
+    watch::give(p);
+  else
+    std::free(p);
 }
 }  // namespace
 
@@ -160,6 +200,10 @@ const float* zero_and_one() {
   return CONSTANTS;
 }
 
+namespace {
+void enqueue_task(const Stream& stream, std::function<void()> work, uint32_t watched = 0);
+}
+
 Stream::Stream() : native_(new EmulatedStream) {
   const Lock lock(everything());
   streams().push_back(&of(*this));
@@ -173,24 +217,30 @@ Stream::~Stream() {
 }
 void Stream::wait() const {
   const Lock lock(everything());
-  if (of(*this).capture != nullptr) fail(MG_E_INTERNAL, "a stream that is captured is waited for");
+  if (capturing == &of(*this)) refuse_in_capture("cudaStreamSynchronize");
   of(*this).finish();
+  watch::host_waits(watch::moment(of(*this).watched));
 }
 void Stream::wait_for(const Event& event) {
   const Lock lock(everything());
+  // The event is of work outside of the graph: no event is recorded while a stream is captured.
+  if (capturing == &of(*this)) refuse_in_capture("cudaStreamWaitEvent", ISOLATION);
   const SharedEvent state = gpu::of(event);
-  enqueue(*this, [state, record = state->recorded] { state->until(record); });
+  watch::stream_waits(of(*this).watched, state->moment);
+  enqueue_task(*this, [state, record = state->recorded] { state->until(record); });
 }
 
 Event::Event() : native_(new SharedEvent(std::make_shared<EventState>())) {}
 Event::~Event() { delete static_cast<SharedEvent*>(native_); }
 void Event::record(const Stream& stream) {
   const Lock lock(everything());
-  if (gpu::of(stream).capture != nullptr) fail(MG_E_INTERNAL, "an event in a captured stream");
+  // A device would take this for a fork of the graph, which the emulation has not.
+  if (capturing == &gpu::of(stream)) refuse_in_capture("cudaEventRecord");
   const SharedEvent state = of(*this);
   state->stream = &gpu::of(stream);
   state->recorded++;
-  enqueue(stream, [state, record = state->recorded] {
+  state->moment = watch::moment(gpu::of(stream).watched);
+  enqueue_task(stream, [state, record = state->recorded] {
     state->happened = record;
     state->time = Clock::now();
   });
@@ -198,6 +248,7 @@ void Event::record(const Stream& stream) {
 void Event::wait() const {
   const Lock lock(everything());
   of(*this)->until(of(*this)->recorded);
+  watch::host_waits(of(*this)->moment);
 }
 double Event::seconds_since(const Event& earlier) const {
   const Lock lock(everything());
@@ -208,58 +259,96 @@ double Event::seconds_since(const Event& earlier) const {
 }
 
 void* allocate_uncounted(uint64_t bytes) {
+  refuse_in_capture("cudaMalloc");
   if (bytes > memory_left())
     fail(MG_E_MEMORY, "no room for %llu bytes of device memory",
          static_cast<unsigned long long>(bytes));
-  return allocate(bytes, "device memory");
+  return allocate(bytes, "device memory", watch::Memory::DEVICE);
 }
-void* allocate_device_uncaptured(uint64_t bytes) { return allocate_device(bytes); }
+void* allocate_device_uncaptured(uint64_t bytes) {
+  const EmulatedStream* const captured = std::exchange(capturing, nullptr);
+  try {
+    void* const p = allocate_device(bytes);
+    capturing = captured;
+    return p;
+  } catch (...) {
+    capturing = captured;
+    throw;
+  }
+}
 void free_uncounted(void* p) noexcept {
   const Lock lock(everything());
-  if (p != nullptr) finish_all();
-  std::free(p);
+  if (p == nullptr) return;
+  invalidated = true;  // of the capture, where there is one: the graph's end tells
+  finish_all();
+  release(p);
 }
 void* allocate_pinned_uncounted(uint64_t bytes) {
-  void* const p = allocate(bytes, "pinned memory");
+  refuse_in_capture("cudaMallocHost");
+  void* const p = allocate(bytes, "pinned memory", watch::Memory::PINNED);
   const Lock lock(everything());
   pinned()[p] = static_cast<unsigned char*>(p) + bytes;
   return p;
 }
 void free_pinned_uncounted(void* p) noexcept {
   const Lock lock(everything());
+  if (p == nullptr) return;
+  invalidated = true;
   finish_all();
   pinned().erase(p);
-  std::free(p);
+  release(p);
 }
 
-void enqueue(const Stream& stream, std::function<void()> work) {
+namespace {
+void enqueue_task(const Stream& stream, std::function<void()> work, uint32_t watched) {
+  EmulatedStream& s = of(stream);
+  s.queue.push_back({std::move(work), watched});
+  if (at_once()) s.finish();
+}
+}  // namespace
+
+void enqueue(const Stream& stream, std::function<void()> work, WorkKind kind) {
   const Lock lock(everything());
   EmulatedStream& s = of(stream);
-  if (s.capture != nullptr) return s.capture->push_back(std::move(work));
-  s.queue.push_back(std::move(work));
-  if (at_once()) s.finish();
+  if (capturing == &s) return s.capture->push_back({std::move(work), kind});
+  // It would run now and once, beside the graph.
+  refuse_in_capture("work in another stream");
+  enqueue_task(stream, std::move(work),
+               watch::add_operation(s.watched, kind.name, kind.is_kernel, kind.overlaps));
 }
 
 void copy_on_device(const Stream& stream, void* to, const void* from, uint64_t bytes) {
-  enqueue(stream, [=] { std::memmove(to, from, bytes); });
+  enqueue(stream, [=] {
+    watch::copied(to, from, bytes);
+    std::memmove(to, from, bytes);
+  });
 }
 /** What is not pinned has been read when the call returns. */
 void copy_in(const Stream& stream, void* device, const void* host, uint64_t bytes) {
   const Lock lock(everything());
-  if (is_pinned(host) || of(stream).capture != nullptr)
-    return copy_on_device(stream, device, host, bytes);
+  if (is_pinned(host)) return copy_on_device(stream, device, host, bytes);
+  refuse_in_capture("a copy from memory that is not page-locked");
   const auto* const from = static_cast<const unsigned char*>(host);
   const auto read = std::make_shared<std::vector<unsigned char>>(from, from + bytes);
-  enqueue(stream, [=] { std::memcpy(device, read->data(), bytes); });
+  enqueue(stream, [=] {
+    watch::copied(device, nullptr, bytes);
+    std::memcpy(device, read->data(), bytes);
+  });
 }
 /** What is not pinned has been written when the call returns. */
 void copy_out(const Stream& stream, void* host, const void* device, uint64_t bytes) {
   const Lock lock(everything());
+  if (!is_pinned(host)) refuse_in_capture("a copy to memory that is not page-locked");
   copy_on_device(stream, host, device, bytes);
-  if (!is_pinned(host) && of(stream).capture == nullptr) of(stream).finish();
+  if (is_pinned(host)) return;
+  of(stream).finish();
+  watch::host_waits(watch::moment(of(stream).watched));
 }
 void fill_bytes(const Stream& stream, void* device, int byte, uint64_t bytes) {
-  enqueue(stream, [=] { std::memset(device, byte, bytes); });
+  enqueue(stream, [=] {
+    watch::copied(device, nullptr, bytes);
+    std::memset(device, byte, bytes);
+  });
 }
 
 void check_launch(const char*) {}
@@ -277,15 +366,24 @@ TensorMap make_tensor_map(const void* data, int element_bytes, int64_t columns, 
 }
 
 Graph::Graph(const Stream& stream, const std::function<void()>& work) : native_(new Work) {
-  of(stream).capture = static_cast<Work*>(native_);
+  EmulatedStream& s = of(stream);
+  if (capturing != nullptr || s.capture != nullptr)
+    fail(MG_E_INTERNAL, "cudaStreamBeginCapture: operation not permitted: a capture is under way");
+  s.capture = static_cast<Work*>(native_);
+  capturing = &s;
+  invalidated = false;
+  const auto end = [&] { s.capture = nullptr, capturing = nullptr; };
   try {
     work();
+    if (invalidated)
+      fail(MG_E_INTERNAL, "cudaStreamEndCapture: operation failed due to a previous error during "
+                          "capture (CUDA error %d)", INVALIDATED);
   } catch (...) {
-    of(stream).capture = nullptr;
+    end();
     delete static_cast<Work*>(native_);
     throw;
   }
-  of(stream).capture = nullptr;
+  end();
 }
 Graph::~Graph() {
   const Lock lock(everything());
@@ -293,7 +391,7 @@ Graph::~Graph() {
   delete static_cast<Work*>(native_);
 }
 void Graph::start(const Stream& stream) const {
-  for (const auto& step : *static_cast<Work*>(native_)) enqueue(stream, step);
+  for (const Step& step : *static_cast<Work*>(native_)) enqueue(stream, step.work, step.kind);
 }
 
 }  // namespace magnet::gpu

@@ -28,7 +28,7 @@ inline int s8_at(uint32_t four, int i) { return static_cast<int8_t>(four >> (8 *
  * once, each cut off two bits below the last place of the largest, and the sum cut to float32. The
  * errors all point to zero, so long sums are further off than those of fused multiply-adds. */
 template <int DEPTH>
-float add_at_once(float c, const float (&products)[DEPTH]) {
+MG_UNWATCHED float add_at_once(float c, const float (&products)[DEPTH]) {
   float plain = c;
   float largest = std::fabs(c);
   for (const float x : products) {
@@ -44,21 +44,21 @@ float add_at_once(float c, const float (&products)[DEPTH]) {
   return static_cast<float>(__builtin_bit_cast(double, bits & ~uint64_t{0x1fffffff}));
 }
 template <int DEPTH>
-int32_t add_at_once(int32_t c, const int32_t (&products)[DEPTH]) {
+MG_UNWATCHED int32_t add_at_once(int32_t c, const int32_t (&products)[DEPTH]) {
   for (const int32_t x : products) c += x;
   return c;
 }
 
 /** Element (row, k) of A, `each` elements to a register. */
 template <class At>
-auto a_at(const ::magnet::emulation::Exchanged<Operands>& all, int row, int k, int each, At at) {
+MG_UNWATCHED auto a_at(const ::magnet::emulation::Exchanged<Operands>& all, int row, int k, int each, At at) {
   const int half = k / (4 * each);
   const int within = k % (4 * each);
   const auto lane = static_cast<unsigned>(row % 8 * 4 + within / each);
   return at(all.of(lane).a[row / 8 + 2 * half], within % each);
 }
 template <class At>
-auto b_at(const ::magnet::emulation::Exchanged<Operands>& all, int k, int column, int each, At at) {
+MG_UNWATCHED auto b_at(const ::magnet::emulation::Exchanged<Operands>& all, int k, int column, int each, At at) {
   const int half = k / (4 * each);
   const int within = k % (4 * each);
   const auto lane = static_cast<unsigned>(column * 4 + within / each);
@@ -66,7 +66,7 @@ auto b_at(const ::magnet::emulation::Exchanged<Operands>& all, int k, int column
 }
 
 template <int DEPTH, class T, class At>
-void mma(T (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int each, At at) {
+MG_UNWATCHED void mma(T (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int each, At at) {
   const Operands mine{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
   const ::magnet::emulation::Exchanged<Operands> all(mine);
   const int g = static_cast<int>(::magnet::emulation::lane()) / 4;
@@ -138,11 +138,12 @@ __device__ __forceinline__ uint32_t shared_address([[maybe_unused]] const void* 
 namespace emulated {
 /** Register i of a lane: from matrix i, whose rows lanes 8i..8i+7 point at. */
 template <bool TRANSPOSED, int N>
-void load_matrices(uint32_t (&r)[N], const void* row) {
+MG_UNWATCHED void load_matrices(uint32_t (&r)[N], const void* row) {
   const ::magnet::emulation::Exchanged<const void*> rows(row);
   const unsigned lane = ::magnet::emulation::lane();
   if (reinterpret_cast<uintptr_t>(row) % 16 != 0 && lane < 8 * N)
     ::magnet::emulation::refuse("ldmatrix of a row that is not 16-byte aligned");
+  if (lane < 8 * N) ::magnet::emulation::watch::read(row, 16, __builtin_return_address(0));
   for (unsigned i = 0; i < N; i++) {
     auto element = [&](unsigned matrix_row, unsigned column) {
       uint16_t x;

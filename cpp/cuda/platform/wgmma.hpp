@@ -39,7 +39,7 @@ __device__ __forceinline__ uint64_t advance(uint64_t descriptor, int kk) {
 namespace emulated {
 /** Element (mn, k) of an operand, found as the descriptor says and as the tensor cores do. */
 template <class T, bool MN>
-T operand_at(uint64_t descriptor, unsigned mn, unsigned k) {
+MG_UNWATCHED const unsigned char* operand_place(uint64_t descriptor, unsigned mn, unsigned k) {
   const auto field = [&](int shift) {
     return static_cast<unsigned>(descriptor >> shift & 0x3fff) << 4;
   };
@@ -52,18 +52,36 @@ T operand_at(uint64_t descriptor, unsigned mn, unsigned k) {
   } else {
     plain += mn / 8 * field(32) + mn % 8 * 128 + k * static_cast<unsigned>(sizeof(T));
   }
+  return ::magnet::emulation::shared_at(plain ^ (plain >> 7 & 7) << 4);
+}
+template <class T, bool MN>
+MG_UNWATCHED T operand_at(uint64_t descriptor, unsigned mn, unsigned k) {
   T x;
-  std::memcpy(&x, ::magnet::emulation::shared_at(plain ^ (plain >> 7 & 7) << 4), sizeof(T));
+  std::memcpy(&x, operand_place<T, MN>(descriptor, mn, k), sizeof(T));
   return x;
 }
 inline float value_of(bf16 x) { return to_float(x); }
 inline int32_t value_of(int8_t x) { return x; }
 
+/** Tells the watch of `count` rows (columns) of an operand from `first` on, in pieces of 16 bytes. */
+template <class T, bool MN>
+__forceinline__ void watch_operand(uint64_t descriptor, unsigned first, unsigned count) {
+  constexpr unsigned EACH = 16 / sizeof(T);
+  for (unsigned mn = first; mn < first + count; mn += MN ? EACH : 1)
+    for (unsigned k = 0; k < 2 * EACH; k += MN ? 1 : EACH)
+      ::magnet::emulation::watch::product_reads(operand_place<T, MN>(descriptor, mn, k), 16);
+}
+
 template <class T, int N, bool A_MN, bool B_MN, class Sum>
-void wgmma(Sum* d, uint64_t a, uint64_t b) {
+__forceinline__ void wgmma(Sum* d, uint64_t a, uint64_t b) {
   constexpr unsigned DEPTH = 32 / sizeof(T);
   const unsigned thread = ::magnet::emulation::thread_number() % WARPGROUP;
-  ::magnet::emulation::warpgroup_multiply([=] {
+  if (::magnet::emulation::watch::WATCHED && thread % 32 == 0) {
+    watch_operand<T, A_MN>(a, thread / 32 * 16, 16);
+    watch_operand<T, B_MN>(b, 0, N);
+  }
+  ::magnet::emulation::watch::product_registers(d, N / 2 * sizeof(Sum));
+  ::magnet::emulation::warpgroup_multiply([=]() MG_UNWATCHED {
     Sum rows[2][DEPTH];
     for (unsigned half = 0; half < 2; half++)
       for (unsigned k = 0; k < DEPTH; k++)
@@ -89,7 +107,9 @@ void wgmma(Sum* d, uint64_t a, uint64_t b) {
 
 /** Before the first product, and wherever registers of d were written: orders them. */
 __device__ __forceinline__ void wgmma_fence() {
-#if !MG_EMULATED
+#if MG_EMULATED
+  ::magnet::emulation::watch::product_fence();
+#else
   asm volatile("wgmma.fence.sync.aligned;\n" ::: "memory");
 #endif
 }

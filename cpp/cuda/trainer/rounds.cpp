@@ -41,6 +41,8 @@ class Staged {
         view_{kind, n, reinterpret_cast<float*>(memory_.data() + room()), memory_.data()} {}
   /** From the host, with every value checked. */
   Staged(Relay& relay, const codec::DeltaPayload& from) : Staged(relay, from.kind, from.n) {
+    // Kernels read whole words of the values: behind the last one there must be something.
+    fill_bytes(relay.stream(), memory_.data(), 0, room());
     relay.to_device(view_.scales, from.scales, scale_bytes_);
     relay.to_device(view_.values, from.values, value_bytes_);
     const Found bad(relay.stream());

@@ -1,0 +1,43 @@
+/**
+ * Kernels in the emulation of a device, under the watch (cpp/cuda/platform/emulation_watch.hpp): races,
+ * accesses out of place, values that nobody wrote. That the watch finds them is itself tested
+ * (watch_test.cpp); of the other programs only the quick ones are here, tests/gpu/sanitize.sh has all.
+ */
+import { beforeAll, expect, test } from "bun:test";
+import path from "node:path";
+import { BUILD_TIMEOUT_MS, build, root } from "./emulated.ts";
+
+const PROGRAMS = ["watch_test", "streams_test", "head_test", "optimizer_test", "norm_test"];
+/** Every access of every thread is looked at; what takes longer than this hangs. */
+const RUN_TIMEOUT_MS = 600_000;
+
+beforeAll(() => {
+  build("watched");
+}, BUILD_TIMEOUT_MS);
+
+async function run(name: string, env: Record<string, string> = {}) {
+  const child = Bun.spawn([path.join(root, "build/watched", name)], {
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: RUN_TIMEOUT_MS,
+  });
+  const [said, complained] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  return { code: await child.exited, said, complained };
+}
+
+test.each(PROGRAMS)(
+  "%s",
+  async (name) => {
+    const { code, said, complained } = await run(name);
+    // Status 66: the program passed, the watch found something.
+    expect({ code, output: said + complained }).toMatchObject({ code: 0 });
+    expect(said).toMatch(/: \d+ checks passed, 0 failed\s*$/);
+    expect(complained).not.toContain("WATCH");
+  },
+  RUN_TIMEOUT_MS + 10_000,
+);
