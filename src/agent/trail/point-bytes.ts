@@ -15,6 +15,8 @@ const workerUrl = (): string =>
     : new URL("./point-worker.ts", import.meta.url).href;
 
 interface Waiting {
+  /** Kept alive until the answer: the thread knows their addresses only. */
+  arrays: readonly Float32Array[];
   resolve(answer: PointAnswer): void;
   reject(error: Error): void;
 }
@@ -39,10 +41,9 @@ async function ask(arrays: readonly Float32Array[], request: PointRequest): Prom
   worker ??= start();
   worker.ref();
   const { promise, resolve, reject } = Promise.withResolvers<PointAnswer>();
-  waiting.push({ resolve, reject });
+  waiting.push({ arrays, resolve, reject });
   worker.postMessage(request);
   const answer = await promise;
-  void arrays; // alive until here: the thread knows their addresses only
   if ("hash" in answer) return answer.hash as Hash;
   throw toMagnetError(Object.assign(new Error(answer.error), { code: answer.code }));
 }
