@@ -60,6 +60,17 @@ export const stateBytes = (header: { job_id: Hash; n: number; rounds_done: numbe
 /** Length of the blob of a state with n parameters, an upper bound by less than one block. */
 export const stateBytesMax = (n: number): number => 8 * n + HEADER_LIMIT_BYTES;
 
+/** Where the weights are in a state blob of this length, of which parts are read. */
+export async function paramsRange(
+  read: (offset: number, length: number) => Promise<Uint8Array>,
+  size_bytes: number,
+): Promise<{ from: number; to: number }> {
+  const prefix = await read(0, PREFIX_BYTES);
+  const view = new DataView(prefix.buffer, prefix.byteOffset);
+  const from = PREFIX_BYTES + view.getUint32(8, true);
+  return { from, to: from + (size_bytes - from) / 2 };
+}
+
 /**
  * Reads a state blob (its hash was checked by the caller). Throws STATE_CORRUPT with the reason.
  */

@@ -29,8 +29,7 @@ export interface AuditFilesOptions {
 export class AuditFiles implements BlobSource {
   readonly store: BlobStore;
   readonly #options: AuditFilesOptions;
-  /** One fetch at a time for one file: points of several contributions may be the same. */
-  readonly #running = new Map<Hash, Promise<unknown>>();
+  #fetches = 0;
 
   private constructor(store: BlobStore, options: AuditFilesOptions) {
     this.store = store;
@@ -80,20 +79,11 @@ export class AuditFiles implements BlobSource {
   ): Promise<void> {
     while (!this.store.has(hash)) {
       signal.throwIfAborted();
-      const other = this.#running.get(hash);
-      if (other) {
-        await other.catch(() => undefined);
-        continue;
-      }
-      const fetching = this.#fetchOnce(hash, size_bytes, sources, signal);
-      this.#running.set(hash, fetching);
       try {
-        await fetching;
+        await this.#fetchOnce(hash, size_bytes, sources, signal);
       } catch (error) {
         if (toMagnetError(error).code !== "BLOB_UNAVAILABLE") throw error;
         await pause(signal);
-      } finally {
-        this.#running.delete(hash);
       }
     }
     if (this.store.size(hash) !== size_bytes)
@@ -106,7 +96,8 @@ export class AuditFiles implements BlobSource {
     sources: readonly PublicKey[],
     signal: AbortSignal,
   ): Promise<void> {
-    const file = path.join(this.#fetchFolder, hash);
+    // Points of two authors may be the same: neither waits for the other, who may be slow on purpose.
+    const file = path.join(this.#fetchFolder, String(this.#fetches++));
     try {
       const { transport } = this.#options;
       await fetchBlob(transport, { hash, size_bytes, sources, file, signal });
@@ -138,8 +129,7 @@ export class AuditFiles implements BlobSource {
 
   /** Deletes all other files. */
   async keepOnly(needed: ReadonlySet<Hash>): Promise<void> {
-    for (const hash of this.store.list())
-      if (!needed.has(hash) && !this.#running.has(hash)) await this.store.delete(hash);
+    for (const hash of this.store.list()) if (!needed.has(hash)) await this.store.delete(hash);
   }
 }
 

@@ -11,10 +11,12 @@ import type { Device } from "../../native/device.ts";
 import type { Transport } from "../../network/transport.ts";
 import type { JobSpec } from "../job.ts";
 import type { JobRegistry } from "../job-registry.ts";
+import type { JobRunner } from "../job-runner.ts";
 import { type AuditVerdict, comparison } from "../trail/audit-stretch.ts";
 import { checkLinks } from "../trail/check-links.ts";
 import { readTrail, refuseTrail, type Trail, type TrailPoint } from "../trail/trail.ts";
 import { type AuditFiles, pause } from "./audit-files.ts";
+import type { BaseParams } from "./base-params.ts";
 import type { AuditState, NotedCase, TrainingBook } from "./book.ts";
 import { trailRequest } from "./messages.ts";
 
@@ -33,8 +35,7 @@ export interface ExamineContext {
   files: AuditFiles;
   jobs: Pick<JobRegistry, "run">;
   device: Device["kind"];
-  /** Weights of a round's base; null where it is not on this disk. */
-  baseOf(base_hash: Hash, job: JobSpec): Promise<Float32Array | null>;
+  base: BaseParams;
   /** How long an author may take to serve, besides the time for the bytes. */
   serve_ms: number;
 }
@@ -72,7 +73,6 @@ export const auditBytes = (n: number): number => (12 + 12 + 4 + 4) * n;
 /** Files that an audit needs of its author, by what they hold. */
 interface Needed {
   by: AuditVerdict["by"];
-  base: Float32Array;
   start: TrailPoint;
   end: TrailPoint;
   last: TrailPoint;
@@ -121,10 +121,14 @@ class Examination {
     if (by === null)
       return handedOver("a stretch this long is compared on hardware of the author's kind only");
     const previous = await this.#previous(trail);
-    const base = await this.#base(trail);
-    const needed = { by, base, start, end, last: trail.points.at(-1)! };
+    await this.#bringBase(trail);
+    const needed = { by, start, end, last: trail.points.at(-1)! };
     await this.#served(this.#fetchAll(trail, needed));
-    return (await this.#wrongLinks(trail, previous, needed)) ?? this.#redo(trail, needed);
+    // In the job's turn, so that the arrays of one audit at a time are in memory.
+    return this.#context.jobs.run(value.job_id, async (runner) => {
+      this.#audit.signal.throwIfAborted();
+      return (await this.#wrongLinks(trail, previous)) ?? this.#redo(runner, trail, needed);
+    });
   }
 
   /** What the author has to do in time; its failure is an outcome. */
@@ -173,19 +177,22 @@ class Examination {
     return previous;
   }
 
-  /** From this disk; where a later round has taken its place, from the author, if it is the same. */
-  async #base(trail: Trail): Promise<Float32Array> {
-    const { noted, job } = this.#audit;
-    const here = await this.#context.baseOf(noted.value.base_hash, job);
-    if (here) return here;
+  /**
+   * The base's weights as a file: of this node's copy of it, or where a later round has taken its place, from
+   * the author, if it is the same.
+   */
+  async #bringBase(trail: Trail): Promise<void> {
+    const { files, base } = this.#context;
+    const { noted } = this.#audit;
+    const { base_hash } = noted.value;
     const first = trail.points[0]!.params;
-    if (noted.base_params === null) throw new Ended(handedOver("the round's base is not here"));
-    if (noted.base_params !== first)
-      throw new Ended(wrong("it does not start with the round's base"));
-    await this.#served(this.#fetch(first, 4));
-    const base = new Float32Array(this.#n);
-    await this.#context.files.load(first, base);
-    return base;
+    const ours = noted.base_params ?? (await base.paramsHash(base_hash));
+    if (ours === null) throw new Ended(handedOver("the round's base is not here"));
+    if (ours !== first) throw new Ended(wrong("it does not start with the round's base"));
+    if (files.store.has(first)) return;
+    const params = await base.params(base_hash);
+    if (params) await files.store.put(params, first);
+    else await this.#served(this.#fetch(first, 4));
   }
 
   async #fetch(hash: Hash, bytes_per_parameter: number): Promise<void> {
@@ -204,12 +211,9 @@ class Examination {
     if (trail.residual_before !== null) await this.#fetch(trail.residual_before, 4);
   }
 
-  async #wrongLinks(
-    trail: Trail,
-    previous: Trail | null,
-    { base, last }: Needed,
-  ): Promise<Outcome | null> {
-    const params = await this.#array(last.params);
+  async #wrongLinks(trail: Trail, previous: Trail | null): Promise<Outcome | null> {
+    const base = await this.#array(trail.points[0]!.params);
+    const params = await this.#array(trail.points.at(-1)!.params);
     const residual = trail.residual_before && (await this.#array(trail.residual_before));
     const { job } = this.#audit;
     const reason = await checkLinks({ job, trail, base, previous, files: { params, residual } });
@@ -228,15 +232,12 @@ class Examination {
     return { params: await this.#array(params), m, v };
   }
 
-  async #redo(trail: Trail, needed: Needed): Promise<Outcome> {
+  async #redo(runner: JobRunner, trail: Trail, needed: Needed): Promise<Outcome> {
     const { noted, signal } = this.#audit;
-    const { job_id, stretch, task } = noted.value;
-    const verdict = await this.#context.jobs.run(job_id, async (runner) => {
-      signal.throwIfAborted();
-      const start = await this.#point(needed.start);
-      const end = needed.by === "bits" ? null : await this.#point(needed.end);
-      return runner.audit({ trail, stretch, start, end, task }, signal);
-    });
+    const { stretch, task } = noted.value;
+    const start = await this.#point(needed.start);
+    const end = needed.by === "bits" ? null : await this.#point(needed.end);
+    const verdict = await runner.audit({ trail, stretch, start, end, task }, signal);
     return verdict.wrong === null ? { state: "passed", reason: verdict.by } : wrong(verdict.wrong);
   }
 }

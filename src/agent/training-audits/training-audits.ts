@@ -9,23 +9,20 @@ import { toMagnetError } from "../../core/errors.ts";
 import { type Log, roomLog } from "../../core/log.ts";
 import { type Tier, trains } from "../../core/tiers.ts";
 import type { Hash, PublicKey } from "../../core/types.ts";
-import { paramCount } from "../../model/config.ts";
 import type { Device } from "../../native/device.ts";
 import { walletVerifier } from "../../network/auth.ts";
 import type { Message } from "../../network/protocol.ts";
 import type { Signer } from "../../network/signer.ts";
 import type { Transport } from "../../network/transport.ts";
 import type { BlobStore } from "../../storage/blobs.ts";
-import type { JobSpec } from "../job.ts";
 import type { JobRegistry } from "../job-registry.ts";
-import { decodeState } from "../model-state.ts";
 import type { NodeMachine } from "../node.ts";
 import type { NodeEvent } from "../node-types.ts";
-import { hashArrays } from "../trail/point-bytes.ts";
 import type { TrailStore } from "../trail/trail-store.ts";
 import { type CertifiedContents, casesOf } from "./audit-case.ts";
 import type { AuditFiles } from "./audit-files.ts";
 import { type KnownJob, TrainingAuditor } from "./auditor.ts";
+import { type BaseParams, baseParams } from "./base-params.ts";
 import { type AuditCounts, type NotedCase, TrainingBook } from "./book.ts";
 import { ClaimDesk } from "./claim-desk.ts";
 import { AUDIT_WINDOW_MS } from "./draw.ts";
@@ -87,6 +84,7 @@ export class TrainingAudits {
   readonly #options: TrainingAuditsOptions;
   readonly #watch: RoundWatch;
   readonly #evidence: EvidenceKeeper;
+  readonly #base: BaseParams;
   readonly #abort = new AbortController();
   readonly #log: Log = roomLog("audits");
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -99,6 +97,7 @@ export class TrainingAudits {
     this.files = files;
     this.#watch = new RoundWatch(machine);
     this.#evidence = new EvidenceKeeper(this.book, files);
+    this.#base = baseParams(options.blobs);
     const shared = {
       ...{ transport, book: this.book, files, jobs, device, signer, log: this.#log },
       ...{ self: signer.public_key, verifier: walletVerifier, signal: this.#abort.signal },
@@ -108,7 +107,7 @@ export class TrainingAudits {
       ...shared,
       serve_ms: audits?.serve_ms ?? SERVE_MS,
       idle: () => this.#evidence.idle,
-      baseOf: (base_hash, job) => this.#baseOf(base_hash, job),
+      base: this.#base,
       jobOf: (job_id) => this.#jobOf(job_id),
       ended: (noted, { claimer }, { state, reason }) => {
         if (state === "wrong" && claimer === null) this.desk.open(noted, reason);
@@ -227,21 +226,14 @@ export class TrainingAudits {
   }
 
   /** What the base's weights hash to: of this node's own trail, or of the state itself. */
-  async #noteBase({ plan, collected, job }: CertifiedContents): Promise<void> {
+  async #noteBase({ plan, collected }: CertifiedContents): Promise<void> {
     const { signer, trails } = this.#options;
     const { round, base_hash } = plan.value;
     const own = collected.value.commits.find(({ public_key }) => public_key === signer.public_key);
     const first = own?.trail_hash ? trails.trail(own.trail_hash)?.points[0] : undefined;
     if (first) return this.book.setBaseParams(round, first.params);
-    const params = await this.#baseOf(base_hash, job);
-    if (params && !this.#abort.signal.aborted)
-      this.book.setBaseParams(round, await hashArrays(params));
-  }
-
-  async #baseOf(base_hash: Hash, job: JobSpec): Promise<Float32Array | null> {
-    const { blobs } = this.#options;
-    if (!blobs.has(base_hash)) return null;
-    return decodeState(await blobs.get(base_hash), paramCount(job.model)).params;
+    const found = await this.#base.paramsHash(base_hash);
+    if (found && !this.#abort.signal.aborted) this.book.setBaseParams(round, found);
   }
 
   #jobOf(job_id: Hash): KnownJob {
