@@ -88,6 +88,8 @@ export class TrainingAudits {
   readonly #abort = new AbortController();
   readonly #log: Log = roomLog("audits");
   #timer: ReturnType<typeof setInterval> | undefined;
+  /** An audit has ended since files were last deleted, or this node was started. */
+  #has_ended = true;
 
   /** Throws AUDITS_UNUSABLE, disk errors. */
   constructor(options: TrainingAuditsOptions) {
@@ -111,6 +113,7 @@ export class TrainingAudits {
       jobOf: (job_id) => this.#jobOf(job_id),
       ended: (noted, { claimer }, { state, reason }) => {
         if (state === "wrong" && claimer === null) this.desk.open(noted, reason);
+        this.#has_ended = true;
         this.#poll();
       },
     });
@@ -188,7 +191,9 @@ export class TrainingAudits {
         this.#log.warn("audit_step_failed", { what: "poll", reason: toMagnetError(error).message });
     };
     this.desk.ask().catch(failed);
-    if (this.auditor.active.length === 0) this.#evidence.sweep().catch(failed);
+    if (!this.#has_ended || this.auditor.active.length > 0) return;
+    this.#has_ended = false;
+    this.#evidence.sweep().catch(failed);
   }
 
   /** After every step of the machine. */
