@@ -110,6 +110,26 @@ test("a contributor that was found wrong is left out by those who know, for the 
   expect(merges(cluster.members[2]!).at(-1)!.contributors.length).toBeGreaterThan(0);
 });
 
+test("one that is found wrong while it has a slice is left out of that round's collection", () => {
+  const cluster = new Cluster(4);
+  const [, leader, , cheat] = cluster.members;
+  cheat!.train_ms = 50; // its commitment is there before the others'
+  const job = jobOffer(2);
+  cluster.step(cluster.members[0]!, { type: "job_started", job });
+  const { machine } = cheat!;
+  const isTraining = () => machine!.view().round === 1 && machine!.view().phase === "training";
+  expect(cluster.run(20_000, isTraining)).toBe(true);
+  const { job_id } = job;
+  cluster.step(leader!, { type: "contributor_wrong", job_id, public_key: cheat!.key });
+  expect(cluster.run(20_000, () => cluster.settled(2))).toBe(true);
+  const contributors = merges(cluster.members[2]!).map((task) =>
+    task.contributors.map((entry) => entry.public_key),
+  );
+  expect(contributors.map((keys) => keys.includes(cheat!.key))).toEqual([true, false]);
+  expect(contributors.map(({ length }) => length)).toEqual([4, 3]);
+  expect(cheat!.count("train")).toBe(2);
+});
+
 test("nothing is published or revealed before the collected set is certified", () => {
   const cluster = new Cluster(4);
   const stuck = (effect: NodeEffect) =>
