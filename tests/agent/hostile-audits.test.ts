@@ -96,7 +96,7 @@ test(
 );
 
 test(
-  "an auditor that cannot hands over to the next; the last one says so",
+  "an auditor that cannot hands over to the next",
   async () => {
     network = await auditedNetwork(4, 61);
     const [unable, ...others] = network.members;
@@ -113,6 +113,29 @@ test(
     expect(handed()[0]!.reason).toBe("no room on the disk");
     expect(countsOf(unable!).passed).toBe(0);
     expect(sumOf(network.members, "wrong") + sumOf(network.members, "not_served")).toBe(0);
+  },
+  2 * AUDIT_LIMIT_MS,
+);
+
+test(
+  "for a drawn auditor that is gone the next one steps in",
+  async () => {
+    network = await auditedNetwork(4, 62);
+    const [, , , gone] = network.members;
+    const others = network.members.slice(0, 3);
+    await others[0]!.submit(await makeJob({ rounds: 400 }));
+    await until("a round", () => others[0]!.states.length > 0, AUDIT_LIMIT_MS);
+    await gone!.stop();
+    const key = gone!.identity.public_key;
+    const stepped_in = () =>
+      others.flatMap(({ running: { audits } }) =>
+        audits.book.done().filter(({ round, author, state }) => {
+          const auditors = audits.book.case(round, author)!.value.auditors;
+          return auditors[0] === key && state === "passed";
+        }),
+      );
+    await until("others to audit in its place", () => stepped_in().length >= 2, AUDIT_LIMIT_MS);
+    expect(sumOf(others, "wrong")).toBe(0);
   },
   2 * AUDIT_LIMIT_MS,
 );

@@ -222,12 +222,19 @@ export class TrainingAudits {
     this.book.addRound(cases, trails, { round, now_ms });
     const self = signer.public_key;
     for (const { author, auditors } of cases)
-      if (auditors[0] === self) this.book.addDue(round, author, null, now_ms);
+      if (this.#firstThere(auditors) === self) this.book.addDue(round, author, null, now_ms);
     if (cases.some(({ auditors }) => auditors.includes(self)))
       this.#noteBase(contents).catch((error) =>
         this.#log.debug("base_not_noted", { round, reason: toMagnetError(error).message }),
       );
     this.auditor.wake();
+  }
+
+  /** The drawn auditor, or where it is gone who is next: two who see it differently both audit. */
+  #firstThere(auditors: readonly PublicKey[]): PublicKey | undefined {
+    const { transport, signer } = this.#options;
+    const there = new Set(transport.peers().map(({ public_key }) => public_key));
+    return auditors.find((key) => key === signer.public_key || there.has(key));
   }
 
   /** What the base's weights hash to: of this node's own trail, or of the state itself. */
