@@ -174,3 +174,30 @@ test("peers get an unpublished blob of a real node under no circumstances", asyn
   await two!.fetchBlob(hash, sources);
   expect(two!.blobs.size(hash)).toBe(13);
 }, 20_000);
+
+test("a file that somebody else writes and hashes becomes a blob, within the quota", async () => {
+  const folder = makeFolder();
+  const store = await BlobStore.open({ folder, disk: hostDisk, quota_bytes: 100 });
+  const bytes = new Uint8Array(60).fill(7);
+  const hash = sha256Hex(bytes) as Hash;
+  const write = async (file: string) => {
+    fs.writeFileSync(file, bytes, { flag: "wx" });
+    return hash;
+  };
+  expect(await store.take(60, write)).toEqual({ hash, size_bytes: 60 });
+  expect(await store.get(hash)).toEqual(bytes);
+  await expect(store.take(60, write)).rejects.toThrow(/limit of 100 B/);
+  const fails = async (file: string): Promise<Hash> => {
+    fs.writeFileSync(file, bytes);
+    throw new Error("it was given up");
+  };
+  await expect(store.take(40, fails)).rejects.toThrow("given up");
+  expect(store.used_bytes).toBe(60);
+  expect(fs.readdirSync(path.join(folder, "tmp"))).toEqual([]);
+  expect(
+    await store.take(40, async (file) => {
+      fs.writeFileSync(file, bytes.subarray(20));
+      return sha256Hex(bytes.subarray(20)) as Hash;
+    }),
+  ).toMatchObject({ size_bytes: 40 });
+});
