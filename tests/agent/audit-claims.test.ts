@@ -1,4 +1,4 @@
-/** Claims about contributions: two auditors of the draw convict, nobody else, and a restart forgets nothing. */
+/** Claims about contributions: two auditors of the draw convict, and a restart forgets nothing. */
 import { afterEach, describe, expect, test } from "bun:test";
 import path from "node:path";
 import type { AuditCase } from "../../src/agent/training-audits/audit-case.ts";

@@ -1,6 +1,7 @@
 /**
- * A node in a process of its own that takes part in audits of every contribution; a test kills it. The
- * argument is JSON: data folder, network file, peer to knock at or null, file that is written once it is up.
+ * A node in a process of its own that takes part in audits of every contribution; a test kills it.
+ * The argument is JSON: data folder, network file, peer to knock at or null, file that is written
+ * once it is up.
  */
 import fs from "node:fs";
 import { networkFileSchema } from "../../src/agent/network-file.ts";

@@ -1,6 +1,7 @@
 /**
- * Members that cheat in their training, in a process with honest ones: what their trainers do at each step
- * is changed, and everything behind it (points, trail, commitment) is made of that as an honest node makes it.
+ * Members that cheat in their training, in a process with honest ones: what their trainers do at
+ * each step is changed, and everything behind it (points, trail, commitment) is made of that as an
+ * honest node makes it.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { seededRandom } from "../../src/core/random.ts";

@@ -1,7 +1,7 @@
 /**
- * Liars around audits of training, among real nodes: authors that serve nothing, garbage, the wrong length
- * or a trickle, and auditors that find fault with honest work. None of it stops the rounds, and nobody is
- * left out for what only one says.
+ * Liars around audits of training, among real nodes: authors that serve nothing, garbage, the wrong
+ * length or a trickle, and auditors that find fault with honest work. None of it stops the rounds,
+ * and nobody is left out for what only one says.
  */
 import { afterEach, describe, expect, test } from "bun:test";
 import type { RunningNode } from "../../src/agent/runtime.ts";

@@ -1,6 +1,6 @@
 /**
- * SIGKILL of a node that audits and is audited, again and again: what was due is done after the restart,
- * what the node had committed to can still be audited, and no honest node is found wrong.
+ * SIGKILL of a node that audits and is audited, again and again: what was due is done after the
+ * restart, what the node had committed to can still be audited, and no honest node is found wrong.
  */
 import { afterAll, afterEach, expect, test } from "bun:test";
 import fs from "node:fs";

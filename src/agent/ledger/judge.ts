@@ -1,8 +1,8 @@
 /**
- * Evidence of audits (paper 13.3, false tier): a storage node that claims shards and cannot show most of
- * them, and a training node whose contributions are not what its trails say, do not meet their tier. Each
- * notary judges by its own audits, not by what it is told; where the evidence names a contribution, it does
- * the steps of that one again.
+ * Evidence of audits (paper 13.3, false tier): a storage node that claims shards and cannot show
+ * most of them, and a training node whose contributions are not what its trails say, do not meet
+ * their tier. Each notary judges by its own audits, not by what it is told; where the evidence
+ * names a contribution, it does the steps of that one again.
  */
 import type { DisputeView, EpochView, Hex, LedgerNode } from "../../chain/ledger/ledger-types.ts";
 import { canonicalJson, sha256Hex } from "../../core/bytes.ts";
@@ -31,8 +31,8 @@ export interface Evidence {
 }
 
 /**
- * Null where this node has no opinion, or none yet: another offence, too few audits of its own, and nothing
- * that it can do again.
+ * Null where this node has no opinion, or none yet: another offence, too few audits of its own, and
+ * nothing that it can do again.
  */
 export async function judgeTier(
   context: FactContext,

@@ -1,6 +1,6 @@
 /**
- * One drawn audit with all that it takes, read off the certified contents of its round: the certificates
- * are gone once the next round is announced, and an audit may be done after a restart.
+ * One drawn audit with all that it takes, read off the certified contents of its round: the
+ * certificates are gone once the next round is announced, and an audit may be done after a restart.
  */
 import { z } from "zod";
 import type { Hash, PublicKey } from "../../core/types.ts";

@@ -1,7 +1,8 @@
 /**
- * Files of audits on this disk: points of other nodes' training, verified by hash, in a store of their own
- * so that nothing of a round is deleted with them. They are served by hash like other blobs: whoever looks
- * a second time takes them from the auditor, where the author may serve them no more.
+ * Files of audits on this disk: points of other nodes' training, verified by hash, in a store of
+ * their own so that nothing of a round is deleted with them. They are served by hash like other
+ * blobs: whoever looks a second time takes them from the auditor, where the author may serve them
+ * no more.
  */
 import fs from "node:fs/promises";
 import path from "node:path";
@@ -68,8 +69,8 @@ export class AuditFiles implements BlobSource {
   }
 
   /**
-   * Brings a file of exactly this length here, from the first source that serves it; asks again until the
-   * signal says that it took too long. Throws REQUEST_ABORTED, errors of this disk.
+   * Brings a file of exactly this length here, from the first source that serves it; asks again
+   * until the signal says that it took too long. Throws REQUEST_ABORTED, errors of this disk.
    */
   async fetch(
     hash: Hash,

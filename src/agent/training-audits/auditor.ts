@@ -1,7 +1,7 @@
 /**
- * This node as an auditor of training: does the audits that are due, a few at a time, and hands over what
- * it cannot do to the next auditor of the draw. An audit stays due until its outcome is in the book, so a
- * restart in the middle begins it again.
+ * This node as an auditor of training: does the audits that are due, a few at a time, and hands
+ * over what it cannot do to the next auditor of the draw. An audit stays due until its outcome is
+ * in the book, so a restart in the middle begins it again.
  */
 import { MagnetError, toMagnetError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";

@@ -1,6 +1,7 @@
 /**
- * The weights of a state on this disk, without the memory for them: gigabytes go through in pieces. The
- * state's own hash is not looked at here; whoever compares with a hash of the weights sees damage as well.
+ * The weights of a state on this disk, without the memory for them: gigabytes go through in pieces.
+ * The state's own hash is not looked at here; whoever compares with a hash of the weights sees
+ * damage as well.
  */
 import type { Hash } from "../../core/types.ts";
 import type { BlobStore } from "../../storage/blobs.ts";

@@ -1,7 +1,7 @@
 /**
- * What this node knows of audits of training, durable: the cases that were drawn, its own audits and
- * their outcomes, claims made and received, verdicts. An audit that was due before a restart is due after
- * it. One SQLite file of the data folder, in networks without a ledger as well.
+ * What this node knows of audits of training, durable: the cases that were drawn, its own audits
+ * and their outcomes, claims made and received, verdicts. An audit that was due before a restart is
+ * due after it. One SQLite file of the data folder, in networks without a ledger as well.
  */
 import type { Database } from "bun:sqlite";
 import { openDatabase } from "../../core/database.ts";

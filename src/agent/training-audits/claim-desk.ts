@@ -1,7 +1,8 @@
 /**
- * What this node found wrong is confirmed by another auditor of the draw, or nothing follows from it: the
- * claim is told to the next in order, again and again until it has looked for itself. The other side of the
- * same: claims of others make an audit due here, and are answered by what it shows.
+ * What this node found wrong is confirmed by another auditor of the draw, or nothing follows from
+ * it: the claim is told to the next in order, again and again until it has looked for itself. The
+ * other side of the same: claims of others make an audit due here, and are answered by what it
+ * shows.
  */
 import { MagnetError } from "../../core/errors.ts";
 import type { Log } from "../../core/log.ts";

@@ -12,8 +12,8 @@ export const AUDIT_SHARE = 0.05;
 /** The auditor, and those who stand in for it or look a second time. */
 export const AUDITORS_MAX = 4;
 /**
- * From the promotion on: as long the author keeps what an audit needs, and others the job. Auditors begin
- * in the first half.
+ * From the promotion on: as long the author keeps what an audit needs, and others the job. Auditors
+ * begin in the first half.
  */
 export const AUDIT_WINDOW_MS = 600_000;
 

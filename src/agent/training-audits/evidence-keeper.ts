@@ -1,6 +1,6 @@
 /**
- * Which files of audits stay on the disk: those of audits under way, and as evidence those of contributions
- * that were found wrong, the newest first, within half of the store.
+ * Which files of audits stay on the disk: those of audits under way, and as evidence those of
+ * contributions that were found wrong, the newest first, within half of the store.
  */
 import type { Hash } from "../../core/types.ts";
 import { readTrail } from "../trail/trail.ts";

@@ -1,7 +1,7 @@
 /**
- * One audit: the author's trail and the files of two points are fetched, the links are checked, the steps
- * between the points are done again. What a peer sends is believed for its hash only; how long it may take
- * is limited as a whole, not chunk by chunk.
+ * One audit: the author's trail and the files of two points are fetched, the links are checked, the
+ * steps between the points are done again. What a peer sends is believed for its hash only; how
+ * long it may take is limited as a whole, not chunk by chunk.
  */
 import { sha256Hex } from "../../core/bytes.ts";
 import { toMagnetError } from "../../core/errors.ts";
@@ -178,8 +178,8 @@ class Examination {
   }
 
   /**
-   * The base's weights as a file: of this node's copy of it, or where a later round has taken its place, from
-   * the author, if it is the same.
+   * The base's weights as a file: of this node's copy of it, or where a later round has taken its
+   * place, from the author, if it is the same.
    */
   async #bringBase(trail: Trail): Promise<void> {
     const { files, base } = this.#context;

@@ -1,6 +1,6 @@
 /**
- * Looks at the rounds as they go by: announcement and collection are gone from the machine once their round
- * is promoted, and the audits that are drawn then need both.
+ * Looks at the rounds as they go by: announcement and collection are gone from the machine once
+ * their round is promoted, and the audits that are drawn then need both.
  */
 import type { Hash } from "../../core/types.ts";
 import type { Content } from "../../diloco/round-contents.ts";

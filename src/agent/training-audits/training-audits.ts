@@ -1,7 +1,7 @@
 /**
- * Audits of training in a running node: what was drawn of each promoted round is noted, what falls to this
- * node is done beside its rounds, and what comes of it is told. The round machine hears of one thing only:
- * whose commits to leave out.
+ * Audits of training in a running node: what was drawn of each promoted round is noted, what falls
+ * to this node is done beside its rounds, and what comes of it is told. The round machine hears of
+ * one thing only: whose commits to leave out.
  */
 import path from "node:path";
 import type { Clock } from "../../core/clock.ts";

@@ -1,6 +1,6 @@
 /**
- * What the ledger's notaries ask of audits of training: this node's own outcomes of one author, and a second
- * look at a contribution that somebody's evidence names.
+ * What the ledger's notaries ask of audits of training: this node's own outcomes of one author, and
+ * a second look at a contribution that somebody's evidence names.
  */
 import { z } from "zod";
 import type { PublicKey } from "../../core/types.ts";
@@ -30,8 +30,8 @@ const isOutcome = ({ state }: TrainingAudit) => ["passed", "wrong", "not_served"
 export interface TrainingFacts {
   evidence(isOf: (author: PublicKey) => boolean, audits_max: number): TrainingEvidence;
   /**
-   * What this node's own audit says of the contribution that the evidence names, which it does now if it has
-   * not yet; null where that is none of `isOf`, not known here or cannot be done here.
+   * What this node's own audit says of the contribution that the evidence names, which it does now
+   * if it has not yet; null where that is none of `isOf`, not known here or cannot be done here.
    */
   reexamine(
     evidence: Uint8Array,
