@@ -118,7 +118,7 @@ struct Paused {
 /** A defect that is not one of a single access. */
 MG_WATCH(void report(MG_UNUSED const std::string& what, MG_UNUSED const void* place))
 /** What was found since the last call, with lines of the source; what nobody takes is printed at the end
- * of the process, which then ends with status 66. */
+ * of the process, which then ends with status 66; with MAGNET_WATCH_AT_ONCE, also when it is found. */
 MG_WATCH_VALUE(std::vector<std::string> take_reports(), {})
 
 #undef MG_WATCH

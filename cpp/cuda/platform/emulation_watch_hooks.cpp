@@ -26,13 +26,16 @@ inline void access(const void* p, size_t bytes, bool write, const void* instruct
   }
   // Templates of the standard library that the watch itself uses may be the kernels' copies.
   if (running.paused > 0) return;
-  const Paused paused;
-  if (on_stack(address)) return touch_stack(address, bytes, write, place_of(instruction));
-  touch(address, bytes, by_thread(write ? Kind::WRITE : Kind::READ, place_of(instruction)), false);
+  running.paused++;
+  if (on_stack(address))
+    touch_stack(address, bytes, write, place_of(instruction));
+  else
+    touch(address, bytes, by_thread(write ? Kind::WRITE : Kind::READ, place_of(instruction)), false);
+  running.paused--;
 }
 
-void aligned(const void* p, size_t bytes, const void* instruction) {
-  if (running.in_thread && reinterpret_cast<uintptr_t>(p) % bytes != 0)
+inline void aligned(const void* p, size_t bytes, const void* instruction) {
+  if ((reinterpret_cast<uintptr_t>(p) & (bytes - 1)) != 0 && running.in_thread)
     tell("an access that is not aligned: " + std::to_string(bytes) + " bytes at %1",
          place_of(instruction), 0);
 }

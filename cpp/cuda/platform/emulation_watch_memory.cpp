@@ -40,6 +40,7 @@ Pieces& pieces() {
     };
     Pieces p;
     p.base = reinterpret_cast<uintptr_t>(map(ARENA_BYTES));
+    arena_begin = p.base;
     p.owners = static_cast<uint32_t*>(map(ARENA_BYTES / PAGE * sizeof(uint32_t)));
     return p;
   }();
@@ -51,7 +52,7 @@ const Piece& owner(uintptr_t address) {
 
 }  // namespace
 
-uintptr_t arena() { return pieces().base; }
+uintptr_t arena_begin = UINTPTR_MAX;
 
 Memory piece_at(uintptr_t address, size_t bytes) {
   const Piece& piece = owner(address);

@@ -86,7 +86,9 @@ void touch_stack(uintptr_t address, size_t bytes, bool write, uint32_t place);
 
 // ---- emulation_watch_memory.cpp
 constexpr uint64_t ARENA_BYTES = uint64_t{64} << 30;
-uintptr_t arena();
+/** No address of a program before there is any memory. */
+extern uintptr_t arena_begin;
+inline uintptr_t arena() { return arena_begin; }
 /** The piece that holds all of [address, address + bytes); else NONE. */
 Memory piece_at(uintptr_t address, size_t bytes);
 

@@ -112,6 +112,10 @@ void tell(const std::string& text, uint32_t place, uint32_t other) {
   if (reports().seen[key]++ > 0) return;
   const std::string name = running.operation == 0 ? "" : operation(running.operation).name;
   reports().found.push_back({text + (name.empty() ? "" : " [" + name + "]"), place, other});
+  // For programs that are ended before they could tell.
+  if (std::getenv("MAGNET_WATCH_AT_ONCE") == nullptr) return;
+  const Paused paused;
+  std::fprintf(stderr, "WATCH now: %s\n", resolved(reports().found.back()).c_str());
 }
 void report(const std::string& what, const void* place) { tell(what + " at %1", place_of(place), 0); }
 
