@@ -4,6 +4,7 @@
  * can recompute a merge; only the inner optimizer's moments stay with the node from round to round
  * (as in DiLoCo).
  */
+import { formatBytes } from "../core/bytes.ts";
 import { MagnetError } from "../core/errors.ts";
 import { roomLog } from "../core/log.ts";
 import type { Hash } from "../core/types.ts";
@@ -167,7 +168,13 @@ export class JobRunner {
     const { job, trails: store, device } = this.#options;
     const { previous_trail } = task;
     const bytes = trailBytes(job, base.length, previous_trail !== null);
-    if (!store || !(await store.makeRoom(bytes, previous_trail))) return null;
+    if (!store) return null;
+    if (!(await store.makeRoom(bytes, previous_trail))) {
+      const { round } = task;
+      const hint = "audits of this contribution fail: give the node more disk (--max-disk)";
+      log.warn("no_room_for_trail", { round, needed: formatBytes(bytes), hint });
+      return null;
+    }
     const previous = await this.#chain.goOnFrom(previous_trail, job);
     const { optimizer_steps } = this.#chain;
     const round = { store, trainer: this.#trainer, job, task, previous, optimizer_steps };

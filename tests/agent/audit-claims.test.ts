@@ -39,6 +39,24 @@ afterEach(() => {
   for (const book of books.splice(0)) book.close();
 });
 
+test("whether all rounds of a job were seen here: from its first one, none missed", () => {
+  const book = new TrainingBook(":memory:");
+  books.push(book);
+  const see = (round: number, job: string, job_round: number) =>
+    book.addRound([], [], { round, job_id: hash(job), job_round, now_ms: 1 });
+  const whole = () => ["a", "b", "c"].map((job) => book.sawAll(hash(job)));
+  see(3, "a", 0);
+  see(4, "a", 0); // the one before was void
+  see(5, "b", 1);
+  see(6, "a", 1);
+  expect(whole()).toEqual([true, false, false]);
+  see(6, "a", 1); // told once more
+  expect(whole()).toEqual([true, false, false]);
+  see(8, "c", 0); // the seventh may have been one of the first job's
+  see(9, "a", 2);
+  expect(whole()).toEqual([false, false, true]);
+});
+
 class Desk {
   readonly convicted: (Verdict | null)[] = [];
   readonly penalized: PublicKey[] = [];
@@ -55,7 +73,8 @@ class Desk {
   ) {
     books.push(book);
     net.set(identity.public_key, this);
-    book.addRound(cases, [], { round: 7, now_ms: this.now_ms });
+    const seen = { round: 7, job_id: hash("job"), job_round: 0, now_ms: this.now_ms };
+    book.addRound(cases, [], seen);
     const convict = ({ value }: NotedCase, verdict: Verdict | null) => {
       if (book.convict(value.job_id, value.author, value.round, verdict))
         this.convicted.push(verdict);

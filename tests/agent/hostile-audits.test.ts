@@ -6,7 +6,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import type { RunningNode } from "../../src/agent/runtime.ts";
 import { CHUNK_MAX } from "../../src/network/bulk-messages.ts";
-import { AUDIT_LIMIT_MS, auditedNetwork, countsOf, sumOf } from "./audited-network.ts";
+import { AUDIT_LIMIT_MS, auditedNetwork, countsOf, leavesOut, sumOf } from "./audited-network.ts";
 import { type Member, makeJob, type TestNetwork, until } from "./real-nodes.ts";
 
 let network: TestNetwork | undefined;
@@ -37,6 +37,9 @@ const REFUSALS: Record<string, (node: RunningNode) => void> = {
   "points, but never": ({ trails }) => {
     trails.read = () => never;
   },
+  "none, for it kept none": ({ trails }) => {
+    trails.makeRoom = async () => false;
+  },
 };
 
 describe("an author that serves", () => {
@@ -64,6 +67,44 @@ describe("an author that serves", () => {
     );
 });
 
+/** It goes on from moments that are the end of no contribution, and has a trail for them. */
+function inventsPast({ running }: Member): void {
+  const { jobs, trails } = running;
+  const run = jobs.run.bind(jobs);
+  jobs.run = (job_id, work) =>
+    run(job_id, (runner) => {
+      const train = runner.train.bind(runner);
+      runner.train = (task, signal) => {
+        const last = task.previous_trail && trails.trail(task.previous_trail);
+        const previous_trail = last && trails.add({ ...last, announce_hash: task.announce_hash });
+        return train({ ...task, previous_trail }, signal);
+      };
+      return work(runner).finally(() => {
+        runner.train = train;
+      });
+    });
+}
+
+test(
+  "an author that goes on from what was never merged is found wrong",
+  async () => {
+    network = await auditedNetwork(4, 63);
+    const [liar, ...honest] = network.members;
+    inventsPast(liar!);
+    await honest[0]!.submit(await makeJob({ rounds: 400 }));
+    await until(
+      "all others to leave it out",
+      () => honest.every((member) => leavesOut(member, liar!)),
+      AUDIT_LIMIT_MS,
+    );
+    const found = honest[0]!.running.audits.book.verdicts().map(({ verdict }) => verdict!.claim);
+    expect(found.map(({ author, reason }) => [author, reason])).toEqual([
+      [liar!.identity.public_key, "it goes on from a contribution that was never merged"],
+    ]);
+  },
+  2 * AUDIT_LIMIT_MS,
+);
+
 /** All that this member audits is wrong, it says. */
 function findsFault({ running }: Member): void {
   const { jobs } = running;
@@ -90,7 +131,8 @@ test(
     for (const { running } of network.members) expect(running.audits.status().left_out).toEqual([]);
     expect(countsOf(liar!).wrong).toBeGreaterThanOrEqual(3);
     expect(sumOf(honest, "wrong")).toBe(0);
-    expect(liar!.running.audits.book.claims("denied").length).toBeGreaterThanOrEqual(3);
+    const denied = () => liar!.running.audits.book.claims("denied").length;
+    await until("the liar to be told so", () => denied() >= 3, AUDIT_LIMIT_MS);
   },
   2 * AUDIT_LIMIT_MS,
 );

@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS verdicts (
 CREATE TABLE IF NOT EXISTS trails (
   author TEXT NOT NULL, trail_hash TEXT NOT NULL, round INTEGER NOT NULL,
   PRIMARY KEY (author, trail_hash)) STRICT;
+CREATE TABLE IF NOT EXISTS jobs (
+  job_id TEXT PRIMARY KEY, round INTEGER NOT NULL, is_whole INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS asked (
   trail_hash TEXT NOT NULL, auditor TEXT NOT NULL, at_ms INTEGER NOT NULL,
   PRIMARY KEY (trail_hash, auditor)) STRICT;
@@ -38,6 +40,15 @@ const KEPT_MS = 7 * 24 * 3_600_000;
 /** Trails of one author: a contribution builds on the one before it, or on one a few rounds back. */
 const TRAILS_KEPT = 16;
 const VERDICTS_KEPT = 4096;
+const JOBS_KEPT = 64;
+
+/** A promoted round as this node saw it. */
+export interface SeenRound {
+  round: number;
+  job_id: Hash;
+  job_round: number;
+  now_ms: number;
+}
 
 export type AuditState =
   | "due"
@@ -118,9 +129,11 @@ export class TrainingBook {
   addRound(
     cases: readonly AuditCase[],
     trails: readonly { author: PublicKey; trail_hash: Hash }[],
-    { round, now_ms }: { round: number; now_ms: number },
+    seen: SeenRound,
   ): void {
+    const { round, now_ms } = seen;
     const add = this.#database.transaction(() => {
+      this.#see(seen);
       for (const value of cases)
         this.#database
           .query("INSERT OR IGNORE INTO cases (round, author, json, noted_ms) VALUES (?, ?, ?, ?)")
@@ -129,6 +142,27 @@ export class TrainingBook {
       this.#prune(now_ms);
     });
     add();
+  }
+
+  /** A round that was missed leaves a gap in every job: it may have been of any. */
+  #see({ round, job_id, job_round }: SeenRound): void {
+    const query = (sql: string) => this.#database.query(sql);
+    const { last } = query("SELECT max(round) AS last FROM jobs").get() as { last: number | null };
+    if (last !== null && round <= last) return;
+    if (last !== null && round > last + 1) query("UPDATE jobs SET is_whole = 0").run();
+    query(
+      "INSERT INTO jobs (job_id, round, is_whole) VALUES (?, ?, ?) " +
+        "ON CONFLICT DO UPDATE SET round = excluded.round",
+    ).run(job_id, round, job_round === 0 ? 1 : 0);
+    query(
+      "DELETE FROM jobs WHERE job_id NOT IN (SELECT job_id FROM jobs ORDER BY round DESC LIMIT ?)",
+    ).run(JOBS_KEPT);
+  }
+
+  /** True if this node saw every round of the job, so that it knows all that was merged. */
+  sawAll(job_id: Hash): boolean {
+    const row = this.#database.query("SELECT is_whole FROM jobs WHERE job_id = ?").get(job_id);
+    return (row as { is_whole: number } | null)?.is_whole === 1;
   }
 
   #addTrail(author: PublicKey, trail_hash: Hash, round: number): void {

@@ -107,7 +107,7 @@ class Examination {
     const { noted, job } = this.#audit;
     const { value } = noted;
     if (value.trail_hash === null)
-      return { state: "not_auditable", reason: "its author had no room for points" };
+      return { state: "not_served", reason: "its author kept no points of its training" };
     if (!this.#context.files.hasRoom(auditBytes(this.#n))) return handedOver("no room on the disk");
     const text = await this.#served(this.#trailText(value.trail_hash));
     const trail = readTrail(text);
@@ -169,9 +169,14 @@ class Examination {
   /** The trail that this one goes on from, which must be of a contribution that was merged. */
   async #previous(trail: Trail): Promise<Trail | null> {
     if (trail.previous === null) return null;
-    const { author } = this.#audit.noted.value;
-    if (!this.#context.book.hasTrail(author, trail.previous))
-      throw new Ended(handedOver("the contribution before it is not known here"));
+    const { author, job_id } = this.#audit.noted.value;
+    const { book } = this.#context;
+    if (!book.hasTrail(author, trail.previous))
+      throw new Ended(
+        book.sawAll(job_id)
+          ? wrong("it goes on from a contribution that was never merged")
+          : handedOver("the contribution before it is not known here"),
+      );
     const previous = readTrail(await this.#served(this.#trailText(trail.previous)));
     if (!previous) throw new Ended(wrong("what it goes on from is no trail"));
     return previous;

@@ -212,14 +212,14 @@ export class TrainingAudits {
   #draw(contents: CertifiedContents): void {
     const { machine, signer, clock, audits } = this.#options;
     const { plan, collected } = contents;
-    const { round, contributors } = plan.value;
+    const { round, job_id, job_round, contributors } = plan.value;
     const merged = new Set(contributors.map(({ public_key }) => public_key));
     const trails = collected.value.commits.flatMap(({ public_key: author, trail_hash }) =>
       trail_hash !== null && merged.has(author) ? [{ author, trail_hash }] : [],
     );
     const cases = casesOf(contents, machine.election.ballots.members, audits?.share);
     const now_ms = clock.now_ms();
-    this.book.addRound(cases, trails, { round, now_ms });
+    this.book.addRound(cases, trails, { round, job_id, job_round, now_ms });
     const self = signer.public_key;
     for (const { author, auditors } of cases)
       if (this.#firstThere(auditors) === self) this.book.addDue(round, author, null, now_ms);
