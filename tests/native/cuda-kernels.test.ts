@@ -1,10 +1,11 @@
 /**
  * The kernels of cpp/cuda in the emulation of a device: every test program of cpp/cuda/tests, which
- * compares them with plain loops in float64 and wants the same bits from every order of the threads.
+ * compares them with plain loops in float64 and wants the same bits from every order of the threads. How
+ * they launch kernels is kept for cuda-nvcc.test.ts.
  */
 import { beforeAll, expect, test } from "bun:test";
 import path from "node:path";
-import { BUILD_TIMEOUT_MS, build, emulatedFolder, kernelTests } from "./emulated.ts";
+import { BUILD_TIMEOUT_MS, build, emulatedFolder, kernelTests, launchFile } from "./emulated.ts";
 
 /** Emulated threads are slow; what takes longer than this hangs. */
 const RUN_TIMEOUT_MS = 600_000;
@@ -17,6 +18,7 @@ test.each(kernelTests())(
   "%s",
   async (name) => {
     const child = Bun.spawn([path.join(emulatedFolder, name)], {
+      env: { ...process.env, MAGNET_EMULATION_LAUNCHES: launchFile(name) },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",

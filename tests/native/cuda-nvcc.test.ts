@@ -1,12 +1,21 @@
 /**
- * The GPU's library as nvcc compiles it: machine code for every kind of GPU and PTX for others, nothing
- * exported but the C ABI, and a plain answer on a machine without a driver.
+ * The GPU's library as nvcc compiles it: machine code for every kind of GPU and PTX for others, no kernel
+ * that spills or does not fit unless its reason is here, nothing exported but the C ABI, and a plain answer
+ * on a machine without a driver.
  */
 import { describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import path from "node:path";
 import { findNvcc } from "../../cpp/cuda/build.ts";
-import { BUILD_TIMEOUT_MS, build, root } from "./emulated.ts";
+import { BUILD_TIMEOUT_MS, build, kernelTests, launchFolder, root } from "./emulated.ts";
+import {
+  type Kernel,
+  readKernels,
+  readLaunches,
+  residentBlocks,
+  TARGETS,
+  tightest,
+} from "./kernel-table.ts";
 
 const library = path.join(root, "build/libmagnet_cuda.so");
 const nvcc = findNvcc();
@@ -23,6 +32,24 @@ const dump =
       });
 if (nvcc !== null && dump === null)
   process.stderr.write("cuda-nvcc.test.ts: which machine code there is, skipped: no cuobjdump\n");
+
+/** Kernels that may spill so many bytes (stores and loads of a thread), each with its reason. */
+const SPILLS: { kernel: RegExp; targets: string[]; bytes: number; why: string }[] = [
+  {
+    ...{ kernel: /^prefill_attention_kernel<256>$/, targets: ["sm_80", "sm_90a", "sm_120"] },
+    ...{ bytes: 500, why: "heads of more than 128 columns fill all 255 registers of a thread" },
+  },
+  {
+    ...{ kernel: /^decode_attention_kernel<(16|64)>$/, targets: ["sm_80"], bytes: 64 },
+    why: "at 128 registers four blocks share a multiprocessor, at 148 three: memory decides",
+  },
+];
+/** Kernels that are for one kind of GPU: of the others their code is empty. */
+const ONLY_FOR: { kernel: RegExp; target: string }[] = [
+  { kernel: /^gemm_wgmma_kernel</, target: "sm_90a" },
+];
+/** Kernels that no test of the kernels launches, each with its reason. */
+const NOT_LAUNCHED: { kernel: RegExp; why: string }[] = [];
 
 function lines(command: string[]): string[] {
   const { exitCode, stdout, stderr } = Bun.spawnSync(command, { stdin: "ignore" });
@@ -58,6 +85,51 @@ describe.skipIf(nvcc === null)("libmagnet_cuda.so", () => {
     },
     60_000,
   );
+
+  test("every kernel is compiled for every kind of GPU; none spills but those above", () => {
+    const kernels = readKernels();
+    expect(kernels.length).toBeGreaterThan(300);
+    const of = (target: string) =>
+      kernels.filter((kernel) => kernel.target === target).map(({ source, name }) => source + name);
+    for (const target of Object.keys(TARGETS)) expect(of(target)).toEqual(of("sm_80"));
+    const may = (kernel: Kernel) =>
+      SPILLS.find((s) => s.kernel.test(kernel.name) && s.targets.includes(kernel.target))?.bytes;
+    const spilling = kernels.filter((kernel) => kernel.spill_bytes > (may(kernel) ?? 0));
+    expect(spilling).toEqual([]);
+    // What no longer spills leaves the list.
+    const idle = SPILLS.filter(
+      (s) => !kernels.some((k) => k.spill_bytes > 0 && s.kernel.test(k.name)),
+    );
+    expect(idle).toEqual([]);
+  });
+
+  test("as their tests launch them, at least one block of each kernel fits on a multiprocessor", () => {
+    const absent = [...kernelTests(), "libmagnet_cuda.so"].filter(
+      (name) => !fs.existsSync(path.join(launchFolder, name)),
+    );
+    if (absent.length > 0) {
+      const why =
+        "not known how kernels are launched: run tests/gpu and cuda-kernels.test.ts before";
+      process.stderr.write(`cuda-nvcc.test.ts: ${why} (${absent.join(", ")})\n`);
+      return;
+    }
+    const launches = readLaunches();
+    const misfits: string[] = [];
+    const unknown = new Set<string>();
+    for (const kernel of readKernels()) {
+      const { name, target, registers } = kernel;
+      const only = ONLY_FOR.find((one) => one.kernel.test(name));
+      if (only !== undefined && only.target !== target) continue;
+      const launch = tightest(kernel, launches.get(name) ?? []);
+      if (launch === undefined) unknown.add(name);
+      else if (residentBlocks(kernel, launch) === 0)
+        misfits.push(`${name}, ${target}: ${registers} registers, ${JSON.stringify(launch)}`);
+    }
+    expect(misfits).toEqual([]);
+    expect([...unknown].filter((name) => !NOT_LAUNCHED.some((n) => n.kernel.test(name)))).toEqual(
+      [],
+    );
+  });
 
   test("exports the C ABI alone", () => {
     const names = lines(["nm", "-D", "--defined-only", library]).map((l) => l.split(" ").at(-1)!);

@@ -26,6 +26,19 @@ export function useEmulation(): void {
   process.env.MAGNET_CUDA_LIBRARY = emulatedFile;
 }
 
+/**
+ * How kernels were launched (cpp/cuda/platform/emulation_launches.cpp): a file for each test program, and
+ * one for the library, of which tests/gpu/run.test.ts takes note.
+ */
+export const launchFolder = path.join(emulatedFolder, "launches");
+/** An empty one of the program or library. */
+export function launchFile(name: string): string {
+  fs.mkdirSync(launchFolder, { recursive: true });
+  const file = path.join(launchFolder, name);
+  fs.writeFileSync(file, "");
+  return file;
+}
+
 /** Names of the test programs, by what is in cpp/cuda/tests. */
 export const kernelTests = (): string[] =>
   fs

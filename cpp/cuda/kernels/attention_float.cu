@@ -13,6 +13,8 @@ constexpr int THREADS = WARPS * LANES;
 constexpr int ROWS = 4;  // of a warp
 constexpr int OWN = WARPS * ROWS;
 constexpr int TILE = LANES;
+/** Blocks of a multiprocessor at least: with registers for more, ptxas spills what it keeps of a row. */
+constexpr int TOGETHER = 2;
 
 /** Head_dim up to 32 * C. Rows of shared memory are an odd number of 16-byte units apart, so that
  * lanes reading a column of them meet no bank conflict. */
@@ -100,7 +102,7 @@ __device__ void store(Matrix<float> to, int64_t base, int first, int end, int64_
 }
 
 template <int C>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, TOGETHER)
     attention_float_forward(AttentionShape shape, Matrix<const float> q, Matrix<const float> k,
                             Matrix<const float> v, Matrix<float> o, float* log_sums, float scale) {
   float* const shared = dynamic_shared<float>();
@@ -150,7 +152,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <int C>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, TOGETHER)
     attention_float_dq(AttentionShape shape, Matrix<const float> q, Matrix<const float> k,
                        Matrix<const float> v, Matrix<const float> d_o, const float2* stats,
                        const float* weight_scales, Matrix<float> dq, float scale) {
@@ -191,7 +193,7 @@ __global__ void __launch_bounds__(THREADS)
 }
 
 template <int C>
-__global__ void __launch_bounds__(THREADS)
+__global__ void __launch_bounds__(THREADS, TOGETHER)
     attention_float_dkv(AttentionShape shape, Matrix<const float> q, Matrix<const float> k,
                         Matrix<const float> v, Matrix<const float> d_o, const float2* stats,
                         const float* weight_scales, Matrix<float> dk, Matrix<float> dv,

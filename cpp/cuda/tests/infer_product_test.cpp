@@ -296,6 +296,7 @@ int main() {
   test_stacked(random, 1, {64, 32, 32}, 64);
   test_stacked(random, 3, {33, 11, 11}, 150);
   test_stacked(random, 8, {24}, 1100);
+  test_stacked(random, 13, {40}, 150);
   test_stacked(random, 17, {64, 16, 16}, 176);
   test_stacked(random, 33, {40}, 333);
   test_stacked(random, 64, {16}, 88);
