@@ -26,12 +26,12 @@ import {
 /** sm_120 came with 12.8. */
 const CUDA_MIN = [12, 8] as const;
 /**
- * Machine code for the GPUs that are common, and PTX from which the driver makes that of others. sm_90a
- * has instructions that no later GPU has: what needs them is compiled for it alone, and so the PTX is
- * made without.
+ * Machine code for the GPUs that are common (it also runs on those of the same major version), and PTX of
+ * the newest version that others can take, from which the driver makes theirs. sm_90a has instructions
+ * that no later GPU has: what needs them is compiled for it alone, and so the PTX is made without.
  */
 const GPUS = [
-  "arch=compute_80,code=[sm_80,compute_80]",
+  "arch=compute_80,code=sm_80",
   "arch=compute_90a,code=sm_90a",
   "arch=compute_90,code=compute_90",
   "arch=compute_120,code=sm_120",
@@ -104,7 +104,14 @@ export async function buildCudaLibrary(host: Compiler & { folder: string }): Pro
   const objects = await compileFiles(by, {
     folder: path.join(host.folder, "cuda"),
     files: kernels(ONLY_EMULATED),
-    flags: [ccbin, ...linesOf("cpp/cuda/nvcc.options"), "-Xptxas=-v", ...gencodes],
+    // Compressed, machine code takes a sixth of the room: instances of a template are much alike.
+    flags: [
+      ccbin,
+      ...linesOf("cpp/cuda/nvcc.options"),
+      "--compress-mode=size",
+      "-Xptxas=-v",
+      ...gencodes,
+    ],
     linkFlags: LINK_FLAGS,
     reports: true,
     what: "CUDA files, which takes minutes the first time",

@@ -78,6 +78,8 @@ build() {
     row "build for sm_$arch" "" "$nvcc does not run" "$([ -n "$rehearse" ] && echo null || echo false)"
     return
   fi
+  for f in $(programs); do rm -f "$made/$(basename "$f" .cpp)"; done
+  rm -f "$made"/libmagnet_c*.so
   compile_all "$(allowed "$1")" || all=false
   if objects_of cpu libmagnet_cpu.so < <(cpu_sources); then
     link "$made/libmagnet_cpu.so" g++ -shared "-Wl,$exports" $objects -lpthread -ldl || all=false

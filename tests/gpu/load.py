@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import time
 
 from magnet_abi import MADE, REHEARSAL, Library, row
 
@@ -27,11 +28,14 @@ def info_of(library):
 
 
 def main():
+    started = time.perf_counter()
     library = Library("libmagnet_cuda.so")
+    info = info_of(library)
+    seconds = time.perf_counter() - started
     lacking = [name for name in called() if not hasattr(library.calls, name)]
     row("libmagnet_cuda.so", "holds what is called", f"lacks {lacking}" if lacking else "all", not lacking)
-    info = info_of(library)
     print(json.dumps(info), flush=True)
+    row("loading it and starting the GPUs", "", f"{seconds:.2f} s", None)
     gpus = [f"{d['name']}, {d['capability']}{d['error']}" for d in info["devices"]]
     versions = f"driver {info['driver_version']}, runtime {info['runtime_version']}"
     value = "; ".join([*gpus, info["why_none"] or versions])

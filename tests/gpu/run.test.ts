@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import { MAIN } from "../cli/magnet.ts";
 import { BUILD_TIMEOUT_MS, build, launchFile, root } from "../native/emulated.ts";
 
 /** On a machine that does other things too. */
@@ -31,7 +32,7 @@ interface Row {
 let count = 0;
 
 async function run(env: Record<string, string>, ...args: string[]) {
-  const made = path.join(home, `made-${count++}`);
+  const made = env.MADE ?? path.join(home, `made-${count++}`);
   const child = Bun.spawn(["tests/gpu/run.sh", ...args], {
     cwd: root,
     env: { PATH: process.env.PATH!, HOME: process.env.HOME ?? home, MADE: made, ...env },
@@ -63,9 +64,14 @@ describe.skipIf(!hasNumpy)("a rehearsal", () => {
       const checks = ["load", "golden", "tests", "memcheck"];
       const stages = [...checks, "speed", "infer", "gemm", "delta", "product"];
       const parts = { TESTS: "streams_test gemm_schedule_test", PRODUCT: "doctor train" };
+      const executable = { MAGNET: MAIN.command.join(" ") };
       // For the table of kernels: those that no test of kernels launches.
       const noted = { MAGNET_EMULATION_LAUNCHES: launchFile("libmagnet_cuda.so") };
-      const { code, said, rows } = await run({ ...parts, ...noted }, "--rehearse", ...stages);
+      const { code, said, rows } = await run(
+        { ...parts, ...noted, ...executable },
+        "--rehearse",
+        ...stages,
+      );
       expect({ code, failed: rows.filter(({ holds }) => holds === false), said }).toMatchObject({
         code: 0,
         failed: [],
@@ -143,6 +149,41 @@ describe.skipIf(!hasNumpy)("a rehearsal", () => {
     ]);
   });
 });
+
+test(
+  "a build names the file that does not compile, and goes on from what it has",
+  async () => {
+    const compilers = path.join(home, "compilers");
+    const calls = path.join(home, "calls");
+    fs.mkdirSync(compilers);
+    // In their place: as fast as a build can be, and as wrong as wanted.
+    const script = `#!/bin/sh
+echo "$*" >> ${calls}
+case "$*" in *"\${BREAK:-no file}"*) echo "error: expected a ;" >&2; exit 1 ;; esac
+while [ $# -gt 1 ]; do [ "$1" = -o ] && echo made > "$2"; shift; done`;
+    for (const name of ["nvcc", "g++"])
+      fs.writeFileSync(path.join(compilers, name), `${script}\n`, { mode: 0o755 });
+    const env = {
+      ...{ PATH: `${compilers}:${process.env.PATH}`, NVCC: path.join(compilers, "nvcc") },
+      MADE: path.join(home, "built"),
+    };
+    const first = await run({ ...env, BREAK: "norm_backward.cu" }, "--rehearse", "build");
+    expect(first.code).toBe(1);
+    expect(rowOf(first.rows, "libmagnet_cuda.so")).toMatchObject({
+      ...{ value: "did not compile: norm_backward.cu", holds: false },
+    });
+    expect(rowOf(first.rows, "build for sm_90a")?.holds).toBe(false);
+    expect(first.said).toContain("expected a ;");
+    fs.rmSync(calls);
+    const second = await run(env, "--rehearse", "build");
+    expect([second.code, rowOf(second.rows, "build for sm_90a")?.holds]).toEqual([0, true]);
+    const compiled = fs.readFileSync(calls, "utf8").match(/ -c \S+/g);
+    expect(compiled).toEqual([" -c cpp/cuda/kernels/norm_backward.cu"]);
+    for (const name of ["libmagnet_cuda.so", "libmagnet_cpu.so", "gemm_test", "delta_bench"])
+      expect(fs.existsSync(path.join(env.MADE, name))).toBe(true);
+  },
+  RUN_TIMEOUT_MS,
+);
 
 test("an unknown stage or flag is named, and without a GPU nothing runs", async () => {
   const stage = await run({}, "--rehearse", "goldn");

@@ -37,7 +37,10 @@ print_table() {
 }
 
 # Seconds that something may take: its own limit, or what is left of the whole.
-allowed() { echo $(($1 < deadline - SECONDS ? $1 : deadline - SECONDS)); }
+allowed() {
+  local limit=$(($1 * slack)) left=$((deadline - SECONDS))
+  echo $((limit < left ? limit : left))
+}
 
 # An interpreter that has the modules; where none has them the first, which says what is missing.
 python_with() {

@@ -33,15 +33,16 @@ const dump =
 if (nvcc !== null && dump === null)
   process.stderr.write("cuda-nvcc.test.ts: which machine code there is, skipped: no cuobjdump\n");
 
-/** Kernels that may spill so many bytes (stores and loads of a thread), each with its reason. */
-const SPILLS: { kernel: RegExp; targets: string[]; bytes: number; why: string }[] = [
+/**
+ * Bytes that a thread may store and load for want of registers: a few words outside of the inner loops,
+ * which another version of ptxas puts elsewhere.
+ */
+const SPILLED_BYTES_MAX = 64;
+/** Kernels that may spill more, each with its reason. */
+const SPILLS: { kernel: RegExp; bytes: number; why: string }[] = [
   {
-    ...{ kernel: /^prefill_attention_kernel<256>$/, targets: ["sm_80", "sm_90a", "sm_120"] },
-    ...{ bytes: 500, why: "heads of more than 128 columns fill all 255 registers of a thread" },
-  },
-  {
-    ...{ kernel: /^decode_attention_kernel<(16|64)>$/, targets: ["sm_80"], bytes: 64 },
-    why: "at 128 registers four blocks share a multiprocessor, at 148 three: memory decides",
+    ...{ kernel: /^prefill_attention_kernel<256>$/, bytes: 600 },
+    why: "heads of more than 128 columns fill all 255 registers that a thread can have",
   },
 ];
 /** Kernels that are for one kind of GPU: of the others their code is empty. */
@@ -72,6 +73,33 @@ test("nvcc is looked for where it is named, in CUDA_HOME, in PATH; none is wante
   }
 });
 
+test("where nvcc is missing or too old, the build says so and leaves an empty library", () => {
+  const folder = fs.mkdtempSync("/tmp/magnet-cuda-");
+  const file = path.join(folder, "libmagnet_cuda.so");
+  const script = `
+    const { buildCudaLibrary } = await import("./cpp/cuda/build.ts");
+    await buildCudaLibrary({ compiler: "g++", compilerPackage: "g++", folder: process.argv[1] });`;
+  const built = (nvcc: string) => {
+    fs.writeFileSync(file, "of another build");
+    const { exitCode, stderr } = Bun.spawnSync([process.execPath, "-e", script, folder], {
+      cwd: root,
+      env: { ...process.env, NVCC: nvcc },
+    });
+    expect([exitCode, fs.statSync(file).size]).toEqual([0, 0]);
+    return stderr.toString();
+  };
+  try {
+    expect(built("")).toMatch(/without GPUs: no nvcc \(the CUDA toolkit, 12\.8 or newer/);
+    expect(built("/absent/nvcc")).toMatch(/without GPUs: \/absent\/nvcc does not run/);
+    const old = path.join(folder, "nvcc");
+    fs.writeFileSync(old, "#!/bin/sh\necho Cuda compilation tools, release 11.8, V11.8.89\n");
+    fs.chmodSync(old, 0o755);
+    expect(built(old)).toMatch(/without GPUs: .*nvcc is of CUDA 11\.8, 12\.8 is needed/);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
 describe.skipIf(nvcc === null)("libmagnet_cuda.so", () => {
   test("compiles for every kind of GPU", () => void build("cuda"), BUILD_TIMEOUT_MS);
 
@@ -81,7 +109,9 @@ describe.skipIf(nvcc === null)("libmagnet_cuda.so", () => {
       const kinds = (what: string) =>
         new Set(lines([dump!, what, library]).map((line) => /\.(sm_\w+)\./.exec(line)?.[1]));
       for (const gpu of ["sm_80", "sm_90a", "sm_120"]) expect(kinds("--list-elf")).toContain(gpu);
-      for (const gpu of ["sm_80", "sm_90"]) expect(kinds("--list-ptx")).toContain(gpu);
+      expect([...kinds("--list-ptx")].filter((gpu) => gpu !== undefined)).toEqual(["sm_90"]);
+      // The executable carries it.
+      expect(fs.statSync(library).size).toBeLessThan(8 << 20);
     },
     60_000,
   );
@@ -92,15 +122,13 @@ describe.skipIf(nvcc === null)("libmagnet_cuda.so", () => {
     const of = (target: string) =>
       kernels.filter((kernel) => kernel.target === target).map(({ source, name }) => source + name);
     for (const target of Object.keys(TARGETS)) expect(of(target)).toEqual(of("sm_80"));
-    const may = (kernel: Kernel) =>
-      SPILLS.find((s) => s.kernel.test(kernel.name) && s.targets.includes(kernel.target))?.bytes;
-    const spilling = kernels.filter((kernel) => kernel.spill_bytes > (may(kernel) ?? 0));
-    expect(spilling).toEqual([]);
+    const may = ({ name }: Kernel) =>
+      SPILLS.find(({ kernel }) => kernel.test(name))?.bytes ?? SPILLED_BYTES_MAX;
+    expect(kernels.filter((kernel) => kernel.spill_bytes > may(kernel))).toEqual([]);
     // What no longer spills leaves the list.
-    const idle = SPILLS.filter(
-      (s) => !kernels.some((k) => k.spill_bytes > 0 && s.kernel.test(k.name)),
-    );
-    expect(idle).toEqual([]);
+    const needed = ({ kernel }: { kernel: RegExp }) =>
+      kernels.some((k) => k.spill_bytes > SPILLED_BYTES_MAX && kernel.test(k.name));
+    expect(SPILLS.filter((known) => !needed(known))).toEqual([]);
   });
 
   test("as their tests launch them, at least one block of each kernel fits on a multiprocessor", () => {
