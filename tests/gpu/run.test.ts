@@ -121,8 +121,8 @@ describe.skipIf(!hasNumpy)("a rehearsal", () => {
         fs.symlinkSync("/dev/full", path.join(out, name));
       const TESTS = "hanging_test crashing_test passing_test absent_test";
       const env = { MAGNET_GPU_MADE: broken, OUT: out, TESTS };
-      const stages = ["tests", "load", "gemm"];
-      const { code, said, rows } = await run(env, "--rehearse", "--within", "60", ...stages);
+      const stages = ["load", "gemm", "tests"];
+      const { code, said, rows } = await run(env, "--rehearse", "--within", "90", ...stages);
       expect(code).toBe(1);
       const found = Object.fromEntries(
         rows.map(({ what, value, holds }) => [what, [value, holds]]),
