@@ -1,6 +1,8 @@
 // RMSNorm, SwiGLU and the quantisers, fused where they follow each other. Formulas:
 // tests/golden/bitnet/README.md. One block of threads per row; sums by one fixed tree.
 #pragma once
+#include <vector>
+
 #include "sums.cuh"
 
 namespace magnet::gpu {
@@ -41,10 +43,18 @@ void swiglu_norm_backward(const Stream& stream, const Product<T>& gate, const Pr
                           const float* weight_scales, Matrix<T> dgate, Matrix<T> dup, float* dw,
                           float* partial);
 
-/** Codes, values and scale of latent weights (n, k) without padding. `partial`: WEIGHT_PARTIALS doubles.
- * The mean of |w| is summed in double by one fixed tree. Where it is not finite, inverse is NaN. */
+/** Latent weights (n, k) without padding, and where their codes, values and scale go. */
 template <class T>
-void ternarise(const Stream& stream, const float* w, double* partial, QuantisedWeight<T> out);
+struct WeightTask {
+  const float* latent;
+  QuantisedWeight<T> out;
+};
+/** All tasks in three launches: alone many are too small to keep a GPU busy. `on_device`: the same tasks;
+ * `partial`: WEIGHT_PARTIALS doubles for each. The mean of |w| is summed in double by one fixed tree; where
+ * it is not finite, inverse is NaN. */
+template <class T>
+void ternarise(const Stream& stream, const std::vector<WeightTask<T>>& tasks,
+               const WeightTask<T>* on_device, double* partial);
 constexpr uint64_t WEIGHT_PARTIALS = 1024;
 /** Plain models and the head: latent weights without padding as T. */
 template <class T>

@@ -11,6 +11,8 @@ namespace {
 
 constexpr unsigned THREADS = 256;
 constexpr uint64_t EACH = 8192;  // elements of a block, at least
+/** Of AdamW: long enough that a block's start does not count, short enough that all end together. */
+constexpr uint64_t PIECE = 32768;
 
 unsigned blocks_for(uint64_t n, uint64_t most) {
   const uint64_t blocks = (n + EACH - 1) / EACH;
@@ -61,20 +63,26 @@ __device__ __forceinline__ Moments adamw_one(const AdamwFactors& o, float decay,
   return {fmaf(-o.step_size, m / denominator, x.p * decay), m, v};
 }
 
-__global__ void adamw_kernel(const float* g, float* p, float* m, float* v, uint64_t n, bool decays,
-                             const StepNumbers* numbers, const StepState* state) {
+/** A block a piece. */
+__global__ void __launch_bounds__(THREADS)
+    adamw_kernel(const float* all_g, float* all_p, float* all_m, float* all_v,
+                 const AdamwPiece* pieces, const StepNumbers* numbers, const StepState* state) {
   if (state->skips != 0) return;
+  const AdamwPiece piece = pieces[blockIdx.x];
+  const float* const g = all_g + piece.first;
+  float* const p = all_p + piece.first;
+  float* const m = all_m + piece.first;
+  float* const v = all_v + piece.first;
+  const uint32_t n = piece.count;
   const AdamwFactors o = numbers->adamw;
-  const float decay = decays ? o.decay : 1.0f;
+  const float decay = piece.decays != 0 ? o.decay : 1.0f;
   const float factor = state->factor;
-  const uint64_t step = uint64_t{gridDim.x} * blockDim.x;
   // A tensor starts anywhere in the arena: its first elements up to 16 bytes go one by one.
-  const uint64_t before = (16 - (reinterpret_cast<uintptr_t>(p) & 15)) / 4 % 4;
-  const uint64_t head = before < n ? before : n;
-  const uint64_t vectors = (n - head) / 4;
-  const uint64_t thread = uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  for (uint64_t i = thread; i < vectors; i += step) {
-    const uint64_t at = head + 4 * i;
+  const auto before = static_cast<uint32_t>(16 - (reinterpret_cast<uintptr_t>(p) & 15)) / 4 % 4;
+  const uint32_t head = before < n ? before : n;
+  const uint32_t vectors = (n - head) / 4;
+  for (uint32_t i = threadIdx.x; i < vectors; i += blockDim.x) {
+    const uint32_t at = head + 4 * i;
     const float4 gi = load4(g + at);
     float4 pi = load4(p + at);
     float4 mi = load4(m + at);
@@ -93,9 +101,9 @@ __global__ void adamw_kernel(const float* g, float* p, float* m, float* v, uint6
     store4(m + at, mi);
     store4(v + at, vi);
   }
-  const uint64_t singles = n - 4 * vectors;
-  for (uint64_t i = thread; i < singles; i += step) {
-    const uint64_t at = i < head ? i : i + 4 * vectors;
+  const uint32_t singles = n - 4 * vectors;
+  for (uint32_t i = threadIdx.x; i < singles; i += blockDim.x) {
+    const uint32_t at = i < head ? i : i + 4 * vectors;
     const Moments next = adamw_one(o, decay, factor, g[at], {p[at], m[at], v[at]});
     p[at] = next.p;
     m[at] = next.m;
@@ -122,10 +130,19 @@ void clip_and_check(const Stream& stream, const double* loss, const StepNumbers*
   MG_LAUNCH(clip_and_check_kernel, stream, {dim3(1), dim3(LANES)}, loss, numbers, state);
 }
 
-void adamw(const Stream& stream, const float* g, float* p, float* m, float* v, uint64_t n,
-           bool decays, const StepNumbers* numbers, const StepState* state) {
-  MG_LAUNCH(adamw_kernel, stream, {dim3(blocks_for(n, 4096)), dim3(THREADS)}, g, p, m, v, n, decays,
-            numbers, state);
+void add_pieces(std::vector<AdamwPiece>& pieces, uint64_t first, uint64_t n, bool decays) {
+  for (uint64_t at = 0; at < n; at += PIECE) {
+    const auto count = static_cast<uint32_t>(n - at < PIECE ? n - at : PIECE);
+    pieces.push_back({first + at, count, decays ? 1u : 0u});
+  }
+}
+
+void adamw(const Stream& stream, const float* g, float* p, float* m, float* v,
+           const AdamwPiece* pieces, uint64_t count, const StepNumbers* numbers,
+           const StepState* state) {
+  if (count == 0) return;
+  MG_LAUNCH(adamw_kernel, stream, {dim3(static_cast<unsigned>(count)), dim3(THREADS)}, g, p, m, v,
+            pieces, numbers, state);
 }
 
 }  // namespace magnet::gpu

@@ -1,6 +1,8 @@
 // AdamW, Muon and the global norm. Formulas: tests/golden/bitnet/README.md. What a step's numbers are
 // made of comes from the host, by the CPU's own code, so that equal gradients give equal bits.
 #pragma once
+#include <vector>
+
 #include "../../cpu/optimizer_factors.hpp"
 #include "matrix.hpp"
 
@@ -33,9 +35,19 @@ constexpr uint64_t NORM_PARTIALS = 1024;
 void clip_and_check(const Stream& stream, const double* loss, const StepNumbers* numbers,
                     StepState* state);
 
-/** AdamW on n elements. */
-void adamw(const Stream& stream, const float* g, float* p, float* m, float* v, uint64_t n,
-           bool decays, const StepNumbers* numbers, const StepState* state);
+/** Elements of the arena that one block of AdamW takes; all of one tensor. */
+struct AdamwPiece {
+  uint64_t first;
+  uint32_t count;
+  uint32_t decays;  // 1: as matrices do
+};
+/** Appends those of n elements from `first` on. */
+void add_pieces(std::vector<AdamwPiece>& pieces, uint64_t first, uint64_t n, bool decays);
+/** AdamW on `count` pieces, which lie on the device, in one launch: most tensors of a model are too small
+ * to keep a GPU busy alone. */
+void adamw(const Stream& stream, const float* g, float* p, float* m, float* v,
+           const AdamwPiece* pieces, uint64_t count, const StepNumbers* numbers,
+           const StepState* state);
 
 /** Muon on a matrix (rows, columns) without padding. T: precision of the products. `scratch`:
  * muon_scratch<T>(rows, columns) bytes. */

@@ -319,9 +319,17 @@ void test_ternarise(const Shape& s, unsigned seed) {
   const DeviceMatrix<T> values(stream, s.rows, s.columns);
   const DeviceArray<float> inverse(1);
   const DeviceArray<float> scale(1);
-  const DeviceArray<double> partial(WEIGHT_PARTIALS);
-  ternarise<T>(stream, dw.data(), partial.data(),
-               {codes.view(), values.view(), inverse.data(), scale.data()});
+  // Beside one of another shape that is not finite.
+  const auto bad = upload_reals<float>(stream, Reals(3 * 40, static_cast<double>(NAN)));
+  const DeviceMatrix<int8_t> bad_codes(stream, 3, 40);
+  const DeviceMatrix<T> bad_values(stream, 3, 40);
+  const DeviceArray<float> bad_inverse(1);
+  const std::vector<WeightTask<T>> tasks{
+      {bad.data(), {bad_codes.view(), bad_values.view(), bad_inverse.data()}},
+      {dw.data(), {codes.view(), values.view(), inverse.data(), scale.data()}}};
+  const DeviceArray<WeightTask<T>> on_device = upload(stream, tasks);
+  const DeviceArray<double> partial(tasks.size() * WEIGHT_PARTIALS);
+  ternarise<T>(stream, tasks, on_device.data(), partial.data());
   double mean = 0.0;
   for (const double x : w) mean += std::fabs(x);
   mean = std::max(mean / static_cast<double>(w.size()), 1e-5);
@@ -334,10 +342,7 @@ void test_ternarise(const Shape& s, unsigned seed) {
   check(std::fabs(download_reals(stream, inverse.data(), 1)[0] / mean - 1.0) < 1e-6, what + " scale");
   check(std::fabs(download_reals(stream, scale.data(), 1)[0] * mean - 1.0) < 1e-6, what + " 1/scale");
   check(padding_is_zero(stream, codes.view()), what + ": padding");
-  const Reals bad(static_cast<size_t>(s.rows * s.columns), static_cast<double>(NAN));
-  const auto dbad = upload_reals<float>(stream, bad);
-  ternarise<T>(stream, dbad.data(), partial.data(), {codes.view(), values.view(), inverse.data()});
-  check(std::isnan(download_reals(stream, inverse.data(), 1)[0]), what + ": not finite");
+  check(std::isnan(download_reals(stream, bad_inverse.data(), 1)[0]), what + ": not finite");
 }
 
 }  // namespace

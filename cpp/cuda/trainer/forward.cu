@@ -14,18 +14,19 @@ QuantisedInput<T> first_rows(const QuantisedInput<T>& x, int64_t rows) {
 
 template <class T>
 void TrainerOf<T>::prepare_weights() {
+  if (weights_ready_) return;
   timed_as(Kernel::ternarise);
-  for (size_t i = 0; i < storage_.weights.size(); i++) {
-    const std::array<uint64_t, 7> offsets = weight_offsets(layout_.layers[i]);
-    storage_.weights[i].for_each([&](const QuantisedWeight<T>& w, int index) {
-      const float* const latent = storage_.params + offsets[static_cast<size_t>(index)];
-      if (is_plain())
-        weights_as<T>(stream_, latent, w.values);
-      else
-        ternarise<T>(stream_, latent, storage_.work.partials, w);
-    });
+  if (is_plain()) {
+    for (size_t i = 0; i < storage_.weights.size(); i++) {
+      const std::array<uint64_t, 7> offsets = weight_offsets(layout_.layers[i]);
+      storage_.weights[i].for_each([&](const QuantisedWeight<T>& w, int index) {
+        weights_as<T>(stream_, storage_.params + offsets[static_cast<size_t>(index)], w.values);
+      });
+    }
   }
+  ternarise<T>(stream_, weight_tasks_, storage_.work.weight_tasks, storage_.work.partials);
   weights_as<T>(stream_, storage_.params + layout_.embedding, storage_.work.embedding);
+  weights_ready_ = true;
 }
 
 template <class T>
@@ -168,8 +169,9 @@ void TrainerOf<T>::forward(const Pass& pass) {
 }
 
 template <class T>
-void TrainerOf<T>::head(int64_t rows, HeadPass what) {
+void TrainerOf<T>::head(const Pass& pass, HeadPass what) {
   const Workspace<T>& work = storage_.work;
+  const int64_t rows = pass.rows();
   const int64_t chunk = work.logits.rows;
   const bool by_row = what == HeadPass::gradient_by_row;
   const bool has_logits = by_row && rows <= chunk;  // of the losses' pass
@@ -193,8 +195,8 @@ void TrainerOf<T>::head(int64_t rows, HeadPass what) {
     const Matrix<float> d_embedding{storage_.grad + layout_.embedding, config_.vocab_size,
                                     config_.d_model, config_.d_model};
     timed_as(Kernel::gemm_dw, Site::head);
-    gemm<T, float>(stream_, d_logits, Layout::transposed, hidden, Layout::plain, {nullptr, true},
-                   d_embedding);
+    gemm<T, float>(stream_, d_logits, Layout::transposed, hidden, Layout::plain,
+                   {nullptr, pass.adds || first > 0}, d_embedding);
   }
 }
 
@@ -207,7 +209,7 @@ void TrainerOf<T>::head(int64_t rows, HeadPass what) {
   template void TrainerOf<T>::forward_attention(size_t, const Pass&);                  \
   template void TrainerOf<T>::forward_ffn(size_t, const Pass&, Matrix<float>);         \
   template void TrainerOf<T>::rotate(Matrix<T>, const JoinedWeight<T>&, const Pass&, bool); \
-  template void TrainerOf<T>::head(int64_t, HeadPass)
+  template void TrainerOf<T>::head(const Pass&, HeadPass)
 INSTANTIATE(float);
 INSTANTIATE(bf16);
 #undef INSTANTIATE

@@ -51,7 +51,7 @@ void TrainerOf<T>::log_probs(const LabelledTokens& batch, const int32_t* cancel,
   send_tokens(slot, pass);
   prepare_weights();
   forward(pass);
-  head(pass.rows(), HeadPass::losses);
+  head(pass, HeadPass::losses);
   copy_out(stream_, host_.nll, storage_.work.nll,
            static_cast<uint64_t>(pass.rows()) * sizeof(float));
   stream_.wait();
@@ -68,12 +68,13 @@ void TrainerOf<T>::log_probs(const LabelledTokens& batch, const int32_t* cancel,
 template <class T>
 void TrainerOf<T>::pair_micro_batch(const Pass& pass) {
   const Workspace<T>& w = storage_.work;
+  if (!pass.adds) clear_norm_gradients();
   forward(pass);
-  head(pass.rows(), HeadPass::losses);
+  head(pass, HeadPass::losses);
   timed_as(Kernel::cross_entropy);
   weigh_pairs(stream_, w.nll, w.targets, pass.sequences / 2, pass.context, w.pair_scales,
               w.row_scales, w.pairs, w.loss);
-  head(pass.rows(), HeadPass::gradient_by_row);
+  head(pass, HeadPass::gradient_by_row);
   backward(pass);
 }
 
@@ -104,7 +105,6 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
                             static_cast<double>(beta)};
   copy_in(stream_, w.pair_scales, host_.pair_scales, sizeof(PairScales));
   fill_bytes(stream_, w.pairs, 0, sizeof(PairTotals));
-  fill_bytes(stream_, storage_.grad, 0, layout_.count * sizeof(float));
   set_gradient_scale(1.0);
   prepare_weights();
   for (uint32_t a = 0; a < pairs.accumulate; a++) {
@@ -112,7 +112,7 @@ mg_orpo_result TrainerOf<T>::orpo(const PairBatch& pairs, float beta, const mg_o
     stop_if_cancelled(cancel);
     load_labelled(micro_batch_at(a), slot);
     send_tokens(slot, pass);
-    pair_micro_batch(pass);
+    pair_micro_batch({pass.sequences, pass.context, a > 0});
   }
   measure_gradient();
   if (optimizer != nullptr) {

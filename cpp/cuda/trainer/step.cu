@@ -28,9 +28,27 @@ TrainerOf<T>::TrainerOf(const mg_model_config& config, const mg_trainer_options&
   for (const TokenPlaces& places : host_.slots) slots_.emplace_back(places);
   const RopeTables tables(options.context, config.head_dim, config.rope_theta);
   const uint64_t bytes = tables.cos.size() * sizeof(float);
+  send_tables();
   copy_in(stream_, storage_.work.cosines, tables.cos.data(), bytes);
   copy_in(stream_, storage_.work.sines, tables.sin.data(), bytes);
   stream_.wait();
+}
+
+template <class T>
+void TrainerOf<T>::send_tables() {
+  const Workspace<T>& w = storage_.work;
+  const std::vector<AdamwPiece> pieces = adamw_pieces_of(layout_, options_);
+  adamw_pieces_ = pieces.size();
+  copy_in(stream_, w.adamw_pieces, pieces.data(), pieces.size() * sizeof(AdamwPiece));
+  if (is_plain()) return;
+  for (size_t i = 0; i < storage_.weights.size(); i++) {
+    const std::array<uint64_t, 7> offsets = weight_offsets(layout_.layers[i]);
+    storage_.weights[i].for_each([&](const QuantisedWeight<T>& out, int index) {
+      weight_tasks_.push_back({storage_.params + offsets[static_cast<size_t>(index)], out});
+    });
+  }
+  copy_in(stream_, w.weight_tasks, weight_tasks_.data(),
+          weight_tasks_.size() * sizeof(WeightTask<T>));
 }
 
 template <class T>
@@ -115,8 +133,12 @@ void TrainerOf<T>::stop_if_cancelled(const int32_t* cancel) {
 template <class T>
 void TrainerOf<T>::micro_batch(const Pass& pass) {
   run_captured(micro_batches_, pass, [&] {
+    if (!pass.adds) {
+      timed_as(Kernel::zero_gradient);
+      clear_norm_gradients();
+    }
     forward(pass);
-    head(pass.rows(), HeadPass::gradient);
+    head(pass, HeadPass::gradient);
     timed_as(Kernel::cross_entropy);
     add_losses(stream_, storage_.work.nll, pass.rows(), storage_.work.loss);
     backward(pass);
@@ -142,7 +164,7 @@ StepState TrainerOf<T>::read_state(double* loss) {
 template <class T>
 uint64_t TrainerOf<T>::start_gradient(const int32_t* tokens, uint32_t accumulate,
                                       const int32_t* cancel) {
-  const Pass pass = whole();
+  Pass pass = whole();
   const int64_t stride = pass.sequences * (pass.context + 1);
   // The mean is over the targets of all micro-batches, so accumulating equals a bigger batch.
   uint64_t counted = 0;
@@ -152,7 +174,6 @@ uint64_t TrainerOf<T>::start_gradient(const int32_t* tokens, uint32_t accumulate
   started_.record(stream_);
   times_.start();
   timed_as(Kernel::zero_gradient);
-  fill_bytes(stream_, storage_.grad, 0, layout_.count * sizeof(float));
   fill_bytes(stream_, storage_.work.loss, 0, sizeof(double));
   set_gradient_scale(1.0 / static_cast<double>(counted));
   prepare_weights();
@@ -161,6 +182,7 @@ uint64_t TrainerOf<T>::start_gradient(const int32_t* tokens, uint32_t accumulate
     stop_if_cancelled(cancel);
     load_tokens(tokens + a * stride, pass, slot);
     send_tokens(slot, pass);
+    pass.adds = a > 0;
     micro_batch(pass);
   }
   passed_.record(stream_);
@@ -201,16 +223,15 @@ void TrainerOf<T>::update(const mg_optimizer& optimizer) {
   const auto work = [&] {
     const Workspace<T>& w = storage_.work;
     clip_and_check(stream_, w.loss, w.numbers, w.state);
-    for (const Tensor& t : layout_.tensors) {
-      const float* const g = storage_.grad + t.offset;
-      float* const p = storage_.params + t.offset;
-      float* const m = storage_.m + t.offset;
-      if (options_.optimizer == MG_OPTIMIZER_MUON && t.is_ternary)
-        muon<T>(stream_, g, p, m, t.rows, t.cols, w.numbers, w.state, w.muon);
-      else
-        adamw(stream_, g, p, m, storage_.v + t.offset, t.size(), t.is_matrix, w.numbers, w.state);
-    }
+    adamw(stream_, storage_.grad, storage_.params, storage_.m, storage_.v, w.adamw_pieces,
+          adamw_pieces_, w.numbers, w.state);
+    if (options_.optimizer != MG_OPTIMIZER_MUON) return;
+    for (const Tensor& t : layout_.tensors)
+      if (t.is_ternary)
+        muon<T>(stream_, storage_.grad + t.offset, storage_.params + t.offset, storage_.m + t.offset,
+                t.rows, t.cols, w.numbers, w.state, w.muon);
   };
+  weights_ready_ = false;
   timed_as(Kernel::optimizer);
   if (times_.is_on()) return work();
   if (!update_graph_) update_graph_ = std::make_unique<Graph>(stream_, work);
@@ -256,7 +277,7 @@ void TrainerOf<T>::evaluate(const int32_t* tokens, uint32_t rows, const int32_t*
   fill_bytes(stream_, storage_.work.loss, 0, sizeof(double));
   prepare_weights();
   forward(pass);
-  head(pass.rows(), HeadPass::losses);
+  head(pass, HeadPass::losses);
   add_losses(stream_, storage_.work.nll, pass.rows(), storage_.work.loss);
   double sum = 0.0;
   read_state(&sum);
@@ -292,6 +313,7 @@ void TrainerOf<T>::pull(uint32_t which) {
 template <class T>
 void TrainerOf<T>::push(uint32_t which) {
   after_snapshot();
+  weights_ready_ = false;
   copy_in(stream_, device_arena(which), arena(which), layout_.count * sizeof(float));
   stream_.wait();
 }
@@ -302,6 +324,7 @@ void TrainerOf<T>::copy(uint32_t from, uint32_t to) {
   float* const target = device_arena(to);
   if (source == target) return;
   after_snapshot();
+  weights_ready_ = false;
   copy_on_device(stream_, target, source, layout_.count * sizeof(float));
   stream_.wait();
 }

@@ -152,7 +152,10 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
   part(s.parts.weights);
   work.logits = from.matrix<T>(head_chunk(w.rows, c.vocab_size, sizeof(T)), c.vocab_size);
   carve_gradients(from, c, o, w, work);
-  work.partials = from.take<double>(std::max(WEIGHT_PARTIALS, NORM_PARTIALS));
+  const uint64_t weights = w.plain ? 0 : 7 * uint64_t{c.n_layers};
+  work.partials = from.take<double>(std::max((1 + weights) * WEIGHT_PARTIALS, NORM_PARTIALS));
+  work.weight_tasks = from.take<WeightTask<T>>(weights);
+  work.adamw_pieces = from.take<AdamwPiece>(adamw_pieces_of(layout, o).size());
   uint64_t muon = 0;
   if (o.optimizer == MG_OPTIMIZER_MUON)
     for (const Tensor& t : layout.tensors)
@@ -174,6 +177,14 @@ Storage<T> carve(const mg_model_config& c, const mg_trainer_options& o, void* ba
   work.state = from.take<StepState>(1);
   part(s.parts.workspace);
   return s;
+}
+
+std::vector<AdamwPiece> adamw_pieces_of(const ModelLayout& layout, const mg_trainer_options& o) {
+  std::vector<AdamwPiece> pieces;
+  for (const Tensor& t : layout.tensors)
+    if (o.optimizer != MG_OPTIMIZER_MUON || !t.is_ternary)
+      add_pieces(pieces, t.offset, t.size(), t.is_matrix);
+  return pieces;
 }
 
 HostStorage carve_host(const mg_trainer_options& o, void* base) {

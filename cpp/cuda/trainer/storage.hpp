@@ -93,7 +93,9 @@ struct Workspace {
   Matrix<T> dh;
   float* attention_scratch;
   float* norm_partials;
-  double* partials;  // of sums over an arena or a tensor
+  double* partials;  // of sums over an arena or tensors
+  WeightTask<T>* weight_tasks;  // (7 in each layer)
+  AdamwPiece* adamw_pieces;     // see adamw_pieces_of
   void* muon;
   float *cosines, *sines;  // RoPE, (context, head_dim / 2)
   int32_t* inputs;         // (rows)
@@ -150,6 +152,9 @@ struct HostStorage {
 };
 /** As carve. */
 HostStorage carve_host(const mg_trainer_options& options, void* base);
+
+/** Of the tensors that AdamW updates. */
+std::vector<AdamwPiece> adamw_pieces_of(const ModelLayout& layout, const mg_trainer_options& options);
 
 /** What the stream's products take besides. */
 template <class T>

@@ -43,10 +43,12 @@ class TrainerOf final : public Trainer {
   std::string profile_json(uint32_t reset) override;
 
  private:
-  /** Sequences of a pass and their length; what a captured graph is good for. */
+  /** Sequences of a pass and their length, and whether it adds to the gradient of passes before it or is
+   * the first; what a captured graph is good for. */
   struct Pass {
     int64_t sequences;
     int64_t context;
+    bool adds = false;
     int64_t rows() const { return sequences * context; }
     auto operator<=>(const Pass&) const = default;
   };
@@ -57,7 +59,9 @@ class TrainerOf final : public Trainer {
     Event sent;
   };
 
-  /** What the products take of the latent weights, or MG_E_NUMERIC for a tensor that is not finite. */
+  /** Tables that kernels read on the device. */
+  void send_tables();
+  /** What the products take of the latent weights, unless they are still the same. */
   void prepare_weights();
   void check_scales();
   /** The slot of the ring whose tokens were sent longest ago, once they have arrived: no more
@@ -103,14 +107,16 @@ class TrainerOf final : public Trainer {
   /** What the head's pass over the logits is for: losses of the hidden rows; with a gradient, d_hidden
    * and the embedding's gradient too; that after `losses` of the same rows, scaled by row. */
   enum class HeadPass { losses, gradient, gradient_by_row };
-  void head(int64_t rows, HeadPass what);
+  void head(const Pass& pass, HeadPass what);
+  /** Of the gradient: products write all of theirs, norms add to what is there. */
+  void clear_norm_gradients();
   void backward(const Pass& pass);
   void backward_ffn(size_t layer, const Pass& pass);
   void backward_attention(size_t layer, const Pass& pass);
   /** dw += dy^T x; dx = dy w. Where dy is of joined weights, its columns come multiplied by their
    * inverses, so that dx is one product. */
   void linear_backward(const QuantisedInput<T>& x, const JoinedWeight<T>& w, Matrix<const T> dy,
-                       Matrix<T> dx, float* dw, Site site);
+                       Matrix<T> dx, float* dw, Site site, bool adds);
   /** What joined columns of dy are multiplied by. */
   const float* inverses(const JoinedWeight<T>& w) const {
     return is_plain() ? nullptr : w.all.inverse;
@@ -156,6 +162,9 @@ class TrainerOf final : public Trainer {
   HostStorage host_;
   Relay relay_;
   Rounds rounds_;
+  std::vector<WeightTask<T>> weight_tasks_;
+  uint64_t adamw_pieces_ = 0;
+  bool weights_ready_ = false;  // of the parameters as they are
   std::deque<TokenSlot> slots_;
   size_t next_slot_ = 0;
   PinnedArray<float> arenas_[8];  // made when they are first asked for
