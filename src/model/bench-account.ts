@@ -191,14 +191,16 @@ function addOnce(account: Account, { model: c }: BenchShape): void {
   const ternary = tensors.filter(({ is_ternary }) => is_ternary);
   const weights = ternary.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
   const embedding = c.vocab_size * c.d_model;
-  account.add(["zero_gradient"], { bytes: FLOAT * n, launches: 2 });
+  const vectors = n - weights - embedding;
+  // Of the norms alone: products write theirs in the first micro-batch.
+  account.add(["zero_gradient"], { bytes: FLOAT * vectors, launches: 2 });
   // The mean, then codes as bytes and as bf16; the embedding as bf16.
   account.add(["ternarise"], {
     bytes: weights * (2 * FLOAT + CODE + HALF) + embedding * (FLOAT + HALF),
-    launches: 3 * ternary.length + 1,
+    launches: 3 + 1,
   });
   account.add(["gradient_norm"], { bytes: FLOAT * n, launches: 2 });
-  account.add(["optimizer"], { bytes: 7 * FLOAT * n, launches: tensors.length + 1 });
+  account.add(["optimizer"], { bytes: 7 * FLOAT * n, launches: 2 });
 }
 
 /** Parts of one kernel and site are one. */
