@@ -99,13 +99,14 @@ function addForward(account: Account, { model: c, context }: BenchShape, w: Widt
   account.add(["embed"], { bytes: rows * d * 2 * FLOAT });
   norm("attention_input", d, FLOAT);
   ternary("qkv", q + 2 * kv, d, { out: HALF });
-  account.add(["rope", "qkv"], { bytes: rows * (q + kv) * 2 * HALF, times });
+  // Sums become two halves each, the second of what fp16 loses.
+  account.add(["rope", "qkv"], { bytes: rows * (q + 2 * kv) * 3 * HALF, times });
   account.add(["attention_forward"], {
-    operations: 2 * rows * context * q, // two products, the causal half of each
-    bytes: rows * (HALF * (2 * q + 2 * kv) + FLOAT * c.n_heads),
+    operations: 3 * 2 * rows * context * q, // two products of halves, the causal half of each
+    bytes: rows * (2 * HALF * (q + 2 * kv) + FLOAT * (q + c.n_heads)),
     times,
   });
-  norm("attention_output", q, HALF);
+  norm("attention_output", q, FLOAT);
   ternary("o", d, q, { out: FLOAT, added: FLOAT });
   norm("ffn_input", d, FLOAT);
   ternary("gate_up", 2 * ff, d, { out: HALF });
@@ -162,22 +163,20 @@ function addBackward(account: Account, { model: c, context }: BenchShape, w: Wid
   linear("gate_up", 2 * ff, d);
   norm("ffn_input", d, residual);
   linear("o", d, q);
-  norm("attention_output", q, 3 * HALF);
+  norm("attention_output", q, FLOAT + 2 * HALF);
   const operands = HALF * (2 * q + 2 * kv);
   account.add(["attention_backward"], {
     // Scores and their gradients are made for dq and again for dk and dv: 3 + 4 products.
     operations: 7 * rows * context * q,
     bytes:
       rows *
-      (2 * HALF * q +
+      ((FLOAT + HALF) * q +
         3 * FLOAT * c.n_heads + // o, d_o, the statistics of every query
-        2 * HALF * (q + 2 * kv) + // operands as bf16, in place
         2 * operands +
         HALF * (q + 2 * kv)),
-    launches: 4,
+    launches: 3,
     times,
   });
-  account.add(["rope", "qkv"], { bytes: rows * (q + kv) * 2 * HALF, times });
   linear("qkv", q + 2 * kv, d);
   norm("attention_input", d, residual);
   const tokens = Math.min(rows, c.vocab_size); // at most

@@ -10,9 +10,9 @@ const tokens = 16 * 1024;
 test("operations are those of the model, and of scores that are made twice", () => {
   const { total } = accountReport(shape);
   const { n_layers, n_heads, head_dim } = shape.model;
-  // Of 14 products' operations for a position and the half before it, 12 count as the model's.
+  // Two products forward, of three parts each, and seven backward; six count as the model's.
   const scores = n_layers * tokens * 1024 * n_heads * head_dim;
-  const again = (2 + 7 - 6) * scores;
+  const again = (2 * 3 + 7 - 6) * scores;
   expect(total.operations).toBe(flopsPerToken(shape) * tokens + again);
 });
 

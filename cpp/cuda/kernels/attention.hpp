@@ -48,18 +48,22 @@ template <class A>
 void attention_forward(const Stream& stream, const AttentionShape& shape,
                        const AttentionInput<A>& in, Matrix<float> o, float* log_sums);
 
-/** x becomes what attention_backward takes, in its own memory: of fp16 bf16, as products mix queries,
- * keys and values with gradients, whose range fp16 has not. T float: nothing is done. */
-template <class T>
-Matrix<T> as_operand(const Stream& stream, Matrix<Activation<T>> x);
+/** Of positions, (context, head_dim / 2). */
+struct Angles {
+  const float* cosines = nullptr;
+  const float* sines = nullptr;
+};
 
-/** dq, dk, dv (overwritten) from d_o, multiplied by weight_scales[0], [1] and [2] where these are given.
- * `scratch`: attention_scratch(shape) floats. No float atomics: the same bits in every run. */
+/** dq, dk, dv (overwritten) from d_o, multiplied by weight_scales[0], [1] and [2] where these are given,
+ * dq and dk rotated by the negative angles where those are. `scratch`: attention_scratch(shape) floats. No
+ * float atomics: the same bits in every run. */
 template <class T>
-void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const T> q,
-                        Matrix<const T> k, Matrix<const T> v, Matrix<const float> o,
+void attention_backward(const Stream& stream, const AttentionShape& shape,
+                        Matrix<const Activation<T>> q, Matrix<const Activation<T>> k,
+                        Matrix<const Activation<T>> v, Matrix<const float> o,
                         Matrix<const T> d_o, const float* log_sums, const float* weight_scales,
-                        Matrix<T> dq, Matrix<T> dk, Matrix<T> dv, float* scratch);
+                        const Angles& angles, Matrix<T> dq, Matrix<T> dk, Matrix<T> dv,
+                        float* scratch);
 uint64_t attention_scratch(const AttentionShape& shape);
 
 }  // namespace magnet::gpu

@@ -2,6 +2,8 @@
 // probabilities again from the log sums: dQ, whose blocks pass over the keys as forward does, and dK
 // and dV, whose blocks own keys and pass over the group's heads and their queries. One pass for all
 // three would save two of seven products, but needs float atomics or a partial dQ per block of keys.
+// Queries, keys and values come as fp16 and are made bf16 where they have arrived, in shared memory, each
+// piece by the thread that copied it: products mix them with gradients, whose range fp16 has not.
 #include "attention_tiles.cuh"
 
 namespace magnet::gpu {
@@ -9,13 +11,74 @@ namespace {
 
 struct BackwardArguments {
   AttentionShape shape;
-  Matrix<const bf16> q, k, v, d_o;
+  Matrix<const fp16> q, k, v;
+  Matrix<const bf16> d_o;
   const float2* stats;  // (log_sum * log2(e), rowsum(d_o * o))
   Matrix<bf16> dq, dk, dv;
   int together;  // heads_together, of dq
   float scale;
   const float* weight_scales;  // of q, k, v, or null
+  Angles angles;               // given where the head fills its tiles
 };
+
+template <int HD>
+__device__ __forceinline__ Tile<HD, fp16> as_fp16(Tile<HD> tile) {
+  return {reinterpret_cast<fp16*>(tile.data)};
+}
+__device__ __forceinline__ uint32_t two_as_bf16(uint32_t two) {
+  const float2 x = unpack_fp16(two);
+  return pack_bf16(x.x, x.y);
+}
+/** Rows of fp16 that load_rows with the same numbers has copied become bf16, by the thread that copied
+ * them: it needs its own copies to have arrived, others a barrier behind this. */
+template <int THREADS, int HD>
+__device__ __forceinline__ void make_bf16(Tile<HD> tile, int row, int rows) {
+  constexpr int SPREAD = Tile<HD>::SPREAD;
+  const int first = static_cast<int>(threadIdx.x) % SPREAD;
+  for (int r = static_cast<int>(threadIdx.x) / SPREAD; r < rows; r += THREADS / SPREAD) {
+    auto* const chunks = reinterpret_cast<uint4*>(tile.at(row + r, first));
+#pragma unroll
+    for (int chunk = 0; chunk < Tile<HD>::CHUNKS; chunk += SPREAD) {
+      const uint4 x = chunks[chunk];
+      chunks[chunk] =
+          make_uint4(two_as_bf16(x.x), two_as_bf16(x.y), two_as_bf16(x.z), two_as_bf16(x.w));
+    }
+  }
+}
+
+/** Whether a thread holds both columns of each pair: not where heads are written in two parts. */
+template <int HD>
+constexpr bool TURNS = HD <= 128;
+
+/** Rotates the rows of positions from `first` on by the negative angle, as rope does. */
+template <int M, int C>
+__device__ __forceinline__ void turn_back(Sums<M, C>& sums, const Angles& angles, int first,
+                                          int context) {
+  if (angles.cosines == nullptr) return;
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int position = min(first + row_in(m, 2 * half), context - 1);
+      const int64_t row = int64_t{position} * (4 * C);
+#pragma unroll
+      for (int c = 0; c < C / 2; c++) {
+        const int64_t at = row + column_in(c, 0);
+        const float2 cosine = *reinterpret_cast<const float2*>(angles.cosines + at);
+        const float2 sine = *reinterpret_cast<const float2*>(angles.sines + at);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          float& a = sums.of[m][c][2 * half + i];
+          float& b = sums.of[m][c + C / 2][2 * half + i];
+          const float p = a;
+          const float co = i == 0 ? cosine.x : cosine.y;
+          const float si = i == 0 ? sine.x : sine.y;
+          a = __fmaf_rn(b, si, __fmul_rn(p, co));
+          b = __fmaf_rn(-p, si, __fmul_rn(b, co));
+        }
+      }
+    }
+}
 
 /** What a gradient is multiplied by: `scale`, and where it is given that of its weight. */
 __device__ __forceinline__ float gradient_factor(const BackwardArguments& x, int part,
@@ -67,9 +130,13 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
   const QueryRows own = query_rows(x.shape, x.together, Shape::ROWS, 16 * M);
   const int64_t base = own.at.base;
   const int end = min(own.at.first + own.positions, context);
-  const KeyStages<DQ_THREADS, KEYS, HD, bf16> stages{
-      shared + Tile<HD>::elements(2 * Shape::ROWS), x.k, x.v, base, own.kv, context, head_dim};
-  load_heads<DQ_THREADS>(queries, own, x.together, x.q, context, head_dim);
+  const KeyStages<DQ_THREADS, KEYS, HD, fp16> stages{
+      reinterpret_cast<fp16*>(shared + Tile<HD>::elements(2 * Shape::ROWS)),
+      x.k, x.v, base, own.kv, context, head_dim};
+  const auto bf16_of = [](Tile<HD, fp16> tile) {
+    return Tile<HD>{reinterpret_cast<bf16*>(tile.data)};
+  };
+  load_heads<DQ_THREADS>(as_fp16(queries), own, x.together, x.q, context, head_dim);
   load_heads<DQ_THREADS>(gradients, own, x.together, x.d_o, context, head_dim);
   stages.load(0, end);
 
@@ -89,16 +156,26 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
   Sums<M, HD / 8> out;
   out.clear();
   for (int key = 0; key < end; key += KEYS) {
-    stages.step(key, end);
+    const Tile<HD> keys = bf16_of(stages.keys(key));
+    const Tile<HD> values = bf16_of(stages.values(key));
+    cp_async_wait<0>();
+    if (key == 0)
+      for (int h = 0; h < x.together; h++)
+        make_bf16<DQ_THREADS>(queries, h * own.positions, own.positions);
+    make_bf16<DQ_THREADS>(keys, 0, KEYS);
+    make_bf16<DQ_THREADS>(values, 0, KEYS);
+    __syncthreads();  // they are there, and the tiles before them are done with
+    stages.load(key + KEYS, end);
     if (key > own.first + 16 * M - 1) continue;
     Sums<M, KEYS / 8> s, dp;
     s.clear();
     dp.clear();
-    add_products(s, queries, own.own, stages.keys(key));
-    add_products(dp, gradients, own.own, stages.values(key));
+    add_products(s, queries, own.own, keys);
+    add_products(dp, gradients, own.own, values);
     score_gradients(s, dp, stats, x.scale * LOG2_E, key + KEYS - 1 > own.first, own.first, key);
-    add_mixed(out, s, stages.keys(key), 0);
+    add_mixed(out, s, keys, 0);
   }
+  if constexpr (TURNS<HD>) turn_back(out, x.angles, own.first, context);
   put_sums(queries, own.own, 0, out, factor);
   store_rows(queries, own.own, min(16 * M, context - own.first), 0, HD / 8, x.dq, base + own.first,
              own.head * head_dim, head_dim);
@@ -115,7 +192,7 @@ struct DkvTile {
   static constexpr int THREADS = WARPS * LANES;
   static constexpr int KEYS = 16 * WARPS;
   static constexpr int QUERIES = HD <= 96 ? 64 : HD <= 128 ? 32 : 16;
-  static constexpr int PARTS = HD <= 128 ? 1 : 2;
+  static constexpr int PARTS = TURNS<HD> ? 1 : 2;
   static constexpr int COLUMNS = HD / 8 / PARTS;  // fragments of a part
   static constexpr int STATS_AT = Tile<HD>::elements(2 * KEYS + 4 * QUERIES);
   static constexpr uint64_t SHARED = sizeof(bf16) * STATS_AT + 2 * QUERIES * sizeof(float2);
@@ -168,7 +245,7 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
     const int64_t row = at.base + query;
     const int64_t column = head * head_dim;
     const int valid = context - query;
-    load_rows<THREADS>(stage(2 * i), 0, QUERIES, x.q, row, column, valid, head_dim);
+    load_rows<THREADS>(as_fp16(stage(2 * i)), 0, QUERIES, x.q, row, column, valid, head_dim);
     load_rows<THREADS>(stage(2 * i + 1), 0, QUERIES, x.d_o, row, column, valid, head_dim);
     const float2* const from =
         x.stats + (at.sequence * x.shape.heads + head) * stats_stride(x.shape) + query;
@@ -176,8 +253,9 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
     if (pair < QUERIES) cp_async_16(stats + i * QUERIES + pair, from + pair);
   };
   const int64_t base = at.base + at.first;
-  load_rows<THREADS>(keys, 0, Shape::KEYS, x.k, base, kv, context - at.first, head_dim);
-  load_rows<THREADS>(values, 0, Shape::KEYS, x.v, base, kv, context - at.first, head_dim);
+  const int left = context - at.first;
+  load_rows<THREADS>(as_fp16(keys), 0, Shape::KEYS, x.k, base, kv, left, head_dim);
+  load_rows<THREADS>(as_fp16(values), 0, Shape::KEYS, x.v, base, kv, left, head_dim);
   load(0);
   cp_async_commit();
 
@@ -189,6 +267,11 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
   dv.clear();
   for (int turn = 0; turn < group * tiles; turn++) {
     cp_async_wait<0>();
+    if (turn == 0) {
+      make_bf16<THREADS>(keys, 0, Shape::KEYS);
+      make_bf16<THREADS>(values, 0, Shape::KEYS);
+    }
+    make_bf16<THREADS>(stage(turn % 2 * 2), 0, QUERIES);
     __syncthreads();  // the tile is there, and the one before it is done with
     if (turn + 1 < group * tiles) load(turn + 1);
     cp_async_commit();
@@ -205,6 +288,7 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
     add_mixed(dv, s, stage(2 * i + 1), part);
     add_mixed(dk, dp, stage(2 * i), part);
   }
+  if constexpr (TURNS<HD>) turn_back(dk, x.angles, first, context);
   const float k_factor = gradient_factor(x, 1, x.scale);
   const float v_factor = gradient_factor(x, 2, 1.0f);
   put_sums(keys, own, part, dk, {{k_factor, k_factor}});
@@ -218,26 +302,30 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
 }  // namespace
 
 template <>
-void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const bf16> q,
-                        Matrix<const bf16> k, Matrix<const bf16> v, Matrix<const float> o,
+void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const fp16> q,
+                        Matrix<const fp16> k, Matrix<const fp16> v, Matrix<const float> o,
                         Matrix<const bf16> d_o, const float* log_sums, const float* weight_scales,
-                        Matrix<bf16> dq, Matrix<bf16> dk, Matrix<bf16> dv, float* scratch) {
+                        const Angles& angles, Matrix<bf16> dq, Matrix<bf16> dk, Matrix<bf16> dv,
+                        float* scratch) {
   check_attention(shape);
   const float2* const stats = attention_stats<bf16>(stream, shape, o, d_o, log_sums, LOG2_E, scratch);
   const int together = heads_together(shape, DQ_WARPS);
-  const BackwardArguments arguments = {shape, q,  k,  v,        d_o,
-                                       stats, dq, dk, dv,       together,
-                                       score_scale(shape), weight_scales};
+  BackwardArguments arguments = {shape, q,  k,  v,        d_o,
+                                 stats, dq, dk, dv,       together,
+                                 score_scale(shape), weight_scales, {}};
   with_head_dim(shape.head_dim, [&](auto size) {
     constexpr int HD = decltype(size)::value;
     using Dq = DqTile<HD>;
     using Dkv = DkvTile<HD>;
+    const bool turns = TURNS<HD> && shape.head_dim == HD;
+    if (turns) arguments.angles = angles;
     const dim3 blocks = places(shape, shape.heads / together, Dq::ROWS / together);
     MG_LAUNCH(attention_dq_kernel<HD>, stream, {blocks, DQ_THREADS, Dq::SHARED}, arguments);
     dim3 key_blocks = places(shape, shape.kv_heads, Dkv::KEYS);
     key_blocks.y = Dkv::PARTS;
     const Geometry geometry = {key_blocks, Dkv::THREADS, Dkv::SHARED};
     MG_LAUNCH(attention_dkv_kernel<HD>, stream, geometry, arguments);
+    if (!turns) turn_gradients(stream, shape, angles, dq, dk);
   });
 }
 

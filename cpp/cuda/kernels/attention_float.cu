@@ -274,8 +274,8 @@ template <>
 void attention_backward(const Stream& stream, const AttentionShape& shape, Matrix<const float> q,
                         Matrix<const float> k, Matrix<const float> v, Matrix<const float> o,
                         Matrix<const float> d_o, const float* log_sums,
-                        const float* weight_scales, Matrix<float> dq, Matrix<float> dk,
-                        Matrix<float> dv, float* scratch) {
+                        const float* weight_scales, const Angles& angles, Matrix<float> dq,
+                        Matrix<float> dk, Matrix<float> dv, float* scratch) {
   check_attention(shape);
   const float2* const stats = attention_stats<float>(stream, shape, o, d_o, log_sums, 1.0f, scratch);
   with_columns(shape.head_dim, [&](auto columns) {
@@ -287,6 +287,7 @@ void attention_backward(const Stream& stream, const AttentionShape& shape, Matri
     MG_LAUNCH(attention_float_dkv<C>, stream, {places(shape, shape.kv_heads, OWN), THREADS, bytes},
               shape, q, k, v, d_o, stats, weight_scales, dk, dv, scale);
   });
+  turn_gradients(stream, shape, angles, dq, dk);
 }
 
 }  // namespace magnet::gpu

@@ -1,7 +1,6 @@
 // What attention's backward pass takes besides d_o: statistics of the queries, for which a warp per
-// query and head reads o and d_o once, and operands as bf16.
+// query and head reads o and d_o once.
 #include "attention_stats.cuh"
-#include "vectors.cuh"
 
 namespace magnet::gpu {
 namespace {
@@ -57,27 +56,6 @@ void check_attention(const AttentionShape& shape) {
 
 uint64_t attention_scratch(const AttentionShape& shape) {
   return static_cast<uint64_t>(2 * shape.sequences * shape.heads * stats_stride(shape));
-}
-
-/** Four in a thread, in place. */
-__global__ void as_operand_kernel(Matrix<fp16> from, Matrix<bf16> to) {
-  for (int64_t i = 4 * static_cast<int64_t>(threadIdx.x); i < from.columns; i += 4 * blockDim.x)
-    store4(to.row(blockIdx.x) + i, load4(from.row(blockIdx.x) + i));
-}
-
-template <>
-Matrix<float> as_operand<float>(const Stream&, Matrix<float> x) {
-  return x;
-}
-template <>
-Matrix<bf16> as_operand<bf16>(const Stream& stream, Matrix<fp16> x) {
-  const Matrix<bf16> out{reinterpret_cast<bf16*>(x.data), x.rows, x.columns, x.stride};
-  if (x.rows == 0) return out;
-  const int64_t vectors = padded(x.columns) / 4;
-  const unsigned threads = vectors >= 256 ? 256 : vectors > 64 ? 128 : 64;
-  MG_LAUNCH(as_operand_kernel, stream, {dim3(static_cast<unsigned>(x.rows)), dim3(threads)}, x,
-            out);
-  return out;
 }
 
 template <class T>

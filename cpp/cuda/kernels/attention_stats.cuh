@@ -43,6 +43,16 @@ inline dim3 places(const AttentionShape& shape, int64_t heads, int rows) {
   return static_cast<unsigned>((shape.context + rows - 1) / rows * heads * shape.sequences);
 }
 
+/** rope, backward, of both, where there are angles. */
+template <class T>
+void turn_gradients(const Stream& stream, const AttentionShape& shape, const Angles& angles,
+                    Matrix<T> dq, Matrix<T> dk) {
+  if (angles.cosines == nullptr) return;
+  const auto [cosines, sines] = angles;
+  rope<T>(stream, dq, shape.context, shape.heads, shape.head_dim, cosines, sines, true);
+  rope<T>(stream, dk, shape.context, shape.kv_heads, shape.head_dim, cosines, sines, true);
+}
+
 /** Positions of a head in the statistics: whole tiles. */
 constexpr int STATS_ROWS = 128;
 __host__ __device__ __forceinline__ int64_t stats_stride(const AttentionShape& shape) {

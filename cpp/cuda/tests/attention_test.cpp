@@ -135,7 +135,8 @@ Reals lost(const Reals& x) {
 
 template <class T>
 Reference compute(const AttentionShape& a, const Inputs& in, bool scaled = false,
-                  bool split = false) {
+                  bool split = false,
+                  const Angles& turns = {}) {
   using A = Activation<T>;
   const Stream stream;
   const int64_t rows = a.sequences * a.context;
@@ -162,12 +163,9 @@ Reference compute(const AttentionShape& a, const Inputs& in, bool scaled = false
   const DeviceArray<float> log_sums(static_cast<uint64_t>(a.sequences * a.heads * a.context));
   const DeviceArray<float> scratch(attention_scratch(a));
   attention_forward<A>(stream, a, input, o.view(), log_sums.data());
-  const Beside<T> kept(stream, 0, width, kv_width);  // for its parts
-  const Matrix<T> operands = as_operand<T>(stream, qkv.all.view());
-  attention_backward<T>(stream, a, kept.part(operands, 0), kept.part(operands, 1),
-                        kept.part(operands, 2), o.view(), d_o.view(), log_sums.data(),
-                        scaled ? scales.data() : nullptr, gradients.part(0), gradients.part(1),
-                        gradients.part(2), scratch.data());
+  attention_backward<T>(stream, a, qkv.part(0), qkv.part(1), qkv.part(2), o.view(), d_o.view(),
+                        log_sums.data(), scaled ? scales.data() : nullptr, turns,
+                        gradients.part(0), gradients.part(1), gradients.part(2), scratch.data());
   check(padding_is_zero(stream, o.view()), "zeros behind the last column");
   for (int i = 0; i < 3; i++) {
     Matrix<T> part = gradients.part(i);
@@ -192,6 +190,49 @@ Reals all_of(const Reference& r) {
   return out;
 }
 
+/** cos and sin of t * 10000^(-2j/head_dim), as float32 holds them. */
+void angles(int64_t positions, int64_t head_dim, Reals& cosines, Reals& sines) {
+  for (int64_t i = 0; i < positions; i++)
+    for (int64_t j = 0; j < head_dim / 2; j++) {
+      const double fraction = 2.0 * static_cast<double>(j) / static_cast<double>(head_dim);
+      const double angle = static_cast<double>(i) * std::pow(1e4, -fraction);
+      cosines.push_back(real_of(static_cast<float>(std::cos(angle))));
+      sines.push_back(real_of(static_cast<float>(std::sin(angle))));
+    }
+}
+
+/** Rows of heads, rotated by the angles times sign. */
+Reals rotated(Reals x, const AttentionShape& a, int64_t heads, double sign) {
+  Reals cosines, sines;
+  angles(a.context, a.head_dim, cosines, sines);
+  const int64_t half = a.head_dim / 2;
+  for (int64_t i = 0; i < a.sequences * a.context * heads; i++)
+    for (int64_t j = 0; j < half; j++) {
+      double& first = x[static_cast<size_t>(i * a.head_dim + j)];
+      double& second = x[static_cast<size_t>(i * a.head_dim + half + j)];
+      const auto at = static_cast<size_t>(i / heads % a.context * half + j);
+      const double turned = first * cosines[at] - second * sign * sines[at];
+      second = second * cosines[at] + first * sign * sines[at];
+      first = turned;
+    }
+  return x;
+}
+
+/** Gradients of what was rotated, by the angles of its positions. */
+template <class T>
+void test_turned(const AttentionShape& a, const Inputs& in, const Reference& want, double limit,
+                 const std::string& of) {
+  const Stream stream;
+  Reals cosines, sines;
+  angles(a.context, a.head_dim, cosines, sines);
+  const DeviceArray<float> dev_cosines = upload_reals<float>(stream, cosines);
+  const DeviceArray<float> dev_sines = upload_reals<float>(stream, sines);
+  const Reference got = compute<T>(a, in, false, false, {dev_cosines.data(), dev_sines.data()});
+  check_close(got.dq, rotated(want.dq, a, a.heads, -1.0), limit, of + "dq turned back");
+  check_close(got.dk, rotated(want.dk, a, a.kv_heads, -1.0), limit, of + "dk turned back");
+  check_close(got.dv, want.dv, limit, of + "dv, which is not turned");
+}
+
 template <class T>
 void test_attention(const char* precision, Random& random, const AttentionShape& a, double limit) {
   char name[128];
@@ -214,6 +255,7 @@ void test_attention(const char* precision, Random& random, const AttentionShape&
   check_close(got.dv, want.dv, limit, of + "dv");
   if (a.context <= 70)
     check_same_in_all_orders([&] { return all_of(compute<T>(a, in)); }, of + "results");
+  test_turned<T>(a, in, want, limit, of);
   const Reference other = compute<T>(a, in, true);
   const auto times = [](Reals x, float scale) {
     for (double& e : x) e *= static_cast<double>(scale);
@@ -250,21 +292,9 @@ void test_split(Random& random, const AttentionShape& a) {
     check_same_in_all_orders([&] { return compute<bf16>(a, in, false, true).o; }, of + "o");
 }
 
-/** cos and sin of t * 10000^(-2j/head_dim), as float32 holds them. */
-void angles(int64_t positions, int64_t head_dim, Reals& cosines, Reals& sines) {
-  for (int64_t i = 0; i < positions; i++)
-    for (int64_t j = 0; j < head_dim / 2; j++) {
-      const double fraction = 2.0 * static_cast<double>(j) / static_cast<double>(head_dim);
-      const double angle = static_cast<double>(i) * std::pow(1e4, -fraction);
-      cosines.push_back(real_of(static_cast<float>(std::cos(angle))));
-      sines.push_back(real_of(static_cast<float>(std::sin(angle))));
-    }
-}
-
 template <class T>
 void test_rope(const char* precision, Random& random, const AttentionShape& a, double limit) {
   const Stream stream;
-  const int64_t half = a.head_dim / 2;
   const int64_t rows = a.sequences * a.context;
   Reals cosines, sines;
   angles(a.context, a.head_dim, cosines, sines);
@@ -275,16 +305,7 @@ void test_rope(const char* precision, Random& random, const AttentionShape& a, d
     const DeviceMatrix<T> dev = upload_matrix<T>(stream, rows, a.heads * a.head_dim, x);
     rope<T>(stream, dev.view(), a.context, a.heads, a.head_dim, dev_cosines.data(),
             dev_sines.data(), sign < 0);
-    Reals want = x;
-    for (int64_t i = 0; i < rows * a.heads; i++)
-      for (int64_t j = 0; j < half; j++) {
-        double& first = want[static_cast<size_t>(i * a.head_dim + j)];
-        double& second = want[static_cast<size_t>(i * a.head_dim + half + j)];
-        const auto at = static_cast<size_t>(i / a.heads % a.context * half + j);
-        const double turned = first * cosines[at] - second * sign * sines[at];
-        second = second * cosines[at] + first * sign * sines[at];
-        first = turned;
-      }
+    const Reals want = rotated(x, a, a.heads, sign);
     check_close(download_matrix(stream, dev.view()), want, limit,
                 std::string(precision) + ", rope, heads of " + std::to_string(a.head_dim));
     check(padding_is_zero(stream, dev.view()), "zeros behind the last column");

@@ -102,6 +102,7 @@ void TrainerOf<T>::backward_attention(size_t layer, const Pass& pass) {
   const Matrix<T> dqkv = w.dqkv.part(0, rows);
   const Matrix<T> d_norm = w.d_norm.part(0, rows);
   const auto of = [&](Matrix<T> x, int i) { return columns_of(x, weights.qkv, i); };
+  const auto qkv = [&](int i) { return columns_of(s.qkv.part(0, rows), weights.qkv, i); };
   linear_backward(s.a_attn, weights.o, w.dx_operand.part(0, rows), d_attn, grad + at.o,
                   Site::o, pass.adds);
   timed_as(Kernel::norm_backward, Site::attention_output);
@@ -109,12 +110,9 @@ void TrainerOf<T>::backward_attention(size_t layer, const Pass& pass) {
     norm_backward<T, T, T>(stream_, o, norm_weight(at.attn_sub_norm), d_attn, s.norm_attn, false,
                            d_attn, {}, norm_gradient(at.attn_sub_norm), w.norm_partials);
   timed_as(Kernel::attention_backward);
-  const Matrix<T> qkv = as_operand<T>(stream_, s.qkv.part(0, rows));
-  attention_backward<T>(stream_, attention_shape(pass), of(qkv, 0), of(qkv, 1), of(qkv, 2), o,
-                        d_attn, s.log_sums, inverses(weights.qkv), of(dqkv, 0), of(dqkv, 1),
-                        of(dqkv, 2), w.attention_scratch);
-  timed_as(Kernel::rope, Site::qkv);
-  rotate(dqkv, weights.qkv, pass, true);
+  attention_backward<T>(stream_, attention_shape(pass), qkv(0), qkv(1), qkv(2), o, d_attn,
+                        s.log_sums, inverses(weights.qkv), {w.cosines, w.sines}, of(dqkv, 0),
+                        of(dqkv, 1), of(dqkv, 2), w.attention_scratch);
   linear_backward(s.a_in, weights.qkv, dqkv, d_norm, grad + at.q, Site::qkv, pass.adds);
   timed_as(Kernel::norm_backward, Site::attention_input);
   norm_backward<T, float, T>(stream_, s.x_in.part(0, rows), norm_weight(at.input_norm), d_norm,

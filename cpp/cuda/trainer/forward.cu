@@ -59,12 +59,11 @@ void TrainerOf<T>::linear_kept(const QuantisedInput<T>& x, const JoinedWeight<T>
 
 /** q and k by their positions, in place. */
 template <class T>
-template <class E>
-void TrainerOf<T>::rotate(Matrix<E> qkv, const JoinedWeight<T>& w, const Pass& pass,
-                          bool backward) {
+void TrainerOf<T>::rotate(Matrix<Activation<T>> qkv, const JoinedWeight<T>& w, const Pass& pass) {
   const Workspace<T>& work = storage_.work;
-  const auto turn = [&](Matrix<E> x, int64_t heads) {
-    rope<E>(stream_, x, pass.context, heads, config_.head_dim, work.cosines, work.sines, backward);
+  const auto turn = [&](Matrix<Activation<T>> x, int64_t heads) {
+    rope<Activation<T>>(stream_, x, pass.context, heads, config_.head_dim, work.cosines, work.sines,
+                        false);
   };
   // Heads that follow each other are turned at once.
   if (w.first[1] == w.rows[0])
@@ -96,7 +95,7 @@ AttentionInput<Activation<T>> TrainerOf<T>::rotated(size_t layer, const Pass& pa
       return in;
     }
   }
-  rotate(qkv, w, pass, false);
+  rotate(qkv, w, pass);
   return in;
 }
 
@@ -206,9 +205,10 @@ void TrainerOf<T>::head(const Pass& pass, HeadPass what) {
   template void TrainerOf<T>::linear_kept(const QuantisedInput<T>&, const JoinedWeight<T>&, int64_t, \
                                           Matrix<Activation<T>>);                       \
   template AttentionInput<Activation<T>> TrainerOf<T>::rotated(size_t, const Pass&);   \
+  template void TrainerOf<T>::rotate(Matrix<Activation<T>>, const JoinedWeight<T>&,    \
+                                     const Pass&);                                     \
   template void TrainerOf<T>::forward_attention(size_t, const Pass&);                  \
   template void TrainerOf<T>::forward_ffn(size_t, const Pass&, Matrix<float>);         \
-  template void TrainerOf<T>::rotate(Matrix<T>, const JoinedWeight<T>&, const Pass&, bool); \
   template void TrainerOf<T>::head(const Pass&, HeadPass)
 INSTANTIATE(float);
 INSTANTIATE(bf16);

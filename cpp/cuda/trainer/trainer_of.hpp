@@ -97,8 +97,7 @@ class TrainerOf final : public Trainer {
   static Matrix<E> columns_of(Matrix<E> y, const JoinedWeight<T>& w, int i) {
     return y.slice(w.first[i], w.rows[i]);
   }
-  template <class E>
-  void rotate(Matrix<E> qkv, const JoinedWeight<T>& w, const Pass& pass, bool backward);
+  void rotate(Matrix<Activation<T>> qkv, const JoinedWeight<T>& w, const Pass& pass);
   /** What a layer's attention takes: queries and keys by their positions, in place. */
   AttentionInput<Activation<T>> rotated(size_t layer, const Pass& pass);
   AttentionShape attention_shape(const Pass& pass) const {
