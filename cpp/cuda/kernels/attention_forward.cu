@@ -187,7 +187,7 @@ __global__ void __launch_bounds__(THREADS, 2) attention_forward_kernel(ForwardAr
     if (key + KEYS - 1 > own.first) mask(s, own.first, key);
     softmax.take(s, x.scale_log2, out);
     if constexpr (SPLIT)
-      add_split_mixed(out, s, stages.values(key), stages.tile(key, 3));
+      add_split_mixed<true>(out, s, stages.values(key), stages.tile(key, 3), 0);
     else
       add_mixed(out, s, stages.values(key), 0);
   }

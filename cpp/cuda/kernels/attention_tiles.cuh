@@ -246,10 +246,11 @@ __device__ __forceinline__ void add_split_products(Sums<M, N>& sums, Tile<HD, fp
   }
 }
 
-/** As add_mixed, of weights as two fp16 and rows in two tiles. */
-template <int M, int N, int C, int HD>
+/** As add_mixed, of weights as two fp16; LOW: and of rows in two tiles. */
+template <bool LOW, int M, int N, int C, int HD>
 __device__ __forceinline__ void add_split_mixed(Sums<M, C>& sums, const Sums<M, N>& weights,
-                                                Tile<HD, fp16> b, Tile<HD, fp16> low_b) {
+                                                Tile<HD, fp16> b, Tile<HD, fp16> low_b,
+                                                int begin) {
   const Cursor<HD, fp16> right(b, lane_index() % 16, lane_index() / 16);
   const Cursor<HD, fp16> low_right(low_b, lane_index() % 16, lane_index() / 16);
 #pragma unroll
@@ -265,11 +266,14 @@ __device__ __forceinline__ void add_split_mixed(Sums<M, C>& sums, const Sums<M, 
       }
 #pragma unroll
     for (int c = 0; c < C; c += 2) {
-      uint32_t y[4], low_y[4];
-      ldmatrix_x4_transposed(y, right.at(8 * n, c));
-      ldmatrix_x4_transposed(low_y, low_right.at(8 * n, c));
+      uint32_t y[4];
+      ldmatrix_x4_transposed(y, right.at(8 * n, begin + c));
       multiply<fp16>(sums, c, low_x, y);
-      multiply<fp16>(sums, c, x, low_y);
+      if constexpr (LOW) {
+        uint32_t low_y[4];
+        ldmatrix_x4_transposed(low_y, low_right.at(8 * n, begin + c));
+        multiply<fp16>(sums, c, x, low_y);
+      }
       multiply<fp16>(sums, c, x, y);
     }
   }

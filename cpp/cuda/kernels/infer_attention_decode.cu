@@ -42,7 +42,7 @@ __device__ __forceinline__ void put_unit(const Sums<1, UNIT / 8>& weights, HalfT
   for (int begin = 0; begin < HD / 8; begin += C) {
     Sums<1, C> mixed;
     mixed.clear();
-    add_mixed(mixed, weights, values, begin);
+    add_split_mixed<false>(mixed, weights, values, values, begin);
 #pragma unroll
     for (int half = 0; half < 2; half++) {
       const int pair = row_in(0, 2 * half);
@@ -110,7 +110,8 @@ __device__ __forceinline__ void store_partial(const InferArguments& x, const Inf
 
 /** blockIdx.y: which positions, where rows are split. */
 template <int HD>
-__global__ void __launch_bounds__(DECODE_WARPS* LANES) decode_attention_kernel(InferArguments x) {
+__global__ void __launch_bounds__(DECODE_WARPS* LANES, 3)
+    decode_attention_kernel(InferArguments x) {
   fp16* const shared = dynamic_shared<fp16>();
   const int warps = static_cast<int>(blockDim.x) / LANES;
   const int warp = warp_index();

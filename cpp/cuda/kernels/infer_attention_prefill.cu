@@ -26,7 +26,7 @@ __device__ __forceinline__ void mix_unit(const Sums<1, UNIT / 8>& weights, HalfT
   for (int begin = 0; begin < HD / 8; begin += C) {
     Sums<1, C> mixed;
     mixed.clear();
-    add_mixed(mixed, weights, values, begin);
+    add_split_mixed<false>(mixed, weights, values, values, begin);
 #pragma unroll
     for (int c = 0; c < C; c++)
 #pragma unroll

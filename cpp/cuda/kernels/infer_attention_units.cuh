@@ -1,6 +1,8 @@
 // The arithmetic that both attention kernels of inference share, bit by bit. The positions of a sequence
 // are cut into units of 64. A unit's weights are relative to the row's maximum in that unit; units are
 // merged in order of positions. Nothing of a row's result depends on the other rows of its tile.
+// Weights are mixed as two fp16: as one, their rounding would add to the cache's in front of the next
+// quantiser (matrix.hpp, Activation), for half of the products.
 #pragma once
 #include "attention_tiles.cuh"
 #include "infer_attention.hpp"
@@ -189,6 +191,6 @@ __device__ __forceinline__ float merged(float out, float next, const MergeFactor
 
 /** Fragments of columns that are mixed at once: registers hold no more of wide heads. */
 template <int HD>
-constexpr int MIXED = HD / 8 <= 8 ? HD / 8 : HD / 8 % 8 == 0 ? 8 : 6;
+constexpr int MIXED = HD / 8 <= 8 ? HD / 8 : HD / 8 % 8 == 0 ? 4 : 6;
 
 }  // namespace magnet::gpu
