@@ -25,8 +25,8 @@ export const COMPARED_STEPS_MAX = 20;
 const SETTLED_STEPS = 20;
 const FIRST: PartLimits = {
   params: { cosine_min: 0.93, length_error_max: 0.03 },
-  m: { cosine_min: 0.95, length_error_max: 0.05 },
-  v: { cosine_min: 0.95, length_error_max: 0.05 },
+  m: { cosine_min: 0.93, length_error_max: 0.08 },
+  v: { cosine_min: 0.93, length_error_max: 0.1 },
 };
 const SETTLED: PartLimits = {
   params: { cosine_min: 0.985, length_error_max: 0.03 },
