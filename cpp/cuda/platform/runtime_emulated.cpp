@@ -367,8 +367,10 @@ TensorMap make_tensor_map(const void* data, int element_bytes, int64_t columns, 
 
 Graph::Graph(const Stream& stream, const std::function<void()>& work) : native_(new Work) {
   EmulatedStream& s = of(stream);
-  if (capturing != nullptr || s.capture != nullptr)
+  if (capturing != nullptr || s.capture != nullptr) {
+    delete static_cast<Work*>(native_);
     fail(MG_E_INTERNAL, "cudaStreamBeginCapture: operation not permitted: a capture is under way");
+  }
   s.capture = static_cast<Work*>(native_);
   capturing = &s;
   invalidated = false;
