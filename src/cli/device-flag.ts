@@ -19,16 +19,14 @@ export const MEASURED_DEVICE_FLAG = {
 /** The device of a model that is opened with these flags. Throws CPU_ONLY, NO_CUDA, NO_SUCH_GPU. */
 export function deviceOf(
   out: Output,
-  flags: { device: string; engine?: string; rounding?: string; head?: string },
+  flags: { device: string; engine?: string; rounding?: string },
 ): ChosenDevice {
-  const { device, engine, rounding, head } = flags;
+  const { device, engine, rounding } = flags;
   const cpu_only =
     engine === "bitnet.cpp"
       ? "--engine bitnet.cpp"
       : rounding === "llamacpp"
         ? "--rounding llamacpp"
-        : head === "int4"
-          ? "--head int4"
-          : null;
+        : null;
   return chooseInferenceDevice(parseDevice(device), cpu_only, (line) => out.note(line));
 }

@@ -23,6 +23,8 @@ const CONFIG: ModelConfig = {
   ...{ vocab_size: 300, d_model: 128, n_layers: 1, n_heads: 2, n_kv_heads: 1 },
   ...{ head_dim: 64, d_ff: 128, context: 64, rope_theta: 10_000, norm_eps: 1e-5 },
 };
+/** Of the last tokens of the vocabulary, which are the special ones. */
+const NO_END = Object.fromEntries(Array.from({ length: 20 }, (_, i) => [280 + i, -100]));
 const RUN_TIMEOUT_MS = 300_000;
 const run = (env: Record<string, string>, ...args: string[]) => magnet(MAIN, home, args, { env });
 
@@ -109,6 +111,52 @@ describe("on a GPU", () => {
         choices: { message: { content: string } }[];
       };
       expect([true, 12]).toContain(JSON.parse(choices[0]!.message.content));
+    },
+    RUN_TIMEOUT_MS,
+  );
+
+  test(
+    "a pool that holds one context, callers that hang up, prompts that are too long: others get their bits",
+    async () => {
+      const { url } = await serve(GPU, "--device", "cuda", "--kv-memory", "20KiB");
+      const ask = (body: object, signal?: AbortSignal) =>
+        fetch(`${url}/v1/completions`, {
+          ...{ method: "POST", headers: { "content-type": "application/json" } },
+          body: JSON.stringify({ model: "model", ...body }),
+          ...(signal === undefined ? {} : { signal }),
+        });
+      const samplings = [
+        { temperature: 1, logprobs: 3 },
+        { temperature: 0.7, top_p: 0.8 },
+        { temperature: 0 },
+        { temperature: 1.5, frequency_penalty: 1, presence_penalty: 0.5 },
+        { temperature: 1, logit_bias: { 7: 4, 9: -100 }, logprobs: 2 },
+      ];
+      const bodies = samplings.map((sampling, i) => ({
+        ...{ ...sampling, prompt: "word ".repeat(1 + 3 * i), max_tokens: 12, seed: i },
+      }));
+      const answer = async (body: object) => {
+        const response = await ask(body);
+        expect(response.status).toBe(200);
+        return ((await response.json()) as { choices: unknown[] }).choices;
+      };
+      const hangUp = async (prompt: string) => {
+        const control = new AbortController();
+        const response = await ask({ prompt, max_tokens: 40, stream: true }, control.signal);
+        await response.body!.getReader().read();
+        control.abort();
+      };
+      const gone = ["x", "yy yy", "z".repeat(20)].map(hangUp);
+      const crowd = await Promise.all(bodies.map(answer));
+      await Promise.all(gone);
+      const alone: unknown[] = [];
+      for (const body of bodies) alone.push(await answer(body));
+      expect(crowd).toEqual(alone);
+      expect((await ask({ prompt: "a b ".repeat(200), max_tokens: 1 })).status).toBe(400);
+      // To the last position of the context.
+      const full = await ask({ prompt: Array(60).fill(65), seed: 1, logit_bias: NO_END });
+      expect(((await full.json()) as Completion).choices[0]!.finish_reason).toBe("length");
+      expect(crowd).toEqual(await Promise.all(bodies.map(answer)));
     },
     RUN_TIMEOUT_MS,
   );
@@ -236,7 +284,6 @@ describe("refused", () => {
   test.each([
     [["--rounding", "llamacpp"], "--rounding llamacpp"],
     [["--engine", "bitnet.cpp"], "--engine bitnet.cpp"],
-    [["--head", "int4"], "--head int4"],
   ])("what only the CPU computes: %p", async (flags, what) => {
     const on = ["chat", "model.gguf", "--prompt", "a", "--device", "cuda:0"];
     const { exit, code, message, hint } = await refusal(GPU, ...on, ...flags);
@@ -248,11 +295,11 @@ describe("refused", () => {
   test("auto is the CPU where there is no driver, or where only the CPU can", async () => {
     const { device } = await serve(NO_DRIVER);
     expect(device).toBe("CPU (no NVIDIA driver is installed)");
-    const args = ["model.gguf", "--tokens", "1", "--head", "int4", "--json"];
+    const args = ["dense.gguf", "--tokens", "1", "--rounding", "llamacpp", "--json"];
     const outcome = await run(GPU, "eval", "logits", ...args);
     expect(outcome.code).toBe(0);
     expect(outcome.stderr).toContain(
-      "on the CPU, not on cuda:0 (emulated device): --head int4 runs on the CPU alone",
+      "on the CPU, not on cuda:0 (emulated device): --rounding llamacpp runs on the CPU alone",
     );
   });
 });

@@ -341,7 +341,7 @@ describe("inference on a GPU", () => {
   });
 
   test(
-    "runs GGUF files, with the head as it is and in int8",
+    "runs GGUF files, with the head as it is, in int8 and in int4",
     async () => {
       const folder = fs.mkdtempSync(path.join(os.tmpdir(), "magnet-gpu-"));
       const shape: ModelConfig = { ...SMALL, n_layers: 1, variant: "llama", context: 32 };
@@ -360,7 +360,7 @@ describe("inference on a GPU", () => {
       fs.rmSync(folder, { recursive: true });
       const tokens = tokensOf(shape, 20);
       const sizes: number[] = [];
-      for (const head of [0, 1]) {
+      for (const head of [0, 1, 2]) {
         const host = cpu.fromGguf(bytes, head);
         const device = gpu.fromGguf(bytes, head);
         const expected = logitsOf(cpu, host, shape, tokens);
@@ -373,9 +373,9 @@ describe("inference on a GPU", () => {
         cpu.call.mg_infer_free(host);
         gpu.call.mg_infer_free(device);
       }
-      // Two bytes a weight of the head, or one and a scale a row.
+      // Two bytes a weight of the head, or one and a scale a row, or half of one and a scale for 32.
       expect(sizes[0]! - sizes[1]!).toBe(1008 * 256 * 2 - 1008 * 256 - 1000 * 4);
-      expect(() => gpu.fromGguf(bytes, 2)).toThrow(/int4 is the CPU's/);
+      expect(sizes[0]! - sizes[2]!).toBe(1008 * 256 * 2 - 1008 * 128 - 1008 * 8 * 2);
     },
     TIMEOUT_MS,
   );

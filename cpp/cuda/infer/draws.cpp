@@ -36,22 +36,19 @@ struct WishLayout {
 TopBuffers::TopBuffers(int64_t vocab)
     : vocab_(vocab),
       parts_(static_cast<uint64_t>(draw_parts(vocab))),
-      ranks_(SKINNY_ROWS * parts_),
-      sums_(SKINNY_ROWS * parts_),
-      pinned_ranks_(SKINNY_ROWS * parts_),
-      pinned_sums_(SKINNY_ROWS * parts_) {}
+      tops_(SKINNY_ROWS * parts_),
+      pinned_(SKINNY_ROWS * parts_) {}
 
 void TopBuffers::fetch(const Stream& stream, uint64_t rows) const {
-  copy_out(stream, pinned_ranks_.data(), ranks_.data(), rows * parts_ * sizeof(LogitRank));
-  copy_out(stream, pinned_sums_.data(), sums_.data(), rows * parts_ * sizeof(double));
+  copy_out(stream, pinned_.data(), tops_.data(), rows * parts_ * sizeof(PartTop));
 }
 
 ReducedRow TopBuffers::row(uint64_t i) const {
   LogitRank best{0};
   double sum = 0;
   for (uint64_t part = i * parts_; part < (i + 1) * parts_; part++) {
-    if (pinned_ranks_[part].bits > best.bits) best = pinned_ranks_[part];
-    sum += pinned_sums_[part];
+    if (pinned_[part].highest.bits > best.bits) best = pinned_[part].highest;
+    sum += pinned_[part].sum;
   }
   return {vocab_, value_of(best), best.id(), sum};
 }
@@ -126,7 +123,7 @@ void WishBuffers::reserve() {
   if (changed_ > 0 && changed_logits_.size() == 0)
     changed_logits_ = DeviceArray<float>(SKINNY_ROWS * vocab);
   if (out_draws_.size() > 0) return;
-  changed_ranks_ = DeviceArray<LogitRank>(SKINNY_ROWS * parts);
+  changed_tops_ = DeviceArray<PartTop>(SKINNY_ROWS * parts);
   ranks_ = DeviceArray<LogitRank>(WISHES * parts * REDUCED_TOKENS);
   block_sums_ = DeviceArray<float>(WISHES * blocks_of(vocab_));
   totals_ = DeviceArray<double>(WISHES * parts);
@@ -153,7 +150,7 @@ void WishBuffers::send(const Stream& stream) {
   copy_in(stream, in_.data(), to, layout.bytes);
 }
 
-void WishBuffers::start(const Stream& stream, const float* logits, const RowTops& tops) {
+void WishBuffers::start(const Stream& stream, const float* logits, const PartTop* tops) {
   if (wishes_.empty()) return;
   reserve();
   send(stream);
@@ -166,7 +163,7 @@ void WishBuffers::start(const Stream& stream, const float* logits, const RowTops
                                    reinterpret_cast<const LogitEdit*>(in + layout.edits),
                                    reinterpret_cast<const uint64_t*>(in + layout.masks),
                                    changed_logits_.data(),
-                                   changed_ranks_.data(),
+                                   changed_tops_.data(),
                                    totals_.data(),
                                    block_sums_.data(),
                                    ranks_.data(),

@@ -12,7 +12,7 @@ namespace magnet::gpu {
 class TopBuffers {
  public:
   explicit TopBuffers(int64_t vocab);
-  RowTops on_device() const { return {ranks_.data(), sums_.data()}; }
+  PartTop* on_device() const { return tops_.data(); }
   void fetch(const Stream& stream, uint64_t rows) const;
   /** Of a row that was fetched: all but what wishes bring. `logits` is not read. */
   ReducedRow row(uint64_t i) const;
@@ -20,10 +20,8 @@ class TopBuffers {
  private:
   int64_t vocab_;
   uint64_t parts_;
-  DeviceArray<LogitRank> ranks_;
-  DeviceArray<double> sums_;
-  PinnedArray<LogitRank> pinned_ranks_;
-  PinnedArray<double> pinned_sums_;
+  DeviceArray<PartTop> tops_;
+  PinnedArray<PartTop> pinned_;
 };
 
 /** Memory for what samplers wish, taken when the first does. */
@@ -34,7 +32,7 @@ class WishBuffers {
    * longer than kernels take. */
   void plan(const BatchDraws& draws, uint64_t first, uint64_t n);
   /** After find_tops. */
-  void start(const Stream& stream, const float* logits, const RowTops& tops);
+  void start(const Stream& stream, const float* logits, const PartTop* tops);
   /** When the stream has done it. True where the row was to have been reduced; it then has all that was
    * asked for. */
   bool complete(uint64_t i, ReducedRow& row) const;
@@ -59,7 +57,8 @@ class WishBuffers {
   PinnedArray<unsigned char> pinned_in_;
   DeviceArray<unsigned char> in_;
   DeviceArray<float> changed_logits_, block_sums_;
-  DeviceArray<LogitRank> changed_ranks_, ranks_;
+  DeviceArray<PartTop> changed_tops_;
+  DeviceArray<LogitRank> ranks_;
   DeviceArray<double> totals_;
   DeviceArray<int32_t> counts_;
   DeviceArray<ReducedToken> out_tokens_;

@@ -68,9 +68,9 @@ class Pass {
       return Matrix<const float>{qkv.data + first, rows_, count, qkv.stride};
     };
     const Matrix<fp16> queries = m_.buffers.queries.view(rows_);
-    cache_rows(m_.stream, cache_, index, batch_, columns(0, q), columns(q, kv),
-               columns(q + kv, kv), m_.cosines.data(), m_.sines.data(), queries);
-    infer_attention(m_.stream, cache_, index, batch_, work_, c_.n_heads, queries, mixed);
+    const FreshRows fresh = {columns(0, q), columns(q, kv), columns(q + kv, kv),
+                             m_.cosines.data(), m_.sines.data()};
+    infer_attention(m_.stream, cache_, index, batch_, work_, c_.n_heads, fresh, queries, mixed);
     product(mixed, l.attn_sub_norm, l.o, true, x_);
   }
   void feed_forward(const DeviceLayer& l) const {

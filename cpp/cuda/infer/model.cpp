@@ -45,8 +45,7 @@ DeviceHead upload_matrix(const Stream& stream, const Model& host, const DenseMat
 }
 
 DeviceHead upload_own_head(const Stream& stream, const Model& host, uint32_t head) {
-  require(head != MG_HEAD_INT4, MG_E_UNSUPPORTED,
-          "a GPU takes heads as the file has them (in float16) or in int8; int4 is the CPU's");
+  if (head == MG_HEAD_INT4) return upload_matrix(stream, host, host.head_matrix(), HeadKind::int4);
   if (head == MG_HEAD_INT8) return upload_matrix(stream, host, host.head_matrix(), HeadKind::int8);
   return host.head.empty() ? DeviceHead{} : upload_matrix(stream, host, host.head, HeadKind::fp16);
 }

@@ -58,8 +58,39 @@ DeviceTernary upload_rows(const Stream& stream, const std::vector<Source>& rows,
   return out;
 }
 
+constexpr uint32_t STEPS_OF_CHUNK = CHUNK_BYTES / HEAD_GROUP;
+
 uint64_t whole_panels(uint64_t rows) {
   return static_cast<uint64_t>(panels_of(static_cast<int64_t>(rows))) * PANEL_ROWS;
+}
+
+/** A row of a panel in 4 bits, with its scales: as the CPU rounds a head, a step is the value of largest
+ * magnitude / -8. */
+void set_int4_row(unsigned char* panel, unsigned char* scales, int r, const float* values,
+                  uint32_t columns) {
+  for (uint32_t c = 0; c < columns; c += HEAD_GROUP) {
+    const float* const end = values + std::min<uint32_t>(columns, c + HEAD_GROUP);
+    const float most = *std::max_element(values + c, end, [](float a, float b) {
+      return std::fabs(a) < std::fabs(b);
+    });
+    const fp16 scale = to_fp16(most / -8.0f);
+    const uint32_t chunk = c / CHUNK_BYTES;
+    const uint32_t within = c % CHUNK_BYTES;
+    std::memcpy(scales + ((chunk * PANEL_ROWS + static_cast<uint32_t>(r)) * STEPS_OF_CHUNK +
+                          within / HEAD_GROUP) * sizeof(fp16),
+                &scale, sizeof(fp16));
+    const float step = to_float(scale);
+    for (const float* x = values + c; x < end; x++) {
+      const float q = step == 0 ? 0 : std::clamp(std::rint(*x / step), -8.0f, 7.0f);
+      const auto at = static_cast<int>(static_cast<uint32_t>(x - values) % CHUNK_BYTES);
+      const FragmentPlace place = fragment_place(r, grouped_byte(at));
+      // Two words a step: registers 0 and 1 in the halves of the first one's bytes, then 2 and 3.
+      unsigned char& byte = panel[chunk * 1024 + static_cast<uint32_t>(
+                                      place.step / 2 * 512 + place.lane * 16 + place.step % 2 * 8 +
+                                      place.word / 2 * 4 + place.byte)];
+      byte = static_cast<unsigned char>(byte | (static_cast<int>(q) & 15) << place.word % 2 * 4);
+    }
+  }
 }
 
 /** A panel of 16 rows of the head. */
@@ -77,7 +108,7 @@ void set_head_rows(HeadKind kind, unsigned char* panel, int r, const float* valu
     }
     return;
   }
-  // As the CPU rounds a head to int8.
+  // As the CPU rounds a head.
   float most = 0;
   for (uint32_t c = 0; c < columns; c++) most = std::max(most, std::fabs(values[c]));
   const float step = most / 127.0f;
@@ -128,8 +159,10 @@ DeviceHead upload_head(const Stream& stream, HeadKind kind, uint32_t rows, uint3
   out.weight = {kind, nullptr, nullptr, rows, columns};
   std::vector<unsigned char> packed(out.weight.bytes());
   std::vector<float> scales(kind == HeadKind::int8 ? rows : 0);
-  const auto panel_bytes =
-      static_cast<uint64_t>(out.weight.chunks() * CHUNK_BYTES * PANEL_ROWS);
+  const uint64_t panel_bytes = out.weight.panel_bytes();
+  const uint64_t panel_scales =
+      kind == HeadKind::int4 ? static_cast<uint64_t>(out.weight.chunks()) * PANEL_ROWS : 0;
+  std::vector<uint2> group_scales(static_cast<uint64_t>(panels_of(rows)) * panel_scales);
   std::atomic<bool> fits = true;
   parallel_for(resolve_threads(0), panels_of(rows), [&](int64_t begin, int64_t end, uint32_t) {
     std::vector<float> row(columns);
@@ -138,9 +171,16 @@ DeviceHead upload_head(const Stream& stream, HeadKind kind, uint32_t rows, uint3
       read(r, row.data());
       if (!std::all_of(row.begin(), row.end(), [](float v) { return std::fabs(v) < 65504.0f; }))
         fits = false;
-      set_head_rows(kind, packed.data() + r / PANEL_ROWS * panel_bytes,
-                    static_cast<int>(r % PANEL_ROWS), row.data(), columns,
-                    scales.empty() ? nullptr : &scales[r]);
+      unsigned char* const panel = packed.data() + r / PANEL_ROWS * panel_bytes;
+      const auto within = static_cast<int>(r % PANEL_ROWS);
+      if (kind == HeadKind::int4)
+        set_int4_row(panel,
+                     reinterpret_cast<unsigned char*>(group_scales.data() +
+                                                      r / PANEL_ROWS * panel_scales),
+                     within, row.data(), columns);
+      else
+        set_head_rows(kind, panel, within, row.data(), columns,
+                      scales.empty() ? nullptr : &scales[r]);
     }
   });
   require(fits, MG_E_NUMERIC, "the embedding or the head has values that float16 does not hold");
@@ -148,6 +188,13 @@ DeviceHead upload_head(const Stream& stream, HeadKind kind, uint32_t rows, uint3
   copy_in(stream, out.values.data(), packed.data(), packed.size());
   stream.wait();
   out.scales = upload_floats(stream, scales);
+  if (!group_scales.empty()) {
+    out.group_scales = DeviceArray<uint2>(group_scales.size());
+    copy_in(stream, out.group_scales.data(), group_scales.data(),
+            group_scales.size() * sizeof(uint2));
+    stream.wait();
+    out.weight.group_scales = out.group_scales.data();
+  }
   out.weight.values = out.values.data();
   out.weight.scales = out.scales.data();
   return out;

@@ -23,8 +23,12 @@ DeviceTernary upload_gated(const Stream& stream, const PackedTernary& gate,
 struct DeviceHead {
   DeviceArray<uint4> values;
   DeviceArray<float> scales;
+  DeviceArray<uint2> group_scales;
   HeadWeight weight{};
-  uint64_t bytes() const { return values.size() * sizeof(uint4) + scales.size() * sizeof(float); }
+  uint64_t bytes() const {
+    return values.size() * sizeof(uint4) + scales.size() * sizeof(float) +
+           group_scales.size() * sizeof(uint2);
+  }
 };
 /** read(r, out): row r in float32; called from several threads. Throws MG_E_NUMERIC where fp16 does not
  * hold a value. */

@@ -18,19 +18,15 @@ struct CacheArguments {
   uint32_t layer;
   uint32_t heads;
   KvBatch batch;
-  Matrix<const float> q, k, v;
-  const float* cosines;
-  const float* sines;
+  FreshRows fresh;
   Matrix<fp16> queries;
 };
 
-/** Pair j of a rotated head, and its share of the zeros behind the head. Rounded as on the CPU. */
+/** Pair j of a rotated head, and its share of the zeros behind the head. */
 __device__ __forceinline__ void rotate_pair(const float* x, float c, float s, int j, int half,
                                             int width, fp16* out) {
-  const float a = x[j];
-  const float b = x[j + half];
-  out[j] = to_fp16(__fadd_rn(__fmul_rn(a, c), -__fmul_rn(b, s)));
-  out[j + half] = to_fp16(__fadd_rn(__fmul_rn(b, c), __fmul_rn(a, s)));
+  out[j] = turned(x, j, half, c, s);
+  out[j + half] = turned(x, j + half, half, c, s);
   for (int i = 2 * half + j; i < width; i += half) out[i] = fp16{0};
 }
 
@@ -48,50 +44,38 @@ __global__ void __launch_bounds__(CACHE_THREADS) cache_rows_kernel(CacheArgument
   const uint32_t block =
       x.batch.tables[x.batch.starts[row.sequence] + row.position / MG_KV_BLOCK];
   const uint32_t within = row.position % MG_KV_BLOCK * x.cache.width();
-  const float* const cosines = x.cosines + uint64_t{row.position} * static_cast<uint32_t>(half);
-  const float* const sines = x.sines + uint64_t{row.position} * static_cast<uint32_t>(half);
+  const float* const cosines = x.fresh.cosines + uint64_t{row.position} * static_cast<uint32_t>(half);
+  const float* const sines = x.fresh.sines + uint64_t{row.position} * static_cast<uint32_t>(half);
   // Pairs of all query heads, of the keys, and of the values.
   for (int i = static_cast<int>(threadIdx.x); i < (heads + 2 * kv_heads) * half;
        i += CACHE_THREADS) {
     const int j = i % half;
     int head = i / half;
     if (head < heads) {
-      rotate_pair(x.q.row(r) + head * 2 * half, cosines[j], sines[j], j, half, width,
+      rotate_pair(x.fresh.q.row(r) + head * 2 * half, cosines[j], sines[j], j, half, width,
                   x.queries.row(r) + head * width);
       continue;
     }
     head -= heads;
     const auto kv_head = static_cast<uint32_t>(head % kv_heads);
     if (head < kv_heads) {
-      rotate_pair(x.k.row(r) + head * 2 * half, cosines[j], sines[j], j, half, width,
+      rotate_pair(x.fresh.k.row(r) + head * 2 * half, cosines[j], sines[j], j, half, width,
                   x.cache.keys(pool, block, x.layer, kv_head) + within);
       continue;
     }
     // A value is not turned.
-    rotate_pair(x.v.row(r) + (head - kv_heads) * 2 * half, 1.0f, 0.0f, j, half, width,
+    rotate_pair(x.fresh.v.row(r) + (head - kv_heads) * 2 * half, 1.0f, 0.0f, j, half, width,
                 x.cache.values(pool, block, x.layer, kv_head) + within);
   }
 }
 
-}  // namespace
-
-void cache_rows(const Stream& stream, const KvCache& cache, uint32_t layer, const KvBatch& batch,
-                Matrix<const float> q, Matrix<const float> k, Matrix<const float> v,
-                const float* cosines, const float* sines, Matrix<fp16> queries) {
-  if (q.rows == 0) return;
-  const CacheArguments arguments = {cache,
-                                    layer,
-                                    static_cast<uint32_t>(q.columns / cache.head_dim),
-                                    batch,
-                                    q,
-                                    k,
-                                    v,
-                                    cosines,
-                                    sines,
-                                    queries};
-  MG_LAUNCH(cache_rows_kernel, stream, {static_cast<unsigned>(q.rows), CACHE_THREADS, 0, true},
-            arguments);
+/** Rotates queries and keys, and puts keys and values in their places in the cache. */
+void cache_rows(const Stream& stream, const CacheArguments& x) {
+  const auto rows = static_cast<unsigned>(x.fresh.q.rows);
+  MG_LAUNCH(cache_rows_kernel, stream, {rows, CACHE_THREADS, 0, true}, x);
 }
+
+}  // namespace
 
 AttentionTiles attention_tiles(const mg_batch_row* rows, uint32_t n, uint32_t heads,
                                uint32_t kv_heads) {
@@ -124,7 +108,11 @@ uint64_t attention_work_scratch(const KvCache& cache, uint32_t heads, uint32_t s
 
 void infer_attention(const Stream& stream, const KvCache& cache, uint32_t layer,
                      const KvBatch& batch, const AttentionWork& work, uint32_t heads,
-                     Matrix<const fp16> queries, Matrix<float> out) {
+                     const FreshRows& rows, Matrix<fp16> queries, Matrix<float> out) {
+  if (rows.q.rows == 0) return;
+  // Blocks that share a kv head would both write its keys.
+  const bool takes_fresh = work.prefill == 0 && cut_group(heads, cache.kv_heads).pieces == 1;
+  if (!takes_fresh) cache_rows(stream, {cache, layer, heads, batch, rows, queries});
   const double scale = 1.0 / std::sqrt(static_cast<double>(cache.head_dim));
   const uint32_t units = work.last_position / UNIT + 1;
   auto* const partial = reinterpret_cast<float2*>(work.scratch);
@@ -133,7 +121,8 @@ void infer_attention(const Stream& stream, const KvCache& cache, uint32_t layer,
   InferArguments arguments = {cache,   layer,       heads,
                               batch,   work.tiles,  queries,
                               out,     static_cast<float>(scale) * LOG2_E,
-                              units,   partial_out, partial};
+                              units,   partial_out, partial,
+                              rows,    takes_fresh};
   if (work.prefill > 0) prefill_attention(stream, arguments, work.prefill);
   arguments.tiles += work.prefill;
   if (work.single > 0) decode_attention(stream, arguments, work.single, work.last_position);

@@ -39,12 +39,13 @@ struct KvBatch {
   const uint32_t* starts;
 };
 
-/** Rotates queries and keys of n rows, as the products leave them, and puts keys and values in their
- * places in the cache. queries (n, heads * cache.width()): rotated, zeros behind each head_dim.
- * cosines, sines: (positions, head_dim / 2). */
-void cache_rows(const Stream& stream, const KvCache& cache, uint32_t layer, const KvBatch& batch,
-                Matrix<const float> q, Matrix<const float> k, Matrix<const float> v,
-                const float* cosines, const float* sines, Matrix<fp16> queries);
+/** Rows as the products leave them, whose queries and keys are to be turned. cosines, sines: (positions,
+ * head_dim / 2). */
+struct FreshRows {
+  Matrix<const float> q, k, v;
+  const float* cosines;
+  const float* sines;
+};
 
 /** Rows of a batch that are computed together: of one sequence, at consecutive positions. */
 struct AttentionTile {
@@ -73,9 +74,11 @@ struct AttentionWork {
 uint64_t attention_work_scratch(const KvCache& cache, uint32_t heads, uint32_t single,
                                 uint32_t last_position);
 
-/** out (rows, heads * head_dim): every row over the positions of its sequence up to its own. */
+/** Keys and values into their places in the cache, and out (rows, heads * head_dim): every row over the
+ * positions of its sequence up to its own. queries: room for (rows, heads * cache.width()). Where all rows
+ * are single ones, attention takes them fresh: a kernel less in every layer of a decode step. */
 void infer_attention(const Stream& stream, const KvCache& cache, uint32_t layer,
                      const KvBatch& batch, const AttentionWork& work, uint32_t heads,
-                     Matrix<const fp16> queries, Matrix<float> out);
+                     const FreshRows& rows, Matrix<fp16> queries, Matrix<float> out);
 
 }  // namespace magnet::gpu

@@ -108,6 +108,44 @@ __device__ __forceinline__ void store_partial(const InferArguments& x, const Inf
   }
 }
 
+/** A row that has just been computed: its queries to shared memory, with zeros around them, and from the
+ * block that attends to the row's own position its key and value to the cache. */
+template <int HD>
+__device__ __forceinline__ void take_fresh(HalfTile<HD> queries, const InferArguments& x,
+                                           const InferPlace& at, bool is_owner) {
+  const auto thread = static_cast<int>(threadIdx.x);
+  const auto threads = static_cast<int>(blockDim.x);
+  const int head_dim = static_cast<int>(x.cache.head_dim);
+  const int half = head_dim / 2;
+  const int64_t angles = int64_t{at.position} * half;
+  const float* const cosines = x.fresh.cosines + angles;
+  const float* const sines = x.fresh.sines + angles;
+  const float* const q = x.fresh.q.row(at.tile.row) + int64_t{at.first_head} * head_dim;
+  for (int i = thread; i < PAIRS * HD; i += threads) {
+    const int pair = i / HD;
+    const int c = i % HD;
+    const bool inside = pair < at.heads && c < head_dim;
+    const int j = c < half ? c : c - half;
+    queries.at(pair, c / 8)[c % 8] =
+        inside ? turned(q + pair * head_dim, c, half, cosines[j], sines[j]) : fp16{0};
+  }
+  if (!is_owner) return;
+  const int width = static_cast<int>(x.cache.width());
+  const int within = at.position % MG_KV_BLOCK * width;
+  const uint32_t number = at.table[at.position / MG_KV_BLOCK];
+  fp16* const key = x.cache.keys(at.pool, number, x.layer, at.kv_head) + within;
+  fp16* const value = x.cache.values(at.pool, number, x.layer, at.kv_head) + within;
+  const int64_t head = int64_t{at.kv_head} * head_dim;
+  for (int c = thread; c < width; c += threads) {
+    const int j = c < half ? c : c - half;
+    const bool inside = c < head_dim;
+    key[c] = inside ? turned(x.fresh.k.row(at.tile.row) + head, c, half, cosines[j], sines[j])
+                    : fp16{0};
+    // A value is not turned.
+    value[c] = inside ? turned(x.fresh.v.row(at.tile.row) + head, c, half, 1.0f, 0.0f) : fp16{0};
+  }
+}
+
 /** blockIdx.y: which positions, where rows are split. */
 template <int HD>
 __global__ void __launch_bounds__(DECODE_WARPS* LANES, 3)
@@ -135,7 +173,12 @@ __global__ void __launch_bounds__(DECODE_WARPS* LANES, 3)
     if (unit < stop) load_unit(to, x, at, of_values, unit, end, lane_index(), LANES);
     cp_async_commit();
   };
-  if (warp == 0) load_queries(queries, 0, x, at, 0, 1);
+  if (x.takes_fresh) {
+    take_fresh(queries, x, at, stop == units);
+    __syncthreads();  // before the row's key and value are copied with the others
+  } else if (warp == 0) {
+    load_queries(queries, 0, x, at, 0, 1);
+  }
   load(keys, false, begin + warp);
   load(values, true, begin + warp);
   for (int i = static_cast<int>(threadIdx.x); i < at.heads * UnitResult<HD>::FLOATS;

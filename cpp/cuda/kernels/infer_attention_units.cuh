@@ -41,7 +41,16 @@ struct InferArguments {
   uint32_t units;
   float* partial_out;  // (.., head_dim)
   float2* partial;     // (top, sum)
+  FreshRows fresh;
+  bool takes_fresh;  // else queries and the cache have them
 };
+
+/** Column c of a turned head of 2 * half columns. Rounded as on the CPU. */
+__device__ __forceinline__ fp16 turned(const float* x, int c, int half, float cosine, float sine) {
+  const float own = __fmul_rn(x[c], cosine);
+  return to_fp16(c < half ? __fadd_rn(own, -__fmul_rn(x[c + half], sine))
+                          : __fadd_rn(own, __fmul_rn(x[c - half], sine)));
+}
 
 /** Tiles of at most prefill_rows rows. */
 void prefill_attention(const Stream& stream, const InferArguments& arguments, uint32_t tiles);

@@ -6,7 +6,7 @@ namespace magnet::gpu {
 namespace {
 
 __global__ void __launch_bounds__(DRAW_THREADS)
-    part_tops_kernel(const float* logits, int64_t vocab, LogitRank* ranks) {
+    part_tops_kernel(const float* logits, int64_t vocab, PartTop* tops) {
   __shared__ uint64_t scratch[LANES];
   let_next_start();
   wait_for_previous();
@@ -14,12 +14,12 @@ __global__ void __launch_bounds__(DRAW_THREADS)
   PartLogits mine;
   mine.load(logits + int64_t{blockIdx.y} * vocab, begin, vocab);
   const uint64_t best = block_max(mine.highest(begin), scratch);
-  if (threadIdx.x == 0) ranks[int64_t{blockIdx.y} * gridDim.x + blockIdx.x] = {best};
+  if (threadIdx.x == 0) tops[int64_t{blockIdx.y} * gridDim.x + blockIdx.x].highest = {best};
 }
 
 /** NaN and infinite where a logit is. The order of sum_exp_row in cpp/cpu/draw.inc. */
 __global__ void __launch_bounds__(DRAW_THREADS)
-    part_sums_kernel(const float* logits, int64_t vocab, RowTops tops) {
+    part_sums_kernel(const float* logits, int64_t vocab, PartTop* tops) {
   __shared__ double stripes[STRIPES];
   let_next_start();
   wait_for_previous();
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(DRAW_THREADS)
   const int64_t begin = int64_t{blockIdx.x} * DRAW_PART;
   PartLogits mine;
   mine.load(row, begin, vocab);
-  const float top = row[highest_of(tops.ranks + first, static_cast<int>(gridDim.x)).id()];
+  const float top = row[highest_of(tops + first, static_cast<int>(gridDim.x)).id()];
   double sum = 0;
 #pragma unroll
   for (int j = 0; j < THREAD_BLOCKS; j++)
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(DRAW_THREADS)
   if (threadIdx.x != 0) return;
   double of_part = 0;
   for (const double stripe : stripes) of_part += stripe;
-  tops.sums[first + blockIdx.x] = of_part;
+  tops[first + blockIdx.x].sum = of_part;
 }
 
 /** Applies one list of edits to the part of a row that starts at `begin`. */
@@ -89,16 +89,16 @@ __global__ void __launch_bounds__(DRAW_THREADS) change_rows_kernel(WishArguments
             [](float v, float value) { return __fadd_rn(v, -value); });
   mine.load(to, begin, x.vocab);
   const uint64_t best = block_max(mine.highest(begin), scratch);
-  if (threadIdx.x == 0) x.changed_ranks[wish_index * gridDim.x + blockIdx.x] = {best};
+  if (threadIdx.x == 0) x.changed_tops[wish_index * gridDim.x + blockIdx.x].highest = {best};
 }
 
 }  // namespace
 
 void find_tops(const Stream& stream, const float* logits, int64_t rows, int64_t vocab,
-               const RowTops& tops) {
+               PartTop* tops) {
   if (rows == 0) return;
   const dim3 grid(static_cast<unsigned>(draw_parts(vocab)), static_cast<unsigned>(rows));
-  MG_LAUNCH(part_tops_kernel, stream, {grid, DRAW_THREADS, 0, true}, logits, vocab, tops.ranks);
+  MG_LAUNCH(part_tops_kernel, stream, {grid, DRAW_THREADS, 0, true}, logits, vocab, tops);
   MG_LAUNCH(part_sums_kernel, stream, {grid, DRAW_THREADS, 0, true}, logits, vocab, tops);
 }
 

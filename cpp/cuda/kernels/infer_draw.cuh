@@ -53,9 +53,9 @@ struct PartLogits {
 void change_rows(const Stream& stream, const WishArguments& arguments, int64_t n);
 
 /** The highest of a row's parts. */
-__device__ __forceinline__ LogitRank highest_of(const LogitRank* parts, int n) {
+__device__ __forceinline__ LogitRank highest_of(const PartTop* parts, int n) {
   uint64_t best = 0;
-  for (int i = 0; i < n; i++) best = max(best, parts[i].bits);
+  for (int i = 0; i < n; i++) best = max(best, parts[i].highest.bits);
   return {best};
 }
 

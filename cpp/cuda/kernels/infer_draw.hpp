@@ -22,13 +22,14 @@ struct LogitRank {
   }
 };
 
-/** (rows, parts): the highest of each part, and its sum of exp(logit - the row's highest). */
-struct RowTops {
-  LogitRank* ranks;
-  double* sums;
+/** The highest of a part, and its sum of exp(logit - the row's highest). */
+struct PartTop {
+  LogitRank highest;
+  double sum;
 };
+/** tops: (rows, parts). */
 void find_tops(const Stream& stream, const float* logits, int64_t rows, int64_t vocab,
-               const RowTops& tops);
+               PartTop* tops);
 
 /** A change of one logit: see LogitChanges of cpp/cpu/sampler.hpp. */
 struct LogitEdit {
@@ -58,13 +59,13 @@ struct RowDraw {
 struct WishArguments {
   const float* logits;
   int64_t vocab;
-  RowTops tops;  // of the logits
+  const PartTop* tops;  // of the logits
   const RowWish* wishes;
   const LogitEdit* edits;
   const uint64_t* masks;
   // Of wishes:
   float* changed;            // (.., vocab)
-  LogitRank* changed_ranks;  // (.., parts)
+  PartTop* changed_tops;     // (.., parts), without sums
   double* totals;            // (.., parts)
   float* block_sums;         // (.., blocks of DRAW_BLOCK)
   LogitRank* ranks;          // (.., parts, REDUCED_TOKENS)

@@ -12,14 +12,14 @@ constexpr int FINISH_THREADS = 512;
 
 struct WishRow {
   const float* logits;
-  const LogitRank* tops;
+  const PartTop* tops;
 
   __device__ __forceinline__ WishRow(const WishArguments& x, int64_t index, const RowWish& wish,
                                      int parts)
       : logits(wish.changed != 0 ? x.changed + index * x.vocab
                                  : x.logits + int64_t{wish.row} * x.vocab),
-        tops(wish.changed != 0 ? x.changed_ranks + index * parts
-                               : x.tops.ranks + int64_t{wish.row} * parts) {}
+        tops(wish.changed != 0 ? x.changed_tops + index * parts
+                               : x.tops + int64_t{wish.row} * parts) {}
 };
 
 /** The largest bound that at least `wanted` ranks reach; count(bound) counts in the whole block. */

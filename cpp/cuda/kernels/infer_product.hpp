@@ -63,26 +63,37 @@ void gated_product(const Stream& stream, const CodeRows& x, const TernaryWeight&
                    GateFunction activation, Matrix<float> h);
 
 /** Formats of the head: fp16, two planes of activations in fp16 whose sum they are (22 bits); int8 with a
- * scale for each row, activations of 15 bits in two planes, 128 high + low. */
-enum class HeadKind { fp16, int8 };
-/** For every panel and chunk 2048 bytes: four steps of 32 lanes of 16 bytes. */
+ * scale for each row, activations of 15 bits in two planes, 128 high + low; int4 with a scale for every
+ * 32 columns of a row, which are a step, and the same activations. */
+enum class HeadKind { fp16, int8, int4 };
+/** Columns of a scale of int4. */
+constexpr int HEAD_GROUP = 32;
+/** For every panel and chunk of activations: four steps of 32 lanes of 16 bytes, or, of int4, of 8. */
 struct HeadWeight {
   HeadKind kind;
   const uint4* values;
   const float* scales;  // int8: (rows)
   int64_t rows;
   int64_t columns;
+  const uint2* group_scales = nullptr;  // int4: (panels, chunks, 16 rows), fp16 of its four steps
   int64_t row_bytes() const { return kind == HeadKind::fp16 ? columns * 2 : columns; }
   int64_t chunks() const { return chunks_of(row_bytes()); }
-  uint64_t bytes() const {
-    return static_cast<uint64_t>(panels_of(rows) * PANEL_ROWS * chunks() * CHUNK_BYTES);
+  /** Of values. */
+  uint64_t panel_bytes() const {
+    const int64_t bytes = PANEL_ROWS * chunks() * CHUNK_BYTES;
+    return static_cast<uint64_t>(kind == HeadKind::int4 ? bytes / 2 : bytes);
   }
+  uint64_t bytes() const { return static_cast<uint64_t>(panels_of(rows)) * panel_bytes(); }
 };
+/** Where column c of a chunk lies in it, so that 32 columns in a row are one step. */
+__host__ __device__ __forceinline__ int grouped_byte(int c) {
+  return c / 64 * 64 + c % 32 / 8 * 16 + c / 32 % 2 * 8 + c % 8;
+}
 /** Activations of the head, both planes of `stride` bytes (whole chunks): high, then low. */
 struct HeadRows {
   const unsigned char* planes;  // (rows, 2, stride)
   int64_t stride;
-  const float* scales;  // int8: (rows); NaN where a row is not finite
+  const float* scales;  // int8, int4: (rows); NaN where a row is not finite
   int64_t rows;
 };
 /** logits (rows, w.rows), rows one after the other. At most SKINNY_ROWS rows. */

@@ -84,7 +84,7 @@ __device__ __forceinline__ void put_halves(unsigned char* planes, int64_t stride
 }
 
 constexpr float INT15_MOST = 127 * 128 + 63;
-__device__ __forceinline__ void put_int15(unsigned char* planes, int64_t stride, int64_t i,
+__device__ __forceinline__ void put_int15(unsigned char* planes, int64_t stride, int64_t at,
                                           float4 y, float inverse) {
   const float values[4] = {y.x, y.y, y.z, y.w};
   uint32_t high = 0;
@@ -98,8 +98,8 @@ __device__ __forceinline__ void put_int15(unsigned char* planes, int64_t stride,
     high |= (static_cast<uint32_t>(h) & 255u) << (8 * j);
     low |= (static_cast<uint32_t>(whole - 128 * h) & 255u) << (8 * j);
   }
-  *reinterpret_cast<uint32_t*>(planes + 4 * i) = high;
-  *reinterpret_cast<uint32_t*>(planes + stride + 4 * i) = low;
+  *reinterpret_cast<uint32_t*>(planes + at) = high;
+  *reinterpret_cast<uint32_t*>(planes + stride + at) = low;
 }
 
 template <HeadKind KIND>
@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     return 4 * i < x.stride ? norm.of(load4(from + 4 * i), root, 4 * i) : make_float4(0, 0, 0, 0);
   };
   float inverse = 0.0f;
-  if constexpr (KIND == HeadKind::int8) {
+  if constexpr (KIND != HeadKind::fp16) {
     unsigned most = 0;
     for (int64_t i = threadIdx.x; i < x.stride / 4; i += ROW_THREADS)
       most = max(most, most_of(value(i)));
@@ -132,8 +132,12 @@ __global__ void __launch_bounds__(ROW_THREADS)
   for (int64_t i = threadIdx.x; i < stride / (4 * WIDTH); i += ROW_THREADS) {
     if constexpr (KIND == HeadKind::fp16)
       put_halves(to, stride, i, value(i));
+    else if constexpr (KIND == HeadKind::int8)
+      put_int15(to, stride, 4 * i, value(i), inverse);
     else
-      put_int15(to, stride, i, value(i), inverse);
+      put_int15(to, stride,
+                4 * i / CHUNK_BYTES * CHUNK_BYTES + grouped_byte(static_cast<int>(4 * i % CHUNK_BYTES)),
+                value(i), inverse);
   }
 }
 
@@ -166,12 +170,12 @@ void head_rows(const Stream& stream, Matrix<const float> x, const uint32_t* chos
   if (n == 0) return;
   const Geometry geometry{static_cast<unsigned>(n), ROW_THREADS, 0, true};
   const RowNorm norm{w, eps, x.columns};
-  if (kind == HeadKind::fp16)
-    MG_LAUNCH(head_rows_kernel<HeadKind::fp16>, stream, geometry, x, chosen, norm, planes, stride,
-              scales);
-  else
-    MG_LAUNCH(head_rows_kernel<HeadKind::int8>, stream, geometry, x, chosen, norm, planes, stride,
-              scales);
+  const auto start = [&](auto kernel) {
+    launch("head_rows", kernel, stream, geometry, x, chosen, norm, planes, stride, scales);
+  };
+  if (kind == HeadKind::fp16) return start(head_rows_kernel<HeadKind::fp16>);
+  if (kind == HeadKind::int8) return start(head_rows_kernel<HeadKind::int8>);
+  start(head_rows_kernel<HeadKind::int4>);
 }
 
 }  // namespace magnet::gpu

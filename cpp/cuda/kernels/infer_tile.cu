@@ -23,6 +23,7 @@ struct TernaryTile {
   static constexpr int PLANES = 1;  // of activations
   static constexpr int SUMS = 1;
   static constexpr int AHEAD = 1;  // chunks of weights that are under way
+  static constexpr bool GROUPS = false;
   static __device__ __forceinline__ void fragment(uint32_t (&a)[4], const uint4 (&w)[LOADS],
                                                   int step) {
     ternary_fragment(a, w[0], step);
@@ -37,6 +38,7 @@ struct WholeWords {
   static constexpr int LOADS = STEPS;
   static constexpr int PLANES = 2;
   static constexpr int AHEAD = 2;
+  static constexpr bool GROUPS = false;
   static __device__ __forceinline__ void fragment(uint32_t (&a)[4], const uint4 (&w)[LOADS],
                                                   int step) {
     a[0] = w[step].x;
@@ -51,6 +53,25 @@ struct Fp16Tile : WholeWords {
   static __device__ __forceinline__ void multiply(Sum (&sums)[SUMS][4], const uint32_t (&a)[4],
                                                   const uint32_t (&b)[2], int) {
     mma_fp16(sums[0], a, b);
+  }
+};
+/** A step is a group of columns with a scale, whose product is added in float32: see add_groups. */
+struct Int4Tile {
+  using Sum = float;
+  static constexpr int LOADS = 2;
+  static constexpr int PLANES = 2;
+  static constexpr int SUMS = 1;
+  static constexpr int AHEAD = 3;
+  static constexpr bool GROUPS = true;
+  /** Codes of two's complement in the upper halves of bytes: 16 times what they stand for. */
+  static __device__ __forceinline__ void fragment(uint32_t (&a)[4], const uint4 (&w)[LOADS],
+                                                  int step) {
+    const uint32_t first = step % 2 == 0 ? w[step / 2].x : w[step / 2].z;
+    const uint32_t second = step % 2 == 0 ? w[step / 2].y : w[step / 2].w;
+    a[0] = first << 4 & 0xf0f0f0f0u;
+    a[1] = first & 0xf0f0f0f0u;
+    a[2] = second << 4 & 0xf0f0f0f0u;
+    a[3] = second & 0xf0f0f0f0u;
   }
 };
 /** The planes' sums apart: together they would leave int32. */
@@ -87,6 +108,7 @@ struct TileOperands {
   int64_t row_bytes;    // from row to row
   int64_t plane_bytes;  // from plane to plane
   int64_t rows;
+  const uint2* group_scales = nullptr;
 };
 
 /** Where 16 bytes of a row lie in a plane of a stage. */
@@ -115,6 +137,9 @@ template <class S>
 struct TileWeights {
   using Policy = typename S::Policy;
   uint4 of[S::PANELS][Policy::LOADS];
+  struct None {};
+  // Of the lane's two rows of results.
+  std::conditional_t<Policy::GROUPS, uint2[S::PANELS][2], None> scales;
 
   __device__ __forceinline__ void load(const TileOperands& x, int64_t panel, int64_t chunk) {
     if (chunk >= x.chunks) return;
@@ -126,6 +151,11 @@ struct TileWeights {
       for (int i = 0; i < Policy::LOADS; i++)
         of[p][i] = load_weights(
             x.weights + ((real * x.chunks + chunk) * Policy::LOADS + i) * LANES + lane);
+      if constexpr (Policy::GROUPS)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+          scales[p][i] =
+              x.group_scales[(real * x.chunks + chunk) * PANEL_ROWS + i * 8 + lane / 4];
     }
   }
 };
@@ -144,8 +174,61 @@ struct TileSums {
         for (int i = 0; i < Policy::SUMS * 4; i++) of[p][tile][i / 4][i % 4] = 0;
   }
 
+  /** Of a step: its integer sum is exact, and what it adds is rounded once, in the order of columns. */
+  __device__ __forceinline__ void add_group(int p, int tile, int step, const TileWeights<S>& w,
+                                            const uint32_t (&a)[4], const uint32_t (&high)[2],
+                                            const uint32_t (&low)[2]) {
+    int32_t sums[2][4] = {};
+    mma_s8(sums[0], a, high);
+    mma_s8(sums[1], a, low);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const uint2 four = w.scales[p][i / 2];
+      const uint32_t two = step < 2 ? four.x : four.y;
+      const float scale = to_float(fp16{static_cast<uint16_t>(step % 2 == 0 ? two : two >> 16)});
+      float& sum = of[p][tile][0][i];
+      sum = __fmaf_rn(static_cast<float>((128 * sums[0][i] + sums[1][i]) / 16), scale, sum);
+    }
+  }
+
+  __device__ __forceinline__ void add_groups(const TileWeights<S>& w, const unsigned char* stage,
+                                             int first_row) {
+    const int lane = static_cast<int>(threadIdx.x) % LANES;
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+      uint32_t a[2][S::PANELS][4];
+#pragma unroll
+      for (int i = 0; i < 2 * S::PANELS; i++)
+        Policy::fragment(a[i % 2][i / 2], w.of[i / 2], 2 * half + i % 2);
+#pragma unroll
+      for (int tile = 0; tile < S::TILES; tile++) {
+        const int row = first_row + tile * TILE_ROWS + lane / 4;
+        const unsigned char* const from = stage + piece_at(row, half * 4 + lane % 4);
+        const uint4 high = load16(from);
+        const uint4 low = load16(from + S::BLOCK_ROWS * CHUNK_BYTES);
+#pragma unroll
+        for (int step = 0; step < 2; step++) {
+          uint32_t b[2][2];
+          activation_fragment(b[0], high, step);
+          activation_fragment(b[1], low, step);
+#pragma unroll
+          for (int p = 0; p < S::PANELS; p++)
+            add_group(p, tile, 2 * half + step, w, a[step][p], b[0], b[1]);
+        }
+      }
+    }
+  }
+
   __device__ __forceinline__ void add(const TileWeights<S>& w, const unsigned char* stage,
                                       int first_row) {
+    if constexpr (Policy::GROUPS)
+      add_groups(w, stage, first_row);
+    else
+      add_steps(w, stage, first_row);
+  }
+
+  __device__ __forceinline__ void add_steps(const TileWeights<S>& w, const unsigned char* stage,
+                                            int first_row) {
     const int lane = static_cast<int>(threadIdx.x) % LANES;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -280,6 +363,8 @@ struct HeadOutput {
             __fmul_rn(__fmaf_rn(static_cast<float>(both[0][i]), 128.0f,
                                 static_cast<float>(both[1][i])),
                       __fmul_rn(scales[column], row_scales[row]));
+      else if constexpr (S::Policy::GROUPS)
+        logits[row * vocab + column] = __fmul_rn(both[0][i], row_scales[row]);
       else
         logits[row * vocab + column] = both[0][i];
     }
@@ -307,7 +392,7 @@ TileOperands operands_of(const CodeRows& x, const TernaryWeight& w) {
 template <class Policy>
 void head_tiles(const Stream& stream, const HeadRows& x, const HeadWeight& w, float* logits) {
   const TileOperands operands = {w.values, panels_of(w.rows), w.chunks(), x.planes,
-                                 2 * x.stride, x.stride,      x.rows};
+                                 2 * x.stride, x.stride,      x.rows,     w.group_scales};
   const HeadOutput output = {x.scales, w.scales, w.rows, logits};
   if (x.rows <= 8) return start<TileShape<Policy, 1, 1, 1>>(stream, operands, output);
   if (x.rows <= 16) return start<TileShape<Policy, 1, 2, 1>>(stream, operands, output);
@@ -319,7 +404,14 @@ void head_tiles(const Stream& stream, const HeadRows& x, const HeadWeight& w, fl
 
 void ternary_tiles(const Stream& stream, const CodeRows& x, const TernaryWeight& w, bool add,
                    Matrix<float> y) {
-  start<TileShape<TernaryTile, 2, 4, 2>>(stream, operands_of(x, w), TernaryOutput{x, w, y, add});
+  using Large = TileShape<TernaryTile, 2, 4, 2>;
+  const TileOperands operands = operands_of(x, w);
+  const int64_t blocks = (operands.panels + Large::BLOCK_PANELS - 1) / Large::BLOCK_PANELS *
+                         ((operands.rows + Large::BLOCK_ROWS - 1) / Large::BLOCK_ROWS);
+  // Narrow matrices, and prompts of few rows: half the outputs a block, so that none has no work.
+  if (blocks < capability().multiprocessors)
+    return start<TileShape<TernaryTile, 1, 4, 2>>(stream, operands, TernaryOutput{x, w, y, add});
+  start<Large>(stream, operands, TernaryOutput{x, w, y, add});
 }
 
 void gated_tiles(const Stream& stream, const CodeRows& x, const TernaryWeight& w,
@@ -334,8 +426,10 @@ void head_product(const Stream& stream, const HeadRows& x, const HeadWeight& w, 
   if (x.rows == 0) return;
   if (w.kind == HeadKind::fp16)
     head_tiles<Fp16Tile>(stream, x, w, logits);
-  else
+  else if (w.kind == HeadKind::int8)
     head_tiles<Int8Tile>(stream, x, w, logits);
+  else
+    head_tiles<Int4Tile>(stream, x, w, logits);
 }
 
 }  // namespace magnet::gpu

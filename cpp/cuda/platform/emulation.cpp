@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "../../cpu/common.hpp"
+#include "emulation_counts.hpp"
 
 #if !defined(__x86_64__)
 #error "the emulation switches fibers with x86-64 instructions"
@@ -322,6 +323,7 @@ void finish(const AsyncCopy& copy) {
 }  // namespace
 
 void run(dim3 grid, dim3 block, size_t shared_bytes, const std::function<void()>& kernel) {
+  gpu::device_counts()->kernels++;
   const uint64_t threads = uint64_t{block.x} * block.y * block.z;
   const uint64_t blocks = uint64_t{grid.x} * grid.y * grid.z;
   // What the driver refuses.

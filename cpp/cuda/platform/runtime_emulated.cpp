@@ -13,6 +13,7 @@
 #include <mutex>
 #include <vector>
 
+#include "emulation_counts.hpp"
 #include "hopper.hpp"
 #include "runtime.hpp"
 
@@ -148,6 +149,11 @@ void release(void* p) {
 }
 }  // namespace
 
+DeviceCounts* device_counts() {
+  static DeviceCounts all;
+  return &all;
+}
+
 DriverStatus driver_status() noexcept {
   DriverStatus status;
   status.runtime_version = 0;
@@ -217,6 +223,7 @@ Stream::~Stream() {
 }
 void Stream::wait() const {
   const Lock lock(everything());
+  device_counts()->waits++;
   if (capturing == &of(*this)) refuse_in_capture("cudaStreamSynchronize");
   of(*this).finish();
   watch::host_waits(watch::moment(of(*this).watched));
@@ -326,6 +333,8 @@ void copy_on_device(const Stream& stream, void* to, const void* from, uint64_t b
 /** What is not pinned has been read when the call returns. */
 void copy_in(const Stream& stream, void* device, const void* host, uint64_t bytes) {
   const Lock lock(everything());
+  device_counts()->copies_in++;
+  device_counts()->bytes_in += bytes;
   if (is_pinned(host)) return copy_on_device(stream, device, host, bytes);
   refuse_in_capture("a copy from memory that is not page-locked");
   const auto* const from = static_cast<const unsigned char*>(host);
@@ -338,6 +347,8 @@ void copy_in(const Stream& stream, void* device, const void* host, uint64_t byte
 /** What is not pinned has been written when the call returns. */
 void copy_out(const Stream& stream, void* host, const void* device, uint64_t bytes) {
   const Lock lock(everything());
+  device_counts()->copies_out++;
+  device_counts()->bytes_out += bytes;
   if (!is_pinned(host)) refuse_in_capture("a copy to memory that is not page-locked");
   copy_on_device(stream, host, device, bytes);
   if (is_pinned(host)) return;

@@ -60,8 +60,8 @@ class Case {
     const DeviceMatrix<float> out(stream_, n, width(shape_.heads));
     const KvBatch batch = {dev_rows.data(), dev_pools_.data(), dev_tables_.data(),
                            dev_starts_.data()};
-    cache_rows(stream_, cache_, LAYER, batch, dev_q.view(), dev_k.view(), dev_v.view(),
-               dev_cosines_.data(), dev_sines_.data(), queries.view());
+    const FreshRows fresh = {dev_q.view(), dev_k.view(), dev_v.view(), dev_cosines_.data(),
+                             dev_sines_.data()};
     const AttentionTiles tiles =
         attention_tiles(rows.data(), static_cast<uint32_t>(n), shape_.heads, shape_.kv_heads);
     const DeviceArray<AttentionTile> dev_tiles = upload(stream_, tiles.tiles);
@@ -71,7 +71,8 @@ class Case {
     const DeviceArray<float> scratch(
         attention_work_scratch(cache_, shape_.heads, single, last));
     const AttentionWork work = {dev_tiles.data(), tiles.prefill, single, last, scratch.data()};
-    infer_attention(stream_, cache_, LAYER, batch, work, shape_.heads, queries.view(), out.view());
+    infer_attention(stream_, cache_, LAYER, batch, work, shape_.heads, fresh, queries.view(),
+                    out.view());
     return download_matrix(stream_, out.view());
   }
 

@@ -2,6 +2,7 @@
 // row's bits are the same whichever kernel takes it and whatever stands beside it.
 #include <algorithm>
 
+#include "../../cpu/packed_head.hpp"
 #include "../infer/weights.hpp"
 #include "../kernels/infer_fused.hpp"
 #include "check.hpp"
@@ -147,10 +148,33 @@ void test_gated(Random& random, uint32_t rows, uint32_t n, uint32_t k, GateFunct
 }
 
 /** Embedding, norm and head, all from one matrix. */
+/** By the CPU's library, whose sums have the same order. */
+Reals host_logits(HeadKind kind, const Reals& weights, uint32_t vocab, uint32_t d,
+                  const std::vector<float>& states) {
+  magnet::PackedHead head = magnet::empty_head(
+      kind == HeadKind::int8 ? magnet::HeadFormat::int8 : magnet::HeadFormat::int4, vocab, d);
+  for (uint32_t r = 0; r < vocab; r++) {
+    std::vector<float> row;
+    for (uint32_t c = 0; c < d; c++) row.push_back(static_cast<float>(weights[size_t{r} * d + c]));
+    magnet::set_head_row(head, r, row.data());
+  }
+  const auto n = static_cast<uint32_t>(states.size()) / d;
+  const uint32_t stride = (d + 31) / 32 * 32;
+  std::vector<int8_t> high(size_t{n} * stride), low(size_t{n} * stride);
+  std::vector<int16_t> high_shift(size_t{n} * stride / 8), low_shift(size_t{n} * stride / 8);
+  std::vector<int32_t> sums(size_t{n} * 2);
+  std::vector<float> scale(n), logits(size_t{n} * vocab);
+  const magnet::Int15Rows x = {stride,           high.data(), low.data(),  high_shift.data(),
+                               low_shift.data(), sums.data(), scale.data()};
+  for (uint32_t t = 0; t < n; t++) magnet::quantize_int15(states.data() + size_t{t} * d, d, x, t);
+  magnet::head_product(head, 0, head.panels(), x, n, logits.data(), vocab);
+  return Reals(logits.begin(), logits.end());
+}
+
 void test_head(Random& random, HeadKind kind, uint32_t rows, uint32_t vocab, uint32_t d) {
   const Stream stream;
-  const std::string name = shape_name(kind == HeadKind::fp16 ? "fp16 head" : "int8 head", rows,
-                                      vocab, d);
+  constexpr const char* KINDS[] = {"fp16 head", "int8 head", "int4 head"};
+  const std::string name = shape_name(KINDS[static_cast<int>(kind)], rows, vocab, d);
   const Reals weights = random.values<float>(int64_t{vocab} * d, 0.02);
   const auto read = [&](uint32_t r, float* out) {
     for (uint32_t c = 0; c < d; c++) out[c] = static_cast<float>(weights[size_t{r} * d + c]);
@@ -190,13 +214,18 @@ void test_head(Random& random, HeadKind kind, uint32_t rows, uint32_t vocab, uin
     }
   }
   const Reals got = logits(all);
-  check_close(got, want, kind == HeadKind::fp16 ? 5e-4 : 1e-2, name);
+  constexpr double TOLERANCES[] = {5e-4, 1e-2, 0.15};
+  check_close(got, want, TOLERANCES[static_cast<int>(kind)], name);
   check(logits({0}) == Reals(got.end() - vocab, got.end()), name + ": one row by itself");
   const DeviceArray<uint32_t> chosen = upload(stream, all);
   const DeviceArray<float> states(uint64_t{rows} * d);
   normed_rows(stream, x.view(), chosen.data(), rows, w.data(), 1e-5f, states.data());
   check_close(download_reals(stream, states.data(), states.size()), want_states, 1e-6,
               name + ": normed states");
+  if (kind != HeadKind::fp16)
+    check(got == host_logits(kind, weights, vocab, d,
+                             download(stream, states.data(), states.size())),
+          name + ": differs from the CPU's");
   std::vector<mg_batch_row> tokens;
   Reals want_rows;
   for (uint32_t i = 0; i < rows; i++) {
@@ -306,7 +335,7 @@ int main() {
   for (const uint32_t rows : {1u, 9u, 20u, 64u, 70u})
     test_gated(random, rows, rows == 9 ? 88 : 37, rows == 20 ? 300 : 64,
                rows == 64 ? GateFunction::relu_squared : GateFunction::silu);
-  for (const HeadKind kind : {HeadKind::fp16, HeadKind::int8}) {
+  for (const HeadKind kind : {HeadKind::fp16, HeadKind::int8, HeadKind::int4}) {
     test_head(random, kind, 1, 257, 64);
     test_head(random, kind, 11, 97, 150);
     test_head(random, kind, 30, 97, 32);
