@@ -149,7 +149,7 @@ describe("on a GPU", () => {
       const gone = ["x", "yy yy", "z".repeat(20)].map(hangUp);
       const crowd = await Promise.all(bodies.map(answer));
       await Promise.all(gone);
-      const alone: unknown[] = [];
+      const alone: unknown[][] = [];
       for (const body of bodies) alone.push(await answer(body));
       expect(crowd).toEqual(alone);
       expect((await ask({ prompt: "a b ".repeat(200), max_tokens: 1 })).status).toBe(400);
