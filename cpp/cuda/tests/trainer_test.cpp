@@ -78,6 +78,10 @@ class Model {
     const mg_optimizer optimizer = optimizer_at(number, kind_);
     return mg_trainer_step(handle_, tokens.data(), micro_batches, &optimizer, cancel, &out);
   }
+  int32_t step_of(const std::vector<int32_t>& tokens, uint32_t micro_batches,
+                  const mg_optimizer& optimizer, mg_step_result& out) {
+    return mg_trainer_step(handle_, tokens.data(), micro_batches, &optimizer, nullptr, &out);
+  }
   double trained(unsigned number, uint32_t micro_batches) {
     mg_step_result result;
     require_ok(step(number, micro_batches, result), "step");
@@ -167,6 +171,23 @@ void test_preferences() {
   check(same(model.state(), before), "orpo without an optimizer changes nothing");
 }
 
+/** Two micro-batches are one of twice the sequences, but for roundings; neither is lost. */
+void test_accumulation() {
+  Model alone;
+  Model both(MG_OPTIMIZER_ADAMW, 2 * BATCH);
+  const std::vector<int32_t> tokens = tokens_of(1, 2);
+  const mg_optimizer optimizer = optimizer_at(1, MG_OPTIMIZER_ADAMW);
+  mg_step_result parts, whole, first;
+  require_ok(alone.step(1, 2, parts), "step");
+  require_ok(both.step_of(tokens, 1, optimizer, whole), "step");
+  Model half;
+  require_ok(half.step(1, 1, first), "step");
+  const auto close = [](double a, double b) { return std::fabs(a / b - 1.0) < 1e-2; };
+  check(close(parts.loss, whole.loss) && parts.tokens == whole.tokens, "micro-batches: the loss");
+  check(close(parts.grad_norm, whole.grad_norm), "micro-batches: the gradient's norm");
+  check(!close(parts.grad_norm, first.grad_norm), "micro-batches: not that of the first alone");
+}
+
 void test_snapshot() {
   Model straight;
   straight.trained(1, 1);
@@ -246,6 +267,7 @@ int main() {
   test_steps(MG_OPTIMIZER_ADAMW, 5);
   test_steps(MG_OPTIMIZER_MUON, 1);
   test_preferences();
+  test_accumulation();
   setenv("MAGNET_EMULATION_ORDER", "reverse", 1);
   test_snapshot();
   test_cancel();
