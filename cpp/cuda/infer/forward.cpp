@@ -28,7 +28,7 @@ class Pass {
         x_(model.buffers.x.view(rows)) {}
 
   void layers() {
-    embed_rows(m_.stream, m_.embedding.weight, batch_.rows, x_);
+    embed_rows(m_.stream, m_.embedding.weight, m_.embedding_lost.data(), batch_.rows, x_);
     for (uint32_t i = 0; i < c_.n_layers; i++) {
       attention(i, m_.layers[i]);
       feed_forward(m_.layers[i]);

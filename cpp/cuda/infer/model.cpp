@@ -34,14 +34,23 @@ std::vector<DeviceLayer> upload_layers(const Stream& stream, const Model& host) 
   return layers;
 }
 
-DeviceHead upload_matrix(const Stream& stream, const Model& host, const DenseMatrix& m,
-                         HeadKind kind) {
-  return upload_head(stream, kind, m.rows, m.cols, [&](uint32_t r, float* out) {
+std::function<void(uint32_t row, float* out)> rows_of(const Model& host, const DenseMatrix& m) {
+  return [&](uint32_t r, float* out) {
     if (m.data == nullptr)
       head_row(host.packed_head, r, out);
     else
       dense_row(m, r, out);
-  });
+  };
+}
+
+DeviceHead upload_matrix(const Stream& stream, const Model& host, const DenseMatrix& m,
+                         HeadKind kind) {
+  return upload_head(stream, kind, m.rows, m.cols, rows_of(host, m));
+}
+
+DeviceArray<fp16> upload_embedding_lost(const Stream& stream, const Model& host) {
+  const DenseMatrix& m = host.embedding;
+  return upload_lost(stream, m.rows, m.cols, rows_of(host, m));
 }
 
 DeviceHead upload_own_head(const Stream& stream, const Model& host, uint32_t head) {
@@ -89,6 +98,7 @@ InferModel::InferModel(const Model& host, int on_device, uint32_t head)
       layers(upload_layers(stream, host)),
       norm(upload_floats(stream, host.norm)),
       embedding(upload_matrix(stream, host, host.embedding, HeadKind::fp16)),
+      embedding_lost(upload_embedding_lost(stream, host)),
       own_head(upload_own_head(stream, host, head)),
       buffers(stream, config, this->head().weight),
       inputs(config.context),

@@ -55,6 +55,7 @@ struct InferModel : LiveHandle {
   std::vector<DeviceLayer> layers;
   DeviceArray<float> norm;
   DeviceHead embedding;
+  DeviceArray<fp16> embedding_lost;  // of float32 checkpoints; it is looked up and never multiplied
   DeviceHead own_head;  // where the head is not the embedding
   DeviceArray<float> cosines, sines;
   PassBuffers buffers;

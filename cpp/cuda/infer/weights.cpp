@@ -200,6 +200,28 @@ DeviceHead upload_head(const Stream& stream, HeadKind kind, uint32_t rows, uint3
   return out;
 }
 
+DeviceArray<fp16> upload_lost(const Stream& stream, uint32_t rows, uint32_t columns,
+                              const std::function<void(uint32_t row, float* out)>& read) {
+  std::vector<fp16> lost(uint64_t{rows} * columns);
+  std::atomic<bool> is_exact = true;
+  parallel_for(resolve_threads(0), rows, [&](int64_t begin, int64_t end, uint32_t) {
+    std::vector<float> row(columns);
+    for (auto r = static_cast<uint32_t>(begin); r < static_cast<uint32_t>(end); r++) {
+      read(r, row.data());
+      for (uint32_t c = 0; c < columns; c++) {
+        const float low = row[c] - to_float(to_fp16(row[c]));
+        lost[uint64_t{r} * columns + c] = to_fp16(low);
+        if (low != 0) is_exact = false;
+      }
+    }
+  });
+  if (is_exact) return {};
+  DeviceArray<fp16> out(lost.size());
+  copy_in(stream, out.data(), lost.data(), lost.size() * sizeof(fp16));
+  stream.wait();
+  return out;
+}
+
 DeviceArray<float> upload_floats(const Stream& stream, const std::vector<float>& values) {
   DeviceArray<float> out(values.size());
   if (values.empty()) return out;

@@ -35,6 +35,10 @@ struct DeviceHead {
 DeviceHead upload_head(const Stream& stream, HeadKind kind, uint32_t rows, uint32_t columns,
                        const std::function<void(uint32_t row, float* out)>& read);
 
+/** What fp16 loses of a matrix, (rows, columns) in fp16; empty where it loses nothing. */
+DeviceArray<fp16> upload_lost(const Stream& stream, uint32_t rows, uint32_t columns,
+                              const std::function<void(uint32_t row, float* out)>& read);
+
 DeviceArray<float> upload_floats(const Stream& stream, const std::vector<float>& values);
 
 }  // namespace magnet::gpu

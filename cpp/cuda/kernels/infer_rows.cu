@@ -9,8 +9,8 @@ namespace {
 
 /** Four bytes (two columns) a thread, out of the order of fragments. */
 __global__ void __launch_bounds__(ROW_THREADS)
-    embed_rows_kernel(const uint32_t* words, int64_t chunks, const mg_batch_row* rows,
-                      Matrix<float> x) {
+    embed_rows_kernel(const uint32_t* words, int64_t chunks, const fp16* lost,
+                      const mg_batch_row* rows, Matrix<float> x) {
   let_next_start();
   wait_for_previous();
   const int64_t row = blockIdx.x;
@@ -22,9 +22,12 @@ __global__ void __launch_bounds__(ROW_THREADS)
     const int64_t lane =
         ((token / PANEL_ROWS * chunks + chunk) * 4 + at.step) * LANES + at.lane;
     const uint32_t two = words[lane * 4 + at.word];
-    x.row(row)[2 * i] = to_float(fp16{static_cast<uint16_t>(two)});
-    if (2 * i + 1 < x.columns)
-      x.row(row)[2 * i + 1] = to_float(fp16{static_cast<uint16_t>(two >> 16)});
+    const auto set = [&](int64_t c, uint32_t bits) {
+      const float low = lost == nullptr ? 0.0f : to_float(lost[token * x.columns + c]);
+      x.row(row)[c] = to_float(fp16{static_cast<uint16_t>(bits)}) + low;
+    };
+    set(2 * i, two);
+    if (2 * i + 1 < x.columns) set(2 * i + 1, two >> 16);
   }
 }
 
@@ -143,11 +146,12 @@ __global__ void __launch_bounds__(ROW_THREADS)
 
 }  // namespace
 
-void embed_rows(const Stream& stream, const HeadWeight& embedding, const mg_batch_row* rows,
-                Matrix<float> x) {
+void embed_rows(const Stream& stream, const HeadWeight& embedding, const fp16* lost,
+                const mg_batch_row* rows, Matrix<float> x) {
   if (x.rows == 0) return;
   MG_LAUNCH(embed_rows_kernel, stream, {static_cast<unsigned>(x.rows), ROW_THREADS, 0, true},
-            reinterpret_cast<const uint32_t*>(embedding.values), embedding.chunks(), rows, x);
+            reinterpret_cast<const uint32_t*>(embedding.values), embedding.chunks(), lost, rows,
+            x);
 }
 
 void quantise_rows(const Stream& stream, Matrix<const float> x, const float* w, float eps,

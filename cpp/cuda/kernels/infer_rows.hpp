@@ -6,9 +6,10 @@
 
 namespace magnet::gpu {
 
-/** x (rows, d) = the embedding's rows at the tokens of a batch. embedding: fp16. */
-void embed_rows(const Stream& stream, const HeadWeight& embedding, const mg_batch_row* rows,
-                Matrix<float> x);
+/** x (rows, d) = the embedding's rows at the tokens of a batch. embedding: fp16; lost (vocabulary, d):
+ * what fp16 lost of it, or null for nothing. */
+void embed_rows(const Stream& stream, const HeadWeight& embedding, const fp16* lost,
+                const mg_batch_row* rows, Matrix<float> x);
 
 /** Codes of the rows of x, normed where w is not null, with zeros up to the stride. */
 struct CodeTarget {
