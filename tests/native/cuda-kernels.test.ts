@@ -14,24 +14,32 @@ beforeAll(() => {
   build("emulated");
 }, BUILD_TIMEOUT_MS);
 
+async function run(name: string, options: string[], env: Record<string, string>): Promise<void> {
+  const child = Bun.spawn([path.join(emulatedFolder, name), ...options], {
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: RUN_TIMEOUT_MS,
+  });
+  const [said, complained] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  const code = await child.exited;
+  const [, passed, failed] = /: (\d+) checks passed, (\d+) failed\s*$/.exec(said) ?? [];
+  expect({ code, failed, output: said + complained }).toMatchObject({ code: 0, failed: "0" });
+  expect(Number(passed)).toBeGreaterThan(0);
+}
+
 test.each(kernelTests())(
   "%s",
-  async (name) => {
-    const child = Bun.spawn([path.join(emulatedFolder, name)], {
-      env: { ...process.env, MAGNET_EMULATION_LAUNCHES: launchFile(name) },
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-      timeout: RUN_TIMEOUT_MS,
-    });
-    const [said, complained] = await Promise.all([
-      new Response(child.stdout).text(),
-      new Response(child.stderr).text(),
-    ]);
-    const code = await child.exited;
-    const [, passed, failed] = /: (\d+) checks passed, (\d+) failed\s*$/.exec(said) ?? [];
-    expect({ code, failed, output: said + complained }).toMatchObject({ code: 0, failed: "0" });
-    expect(Number(passed)).toBeGreaterThan(0);
-  },
+  (name) => run(name, [], { MAGNET_EMULATION_LAUNCHES: launchFile(name) }),
+  RUN_TIMEOUT_MS + 10_000,
+);
+
+test(
+  "attention_test with the shared memory of compute capability 12",
+  () => run("attention_test", ["shared"], { MAGNET_EMULATION_CAPABILITY: "120" }),
   RUN_TIMEOUT_MS + 10_000,
 );

@@ -2,8 +2,9 @@
 // probabilities again from the log sums: dQ, whose blocks pass over the keys as forward does, and dK
 // and dV, whose blocks own keys and pass over the group's heads and their queries. One pass for all
 // three would save two of seven products, but needs float atomics or a partial dQ per block of keys.
-// Queries, keys and values come as fp16 and are made bf16 where they have arrived, in shared memory, each
-// piece by the thread that copied it: products mix them with gradients, whose range fp16 has not.
+// Queries, keys and values come as fp16. Where a product mixes them with gradients, whose range fp16
+// has not, they are made bf16 in shared memory, each piece by the thread that copied it. Scores are
+// made of the fp16, as forward made them: of bf16, scores of some tens give probabilities 5% off.
 #include "attention_tiles.cuh"
 
 namespace magnet::gpu {
@@ -25,25 +26,46 @@ template <int HD>
 __device__ __forceinline__ Tile<HD, fp16> as_fp16(Tile<HD> tile) {
   return {reinterpret_cast<fp16*>(tile.data)};
 }
+template <int HD>
+__device__ __forceinline__ Tile<HD> as_bf16(Tile<HD, fp16> tile) {
+  return {reinterpret_cast<bf16*>(tile.data)};
+}
+/** Whether tiles in fp16 have room beside their copies in bf16; else scores are made of bf16. */
+template <int HD>
+constexpr bool KEEPS = HD <= 128;
+/** A tile as scores take it. */
+template <bool KEPT, int HD>
+__device__ __forceinline__ auto for_scores(Tile<HD, fp16> tile) {
+  if constexpr (KEPT)
+    return tile;
+  else
+    return as_bf16(tile);
+}
 __device__ __forceinline__ uint32_t two_as_bf16(uint32_t two) {
   const float2 x = unpack_fp16(two);
   return pack_bf16(x.x, x.y);
 }
-/** Rows of fp16 that load_rows with the same numbers has copied become bf16, by the thread that copied
- * them: it needs its own copies to have arrived, others a barrier behind this. */
+/** Rows of fp16 that load_rows with the same numbers has copied are bf16 in `to`, which may be the same
+ * tile, by the thread that copied them: it needs its own copies to have arrived, others a barrier behind
+ * this. */
 template <int THREADS, int HD>
-__device__ __forceinline__ void make_bf16(Tile<HD> tile, int row, int rows) {
+__device__ __forceinline__ void make_bf16(Tile<HD> to, Tile<HD, fp16> from, int row, int rows) {
   constexpr int SPREAD = Tile<HD>::SPREAD;
   const int first = static_cast<int>(threadIdx.x) % SPREAD;
   for (int r = static_cast<int>(threadIdx.x) / SPREAD; r < rows; r += THREADS / SPREAD) {
-    auto* const chunks = reinterpret_cast<uint4*>(tile.at(row + r, first));
+    const auto* const chunks = reinterpret_cast<const uint4*>(from.at(row + r, first));
+    auto* const out = reinterpret_cast<uint4*>(to.at(row + r, first));
 #pragma unroll
     for (int chunk = 0; chunk < Tile<HD>::CHUNKS; chunk += SPREAD) {
       const uint4 x = chunks[chunk];
-      chunks[chunk] =
+      out[chunk] =
           make_uint4(two_as_bf16(x.x), two_as_bf16(x.y), two_as_bf16(x.z), two_as_bf16(x.w));
     }
   }
+}
+template <int THREADS, int HD>
+__device__ __forceinline__ void make_bf16(Tile<HD> tile, int row, int rows) {
+  make_bf16<THREADS>(tile, as_fp16(tile), row, rows);
 }
 
 /** Whether a thread holds both columns of each pair: not where heads are written in two parts. */
@@ -96,7 +118,9 @@ struct DqTile {
   static constexpr int M = HD <= 128 ? 2 : 1;
   static constexpr int KEYS = HD <= 32 ? 64 : HD <= 96 ? 32 : 16;
   static constexpr int ROWS = DQ_WARPS * 16 * M;
-  static constexpr uint64_t SHARED = sizeof(bf16) * Tile<HD>::elements(2 * ROWS + 4 * KEYS);
+  static constexpr int TILE_ROWS = 2 * ROWS + 4 * KEYS;  // and behind them the copies of keys
+  static constexpr uint64_t SHARED =
+      sizeof(bf16) * Tile<HD>::elements(TILE_ROWS + (KEEPS<HD> ? 2 * KEYS : 0));
 };
 
 /** p = 2^(s * scale - log sum), 0 behind the query; s becomes p * (dp - delta). */
@@ -133,8 +157,10 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
   const KeyStages<DQ_THREADS, KEYS, HD, fp16> stages{
       reinterpret_cast<fp16*>(shared + Tile<HD>::elements(2 * Shape::ROWS)),
       x.k, x.v, base, own.kv, context, head_dim};
-  const auto bf16_of = [](Tile<HD, fp16> tile) {
-    return Tile<HD>{reinterpret_cast<bf16*>(tile.data)};
+  // Two, as of the stages: one may still be read while the next is made.
+  const auto mixed = [&](int key) {
+    return KEEPS<HD> ? Tile<HD>{shared + Tile<HD>::elements(Shape::TILE_ROWS + key % (2 * KEYS))}
+                     : as_bf16(stages.keys(key));
   };
   load_heads<DQ_THREADS>(as_fp16(queries), own, x.together, x.q, context, head_dim);
   load_heads<DQ_THREADS>(gradients, own, x.together, x.d_o, context, head_dim);
@@ -156,13 +182,12 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
   Sums<M, HD / 8> out;
   out.clear();
   for (int key = 0; key < end; key += KEYS) {
-    const Tile<HD> keys = bf16_of(stages.keys(key));
-    const Tile<HD> values = bf16_of(stages.values(key));
+    const Tile<HD> values = as_bf16(stages.values(key));
     cp_async_wait<0>();
-    if (key == 0)
+    if (!KEEPS<HD> && key == 0)
       for (int h = 0; h < x.together; h++)
         make_bf16<DQ_THREADS>(queries, h * own.positions, own.positions);
-    make_bf16<DQ_THREADS>(keys, 0, KEYS);
+    make_bf16<DQ_THREADS>(mixed(key), stages.keys(key), 0, KEYS);
     make_bf16<DQ_THREADS>(values, 0, KEYS);
     __syncthreads();  // they are there, and the tiles before them are done with
     stages.load(key + KEYS, end);
@@ -170,10 +195,11 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
     Sums<M, KEYS / 8> s, dp;
     s.clear();
     dp.clear();
-    add_products(s, queries, own.own, keys);
+    add_products(s, for_scores<KEEPS<HD>>(as_fp16(queries)), own.own,
+                 for_scores<KEEPS<HD>>(stages.keys(key)));
     add_products(dp, gradients, own.own, values);
     score_gradients(s, dp, stats, x.scale * LOG2_E, key + KEYS - 1 > own.first, own.first, key);
-    add_mixed(out, s, keys, 0);
+    add_mixed(out, s, mixed(key), 0);
   }
   if constexpr (TURNS<HD>) turn_back(out, x.angles, own.first, context);
   put_sums(queries, own.own, 0, out, factor);
@@ -186,7 +212,7 @@ __global__ void __launch_bounds__(DQ_THREADS, 2) attention_dq_kernel(BackwardArg
 /** Rows of products are keys here (a warp has 16 of them), columns are queries: probabilities and
  * their gradients are then operands of the products that follow as they lie in registers. Wide heads
  * are written in two parts, by blocks that make the scores twice: registers hold no more. */
-template <int HD>
+template <int HD, bool KEPT>
 struct DkvTile {
   static constexpr int WARPS = HD <= 128 ? 8 : 4;
   static constexpr int THREADS = WARPS * LANES;
@@ -194,7 +220,9 @@ struct DkvTile {
   static constexpr int QUERIES = HD <= 96 ? 64 : HD <= 128 ? 32 : 16;
   static constexpr int PARTS = TURNS<HD> ? 1 : 2;
   static constexpr int COLUMNS = HD / 8 / PARTS;  // fragments of a part
-  static constexpr int STATS_AT = Tile<HD>::elements(2 * KEYS + 4 * QUERIES);
+  static constexpr int TILE_ROWS = 2 * KEYS + 4 * QUERIES;  // and behind them the copies of queries
+  static constexpr int STATS_AT =
+      Tile<HD>::elements(TILE_ROWS + (KEPT ? 2 * QUERIES : 0));
   static constexpr uint64_t SHARED = sizeof(bf16) * STATS_AT + 2 * QUERIES * sizeof(float2);
 };
 
@@ -218,10 +246,10 @@ __device__ __forceinline__ void gradients_by_key(Sums<1, N>& s, Sums<1, N>& dp, 
   }
 }
 
-template <int HD>
-__global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
+template <int HD, bool KEPT>
+__global__ void __launch_bounds__(DkvTile<HD, KEPT>::THREADS, 1)
     attention_dkv_kernel(BackwardArguments x) {
-  using Shape = DkvTile<HD>;
+  using Shape = DkvTile<HD, KEPT>;
   constexpr int QUERIES = Shape::QUERIES;
   constexpr int THREADS = Shape::THREADS;
   bf16* const shared = dynamic_shared<bf16>();
@@ -229,6 +257,10 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
   const Tile<HD> values{shared + Tile<HD>::elements(Shape::KEYS)};
   const auto stage = [&](int i) {
     return Tile<HD>{shared + Tile<HD>::elements(2 * Shape::KEYS + i * QUERIES)};
+  };
+  const auto mixed = [&](int i) {
+    return KEPT ? Tile<HD>{shared + Tile<HD>::elements(Shape::TILE_ROWS + i * QUERIES)}
+                : stage(2 * i);
   };
   auto* const stats = reinterpret_cast<float2*>(shared + Shape::STATS_AT);
   const int head_dim = static_cast<int>(x.shape.head_dim);
@@ -267,26 +299,27 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
   dv.clear();
   for (int turn = 0; turn < group * tiles; turn++) {
     cp_async_wait<0>();
+    const int i = turn % 2;
     if (turn == 0) {
-      make_bf16<THREADS>(keys, 0, Shape::KEYS);
+      if (!KEPT) make_bf16<THREADS>(keys, 0, Shape::KEYS);
       make_bf16<THREADS>(values, 0, Shape::KEYS);
     }
-    make_bf16<THREADS>(stage(turn % 2 * 2), 0, QUERIES);
+    make_bf16<THREADS>(mixed(i), as_fp16(stage(2 * i)), 0, QUERIES);
     __syncthreads();  // the tile is there, and the one before it is done with
     if (turn + 1 < group * tiles) load(turn + 1);
     cp_async_commit();
     const int query = begin + turn % tiles * QUERIES;
     if (query + QUERIES - 1 < first) continue;
-    const int i = turn % 2;
     Sums<1, QUERIES / 8> s, dp;
     s.clear();
     dp.clear();
-    add_products(s, keys, own, stage(2 * i));
+    add_products(s, for_scores<KEPT>(as_fp16(keys)), own,
+                 for_scores<KEPT>(as_fp16(stage(2 * i))));
     add_products(dp, values, own, stage(2 * i + 1));
     gradients_by_key(s, dp, stats + i * QUERIES, x.scale * LOG2_E, first + 15 > query, query,
                      first);
     add_mixed(dv, s, stage(2 * i + 1), part);
-    add_mixed(dk, dp, stage(2 * i), part);
+    add_mixed(dk, dp, mixed(i), part);
   }
   if constexpr (TURNS<HD>) turn_back(dk, x.angles, first, context);
   const float k_factor = gradient_factor(x, 1, x.scale);
@@ -297,6 +330,23 @@ __global__ void __launch_bounds__(DkvTile<HD>::THREADS, 1)
   const int rows = min(16, context - first);
   store_rows(keys, own, rows, part, end, x.dk, at.base + first, kv, head_dim);
   store_rows(values, own, rows, part, end, x.dv, at.base + first, kv, head_dim);
+}
+
+template <int HD, bool KEPT>
+void launch_dkv(const Stream& stream, const AttentionShape& shape, const BackwardArguments& x) {
+  using Dkv = DkvTile<HD, KEPT>;
+  dim3 blocks = places(shape, shape.kv_heads, Dkv::KEYS);
+  blocks.y = Dkv::PARTS;
+  const Geometry geometry = {blocks, Dkv::THREADS, Dkv::SHARED};
+  const auto kernel = attention_dkv_kernel<HD, KEPT>;
+  MG_LAUNCH(kernel, stream, geometry, x);
+}
+
+/** Not heads over 64 on devices of compute capability 12, whose blocks have 99 KiB. */
+template <class Shape>
+bool fits() {
+  constexpr uint64_t RESERVED = 1024;  // of each block
+  return Shape::SHARED + RESERVED <= capability().shared_bytes;
 }
 
 }  // namespace
@@ -316,15 +366,18 @@ void attention_backward(const Stream& stream, const AttentionShape& shape, Matri
   with_head_dim(shape.head_dim, [&](auto size) {
     constexpr int HD = decltype(size)::value;
     using Dq = DqTile<HD>;
-    using Dkv = DkvTile<HD>;
     const bool turns = TURNS<HD> && shape.head_dim == HD;
     if (turns) arguments.angles = angles;
     const dim3 blocks = places(shape, shape.heads / together, Dq::ROWS / together);
     MG_LAUNCH(attention_dq_kernel<HD>, stream, {blocks, DQ_THREADS, Dq::SHARED}, arguments);
-    dim3 key_blocks = places(shape, shape.kv_heads, Dkv::KEYS);
-    key_blocks.y = Dkv::PARTS;
-    const Geometry geometry = {key_blocks, Dkv::THREADS, Dkv::SHARED};
-    MG_LAUNCH(attention_dkv_kernel<HD>, stream, geometry, arguments);
+    if constexpr (KEEPS<HD>) {
+      if (fits<DkvTile<HD, true>>())
+        launch_dkv<HD, true>(stream, shape, arguments);
+      else
+        launch_dkv<HD, false>(stream, shape, arguments);
+    } else {
+      launch_dkv<HD, false>(stream, shape, arguments);
+    }
     if (!turns) turn_gradients(stream, shape, angles, dq, dk);
   });
 }

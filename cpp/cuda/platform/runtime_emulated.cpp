@@ -193,8 +193,9 @@ DeviceInfo device_info(int index) {
 const Capability& capability() {
   static const Capability emulated = [] {
     const int version = number("MAGNET_EMULATION_CAPABILITY", 90);
+    const uint64_t kib = version >= 120 ? 100 : version >= 90 ? 228 : 164;
     return Capability{version / 10, version % 10, number("MAGNET_EMULATION_MULTIPROCESSORS", 2),
-                      228 * 1024};
+                      kib * 1024};
   }();
   return emulated;
 }
