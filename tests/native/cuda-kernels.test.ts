@@ -5,28 +5,23 @@
  */
 import { beforeAll, expect, test } from "bun:test";
 import path from "node:path";
-import { BUILD_TIMEOUT_MS, build, emulatedFolder, kernelTests, launchFile } from "./emulated.ts";
-
-/** Emulated threads are slow; what takes longer than this hangs. */
-const RUN_TIMEOUT_MS = 600_000;
+import {
+  BUILD_TIMEOUT_MS,
+  build,
+  emulatedFolder,
+  kernelTests,
+  launchFile,
+  RUN_TIMEOUT_MS,
+  runProgram,
+} from "./emulated.ts";
 
 beforeAll(() => {
   build("emulated");
 }, BUILD_TIMEOUT_MS);
 
 async function run(name: string, options: string[], env: Record<string, string>): Promise<void> {
-  const child = Bun.spawn([path.join(emulatedFolder, name), ...options], {
-    env: { ...process.env, ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: RUN_TIMEOUT_MS,
-  });
-  const [said, complained] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-  ]);
-  const code = await child.exited;
+  const command = [path.join(emulatedFolder, name), ...options];
+  const { code, said, complained } = await runProgram(command, env);
   const [, passed, failed] = /: (\d+) checks passed, (\d+) failed\s*$/.exec(said) ?? [];
   expect({ code, failed, output: said + complained }).toMatchObject({ code: 0, failed: "0" });
   expect(Number(passed)).toBeGreaterThan(0);

@@ -5,35 +5,18 @@
  */
 import { beforeAll, expect, test } from "bun:test";
 import path from "node:path";
-import { BUILD_TIMEOUT_MS, build, root } from "./emulated.ts";
+import { BUILD_TIMEOUT_MS, build, RUN_TIMEOUT_MS, root, runProgram } from "./emulated.ts";
 
 const PROGRAMS = ["watch_test", "streams_test", "head_test", "optimizer_test", "norm_test"];
-/** Every access of every thread is looked at; what takes longer than this hangs. */
-const RUN_TIMEOUT_MS = 600_000;
 
 beforeAll(() => {
   build("watched");
 }, BUILD_TIMEOUT_MS);
 
-async function run(name: string, env: Record<string, string> = {}) {
-  const child = Bun.spawn([path.join(root, "build/watched", name)], {
-    env: { ...process.env, ...env },
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "pipe",
-    timeout: RUN_TIMEOUT_MS,
-  });
-  const [said, complained] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-  ]);
-  return { code: await child.exited, said, complained };
-}
-
 test.each(PROGRAMS)(
   "%s",
   async (name) => {
-    const { code, said, complained } = await run(name);
+    const { code, said, complained } = await runProgram([path.join(root, "build/watched", name)]);
     // Status 66: the program passed, the watch found something.
     expect({ code, output: said + complained }).toMatchObject({ code: 0 });
     expect(said).toMatch(/: \d+ checks passed, 0 failed\s*$/);

@@ -39,6 +39,28 @@ export function launchFile(name: string): string {
   return file;
 }
 
+/** Emulated threads are slow; a program that takes longer than this hangs. */
+export const RUN_TIMEOUT_MS = 600_000;
+
+/** What a test program says, all of it. */
+export async function runProgram(
+  command: string[],
+  env: Record<string, string> = {},
+): Promise<{ code: number; said: string; complained: string }> {
+  const child = Bun.spawn(command, {
+    env: { ...process.env, ...env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: RUN_TIMEOUT_MS,
+  });
+  const [said, complained] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  return { code: await child.exited, said, complained };
+}
+
 /** Names of the test programs, by what is in cpp/cuda/tests. */
 export const kernelTests = (): string[] =>
   fs
