@@ -7,7 +7,10 @@ import { beforeAll, expect, test } from "bun:test";
 import path from "node:path";
 import { BUILD_TIMEOUT_MS, build, RUN_TIMEOUT_MS, root, runProgram } from "./emulated.ts";
 
-const PROGRAMS = ["watch_test", "streams_test", "head_test", "optimizer_test", "norm_test"];
+const PROGRAMS = [
+  ...["watch_test", "streams_test", "head_test", "optimizer_test", "norm_test"],
+  "infer_step_test",
+];
 
 beforeAll(() => {
   build("watched");

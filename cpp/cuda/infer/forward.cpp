@@ -157,7 +157,7 @@ uint32_t size_for(uint32_t n) { return std::bit_ceil(n); }
 
 void run_decode(InferModel& model, const DeviceBatch& batch, PassInputs& in) {
   const auto n = static_cast<uint32_t>(in.rows.size());
-  in.fill_up(size_for(n), model.spare_block.data());
+  in.fill_up(size_for(n), model.spare_blocks.data(), model.cache());
   in.cut(model.config.n_heads, model.config.n_kv_heads);
   const auto rows = static_cast<uint32_t>(in.rows.size());
   const uint32_t reach = std::max(GRAPH_POSITIONS, size_for(in.attention.last_position + 1));

@@ -26,13 +26,13 @@ PassInputs::PassInputs(const mg_batch_row* from, uint32_t n, const uint32_t* fro
     if (rows[i].output == MG_OUTPUT_HIDDEN) chosen.push_back(i);
 }
 
-void PassInputs::fill_up(uint32_t count, fp16* spare_block) {
-  if (rows.size() >= count) return;
-  const auto sequence = static_cast<uint32_t>(starts.size()) - 1;
-  tables.push_back(0);
-  pools.push_back(spare_block);
-  starts.push_back(static_cast<uint32_t>(tables.size()));
-  while (rows.size() < count) {
+void PassInputs::fill_up(uint32_t count, fp16* spare_blocks, const KvCache& cache) {
+  for (uint32_t i = 0; rows.size() < count; i++) {
+    const auto sequence = static_cast<uint32_t>(starts.size()) - 1;
+    tables.push_back(i / MG_KV_BLOCK);
+    // Of a pool that begins so many positions later, position 0 is that one of the block.
+    pools.push_back(spare_blocks + i % MG_KV_BLOCK * cache.width());
+    starts.push_back(static_cast<uint32_t>(tables.size()));
     chosen.push_back(static_cast<uint32_t>(rows.size()));
     rows.push_back({0, 0, sequence, MG_OUTPUT_LOGITS});
   }
@@ -48,8 +48,7 @@ bool PassInputs::is_decode() const {
 
 uint64_t InputLayout::most_bytes(uint32_t context) {
   const uint64_t blocks = (uint64_t{context} + MG_KV_BLOCK - 1) / MG_KV_BLOCK;
-  // One table more: the one of rows that fill up.
-  return InputLayout(MG_BATCH_ROWS).tables + (MG_BATCH_ROWS * blocks + 1) * 4;
+  return InputLayout(MG_BATCH_ROWS).tables + MG_BATCH_ROWS * blocks * 4;
 }
 
 void InputBuffers::send(const Stream& stream, const PassInputs& in) const {

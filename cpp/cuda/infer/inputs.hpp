@@ -21,8 +21,11 @@ struct PassInputs {
   /** from_pools: of each of the caller's sequences. */
   PassInputs(const mg_batch_row* from, uint32_t n, const uint32_t* from_tables,
              const uint32_t* from_starts, fp16* const* from_pools);
-  /** Rows of token 0 in a spare block up to `count`, with logits that nobody reads. */
-  void fill_up(uint32_t count, fp16* spare_block);
+  /** Rows of token 0 up to `count`, with logits that nobody reads. Each is a sequence of its own, whose
+   * only position is another one of the spare blocks: no two write the same place. */
+  void fill_up(uint32_t count, fp16* spare_blocks, const KvCache& cache);
+  /** Blocks that this takes: counts are powers of two. */
+  static constexpr uint32_t SPARE_BLOCKS = MG_BATCH_ROWS / 2 / MG_KV_BLOCK;
   void cut(uint32_t heads, uint32_t kv_heads);
   uint32_t single() const {
     return static_cast<uint32_t>(attention.tiles.size()) - attention.prefill;

@@ -102,7 +102,7 @@ InferModel::InferModel(const Model& host, int on_device, uint32_t head)
       own_head(upload_own_head(stream, host, head)),
       buffers(stream, config, this->head().weight),
       inputs(config.context),
-      spare_block(cache().block()) {
+      spare_blocks(PassInputs::SPARE_BLOCKS * cache().block()) {
   const RopeTables tables(config.context, config.head_dim, static_cast<double>(config.rope_theta));
   cosines = upload_floats(stream, tables.cos);
   sines = upload_floats(stream, tables.sin);

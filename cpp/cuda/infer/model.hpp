@@ -60,7 +60,7 @@ struct InferModel : LiveHandle {
   DeviceArray<float> cosines, sines;
   PassBuffers buffers;
   InputBuffers inputs;
-  DeviceArray<fp16> spare_block;  // rows that only fill up a batch write it
+  DeviceArray<fp16> spare_blocks;  // rows that only fill up a batch write them
   PinnedArray<float> pinned_logits;  // made when they are first asked for
 
   /** Decode steps, whatever pools their sequences lie in. */
